@@ -1,0 +1,39 @@
+# demo: install into .venv, then train, test and explain a tagger on the embedded data.
+# test: the fast suite. test-slow: the rest. Both need only python3 (3.11 or newer), venv and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow test-realdata lint clean
+
+demo: .venv/.core
+	$(BIN)/python -m tasks.tagging fit
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -q -m "not slow and not realdata"
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -q -m slow
+
+test-realdata: .venv/.dev
+	$(BIN)/python -m pytest -q -rs -m realdata
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+
+.venv/.core: pyproject.toml constraints.txt
+	$(call install,.)
+	touch $@
+
+.venv/.dev: pyproject.toml constraints.txt
+	$(call install,.[dev])
+	touch .venv/.core $@
+
+# uv where it is installed (about half a minute), pip otherwise (a few minutes).
+define install
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	if command -v uv >/dev/null 2>&1; then uv pip install --python $(BIN)/python -c constraints.txt -e '$(1)'; \
+	else $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
+endef
+
+clean:
+	rm -rf .venv runs

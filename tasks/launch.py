@@ -1,0 +1,84 @@
+"""Launch one task from the command line: errors as one sentence, heavy imports only when a verb needs them."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+VERBS = {
+    "prepare": "check a data set folder, report what is there, build its pack and statistics",
+    "fit": "train; without arguments: the embedded demo",
+    "validate": "score a checkpoint on the validation split",
+    "test": "score a checkpoint on the test split and write the tables",
+    "predict": "run a checkpoint on files, folders or globs of your own",
+    "compare": "print the paper's tables with the finished runs beside them",
+    "export": "write safetensors, config and a torch.export program of a checkpoint",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task tells the command line about itself, as import paths so that listing it costs nothing."""
+
+    name: str
+    module: str  # LightningModule
+    data: str  # base class of the data modules that `fit` accepts
+    files: str  # data module that `predict` reads a user's own files with
+    writer: str  # BasePredictionWriter of `predict`
+    compare: str  # function(argv) of `compare`
+    monitor: tuple[str, str]  # validation metric that picks the best checkpoint, and "max" or "min"
+    links: Mapping[str, str] = field(default_factory=dict)  # data attribute -> module argument
+
+
+def resolve(path: str) -> Any:
+    """Object behind a dotted import path."""
+    module, name = path.rsplit(".", 1)
+    return getattr(importlib.import_module(module), name)
+
+
+def launch(task: Task, argv: list[str] | None = None) -> None:
+    """Run `python -m tasks.<name> argv`; leaves the process with 0, 1 (some files failed) or 2 (an error, said)."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage(task))
+        sys.exit(0 if argv else 2)
+    if argv[0] not in VERBS:
+        sys.exit(_say(f"'{argv[0]}' is no verb of {task.name}: choose one of {', '.join(VERBS)}"))
+    if argv[0] == "compare":
+        sys.exit(resolve(task.compare)(argv[1:]))
+    run_safely(lambda: _run_cli(task, argv))
+
+
+def run_safely(work: Callable[[], Any]) -> None:
+    """Call `work`; turn an error that a user can mend into one sentence and exit code 2 (QUINTET_DEBUG=1 shows all)."""
+    from datamodules.errors import DataError
+
+    try:
+        work()
+    except DataError as error:
+        if os.environ.get("QUINTET_DEBUG"):
+            raise
+        sys.exit(_say(str(error)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run_cli(task: Task, argv: list[str]) -> None:
+    from tasks.cli import CLI
+
+    CLI(task, argv)
+
+
+def _say(message: str) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return 2
+
+
+def _usage(task: Task) -> str:
+    verbs = "\n".join(f"  {verb:9} {text}" for verb, text in VERBS.items())
+    return (
+        f"usage: python -m tasks.{task.name} VERB [--config FILE ...] [--data.x ...] [--model.x ...] [--trainer.x ...]\n"
+        f"\n{verbs}\n\nAll options of a verb: python -m tasks.{task.name} VERB --help"
+    )

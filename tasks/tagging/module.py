@@ -1,0 +1,117 @@
+"""The tagger that Lightning trains: any tagging network, its loss, its schedule and its exact scores."""
+
+import copy
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from datamodules.errors import DataError
+from datamodules.tagging import TaggingBatch
+from datamodules.windows import Window
+from tasks.metrics.tagging import TaggingScores
+
+
+class Tagger(pl.LightningModule):
+    """Multi-label tagger over chunks of audio, scored per clip.
+
+    Args:
+        tags: names of the outputs, in order (comes from the data set)
+        net: network class; called with the number of tags (`models.tagging`)
+        optimizer: optimizer of all parameters; the paper's first phase is Adam at 1e-4
+        scheduler: learning-rate scheduler, stepped after every optimizer step
+        loss: loss on logits (chunks, tags) against labels in {0, 1}
+    """
+
+    def __init__(
+        self,
+        tags: list[str],
+        net: Callable[[int], nn.Module],
+        optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-4),
+        scheduler: LRSchedulerCallable | None = None,
+        loss: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.tags = list(tags)
+        self.net = net(len(self.tags))
+        self.loss = loss or nn.BCEWithLogitsLoss()
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self.scores = TaggingScores()
+        self.validation_loss = MeanMetric()
+        # Decision thresholds of best F1 on the validation split; part of the checkpoint.
+        self.register_buffer("thresholds", torch.full((len(self.tags),), 0.5))
+
+    @property
+    def window(self) -> Window:
+        """Shape of one chunk as the network wants it."""
+        return Window(self.net.sample_rate, self.net.samples, self.net.hop, self.net.lead)
+
+    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
+        """Tell the data what a chunk is, and give it the network's reading of a clip's reference level."""
+        datamodule.window = self.window
+        extractor = copy.deepcopy(self.net).cpu()
+        needed = extractor.clip_level(torch.zeros(1, self.net.samples)) is not None
+        datamodule.clip_level = extractor.clip_level if needed else None
+
+    def setup(self, stage: str) -> None:
+        """Hand the network's window to the data before the loaders are built; refuse labels of another order."""
+        datamodule = self.trainer.datamodule
+        self.hand_over(datamodule)
+        if stage != "predict" and list(datamodule.tags) != self.tags:
+            raise DataError(
+                f"the network was built for {len(self.tags)} tags ({', '.join(self.tags[:3])}, ...), the data has "
+                f"{len(datamodule.tags)} ({', '.join(datamodule.tags[:3])}, ...): use the data set it was trained on"
+            )
+
+    def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
+        """Logits (chunks, tags) of audio (chunks, samples)."""
+        return self.net(audio, level)
+
+    def training_step(self, batch: TaggingBatch) -> Tensor:
+        """Loss of one batch of random crops."""
+        loss = self.loss(self(batch.audio, batch.level).float(), batch.labels)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.audio))
+        return loss
+
+    def validation_step(self, batch: TaggingBatch) -> None:
+        """Collect the chunk probabilities of whole clips."""
+        logits = self(batch.audio, batch.level).float()
+        self.validation_loss.update(self.loss(logits, batch.labels), len(batch.audio))
+        self.scores.update(torch.sigmoid(logits), batch.labels, batch.clip, batch.weight)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the exact scores, the same on every rank, and keep each tag's best threshold."""
+        self._log_scores("val")
+        if not self.trainer.sanity_checking:
+            self.thresholds.copy_(torch.as_tensor(self.scores.best_thresholds(), dtype=self.thresholds.dtype))
+        self._reset()
+
+    def on_test_epoch_end(self) -> None:
+        """Log the exact scores of the test split; the callbacks that write tables read `self.scores` before this."""
+        self._log_scores("test")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the clips of an earlier test."""
+        self._reset()
+
+    def _log_scores(self, prefix: str) -> None:
+        loss = self.validation_loss.compute()
+        values = {f"{prefix}/loss": loss} | {f"{prefix}/{k}": float(v) for k, v in self.scores.compute().items()}
+        self.log_dict(values, prog_bar=False, rank_zero_only=False)
+
+    def _reset(self) -> None:
+        self.scores.reset()
+        self.validation_loss.reset()
+
+    def configure_optimizers(self) -> dict | torch.optim.Optimizer:
+        """Optimizer of all parameters, with the scheduler stepped per optimizer step."""
+        optimizer = self._optimizer(self.parameters())
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}

@@ -1,0 +1,133 @@
+"""Feature extractors that run on the device, inside the network, so that training and use cannot differ."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+
+
+def decibels(power: Tensor, factor: float, amin: float) -> Tensor:
+    """factor * log10(power), with power kept at or above amin."""
+    return factor * power.clamp(min=amin).log10()
+
+
+def compressed(power: Tensor, gain: float = 10_000.0) -> Tensor:
+    """log10(1 + gain * power): non-negative and unit-free, the scale of the musicnn package."""
+    return (1.0 + gain * power).log10()
+
+
+# "amplitude": librosa.amplitude_to_db given a power mel, as Won et al. 2019 did: every level counts twice.
+# "power": librosa.power_to_db, torchaudio's AmplitudeToDB("power").
+SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+    "amplitude": partial(decibels, factor=20.0, amin=1e-5),
+    "power": partial(decibels, factor=10.0, amin=1e-10),
+    "compressed": compressed,
+}
+# librosa's default filterbank against torchaudio's: different spacing and different height of the triangles.
+FILTERBANKS: dict[str, dict] = {
+    "slaney": {"mel_scale": "slaney", "norm": "slaney"},
+    "htk": {"mel_scale": "htk", "norm": None},
+}
+
+
+def as_float(audio: Tensor) -> Tensor:
+    """Samples as float32 (or float64) in [-1, 1); int16 is divided by 32768."""
+    if audio.dtype == torch.int16:
+        return audio.float() / 32768.0
+    return audio if audio.dtype == torch.float64 else audio.float()
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram: audio (batch, samples) int16 or float in [-1, 1) -> (batch, n_mels, frames) float32.
+
+    The defaults are the front end of Won, Chun and Serra 2019: Hann window of 512, Slaney mel bands, 20*log10 of the
+    power, floor 80 dB under the peak of the whole clip. `mel="htk", db="power", top_db=None` is torchaudio's default.
+
+    Without `center` frame t covers samples t*hop .. t*hop+n_fft, so a chunk has to bring its context: cut `lead`
+    samples before its start, it gives exactly the frames that the whole, zero-padded clip gives there.
+    With `center` the edges are padded by `pad_mode`, as librosa ("constant") and torchaudio ("reflect") do.
+    Computed in float32 whatever the autocast or the module's own dtype: log of a bfloat16 power is off by whole dB.
+
+    Raises ValueError for an unknown `mel` or `db`.
+    """
+
+    window: Tensor
+    filterbank: Tensor
+
+    def __init__(
+        self,
+        sample_rate: int = 16_000,
+        n_fft: int = 512,
+        hop: int = 256,
+        n_mels: int = 96,
+        mel: Literal["slaney", "htk"] = "slaney",
+        db: Literal["amplitude", "power", "compressed"] = "amplitude",
+        top_db: float | None = 80.0,
+        center: bool = False,
+        pad_mode: Literal["constant", "reflect"] = "constant",
+    ):
+        super().__init__()
+        for name, value, known in (("mel", mel, FILTERBANKS), ("db", db, SCALES)):
+            if value not in known:
+                raise ValueError(f"LogMel: {name} is {value!r}, expected one of {', '.join(known)}")
+        self.sample_rate, self.n_fft, self.hop, self.n_mels = sample_rate, n_fft, hop, n_mels
+        self.top_db, self.center, self.pad_mode = top_db, center, pad_mode
+        self.scale = SCALES[db]
+        filterbank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, **FILTERBANKS[mel])
+        # Not persistent: both follow from the settings, and a checkpoint must not pin the audio front end's shape.
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("filterbank", filterbank.T.contiguous(), persistent=False)
+
+    @property
+    def lead(self) -> int:
+        """Samples of context that a chunk carries before its first frame's centre."""
+        return 0 if self.center else self.n_fft // 2
+
+    def samples(self, frames: int) -> int:
+        """Samples that give this many frames, context included."""
+        return (frames - 1) * self.hop + (1 if self.center else self.n_fft)
+
+    def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
+        """Log-mel of chunks; `level` (batch,) dB is the clips' peak for top_db, by default each chunk's own."""
+        audio = as_float(audio).float()
+        log_mel = self._scaled(self._pad(audio) if self.center else audio)
+        if self.top_db is None:
+            return log_mel
+        level = log_mel.amax((1, 2)) if level is None else level.float()
+        return log_mel.maximum((level - self.top_db)[:, None, None])
+
+    def peak(self, audio: Tensor, block: int = 4096) -> Tensor:
+        """Largest value of whole clips (batch, samples) -> (batch,) dB, in blocks of frames so that hours fit."""
+        padded = self._pad(as_float(audio).float())
+        frames = 1 + (padded.shape[-1] - self.n_fft) // self.hop
+        peaks = []
+        for first in range(0, frames, block):
+            start, count = first * self.hop, min(block, frames - first)
+            part = padded[:, start : start + (count - 1) * self.hop + self.n_fft]
+            peaks.append(self._scaled(part).amax((1, 2)))
+        return torch.stack(peaks).amax(0)
+
+    def _pad(self, audio: Tensor) -> Tensor:
+        return F.pad(audio, (self.n_fft // 2, self.n_fft // 2), mode=self.pad_mode)
+
+    def _scaled(self, audio: Tensor) -> Tensor:
+        with torch.autocast(audio.device.type, enabled=False):
+            spectrum = torch.stft(
+                audio, self.n_fft, self.hop, window=self.window, center=False, return_complex=True
+            )
+            power = torch.view_as_real(spectrum).square().sum(-1)
+            return self.scale(self.filterbank @ power)
+
+    def _apply(self, fn, recurse=True):
+        """Follow the network to another device, but not to a shorter (or longer) float."""
+        exact = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            moved = getattr(self, name)
+            if moved.dtype != buffer.dtype:
+                setattr(self, name, buffer.to(moved.device))
+        return self

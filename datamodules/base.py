@@ -1,0 +1,252 @@
+"""What every datamodule shares: the order of the data, its split over ranks, and where a resumed run goes on.
+
+The order is a pure function of (seed, epoch), so nothing about it needs to be stored: a resumed run asks the
+restored loop how far it got and skips that many indices without decoding anything.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence, Sized
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from datamodules.errors import DataError
+
+_MASK = (1 << 64) - 1
+
+
+def mix(*values: int) -> int:
+    """One well-spread integer in [0, 2**63) from any integers, order mattering; equal on every machine.
+
+    SplitMix64's finaliser (Steele, Lea, Flood 2014) after each value: neighbouring epochs, steps or ranks share nothing.
+    """
+    state = 0
+    for value in values:
+        state = ((state ^ (value & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+def permutation(length: int, seed: int, epoch: int) -> torch.Tensor:
+    """The order of one epoch: (length,) int64, a function of its arguments alone."""
+    return torch.randperm(length, generator=torch.Generator().manual_seed(mix(seed, epoch)))
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (index, item seed) for one rank: a pure function of (seed, epoch, rank, world).
+
+    Global batch b of an epoch is the same set of items for any number of ranks and workers; a rank takes its
+    contiguous share. The tail that fills no global batch is dropped, so all ranks take equally many steps.
+
+    length: items in the set; batch_size: items per rank and step; position: called at each `iter`, gives
+    (epoch, batches of this rank already done in it). `len` is always the whole epoch: Lightning itself adds the
+    batches that a resumed epoch has behind it.
+    Raises DataError when the set holds less than one global batch.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        position: Callable[[], tuple[int, int]] | None = None,
+    ):
+        if length < batch_size * world:
+            raise DataError(
+                f"The training set has {length} items but one global batch needs {batch_size * world}: "
+                f"lower --data.batch_size or check the data set with the `prepare` verb."
+            )
+        self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
+        self.steps = length // (batch_size * world)
+        self.position = position or (lambda: (0, 0))
+
+    def __len__(self) -> int:
+        return self.steps * self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch, start = self.position()
+        order = permutation(self.length, self.seed, epoch)[: self.steps * self.batch_size * self.world]
+        mine = order.view(self.steps, self.world, self.batch_size)[start:, self.rank].flatten()
+        for index in mine.tolist():
+            yield index, mix(self.seed, epoch, index)
+
+
+class EvaluationShard(Sampler[int]):
+    """Indices rank, rank + world, ... : every item on exactly one rank, nothing padded or dropped.
+
+    Raises DataError when some rank would get no item, since it would then miss the collective operations.
+    """
+
+    def __init__(self, length: int, rank: int = 0, world: int = 1):
+        if length < world:
+            raise DataError(
+                f"An evaluation set of {length} items cannot be shared by {world} processes: "
+                f"set --trainer.devices to {max(length, 1)} or less, or check the data set with the `prepare` verb."
+            )
+        self.indices = range(rank, length, world)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+
+def resume_position(trainer: "pl.Trainer | None") -> tuple[int, int]:
+    """(epoch, batches of it already done) from which training data are wanted now.
+
+    After a checkpoint was restored Lightning's counters still say how far the loop got: `started` epochs, where
+    `current_epoch` has or has not moved on depending on the hook that saved, and `processed` batches (`completed`
+    lags by one when saved in `on_train_batch_end`). Batches of an unfinished accumulation window are done again,
+    because their gradient is lost.
+    """
+    if trainer is None:
+        return 0, 0
+    loop = trainer.fit_loop
+    if not loop.restarting:
+        return trainer.current_epoch, 0
+    epoch = max(loop.epoch_progress.current.started - 1, 0)
+    batches = loop.epoch_loop.batch_progress
+    if batches.is_last_batch:
+        return epoch + 1, 0
+    window = trainer.accumulate_grad_batches
+    return epoch, batches.current.processed // window * window
+
+
+def _outlive_signals(_worker: int) -> None:
+    """A cluster signals whole process groups: a worker that dies at once would crash the run it should let stop.
+
+    It lives on for two minutes; the main process normally ends it long before.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(120))
+    for name in ("SIGUSR1", "SIGINT"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+class SuiteData(pl.LightningDataModule):
+    """Loaders of every task: subclasses give map-style sets and collate functions.
+
+    A training set is indexed by (index, seed) and draws all its randomness from that seed; evaluation sets by index.
+
+    batch_size: training items per step over all ranks, or per rank with `batch_scope: rank`.
+    num_workers: loader processes per rank; the batches do not depend on it.
+    seed: of the order and of each item. strict: stop at the first bad file. cache_dir: where packs are built.
+    Raises ValueError for impossible numbers; loaders raise DataError when the set does not fit the ranks.
+    """
+
+    eval_batch_size: int = 1
+    worker_start: str | None = None  # "spawn" where a library does not survive fork
+
+    def __init__(
+        self,
+        batch_size: int = 16,
+        batch_scope: Literal["global", "rank"] = "global",
+        num_workers: int = 0,
+        seed: int = 0,
+        strict: bool = False,
+        cache_dir: str | None = None,
+    ):
+        super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            raise ValueError(f"batch_size must be positive and num_workers not negative: {batch_size}, {num_workers}.")
+        self.batch_size, self.batch_scope, self.num_workers = batch_size, batch_scope, num_workers
+        self.seed, self.strict, self.cache_dir = seed, strict, cache_dir
+
+    def train_set(self) -> Dataset:
+        raise NotImplementedError(f"{type(self).__name__} has no training set.")
+
+    def validation_set(self) -> Dataset:
+        raise NotImplementedError(f"{type(self).__name__} has no validation set.")
+
+    def test_set(self) -> Dataset:
+        raise NotImplementedError(f"{type(self).__name__} has no test set.")
+
+    def predict_set(self) -> Dataset:
+        raise NotImplementedError(f"{type(self).__name__} has no inputs to predict.")
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        return default_collate(items)
+
+    def evaluation_collate(self, items: Sequence[Any]) -> Any:
+        return self.collate(items)
+
+    def prepare(self, report_dir: Path) -> dict:
+        """The `prepare` verb: check the data set, build packs, return the report that it writes to report_dir."""
+        return {}
+
+    def ranks(self) -> tuple[int, int]:
+        """(rank, world) of this process; (0, 1) without a Trainer. Raises ValueError if Lightning would re-shard."""
+        if self.trainer is None:
+            return 0, 1
+        if self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:
+            raise ValueError("The suite shards its own data: set --trainer.use_distributed_sampler false.")
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def rank_batch(self, batch_size: int | None = None) -> int:
+        """This rank's share of a (global) batch; batch_size: of one stream where batches are mixed."""
+        _, world = self.ranks()
+        batch_size = self.batch_size if batch_size is None else batch_size
+        if self.batch_scope == "rank":
+            return batch_size
+        if batch_size % world:
+            raise DataError(
+                f"The global batch of {batch_size} does not divide over {world} processes: choose a multiple of "
+                f"{world} as --data.batch_size, or say --data.batch_scope rank."
+            )
+        return batch_size // world
+
+    def train_sampler(self, dataset: Sized) -> Sampler:
+        """The order of the training items; mixed batches override this (and keep `resume_position`)."""
+        rank, world = self.ranks()
+        return EpochSampler(
+            len(dataset), self.rank_batch(), self.seed, rank, world, lambda: resume_position(self.trainer)
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        dataset, share, (_, world) = self.train_set(), self.rank_batch(), self.ranks()
+        windows = self.trainer.accumulate_grad_batches if self.trainer else 1
+        rank_zero_info(
+            f"Effective batch: {share * world * windows} items = {share} x {world} processes x {windows} accumulated."
+        )
+        sampler = self.train_sampler(dataset)
+        return self._loader(dataset, sampler, share, self.collate, persistent=True, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._evaluation_loader(self.validation_set(), persistent=True)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._evaluation_loader(self.test_set())
+
+    def predict_dataloader(self) -> DataLoader:
+        return self._evaluation_loader(self.predict_set())
+
+    def _evaluation_loader(self, dataset: Dataset, persistent: bool = False) -> DataLoader:
+        shard = EvaluationShard(len(dataset), *self.ranks())
+        return self._loader(dataset, shard, self.eval_batch_size, self.evaluation_collate, persistent)
+
+    def _loader(
+        self, dataset: Dataset, sampler: Sampler, batch: int, collate: Callable, persistent: bool, drop_last: bool = False
+    ) -> DataLoader:
+        workers = self.num_workers
+        return DataLoader(
+            dataset,
+            batch,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=drop_last,
+            multiprocessing_context=self.worker_start if workers else None,
+            # Samplers run in the main process: a kept worker holds nothing that a resumed run would miss.
+            persistent_workers=persistent and workers > 0,
+            worker_init_fn=_outlive_signals if workers and os.name == "posix" else None,
+        )

@@ -77,10 +77,12 @@ class LogMel(nn.Module):
         self.sample_rate, self.n_fft, self.hop, self.n_mels = sample_rate, n_fft, hop, n_mels
         self.top_db, self.center, self.pad_mode = top_db, center, pad_mode
         self.scale = SCALES[db]
-        filterbank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, **FILTERBANKS[mel])
+        here = torch.get_default_device()
+        with torch.device("cpu"):  # torchaudio's function cannot run on the meta device
+            filterbank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, **FILTERBANKS[mel])
         # Not persistent: both follow from the settings, and a checkpoint must not pin the audio front end's shape.
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("filterbank", filterbank.T.contiguous(), persistent=False)
+        self.register_buffer("filterbank", filterbank.T.contiguous().to(here), persistent=False)
 
     @property
     def lead(self) -> int:

@@ -1,0 +1,38 @@
+"""What every front-end promises to the network that joins it with a back-end."""
+
+from torch import Tensor, nn
+
+
+class FrontEnd(nn.Module):
+    """Audio (batch, samples) -> feature maps (batch, width, frames), the sequence that a back-end reads.
+
+    Attributes, all in samples but the first and the last: `sample_rate` (Hz), `samples` of one chunk, context included,
+    `hop` of the grid on which chunks start, `lead` of context before a chunk's start, `frame_hop` between two output
+    frames, `frame_centre` of the first one (from the chunk's start), `width` (channels) of the output.
+    """
+
+    sample_rate: int
+    samples: int
+    hop: int = 1
+    lead: int = 0
+    frame_hop: int
+    frame_centre: int = 0
+    width: int
+
+    def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+    def clip_level(self, audio: Tensor) -> Tensor | None:
+        """Whole clips (batch, samples) -> the (batch,) dB that chunks need as `level`; None where they need none."""
+        return None
+
+    def spectrogram(self, audio: Tensor, level: Tensor | None = None) -> Tensor | None:
+        """The (batch, mels, frames) that the network looks at; None for networks that read samples."""
+        return None
+
+
+def conv_norm_relu(channels: int, width: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Conv1d that keeps the length (divided by the stride), batch norm, ReLU: the block all parts are built from."""
+    return nn.Sequential(
+        nn.Conv1d(channels, width, kernel, stride, padding=kernel // 2), nn.BatchNorm1d(width), nn.ReLU()
+    )

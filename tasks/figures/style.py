@@ -1,0 +1,133 @@
+"""One look for every picture: 1200 pixels wide, the same fonts, colours that colour-blind readers can tell apart.
+
+Figures are built without pyplot: nothing global changes, nothing needs closing, ranks and threads do not interfere.
+"""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 1200  # px
+DPI = 100
+TITLE, LABEL, TICK = 14, 12, 11  # pt
+SPECTROGRAM = "magma"
+HEAT = "YlOrRd"  # light means little: a row of zeros looks empty
+# Okabe and Ito's palette without its yellow, which vanishes on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+INK, FAINT = "#222222", "#BBBBBB"
+MEL_TICKS = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
+
+
+def figure(height: int, title: str) -> "Figure":
+    """Empty figure of 1200 x `height` px with a title; names with `$` or `_` are shown as they are."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(made)
+    made.suptitle(shorten(title, 110), fontsize=TITLE, color=INK, parse_math=False)
+    return made
+
+
+def save(made: "Figure", path: str | PathLike) -> None:
+    """Write a figure as PNG (or by the suffix of `path`), 1200 px wide."""
+    made.savefig(path, dpi=DPI)
+
+
+def shorten(text: str, length: int) -> str:
+    """Cut the middle out of a long name, so that the folder and the suffix stay readable."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) * 2 // 3
+    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
+
+
+def dress(axes: "Axes", x: str | None = None, y: str | None = None) -> None:
+    """Labels and ticks in the suite's sizes; without `x` the tick labels below are dropped too."""
+    axes.tick_params(labelsize=TICK, color=FAINT, labelcolor=INK, labelbottom=x is not None)
+    for side in axes.spines.values():
+        side.set_color(FAINT)
+    if x:
+        axes.set_xlabel(x, fontsize=LABEL, color=INK)
+    if y:
+        axes.set_ylabel(y, fontsize=LABEL, color=INK)
+
+
+def text(axes: "Axes", x: float, y: float, words: str, **options: Any) -> None:
+    """Text in the suite's size, never read as mathematics."""
+    axes.text(x, y, words, **{"fontsize": TICK, "color": INK, "parse_math": False, **options})
+
+
+def colour_bar(made: "Figure", image: Any, place: "Axes", label: str) -> None:
+    """Colour bar drawn into the axes `place`."""
+    bar = made.colorbar(image, cax=place)
+    bar.set_label(label, fontsize=TICK, color=INK)
+    bar.ax.tick_params(labelsize=TICK - 1, color=FAINT, labelcolor=INK)
+    bar.outline.set_edgecolor(FAINT)
+
+
+def spectrogram(axes: "Axes", values: ArrayLike, mel_hertz: ArrayLike, hop_s: float, start_s: float = 0.0) -> Any:
+    """Draw a log-mel spectrogram (mels, frames) in dB below its peak, 80 dB deep, the mel axis labelled in Hz.
+
+    Args:
+        axes: to draw into
+        values: (mels, frames) dB
+        mel_hertz: (mels,) centre frequency of each band, Hz
+        hop_s: time from frame to frame, s
+        start_s: time of the first frame, s
+    """
+    values, centres = np.asarray(values, dtype=np.float64), np.asarray(mel_hertz, dtype=np.float64)
+    if values.shape[0] != len(centres):
+        raise ValueError(f"{len(centres)} band frequencies for a spectrogram of {values.shape[0]} bands")
+    level = values - values.max()
+    image = axes.imshow(
+        level,
+        aspect="auto",
+        origin="lower",
+        cmap=SPECTROGRAM,
+        interpolation="nearest",
+        vmin=-80.0,
+        vmax=0.0,
+        extent=(start_s, start_s + values.shape[1] * hop_s, -0.5, len(centres) - 0.5),
+    )
+    shown: dict[float, str] = {}
+    for frequency in reversed(MEL_TICKS):
+        band = float(np.interp(frequency, centres, np.arange(len(centres))))
+        # The lowest octaves share few bands: their labels would overlap.
+        if centres[0] <= frequency <= centres[-1] and all(abs(band - other) > 0.07 * len(centres) for other in shown):
+            shown[band] = _hertz(frequency)
+    axes.set_yticks(list(shown), list(shown.values()))
+    return image
+
+
+def mel_hertz(n_mels: int, sample_rate: int, scale: Literal["slaney", "htk"] = "slaney") -> NDArray[np.float64]:
+    """Centre frequency (n_mels,) in Hz of each mel band between 0 Hz and half the sample rate.
+
+    Slaney's scale is linear below 1 kHz and logarithmic above; HTK's is 2595 log10(1 + f / 700).
+    """
+    if scale == "htk":
+        top = 2595.0 * np.log10(1.0 + sample_rate / 2 / 700.0)
+        edges = 700.0 * (10.0 ** (np.linspace(0.0, top, n_mels + 2) / 2595.0) - 1.0)
+        return edges[1:-1]
+    knee, per_band = 1000.0, 200.0 / 3.0
+    step = np.log(6.4) / 27.0
+    half = sample_rate / 2
+    top = half / per_band if half < knee else knee / per_band + np.log(half / knee) / step
+    mel = np.linspace(0.0, top, n_mels + 2)[1:-1]
+    return np.where(mel < knee / per_band, mel * per_band, knee * np.exp(step * (mel - knee / per_band)))
+
+
+def colours(count: int) -> Sequence[str]:
+    """As many line colours as asked for, repeating after seven."""
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
+
+def _hertz(frequency: float) -> str:
+    return f"{frequency / 1000:g} k" if frequency >= 1000 else f"{frequency:g}"

@@ -1,0 +1,193 @@
+"""Pictures of a tagger: where it looks, what each moment says about each tag, and how well it does per tag."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tasks.figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROW = 52  # px, height of one heat row
+SPECTROGRAM = 270  # px, height of the spectrogram
+FLAT = 0.02  # least span of a contribution row: rounding noise must not look like structure
+FRAME = 130  # px, for title and time axis
+
+
+def attention_map(
+    spectrogram: ArrayLike,
+    attention: ArrayLike,
+    *,
+    mel_hertz: ArrayLike,
+    hop_s: float,
+    title: str,
+    start_s: float = 0.0,
+    token_s: float | None = None,
+    per_head: bool = False,
+) -> "Figure":
+    """Attention of the [CLS] token in the last layer under its spectrogram (Figures 6 and 8-11).
+
+    The heads are summed, as in the paper. The score that [CLS] gives itself is the box on the left.
+
+    Args:
+        spectrogram: (mels, frames) dB
+        attention: (heads, 1 + tokens), softmax scores, [CLS] first
+        mel_hertz: (mels,) centre frequencies, Hz
+        hop_s: time from frame to frame, s
+        title: the file, and the tag
+        start_s: time of the first frame, s
+        token_s: time from token to token, s, where it differs from `hop_s` (raw front-end)
+        per_head: add one row per head
+
+    Raises:
+        ValueError: a shape other than these.
+    """
+    attention = np.asarray(attention, dtype=np.float64)
+    if attention.ndim != 2 or attention.shape[1] < 2:
+        raise ValueError(f"attention must be (heads, 1 + tokens), got {attention.shape}")
+    total = attention.sum(axis=0)
+    rows = [("all heads" if len(attention) > 1 else "attention", total)]
+    if per_head:
+        rows += [(f"head {i + 1}", head) for i, head in enumerate(attention)]
+    step = token_s or hop_s
+    made, _, cells = _stack(title, spectrogram, mel_hertz, hop_s, start_s, len(rows), extra=True)
+    span = np.asarray(spectrogram).shape[1] * hop_s
+    for (name, values), (side, axes, bar) in zip(rows, cells, strict=True):
+        # One colour scale for the heads, another for their sum; [CLS] may saturate so that the tokens stay visible.
+        among = [total] if values is total else list(attention)
+        limits = {"vmin": 0.0, "vmax": max(float(v[1:].max()) for v in among) or 1.0}
+        image = _heat(axes, values[1:], start_s, step, limits)
+        axes.set_xlim(start_s, start_s + span)
+        side.imshow(values[:1, None], aspect="auto", cmap=style.HEAT, **limits)
+        side.set_yticks([0], [name])
+        side.set_xticks([0], ["[CLS]"] if axes is cells[-1][1] else [""])
+        style.dress(side, x="")
+        dark = values[0] > 0.6 * limits["vmax"]
+        style.text(side, 0, 0, f"{values[0]:.2f}", ha="center", va="center", color="white" if dark else style.INK)
+        style.colour_bar(made, image, bar, "")
+        bar.set_yticks([0.0, limits["vmax"]], ["0", f"{limits['vmax']:.2g}"])
+    return made
+
+
+def contribution_map(
+    spectrogram: ArrayLike,
+    contribution: ArrayLike,
+    *,
+    tags: Sequence[str],
+    mel_hertz: ArrayLike,
+    hop_s: float,
+    title: str,
+    start_s: float = 0.0,
+    token_s: float | None = None,
+    boundary_s: float | None = None,
+    halves: Sequence[str] = (),
+) -> "Figure":
+    """What each moment alone says about each tag, under the spectrogram (Figures 7 and 12).
+
+    Each row is coloured from its own lowest to its own highest probability, as in the paper; its scale is at its right.
+
+    Args:
+        spectrogram: (mels, frames) dB, two clips joined in Figures 7 and 12
+        contribution: (frames, tags) probability with all attention on that frame
+        tags: names of the columns, one row each
+        mel_hertz: (mels,) centre frequencies, Hz
+        hop_s: time from frame to frame, s
+        title: the file or the two files
+        start_s: time of the first frame, s
+        token_s: time from token to token, s, where it differs from `hop_s` (raw front-end)
+        boundary_s: where the second clip begins, s
+        halves: names of the two clips, written above the spectrogram
+
+    Raises:
+        ValueError: as many names as columns are needed.
+    """
+    contribution = np.asarray(contribution, dtype=np.float64)
+    if contribution.ndim != 2 or contribution.shape[1] != len(tags):
+        raise ValueError(f"contribution must be (frames, {len(tags)} tags), got {contribution.shape}")
+    made, top, cells = _stack(title, spectrogram, mel_hertz, hop_s, start_s, len(tags))
+    end = start_s + np.asarray(spectrogram).shape[1] * hop_s
+    for name, values, (_, axes, bar) in zip(tags, contribution.T, cells, strict=True):
+        low, high = float(values.min()), float(values.max())
+        image = _heat(axes, values, start_s, token_s or hop_s, {"vmin": low, "vmax": max(high, low + FLAT)})
+        axes.set_yticks([0], [style.shorten(name, 18)])
+        axes.set_xlim(start_s, end)
+        style.colour_bar(made, image, bar, "")
+        bar.set_yticks([image.norm.vmin, image.norm.vmax], [f"{image.norm.vmin:.2f}", f"{image.norm.vmax:.2f}"])
+    if boundary_s is not None:
+        for axes in (top, *(cell[1] for cell in cells)):
+            axes.axvline(boundary_s, color="white", linewidth=3)
+            axes.axvline(boundary_s, color=style.INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        for name, centre in zip(halves, ((start_s + boundary_s) / 2, (boundary_s + end) / 2), strict=False):
+            style.text(top, centre, 1.02, style.shorten(name, 55), transform=top.get_xaxis_transform(), ha="center", va="bottom")
+    return made
+
+
+def timeline(
+    probabilities: ArrayLike, *, tags: Sequence[str], hop_s: float, title: str, start_s: float = 0.0, top: int | None = 15
+) -> "Figure":
+    """Tags against time ("taggram"), the tag with the highest mean on top.
+
+    Args:
+        probabilities: (steps, tags)
+        tags: names of the columns
+        hop_s: time from step to step, s; step i is drawn over `start_s + i * hop_s` and the hop after it
+        title: the file
+        start_s: where the first step begins, s
+        top: number of tags to show; None shows all
+
+    Raises:
+        ValueError: as many names as columns are needed.
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if probabilities.ndim != 2 or probabilities.shape[1] != len(tags):
+        raise ValueError(f"probabilities must be (steps, {len(tags)} tags), got {probabilities.shape}")
+    order = np.argsort(-probabilities.mean(axis=0), kind="stable")[:top]
+    made = style.figure(FRAME + 24 * max(len(order), 4), title)
+    axes, bar = made.subplots(1, 2, width_ratios=[1.0, 0.014])
+    image = axes.imshow(
+        probabilities[:, order].T,
+        aspect="auto",
+        cmap=style.HEAT,
+        interpolation="nearest",
+        vmin=0.0,
+        vmax=1.0,
+        extent=(start_s, start_s + len(probabilities) * hop_s, len(order) - 0.5, -0.5),
+    )
+    axes.set_yticks(range(len(order)), [f"{style.shorten(tags[i], 28)}  {probabilities[:, i].mean():.2f}" for i in order])
+    for edge in range(1, len(order)):
+        axes.axhline(edge - 0.5, color="white", linewidth=1)
+    style.dress(axes, "time (s)", "tag and its mean")
+    style.colour_bar(made, image, bar, "probability")
+    return made
+
+
+def _stack(
+    title: str, spectrogram: ArrayLike, mel_hertz: ArrayLike, hop_s: float, start_s: float, rows: int, extra: bool = False
+) -> tuple["Figure", "Axes", list[tuple["Axes", "Axes", "Axes"]]]:
+    """Spectrogram on top, `rows` heat rows below; each row is (box at the left or itself, row, colour bar)."""
+    made = style.figure(FRAME + SPECTROGRAM + ROW * rows, title)
+    made.get_layout_engine().set(hspace=0.0, h_pad=0.04)
+    widths = [0.045, 1.0, 0.014] if extra else [1.0, 0.014]
+    grid = made.add_gridspec(1 + rows, len(widths), width_ratios=widths, height_ratios=[SPECTROGRAM] + [ROW] * rows)
+    main = len(widths) - 2
+    top = made.add_subplot(grid[0, main])
+    image = style.spectrogram(top, spectrogram, mel_hertz, hop_s, start_s)
+    style.dress(top, y="frequency (Hz)")
+    style.colour_bar(made, image, made.add_subplot(grid[0, -1]), "dB below peak")
+    cells = []
+    for i in range(1, 1 + rows):
+        axes = made.add_subplot(grid[i, main], sharex=top)
+        style.dress(axes, "time (s)" if i == rows else None)
+        axes.set_yticks([])
+        cells.append((made.add_subplot(grid[i, 0]) if extra else axes, axes, made.add_subplot(grid[i, -1])))
+    return made, top, cells
+
+
+def _heat(axes: "Axes", values: ArrayLike, start_s: float, step_s: float, limits: Mapping[str, float]) -> Any:
+    """One row of colour over time."""
+    extent = (start_s, start_s + len(values) * step_s, -0.5, 0.5)
+    return axes.imshow(values[None], aspect="auto", cmap=style.HEAT, interpolation="nearest", extent=extent, **limits)

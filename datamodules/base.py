@@ -45,9 +45,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
     Global batch b of an epoch is the same set of items for any number of ranks and workers; a rank takes its
     contiguous share. The tail that fills no global batch is dropped, so all ranks take equally many steps.
 
-    length: items in the set; batch_size: items per rank and step; position: called at each `iter`, gives
-    (epoch, batches of this rank already done in it). `len` is always the whole epoch: Lightning itself adds the
-    batches that a resumed epoch has behind it.
+    length: items in the set; batch_size: items per rank and step; epoch, start: where the first pass begins, start
+    counting batches already done. `len` is always the whole epoch: Lightning itself adds the batches that a
+    resumed epoch has behind it.
     Raises DataError when the set holds less than one global batch.
     """
 
@@ -58,7 +58,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
-        position: Callable[[], tuple[int, int]] | None = None,
+        epoch: int = 0,
+        start: int = 0,
     ):
         if length < batch_size * world:
             raise DataError(
@@ -67,15 +68,21 @@ class EpochSampler(Sampler[tuple[int, int]]):
             )
         self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
         self.steps = length // (batch_size * world)
-        self.position = position or (lambda: (0, 0))
+        self.epoch, self.start = epoch, start
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch, but after the workers of a resumed run began to read: so the
+        first epoch's place is given at construction, and left alone here."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
 
     def __len__(self) -> int:
         return self.steps * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, start = self.position()
+        epoch = self.epoch
         order = permutation(self.length, self.seed, epoch)[: self.steps * self.batch_size * self.world]
-        mine = order.view(self.steps, self.world, self.batch_size)[start:, self.rank].flatten()
+        mine = order.view(self.steps, self.world, self.batch_size)[self.start :, self.rank].flatten()
         for index in mine.tolist():
             yield index, mix(self.seed, epoch, index)
 
@@ -102,7 +109,7 @@ class EvaluationShard(Sampler[int]):
 
 
 def resume_position(trainer: "pl.Trainer | None") -> tuple[int, int]:
-    """(epoch, batches of it already done) from which training data are wanted now.
+    """(epoch, batches of it already done) from which training data are wanted, asked when the loader is made.
 
     After a checkpoint was restored Lightning's counters still say how far the loop got: `started` epochs, where
     `current_epoch` has or has not moved on depending on the hook that saved, and `processed` batches (`completed`
@@ -207,9 +214,7 @@ class SuiteData(pl.LightningDataModule):
     def train_sampler(self, dataset: Sized) -> Sampler:
         """The order of the training items; mixed batches override this (and keep `resume_position`)."""
         rank, world = self.ranks()
-        return EpochSampler(
-            len(dataset), self.rank_batch(), self.seed, rank, world, lambda: resume_position(self.trainer)
-        )
+        return EpochSampler(len(dataset), self.rank_batch(), self.seed, rank, world, *resume_position(self.trainer))
 
     def train_dataloader(self) -> DataLoader:
         dataset, share, (_, world) = self.train_set(), self.rank_batch(), self.ranks()

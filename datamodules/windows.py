@@ -1,0 +1,92 @@
+"""Which chunks of a clip a network hears: the random crop of training, the policies of evaluation, timelines.
+
+All starts lie on the network's grid of `hop` samples and are given in samples; a chunk at start s spans
+s - lead .. s - lead + samples, with zeros where the clip is not.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+CHUNKS = 16
+"""Chunks per clip in the authors' evaluation."""
+
+
+class Window(NamedTuple):
+    """One chunk as a network wants it: Hz, samples with context, grid of starts and leading context in samples."""
+
+    sample_rate: int
+    samples: int
+    hop: int
+    lead: int
+
+
+def units(window: Window) -> int:
+    """Grid points that one chunk covers: spectrogram frames, or samples for a network on raw audio."""
+    return 1 + (window.samples - 2 * window.lead) // window.hop if window.lead else window.samples // window.hop
+
+
+def total(window: Window, samples: int) -> int:
+    """Grid points of a whole clip of `samples` samples."""
+    return samples // window.hop + (1 if window.lead else 0)
+
+
+def positions(window: Window, samples: int) -> int:
+    """Number of places where a chunk fits into the clip; 1 for a clip that is shorter than a chunk."""
+    return max(0, total(window, samples) - units(window)) + 1
+
+
+def crop(window: Window, samples: int, generator: np.random.Generator) -> int:
+    """Start of one random chunk, each place on the grid equally likely."""
+    return int(generator.integers(positions(window, samples))) * window.hop
+
+
+def won16(window: Window, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts (16,) int64 and equal weights (16,) as in Won, Chun, Serra's code: i * ((total - units) // 16).
+
+    The clip's last sixteenth is never heard. A clip shorter than a chunk is one zero-padded chunk.
+    """
+    if total(window, samples) < units(window):
+        return _single()
+    step = (total(window, samples) - units(window)) // CHUNKS
+    return np.arange(CHUNKS) * step * window.hop, np.full(CHUNKS, 1 / CHUNKS)
+
+
+def cover(window: Window, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts (chunks,) int64 and weights (chunks,) summing to 1: chunk after chunk, the last one flush with the end.
+
+    A chunk weighs what it adds to the part already covered.
+    """
+    whole, one = total(window, samples), units(window)
+    if whole <= one:
+        return _single()
+    starts = np.append(np.arange(0, whole - one, one), whole - one)
+    ends = starts + one
+    return starts * window.hop, np.diff(ends, prepend=0) / whole
+
+
+def every(window: Window, samples: int, hop_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Starts (chunks,) int64 every `hop_s` seconds (rounded to the grid), the last flush with the end; equal weights.
+
+    Raises ValueError where `hop_s` is not positive.
+    """
+    if not hop_s > 0:
+        raise ValueError(f"The hop of a timeline must be positive, not {hop_s} s.")
+    last = positions(window, samples) - 1
+    step = max(1, round(hop_s * window.sample_rate / window.hop))
+    starts = np.append(np.arange(0, last, step), last)
+    return starts * window.hop, np.full(len(starts), 1 / len(starts))
+
+
+def cut(audio: np.ndarray, window: Window, start: int, offset: int = 0) -> np.ndarray:
+    """The chunk (window.samples,) at `start`, zeros outside the clip; `audio` begins at sample `offset` of the clip."""
+    begin = start - window.lead - offset
+    chunk = np.zeros(window.samples, audio.dtype)
+    first, last = max(begin, 0), min(begin + window.samples, len(audio))
+    if last > first:
+        chunk[first - begin : last - begin] = audio[first:last]
+    return chunk
+
+
+def _single() -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(1, np.int64), np.ones(1)

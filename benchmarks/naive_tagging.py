@@ -1,5 +1,7 @@
 """The tagging networks restated step by step, without what makes ours fast; same weights, same state_dict."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ class NaiveSpecAtt(FrontBack):
     def maps(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
         """(batch, width, frames), each branch pooling for itself."""
         spec = self.front_end
-        mel = spec.norm(spec.mel(audio, level).unsqueeze(1).to(spec.norm.weight.dtype))
+        mel = spec.gain * spec.norm(spec.mel(audio, level).unsqueeze(1).to(spec.gain.dtype)) + spec.offset
         maps = []
         for branch in spec.vertical:
             rows = torch.relu(branch.norm(branch.conv(mel)))
@@ -37,10 +39,11 @@ class NaiveSpecAtt(FrontBack):
             sequence = full_layer(layer, sequence, only if layer is att.layers[-1] else None)
         return sequence
 
-    def contributions(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        """One forward pass per token, [CLS] included: (batch, 1 + frames, tags) probability."""
+    def contributions(self, audio: Tensor, level: Tensor | None = None, tokens: Iterable[int] | None = None) -> Tensor:
+        """One forward pass per token, by default for all, [CLS] included: (batch, tokens, tags) probability."""
         maps = self.maps(audio, level)
-        passes = [self.last_layer(maps, only=token)[:, 0] for token in range(1 + maps.shape[2])]
+        tokens = range(1 + maps.shape[2]) if tokens is None else tokens
+        passes = [self.last_layer(maps, only=token)[:, 0] for token in tokens]
         return torch.stack([self.head(self.dropout(self.back_end.pooler(one))).sigmoid() for one in passes], 1)
 
 
@@ -55,7 +58,7 @@ def explicit_attention(attention: SelfAttention, tokens: Tensor, only: int | Non
     """Heads one by one: softmax(Q K^T / sqrt(d)) V, joined: (batch, tokens, heads * head_dim)."""
     query, key, value = attention.query(tokens), attention.key(tokens), attention.value(tokens)
     heads = []
-    for q, k, v in zip(*(part.chunk(attention.heads, -1) for part in (query, key, value))):
+    for q, k, v in zip(*(part.chunk(attention.heads, -1) for part in (query, key, value)), strict=True):
         table = torch.softmax(torch.bmm(q, k.transpose(1, 2)) / q.shape[-1] ** 0.5, -1)
         if only is not None:
             table = torch.zeros_like(table)

@@ -1,6 +1,7 @@
 """Feature extractors that run on the device, inside the network, so that training and use cannot differ."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Literal
 
@@ -117,10 +118,10 @@ class LogMel(nn.Module):
         return F.pad(audio, (self.n_fft // 2, self.n_fft // 2), mode=self.pad_mode)
 
     def _scaled(self, audio: Tensor) -> Tensor:
-        with torch.autocast(audio.device.type, enabled=False):
-            spectrum = torch.stft(
-                audio, self.n_fft, self.hop, window=self.window, center=False, return_complex=True
-            )
+        device = audio.device.type
+        # Entered only where autocast is on: torch.export would otherwise wrap the front end in a sub-graph.
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+            spectrum = torch.stft(audio, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
             power = torch.view_as_real(spectrum).square().sum(-1)
             return self.scale(self.filterbank @ power)
 

@@ -64,9 +64,7 @@ def test_each_clip_of_a_batch_has_its_own_floor():
 
 def test_htk_form_equals_torchaudio():
     audio = clip()
-    expected = torchaudio.transforms.AmplitudeToDB()(
-        torchaudio.transforms.MelSpectrogram(16_000, n_fft=512, n_mels=96)(audio)
-    )
+    expected = torchaudio.transforms.AmplitudeToDB()(torchaudio.transforms.MelSpectrogram(16_000, n_fft=512, n_mels=96)(audio))
     ours = LogMel(mel="htk", db="power", top_db=None, center=True, pad_mode="reflect")(audio)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
     assert (ours - LogMel(center=True)(audio)).abs().max() > 20, "the two forms must not be confused"
@@ -85,7 +83,8 @@ def test_float32_under_autocast_and_reduced_modules():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = mel(audio)
         assert torch.equal(mel.peak(audio), LogMel().peak(audio))
-    assert inside.dtype == torch.float32 and torch.equal(inside, expected)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, expected)
     for dtype in (torch.bfloat16, torch.float64):
         assert torch.equal(LogMel().to(dtype)(audio), expected)
 

@@ -1,6 +1,5 @@
 """Multi-head self-attention and the Transformer encoder layer around it (post-norm, as in BERT)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,9 +38,7 @@ class SelfAttention(nn.Module):
 class TransformerLayer(nn.Module):
     """Self-attention and a feed-forward network, each with dropout, residual and LayerNorm after it."""
 
-    def __init__(
-        self, width: int, heads: int, head_dim: int, feed_forward: int, attention_dropout: float, hidden_dropout: float
-    ):
+    def __init__(self, width: int, heads: int, head_dim: int, feed_forward: int, attention_dropout: float, hidden_dropout: float):
         super().__init__()
         self.attention = SelfAttention(width, heads, head_dim, attention_dropout)
         self.attention_norm = nn.LayerNorm(width, eps=1e-12)

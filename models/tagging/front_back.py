@@ -21,10 +21,10 @@ class Explanation(NamedTuple):
 
 
 class FrontBack(nn.Module):
-    """Audio (batch, samples) int16 or float in [-1, 1) -> logits (batch, n_tags); FrontBack(50, Spec, Att) is the paper's Spec Att.
+    """Audio (batch, samples) int16 or float in [-1, 1) -> logits (batch, n_tags), by any front-end and any back-end.
 
-    Won, Chun and Serra 2019, section 3. Both parts come as classes (or partials of them); `back_end` is called with
-    the front-end's channel count, the logits' layer with the back-end's.
+    Won, Chun and Serra 2019, section 3: FrontBack(50, Spec, Att) is the paper's Spec Att. Both parts come as classes
+    or partials of them; `back_end` is called with the front-end's channel count, the logits' layer with the back-end's.
     Layers that an embedding can be read from: `front_end` (batch, width, frames) and `back_end` (batch, width), the
     latter being the pooled [CLS] for Att; see the parts for theirs (`back_end.layers.0`).
     """
@@ -67,9 +67,7 @@ class FrontBack(nn.Module):
         maps = self.front_end(audio, level)
         attention, alone = self.back_end.explain(maps, layer)
         contribution = self.head(alone[:, 1:]).sigmoid()
-        return Explanation(
-            self.front_end.spectrogram(audio, level), attention, contribution, self.seconds(maps.shape[2])
-        )
+        return Explanation(self.front_end.spectrogram(audio, level), attention, contribution, self.seconds(maps.shape[2]))
 
     def seconds(self, frames: int) -> Tensor:
         """Centre of each output frame of the front-end in s from the chunk's start: (frames,)."""

@@ -33,6 +33,4 @@ class FrontEnd(nn.Module):
 
 def conv_norm_relu(channels: int, width: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Conv1d that keeps the length (divided by the stride), batch norm, ReLU: the block all parts are built from."""
-    return nn.Sequential(
-        nn.Conv1d(channels, width, kernel, stride, padding=kernel // 2), nn.BatchNorm1d(width), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv1d(channels, width, kernel, stride, padding=kernel // 2), nn.BatchNorm1d(width), nn.ReLU())

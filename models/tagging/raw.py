@@ -1,6 +1,7 @@
 """Raw: the front-end of sample-level convolutions on the waveform."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ class Raw(FrontEnd):
         self.frame_centre = (self.frame_hop - 3) // 2  # the first layer centres on sample 0, each pooling adds a third
         sizes = [multiple * channels for multiple in growth]
         self.layers = nn.Sequential(conv_norm_relu(1, sizes[0], 3, stride=3))
-        for narrow, wide in zip(sizes, sizes[1:]):
+        for narrow, wide in pairwise(sizes):
             self.layers.append(nn.Sequential(conv_norm_relu(narrow, wide, 3), nn.MaxPool1d(3)))
         self.projection = conv_norm_relu(sizes[-1], width, kernel)
 

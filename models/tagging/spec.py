@@ -1,6 +1,7 @@
 """Spec: the front-end of vertical (timbre) and horizontal (rhythm) filters on a log-mel spectrogram."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.features import LogMel
@@ -15,7 +16,8 @@ HORIZONTAL = ((165, 1), (129, 2), (65, 4), (33, 8))
 class Vertical(nn.Module):
     """(batch, 1, bands, frames) -> (batch, channels, frames): a tall filter, then the best place along frequency.
 
-    The maximum runs over all rows the convolution leaves (11 or 59 of 96 bands), which makes it blind to pitch.
+    Convolution of gain * mel + offset, batch norm, ReLU, and the maximum over all rows that the convolution leaves
+    (11 or 59 of 96 bands), which makes it blind to pitch.
     """
 
     def __init__(self, channels: int, height: int, length: int, stride: int):
@@ -23,8 +25,27 @@ class Vertical(nn.Module):
         self.conv = nn.Conv2d(1, channels, (height, length), (1, stride), padding=(0, length // 2))
         self.norm = nn.BatchNorm2d(channels)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        return self.norm(self.conv(mel)).relu().amax(2)
+    def forward(self, mel: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+        # Both forms take the maximum before the ReLU: equal, and one pass over the rows less.
+        if self.training:
+            return self.norm(self.filtered(mel, gain, offset)).max(2).values.relu()
+        scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
+        bias = (self.conv.bias - self.norm.running_mean) * scale + self.norm.bias
+        return self.convolve(gain * mel + offset, scale[:, None, None, None] * self.conv.weight, bias).amax(2).relu()
+
+    def filtered(self, mel: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+        """The convolution of gain * mel + offset, with both moved from the spectrogram into the filters.
+
+        Else autograd would carry the gradient of these two numbers through a full transposed convolution to the
+        spectrogram, a third of the training step. The offset reaches less of a filter at the edges, where it overlaps
+        the zero padding, hence its own convolution (of one row: it is the same for all).
+        """
+        ones = torch.ones_like(mel[:1, :, : self.conv.kernel_size[0]])
+        rows = self.convolve(mel, gain * self.conv.weight, self.conv.bias)
+        return rows + self.convolve(ones, offset * self.conv.weight, None)
+
+    def convolve(self, mel: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(mel, weight, bias, self.conv.stride, self.conv.padding)
 
 
 class Spec(FrontEnd):
@@ -51,7 +72,9 @@ class Spec(FrontEnd):
         self.frame_hop = self.hop * time_stride
         joined = 29 * channels
         self.width = width or joined
-        self.norm = nn.BatchNorm2d(1)
+        # The input's batch norm, its gain and offset kept apart for the vertical filters' sake.
+        self.norm = nn.BatchNorm2d(1, affine=False)
+        self.gain, self.offset = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
         self.vertical = nn.ModuleList(
             Vertical(channels * multiple, int(share * self.mel.n_mels), length, time_stride)
             for share, shapes in VERTICAL
@@ -63,9 +86,10 @@ class Spec(FrontEnd):
         self.projection = conv_norm_relu(joined, width, 1) if width else nn.Identity()
 
     def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        mel = self.norm(self.spectrogram(audio, level)[:, None].to(self.norm.weight.dtype))
-        energy = mel.mean(2)  # the four horizontal banks read the same mean over bands
-        maps = [branch(mel) for branch in self.vertical] + [branch(energy) for branch in self.horizontal]
+        mel = self.norm(self.spectrogram(audio, level)[:, None].to(self.gain.dtype))
+        energy = self.gain * mel.mean(2) + self.offset  # one mean over bands for all four horizontal banks
+        maps = [branch(mel, self.gain, self.offset) for branch in self.vertical]
+        maps += [branch(energy) for branch in self.horizontal]
         return self.projection(torch.cat(maps, 1))
 
     def clip_level(self, audio: Tensor) -> Tensor | None:

@@ -2,29 +2,27 @@
 
 import csv
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from tasks.writers.whole import whole
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], everywhere: Mapping[str, Any] | None = None) -> Path:
     """Write rows as CSV, the columns in order of first appearance; None and NaN become empty cells.
 
     Args:
-        path: file to write; its folder is made, an older file is replaced in one step
+        path: file to write; its folder is made, an older file is replaced whole
         rows: column -> value
         everywhere: columns with the same value in all rows, such as data set, subset, split and policy
     """
     filled = [{**row, **(everywhere or {})} for row in rows]
     columns = list(dict.fromkeys(column for row in filled for column in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows({k: "" if _missing(v) else v for k, v in row.items()} for row in filled)
-    os.replace(unfinished, path)
     return path
 
 

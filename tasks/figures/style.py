@@ -5,10 +5,10 @@ Figures are built without pyplot: nothing global changes, nothing needs closing,
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,23 +105,6 @@ def spectrogram(axes: "Axes", values: ArrayLike, mel_hertz: ArrayLike, hop_s: fl
             shown[band] = _hertz(frequency)
     axes.set_yticks(list(shown), list(shown.values()))
     return image
-
-
-def mel_hertz(n_mels: int, sample_rate: int, scale: Literal["slaney", "htk"] = "slaney") -> NDArray[np.float64]:
-    """Centre frequency (n_mels,) in Hz of each mel band between 0 Hz and half the sample rate.
-
-    Slaney's scale is linear below 1 kHz and logarithmic above; HTK's is 2595 log10(1 + f / 700).
-    """
-    if scale == "htk":
-        top = 2595.0 * np.log10(1.0 + sample_rate / 2 / 700.0)
-        edges = 700.0 * (10.0 ** (np.linspace(0.0, top, n_mels + 2) / 2595.0) - 1.0)
-        return edges[1:-1]
-    knee, per_band = 1000.0, 200.0 / 3.0
-    step = np.log(6.4) / 27.0
-    half = sample_rate / 2
-    top = half / per_band if half < knee else knee / per_band + np.log(half / knee) / step
-    mel = np.linspace(0.0, top, n_mels + 2)[1:-1]
-    return np.where(mel < knee / per_band, mel * per_band, knee * np.exp(step * (mel - knee / per_band)))
 
 
 def colours(count: int) -> Sequence[str]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 ROW = 52  # px, height of one heat row
 SPECTROGRAM = 270  # px, height of the spectrogram
 FLAT = 0.02  # least span of a contribution row: rounding noise must not look like structure
-FRAME = 130  # px, for title and time axis
+LINE = 21  # px, height of one tag in a chart
+FRAME = 140  # px, for title and axis
 
 
 def attention_map(
@@ -66,8 +67,8 @@ def attention_map(
         side.set_yticks([0], [name])
         side.set_xticks([0], ["[CLS]"] if axes is cells[-1][1] else [""])
         style.dress(side, x="")
-        dark = values[0] > 0.6 * limits["vmax"]
-        style.text(side, 0, 0, f"{values[0]:.2f}", ha="center", va="center", color="white" if dark else style.INK)
+        colour, digits = "white" if values[0] > 0.6 * limits["vmax"] else style.INK, 2 if values[0] >= 0.1 else 3
+        style.text(side, 0, 0, f"{values[0]:.{digits}f}", ha="center", va="center", fontsize=10, color=colour)
         style.colour_bar(made, image, bar, "")
         bar.set_yticks([0.0, limits["vmax"]], ["0", f"{limits['vmax']:.2g}"])
     return made
@@ -113,7 +114,7 @@ def contribution_map(
     for name, values, (_, axes, bar) in zip(tags, contribution.T, cells, strict=True):
         low, high = float(values.min()), float(values.max())
         image = _heat(axes, values, start_s, token_s or hop_s, {"vmin": low, "vmax": max(high, low + FLAT)})
-        axes.set_yticks([0], [style.shorten(name, 18)])
+        axes.set_yticks([0], [style.shorten(name, 18)], parse_math=False)
         axes.set_xlim(start_s, end)
         style.colour_bar(made, image, bar, "")
         bar.set_yticks([image.norm.vmin, image.norm.vmax], [f"{image.norm.vmin:.2f}", f"{image.norm.vmax:.2f}"])
@@ -157,11 +158,52 @@ def timeline(
         vmax=1.0,
         extent=(start_s, start_s + len(probabilities) * hop_s, len(order) - 0.5, -0.5),
     )
-    axes.set_yticks(range(len(order)), [f"{style.shorten(tags[i], 28)}  {probabilities[:, i].mean():.2f}" for i in order])
+    names = [f"{style.shorten(tags[i], 28)}  {probabilities[:, i].mean():.2f}" for i in order]
+    axes.set_yticks(range(len(order)), names, parse_math=False)
     for edge in range(1, len(order)):
         axes.axhline(edge - 0.5, color="white", linewidth=1)
     style.dress(axes, "time (s)", "tag and its mean")
     style.colour_bar(made, image, bar, "probability")
+    return made
+
+
+def per_tag_bars(rows: Sequence[Mapping[str, Any]], *, title: str) -> "Figure":
+    """ROC area and average precision of every tag with their intervals, best ROC area on top.
+
+    The mark in the right panel is the share of positives: what guessing would reach.
+
+    Args:
+        rows: as from `tasks.metrics.tagging.per_tag_table`
+        title: data set, subset, split, policy
+    """
+    ranked = sorted(rows, key=lambda row: -row["auroc"] if np.isfinite(row["auroc"]) else np.inf)
+    made = style.figure(FRAME + LINE * max(len(ranked), 8), title)
+    place = np.arange(len(ranked))
+    panels = made.subplots(1, 2, sharey=True)
+    for axes, key, label, colour in zip(panels, ("auroc", "ap"), ("AUROC", "average precision"), style.COLOURS[:2], strict=True):
+        value, low, high = (np.array([row[key + end] for row in ranked], dtype=float) for end in ("", "_low", "_high"))
+        axes.hlines(place, low, high, color=colour, alpha=0.35, linewidth=7)
+        axes.plot(value, place, "o", color=colour, markersize=5)
+        # A macro average is meaningless where nothing could be scored.
+        if np.isfinite(value).any():
+            mean = float(np.nanmean(value))
+            axes.axvline(mean, color=style.INK, linewidth=1, linestyle="--", label=f"mean {mean:.3f}")
+        for i in np.flatnonzero(~np.isfinite(value)):
+            where = {"ha": "right", "va": "center", "transform": axes.get_yaxis_transform()}
+            style.text(axes, 0.99, i, "cannot be scored", **where)
+        axes.grid(axis="x", color="#E5E5E5")
+        axes.set_axisbelow(True)
+        style.dress(axes, label)
+    panels[0].axvline(0.5, color=style.FAINT, linewidth=1.5, label="guessing")
+    chance = [row["prevalence"] for row in ranked]
+    panels[1].plot(chance, place, "|", color=style.INK, markersize=10, label="guessing (share of positives)")
+    panels[0].set_xlim(right=1.005)
+    panels[1].set_xlim(left=-0.01, right=1.01)
+    panels[0].set_yticks(place, [f"{style.shorten(row['tag'], 30)} ({row['support']})" for row in ranked], parse_math=False)
+    panels[0].set_ylim(len(ranked) - 0.4, -0.6)
+    panels[0].set_ylabel(f"tag (positives among {ranked[0]['clips'] if ranked else 0})", fontsize=style.LABEL, color=style.INK)
+    for axes in panels:
+        axes.legend(fontsize=style.TICK - 1, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     return made
 
 

@@ -1,0 +1,270 @@
+"""`compare` of the tagging task: the paper's Tables 2 to 5 and Figure 5 beside the runs of this machine."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datamodules.errors import DataError
+from tasks.comparison import Group, Parser, Result, describe, fail, group, load, read_curves
+from tasks.tables import markdown, write_csv
+from tasks.tagging import paper
+
+CHOICES = ("2", "3", "4", "5", "figure5", "all")
+MEASURES = {"val/auroc_macro": "AUROC", "val/ap_macro": "average precision"}
+COMPLETE = 0.99  # share of the paper's test clips that must have been scored: a few recordings are lost for everyone
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table: a heading that says what its numbers were measured on, display rows, and CSV rows."""
+
+    file: str
+    title: str
+    rows: list[dict[str, Any]]
+    records: list[dict[str, Any]]
+
+    def text(self) -> str:
+        """Markdown."""
+        return f"## {self.title}\n\n{markdown(self.rows)}\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print and write the tables; exit code 0, or 2 after one sentence on stderr."""
+    parser = Parser(prog="python -m tasks.tagging compare", description=__doc__)
+    parser.add_argument("runs", nargs="*", default=["runs/tagging/*"], help="run folders, folders of runs or globs")
+    parser.add_argument("--table", choices=CHOICES, default="all", help="which of the paper's tables (default: all)")
+    parser.add_argument("--out", default="runs/compare/tagging", help="folder for Markdown, CSV and pictures")
+    args = parser.parse_args(argv)
+    try:
+        results, skipped = load(args.runs, "tagging")
+        groups, repeated = group(results, "tagging", paper.SAME_RUN)
+        sections = list(build(groups, args.table))
+        report = "\n".join(section.text() for section in sections)
+        print(report)
+        written = write(Path(args.out), sections, report, groups, args.table)
+    except DataError as error:
+        return fail(error)
+    for sentence in skipped + repeated:
+        print(f"left out: {sentence}")
+    print("written: " + ", ".join(map(str, written)))
+    return 0
+
+
+def build(groups: Sequence[Group], wanted: str) -> Iterator[Section]:
+    """Sections of the asked tables: first beside the paper, then each other data, which the paper has no numbers for."""
+    for table in paper.TABLES:
+        if wanted in (table.number, "all"):
+            yield _scores(table, groups)
+    if wanted in ("5", "all"):
+        yield _per_tag(groups)
+    others: dict[str, list[Group]] = {}
+    for one in groups:
+        if not _has_row(one):
+            others.setdefault(describe(one.data), []).append(one)
+    for i, (data, members) in enumerate(others.items(), 1):
+        if wanted not in ("5", "figure5"):
+            yield _elsewhere(f"other_{i}", data, members)
+        if wanted in ("5", "all"):
+            yield _tags_elsewhere(f"other_{i}_per_tag", data, members)
+
+
+def write(out: Path, sections: Sequence[Section], report: str, groups: Sequence[Group], wanted: str) -> list[Path]:
+    """Write compare.md, one CSV per section and the pictures; return the paths."""
+    from tasks.writers.whole import write_text
+
+    written = []
+    if sections:
+        write_text(out / "compare.md", f"# Music tagging: paper and ours\n\n{report}")
+        written.append(out / "compare.md")
+    written += [write_csv(out / f"{section.file}.csv", section.records) for section in sections]
+    if wanted in ("5", "all"):
+        written += _tag_pictures(out, groups)
+    if wanted in ("figure5", "all"):
+        written += _curve_pictures(out, groups)
+    if not written:
+        raise DataError("no run has a metrics.csv with val/auroc_macro, which Figure 5 is drawn from: name folders of `fit` runs")
+    return written
+
+
+def matches(one: Group, protocol: paper.Protocol) -> bool:
+    """Whether a group was scored on what the paper was: same data, subset, split, policy, tags and (nearly all) clips."""
+    said = {key: one.data.get(key) for key in ("name", "subset", "split", "policy")}
+    asked = {key: getattr(protocol, key) for key in said}
+    clips, tags = (float(one.data.get(key, 0)) for key in ("n_clips", "n_tags_scored"))
+    return said == asked and tags == protocol.tags and COMPLETE * protocol.clips <= clips <= protocol.clips
+
+
+def _has_row(one: Group) -> bool:
+    """Whether the paper has numbers for this group."""
+    return any(one.row == _config(row) and matches(one, table.protocol) for table in paper.TABLES for row in table.rows)
+
+
+def _config(row: paper.Row) -> str:
+    return paper.SAME_RUN.get(row.config, row.config)
+
+
+def _metric(name: str) -> Callable[[Result], float | None]:
+    return lambda result: _percent(result.metrics.get(name))
+
+
+def _tag(name: str) -> Callable[[Result], float | None]:
+    return lambda result: _percent((result.content.get("per_tag") or {}).get(name))
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _protocol(protocol: paper.Protocol) -> str:
+    return f"{protocol.name}, subset {protocol.subset}, split {protocol.split}, policy {protocol.policy}"
+
+
+def _scores(table: paper.Table, groups: Sequence[Group]) -> Section:
+    rows, records = [], []
+    for row in table.rows:
+        found = [g for g in groups if g.row == _config(row) and matches(g, table.protocol)]
+        for one in found or [None]:
+            star = "*" if row.quoted else ""
+            shown = {**row.system, "paper AUROC": f"{row.auroc:.2f}{star}"}
+            shown["paper AUPR"] = None if row.ap is None else f"{row.ap:.2f}{star}"
+            if "heads" in row.system:
+                shown["head width"] = _head_width(one, int(row.system["heads"]))
+            rows.append({**shown, **_ours(one), "config": one.name if one and one.note else row.config})
+            theirs = {"paper_auroc": row.auroc, "paper_ap": row.ap}
+            records.append({**row.system, **theirs, **_record(one, row.config, table.protocol)})
+    quoted = " (* quoted by the paper)" if any(row.quoted for row in table.rows) else ""
+    title = f"Table {table.number}: {table.title}, in percent, {_protocol(table.protocol)}{quoted}"
+    return Section(f"table{table.number}_{table.protocol.name}", title, rows, records)
+
+
+def _elsewhere(file: str, data: str, groups: Sequence[Group]) -> Section:
+    rows = [{"config": one.name, **_ours(one)} for one in groups]
+    title = f"Runs without numbers in the paper: {data}, in percent"
+    return Section(file, title, rows, [_record(one, one.row) for one in groups])
+
+
+def _ours(one: Group | None) -> dict[str, Any]:
+    if one is None:
+        return {"our AUROC": None, "our AUPR": None, "seeds": None, "parameters": None}
+    return {
+        "our AUROC": _spread(one, _metric("auroc_macro")),
+        "our AUPR": _spread(one, _metric("ap_macro")),
+        "seeds": len(one.results),
+        "parameters": _parameters(one),
+    }
+
+
+def _head_width(one: Group | None, heads: int) -> int | None:
+    """Width of each attention head: 512 is not divisible by every head count of Table 3, so the row says what it used."""
+    return (one.results[0].settings.get("model.net.back_end.head_dim") or 512 // heads) if one else None
+
+
+def _parameters(one: Group) -> str | None:
+    counts = {result.content.get("parameters") for result in one.results} - {None}
+    return " or ".join(f"{count:,}" for count in sorted(counts)) or None
+
+
+def _spread(one: Group, read: Callable[[Result], float | None]) -> str | None:
+    """Mean and, from two seeds on, deviation."""
+    if not one.values(read):
+        return None
+    mean, deviation = one.mean(read), one.deviation(read)
+    return f"{mean:.2f}" if deviation != deviation else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _record(one: Group | None, config: str, protocol: paper.Protocol | None = None) -> dict[str, Any]:
+    """CSV cells of a group: its numbers, and all that they were measured on."""
+    record: dict[str, Any] = {}
+    for name in ("auroc_macro", "ap_macro", "auroc_micro", "ap_micro"):
+        record[name] = one.mean(_metric(name)) if one else None
+        record[f"{name}_deviation"] = one.deviation(_metric(name)) if one else None
+    return {**record, **_about(one, config, protocol)}
+
+
+def _about(one: Group | None, config: str, protocol: paper.Protocol | None = None) -> dict[str, Any]:
+    """CSV cells that say which runs a number comes from, and what it was measured on."""
+    data = one.data if one else {key: getattr(protocol, key) for key in ("name", "subset", "split", "policy")}
+    return {
+        "config": config,
+        "departs": one.note if one else None,
+        "seeds": " ".join(map(str, one.seeds)) if one else None,
+        "parameters": (_parameters(one) or "").replace(",", "") if one else None,
+        **{"data" if key == "name" else key: value for key, value in data.items()},
+    }
+
+
+def _table_5_groups(groups: Sequence[Group]) -> list[Group]:
+    return [g for g in groups if g.row == paper.TABLE_5_CONFIG and matches(g, paper.MTAT)]
+
+
+def _per_tag(groups: Sequence[Group]) -> Section:
+    found = _table_5_groups(groups)
+    rows, records = [], []
+    for tag, theirs in paper.TABLE_5.items():
+        shown: dict[str, Any] = {"tag": tag, "paper": f"{theirs:.2f}"}
+        for one in found:
+            mean = one.mean(_tag(tag))
+            more = f"{mean - theirs:+.2f}" if mean == mean else None
+            shown |= {_column(one): _spread(one, _tag(tag)), f"{_column(one)} - paper": more}
+        rows.append(shown if found else shown | {"ours": None})
+        about = [_tag_record(one, tag) for one in found] or [_about(None, paper.TABLE_5_CONFIG, paper.MTAT)]
+        records += [{"tag": tag, "paper": theirs, **record} for record in about]
+    return Section("table5_mtat", f"Table 5: AUROC per tag, in percent, Spec Att, {_protocol(paper.MTAT)}", rows, records)
+
+
+def _tags_elsewhere(file: str, data: str, groups: Sequence[Group]) -> Section:
+    tags = list(dict.fromkeys(tag for g in groups for r in g.results for tag in r.content.get("per_tag") or {}))
+    rows = [{"tag": tag} | {_column(one): _spread(one, _tag(tag)) for one in groups} for tag in tags]
+    records = [{"tag": tag, **_tag_record(one, tag)} for tag in tags for one in groups]
+    return Section(file, f"AUROC per tag of runs without numbers in the paper: {data}, in percent", rows, records)
+
+
+def _tag_record(one: Group, tag: str) -> dict[str, Any]:
+    return {"ours": one.mean(_tag(tag)), "deviation": one.deviation(_tag(tag)), **_about(one, one.row)}
+
+
+def _column(one: Group) -> str:
+    return f"{one.name} ({len(one.results)} seed{'s' * (len(one.results) > 1)})"
+
+
+def _tag_pictures(out: Path, groups: Sequence[Group]) -> list[Path]:
+    written = []
+    for i, one in enumerate(_table_5_groups(groups), 1):
+        from tasks.figures.runs import beside_paper
+
+        tags = list(paper.TABLE_5)
+        numbers = [one.mean(_tag(tag)) for tag in tags], [one.deviation(_tag(tag)) for tag in tags]
+        title = f"Table 5: {_column(one)}, {describe(one.data)}"
+        written.append(_save(beside_paper(tags, list(paper.TABLE_5.values()), *numbers, title=title), out / f"table5_{i}.png"))
+    return written
+
+
+def _curve_pictures(out: Path, groups: Sequence[Group]) -> list[Path]:
+    """Figure 5 on the paper's data, and the same picture of all runs on each other data."""
+    kinds: dict[str, dict[str, list]] = {}
+    for one in groups:
+        curves = [read_curves(result.folder, list(MEASURES)) for result in one.results]
+        curves = [curve for curve in curves if len(curve["epoch"])]
+        if curves:
+            # The final scores are of the test split, the curves of validation.
+            data = {k: "validation" if k == "split" else v for k, v in one.data.items() if not k.startswith("n_")}
+            here = matches(one, paper.MTAT) and one.row in paper.FIGURE_5
+            label = one.name.replace(one.row, paper.FIGURE_5[one.row]) if here else one.name
+            kinds.setdefault(("Figure 5: " if here else "") + describe(data), {})[label] = curves
+    written = []
+    for title in sorted(kinds, key=lambda title: not title.startswith("Figure 5")):
+        from tasks.figures.runs import curves as draw
+
+        theirs = title.startswith("Figure 5")
+        picture = draw(kinds[title], MEASURES, title=title, marks=paper.FIGURE_5_SWITCHES if theirs else ())
+        written.append(_save(picture, out / ("figure5.png" if theirs else f"curves_{len(written) + 1}.png")))
+    return written
+
+
+def _save(picture: Any, path: Path) -> Path:
+    from tasks.writers.whole import whole
+
+    with whole(path) as temporary:
+        picture.savefig(temporary, format="png")
+    return path

@@ -94,6 +94,11 @@ class LogMel(nn.Module):
         """Samples that give this many frames, context included."""
         return (frames - 1) * self.hop + (1 if self.center else self.n_fft)
 
+    def hertz(self) -> Tensor:
+        """Centre of gravity of each band in Hz: (n_mels,)."""
+        bins = torch.linspace(0.0, self.sample_rate / 2, self.n_fft // 2 + 1, device=self.filterbank.device)
+        return (self.filterbank @ bins) / self.filterbank.sum(1).clamp(min=1e-12)
+
     def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
         """Log-mel of chunks; `level` (batch,) dB is the clips' peak for top_db, by default each chunk's own."""
         audio = as_float(audio).float()

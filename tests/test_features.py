@@ -89,6 +89,15 @@ def test_float32_under_autocast_and_reduced_modules():
         assert torch.equal(LogMel().to(dtype)(audio), expected)
 
 
+def test_bands_know_their_hertz():
+    import librosa
+
+    centres = torch.from_numpy(librosa.mel_frequencies(98, fmin=0.0, fmax=8000.0)[1:-1]).float()
+    found = LogMel(n_fft=4096).hertz()  # fine enough for the sampled triangles to have their true centre
+    assert (found / centres - 1).abs().max() < 0.02
+    assert (LogMel().hertz().diff() > 0).all()
+
+
 def test_int16_equals_float():
     audio = (clip() * 32768).to(torch.int16)
     mel = LogMel()

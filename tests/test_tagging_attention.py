@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.naive_tagging import NaiveSpecAtt, explicit_attention
 from models.tagging import Att, FrontBack, Spec
-from models.tagging.attention import SelfAttention
+from models.tagging.attention import SelfAttention, TransformerLayer
 from tests.test_tagging_models import SMALL, noise, small
 
 
@@ -70,6 +70,29 @@ def test_fused_attention_equals_explicit():
     values = attention.value(tokens).view(4, 50, 3, 6).transpose(1, 2)
     from_weights = (attention.weights(tokens, tokens) @ values).transpose(1, 2).reshape(4, 50, 18)
     torch.testing.assert_close(fused, from_weights, rtol=1e-5, atol=1e-6)
+
+
+def test_layer_equals_torchs_post_norm_encoder():
+    torch.manual_seed(0)
+    ours = TransformerLayer(20, heads=4, head_dim=5, feed_forward=30, attention_dropout=0.0, hidden_dropout=0.0)
+    theirs = nn.TransformerEncoderLayer(20, 4, 30, dropout=0.0, activation="gelu", layer_norm_eps=1e-12, batch_first=True)
+    projections = [ours.attention.query, ours.attention.key, ours.attention.value]
+    nn.init.normal_(ours.norm.weight)
+    nn.init.normal_(ours.attention_norm.bias)
+    with torch.no_grad():
+        theirs.self_attn.in_proj_weight.copy_(torch.cat([part.weight for part in projections]))
+        theirs.self_attn.in_proj_bias.copy_(torch.cat([part.bias for part in projections]))
+        for mine, other in (
+            (ours.attention.out, theirs.self_attn.out_proj),
+            (ours.feed_forward[0], theirs.linear1),
+            (ours.feed_forward[2], theirs.linear2),
+            (ours.attention_norm, theirs.norm1),
+            (ours.norm, theirs.norm2),
+        ):
+            other.load_state_dict(mine.state_dict())
+    tokens = torch.randn(3, 11, 20)
+    torch.testing.assert_close(ours(tokens), theirs(tokens), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours(tokens, tokens[:, :1]), theirs(tokens)[:, :1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("which", ["attention_dropout", "hidden_dropout"])
@@ -142,6 +165,17 @@ def test_contribution_map_of_the_papers_size():
     assert shown.contribution.shape == (1, 256, 50)
     assert shown.attention.shape == (1, 8, 257)
     torch.testing.assert_close(shown.contribution[:, [t - 1 for t in tokens]], brute_force, rtol=0, atol=1e-5)
+
+
+def test_two_recordings_joined_at_the_spectrogram():
+    net = small("spec_att")
+    first, second = noise(1, net.samples), 0.01 * noise(1, net.samples, seed=1)
+    with torch.no_grad():
+        one, other = net.front_end.inputs(first), net.front_end.inputs(second)
+        joined = net.explain_inputs(torch.cat([one[..., :16], other[..., :16]], 2))
+        torch.testing.assert_close(net.explain_inputs(one).contribution, net.explain(first).contribution)
+    assert joined.contribution.shape == (1, 32, 5)
+    assert torch.equal(joined.spectrogram[..., 16:], other[..., :16])
 
 
 def test_long_chunks_explain_themselves():

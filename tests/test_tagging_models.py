@@ -164,6 +164,22 @@ def normalised(norm: nn.Module, maps: torch.Tensor) -> torch.Tensor:
     return (maps - mean) / (var + norm.eps).sqrt() * norm.weight.view(shape) + norm.bias.view(shape)
 
 
+def test_raw_equals_conv_norm_relu_pool():
+    net = small("raw_att")
+    raw, maps = net.front_end, noise(2, net.samples)[:, None]
+    functional = nn.functional
+    with torch.no_grad():
+        expected = normalised(raw.layers[0][1], functional.conv1d(maps, *raw.layers[0][0].parameters(), 3, 1)).relu()
+        assert expected.shape[2] == 810
+        for layer in list(raw.layers)[1:]:
+            conv, norm = layer[0][0], layer[0][1]
+            filtered = functional.conv1d(expected, conv.weight, conv.bias, padding=1)
+            expected = functional.max_pool1d(normalised(norm, filtered).relu(), 3)
+        conv, norm = raw.projection[0], raw.projection[1]
+        expected = normalised(norm, functional.conv1d(expected, conv.weight, conv.bias, padding=3)).relu()
+        torch.testing.assert_close(raw(maps[:, 0]), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_cnn_p_equals_its_figure():
     net = small("spec_cnn_p")
     back, maps = net.back_end, torch.randn(2, 58, 30)
@@ -261,7 +277,7 @@ def test_level_of_the_clip_sets_the_floor():
     clip = torch.cat([5 * noise(1, 20_000), 1e-4 * noise(1, 20_000)], 1)
     level = net.clip_level(clip)
     chunk = clip[:, 25_000 : 25_000 + net.samples]
-    assert net.front_end.spectrogram(chunk, level).unique().item() == pytest.approx(level.item() - 80, abs=1e-4)
+    assert net.front_end.inputs(chunk, level).unique().item() == pytest.approx(level.item() - 80, abs=1e-4)
     assert not torch.allclose(net(chunk, level), net(chunk))
     assert small("raw_att").clip_level(clip) is None
     no_floor = FrontBack(2, partial(Spec, channels=1, width=None, mel=LogMel(top_db=None)), partial(CNN_P, width=4))

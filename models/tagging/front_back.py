@@ -62,12 +62,17 @@ class FrontBack(nn.Module):
 
         Raises ValueError for a back-end without attention.
         """
+        return self.explain_inputs(self.front_end.inputs(audio, level), layer)
+
+    def explain_inputs(self, inputs: Tensor, layer: int = -1) -> Explanation:
+        """`explain` of the front-end's `inputs`, which may be two recordings joined along time (Figure 7)."""
         if not self.explains:
             raise ValueError(f"{type(self.back_end).__name__} has no attention to explain: use the Att back-end")
-        maps = self.front_end(audio, level)
+        maps = self.front_end.maps(inputs)
         attention, alone = self.back_end.explain(maps, layer)
         contribution = self.head(alone[:, 1:]).sigmoid()
-        return Explanation(self.front_end.spectrogram(audio, level), attention, contribution, self.seconds(maps.shape[2]))
+        spectrogram = inputs if inputs.ndim == 3 else None
+        return Explanation(spectrogram, attention, contribution, self.seconds(maps.shape[2]))
 
     def seconds(self, frames: int) -> Tensor:
         """Centre of each output frame of the front-end in s from the chunk's start: (frames,)."""

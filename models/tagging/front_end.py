@@ -20,14 +20,18 @@ class FrontEnd(nn.Module):
     width: int
 
     def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
+        return self.maps(self.inputs(audio, level))
+
+    def inputs(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
+        """What the first filter reads: log-mel (batch, mels, frames) or samples (batch, samples)."""
+        raise NotImplementedError
+
+    def maps(self, inputs: Tensor) -> Tensor:
+        """Feature maps (batch, width, frames) of `inputs`, which may be cut and joined along time."""
         raise NotImplementedError
 
     def clip_level(self, audio: Tensor) -> Tensor | None:
         """Whole clips (batch, samples) -> the (batch,) dB that chunks need as `level`; None where they need none."""
-        return None
-
-    def spectrogram(self, audio: Tensor, level: Tensor | None = None) -> Tensor | None:
-        """The (batch, mels, frames) that the network looks at; None for networks that read samples."""
         return None
 
 

@@ -38,6 +38,9 @@ class Raw(FrontEnd):
             self.layers.append(nn.Sequential(conv_norm_relu(narrow, wide, 3), nn.MaxPool1d(3)))
         self.projection = conv_norm_relu(sizes[-1], width, kernel)
 
-    def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
+    def inputs(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
+        return as_float(audio)
+
+    def maps(self, inputs: Tensor) -> Tensor:
         first = self.layers[0][0].weight
-        return self.projection(self.layers(as_float(audio)[:, None].to(first.dtype)))
+        return self.projection(self.layers(inputs[:, None].to(first.dtype)))

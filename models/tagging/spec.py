@@ -85,8 +85,11 @@ class Spec(FrontEnd):
         )
         self.projection = conv_norm_relu(joined, width, 1) if width else nn.Identity()
 
-    def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        mel = self.norm(self.spectrogram(audio, level)[:, None].to(self.gain.dtype))
+    def inputs(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
+        return self.mel(audio, level)
+
+    def maps(self, inputs: Tensor) -> Tensor:
+        mel = self.norm(inputs[:, None].to(self.gain.dtype))
         energy = self.gain * mel.mean(2) + self.offset  # one mean over bands for all four horizontal banks
         maps = [branch(mel, self.gain, self.offset) for branch in self.vertical]
         maps += [branch(energy) for branch in self.horizontal]
@@ -94,6 +97,3 @@ class Spec(FrontEnd):
 
     def clip_level(self, audio: Tensor) -> Tensor | None:
         return None if self.mel.top_db is None else self.mel.peak(audio)
-
-    def spectrogram(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        return self.mel(audio, level)

@@ -31,7 +31,7 @@ lint: .venv/.dev
 # uv where it is installed (about half a minute), pip otherwise (a few minutes).
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	if command -v uv >/dev/null 2>&1; then uv pip install --python $(BIN)/python -c constraints.txt -e '$(1)'; \
+	if command -v uv >/dev/null 2>&1; then uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -e '$(1)'; \
 	else $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
 endef
 

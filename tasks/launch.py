@@ -26,6 +26,7 @@ class Task:
     module: str  # LightningModule
     data: str  # base class of the data modules that `fit` accepts
     files: str  # data module that `predict` reads a user's own files with
+    report: str  # callback that writes what `validate` and `test` leave
     writer: str  # BasePredictionWriter of `predict`
     compare: str  # function(argv) of `compare`
     monitor: tuple[str, str]  # validation metric that picks the best checkpoint, and "max" or "min"

@@ -1,0 +1,10 @@
+"""What a run must survive and leave behind: seeds, checkpoints, preemption, bad steps, stalls, records."""
+
+from tasks.callbacks.checkpoint import Checkpoint
+from tasks.callbacks.guard import FiniteGuard
+from tasks.callbacks.preempt import Preempt
+from tasks.callbacks.seeding import StepSeed
+from tasks.callbacks.storage import newest_loadable
+from tasks.callbacks.watchdog import Watchdog
+
+__all__ = ["Checkpoint", "FiniteGuard", "Preempt", "StepSeed", "Watchdog", "newest_loadable"]

@@ -7,6 +7,7 @@ TASK = Task(
     module="tasks.tagging.module.Tagger",
     data="datamodules.tagging.TaggingData",
     files="datamodules.files.AudioFiles",
+    report="tasks.tagging.report.TaggingReport",
     writer="tasks.writers.tagging.TagWriter",
     compare="tasks.tagging.compare.main",
     monitor=("val/auroc_macro", "max"),

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from datamodules.errors import DataError
+from datamodules.files import FileBatch
 from datamodules.tagging import TaggingBatch
-from datamodules.windows import Window
 from tasks.metrics.tagging import TaggingScores
+from tasks.tagging.ladder import File2Tags, FileTags, tagger_window
 
 
 class Tagger(pl.LightningModule):
@@ -22,7 +24,8 @@ class Tagger(pl.LightningModule):
         tags: names of the outputs, in order (comes from the data set)
         net: network class; called with the number of tags (`models.tagging`)
         optimizer: optimizer of all parameters; the paper's first phase is Adam at 1e-4
-        scheduler: learning-rate scheduler, stepped after every optimizer step
+        scheduler: learning-rate scheduler
+        scheduler_interval: when it steps: after every optimizer `step` or every `epoch`
         loss: loss on logits (chunks, tags) against labels in {0, 1}
     """
 
@@ -32,27 +35,23 @@ class Tagger(pl.LightningModule):
         net: Callable[[int], nn.Module],
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-4),
         scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Literal["step", "epoch"] = "step",
         loss: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.tags = list(tags)
         self.net = net(len(self.tags))
         self.loss = loss or nn.BCEWithLogitsLoss()
-        self._optimizer, self._scheduler = optimizer, scheduler
+        self._optimizer, self._scheduler, self._interval = optimizer, scheduler, scheduler_interval
         self.scores = TaggingScores()
         self.validation_loss = MeanMetric()
         # Decision thresholds of best F1 on the validation split; part of the checkpoint.
         self.register_buffer("thresholds", torch.full((len(self.tags),), 0.5))
 
-    @property
-    def window(self) -> Window:
-        """Shape of one chunk as the network wants it."""
-        return Window(self.net.sample_rate, self.net.samples, self.net.hop, self.net.lead)
-
     def hand_over(self, datamodule: pl.LightningDataModule) -> None:
         """Tell the data what a chunk is, and give it the network's reading of a clip's reference level."""
-        datamodule.window = self.window
+        datamodule.window = tagger_window(self)
         extractor = copy.deepcopy(self.net).cpu()
         needed = extractor.clip_level(torch.zeros(1, self.net.samples)) is not None
         datamodule.clip_level = extractor.clip_level if needed else None
@@ -85,33 +84,35 @@ class Tagger(pl.LightningModule):
 
     test_step = validation_step
 
+    def on_validation_epoch_start(self) -> None:
+        """Forget the clips of the epoch before; they stay readable until then."""
+        self.scores.reset()
+        self.validation_loss.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
     def on_validation_epoch_end(self) -> None:
         """Log the exact scores, the same on every rank, and keep each tag's best threshold."""
         self._log_scores("val")
-        if not self.trainer.sanity_checking:
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.thresholds.copy_(torch.as_tensor(self.scores.best_thresholds(), dtype=self.thresholds.dtype))
-        self._reset()
 
     def on_test_epoch_end(self) -> None:
-        """Log the exact scores of the test split; the callbacks that write tables read `self.scores` before this."""
+        """Log the exact scores of the test split; the report reads `self.scores` after this."""
         self._log_scores("test")
 
-    def on_test_epoch_start(self) -> None:
-        """Forget the clips of an earlier test."""
-        self._reset()
+    def predict_step(self, batch: FileBatch) -> FileTags | None:
+        """Tags of one of the user's files; None for a file that could not be read."""
+        return None if batch.error else File2Tags(self).tagged(batch.path, batch.audio)
 
     def _log_scores(self, prefix: str) -> None:
         loss = self.validation_loss.compute()
         values = {f"{prefix}/loss": loss} | {f"{prefix}/{k}": float(v) for k, v in self.scores.compute().items()}
         self.log_dict(values, prog_bar=False, rank_zero_only=False)
 
-    def _reset(self) -> None:
-        self.scores.reset()
-        self.validation_loss.reset()
-
     def configure_optimizers(self) -> dict | torch.optim.Optimizer:
-        """Optimizer of all parameters, with the scheduler stepped per optimizer step."""
+        """Optimizer of all parameters, and its scheduler."""
         optimizer = self._optimizer(self.parameters())
         if self._scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": self._interval}}

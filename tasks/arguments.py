@@ -1,0 +1,83 @@
+"""Turn what a user typed into the full list of configs: base, then default or checkpoint, then their own."""
+
+from pathlib import Path
+
+import yaml
+
+from datamodules.errors import DataError
+from tasks.checkpoints import hyper_parameters, locate
+from tasks.launch import Task
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+FROM_CHECKPOINT = ("validate", "test", "predict", "export")
+
+
+def expand(task: Task, argv: list[str]) -> list[str]:
+    """Command line with the implied configs written out before the user's own options, which therefore win.
+
+    `configs/<task>/base.yaml` always comes first. A verb that reads a checkpoint takes the settings stored in it;
+    otherwise, without `--config`, `configs/<task>/default.yaml` (the embedded demo) is meant.
+    """
+    verb, typed = argv[0], list(argv[1:])
+    if "-h" in typed or "--help" in typed or any(a.startswith("--model.help") or a.startswith("--data.help") for a in typed):
+        return [verb, *typed]
+    checkpoint = value_of(typed, "--ckpt_path")
+    if verb in FROM_CHECKPOINT and checkpoint is None:
+        raise DataError(f"{verb} needs a checkpoint: add --ckpt_path runs/{task.name}/NAME (a run folder or a .ckpt file)")
+    implied = [str(CONFIGS / task.name / "base.yaml")]
+    if verb in FROM_CHECKPOINT:
+        path = locate(checkpoint)
+        typed = _replaced(typed, "--ckpt_path", str(path))
+        implied.append(yaml.safe_dump(_stored(task, verb, path)))
+    elif not configs_in(typed):
+        run_config = _config_of_run(checkpoint)
+        implied.append(str(run_config or CONFIGS / task.name / "default.yaml"))
+    return [verb, *(word for config in implied for word in ("--config", config)), *typed]
+
+
+def configs_in(typed: list[str]) -> list[str]:
+    """Config files that the user named."""
+    pairs = zip(typed, typed[1:] + [""], strict=True)
+    return [b if a in ("-c", "--config") else a.split("=", 1)[1] for a, b in pairs if a in ("-c", "--config") or a.startswith("--config=")]
+
+
+def value_of(typed: list[str], option: str) -> str | None:
+    """Value given to an option, the last one winning; None when absent."""
+    found = None
+    for word, following in zip(typed, typed[1:] + [""], strict=True):
+        if word == option:
+            found = following
+        elif word.startswith(option + "="):
+            found = word.split("=", 1)[1]
+    return found
+
+
+def _replaced(typed: list[str], option: str, value: str) -> list[str]:
+    kept, skip = [], False
+    for word in typed:
+        if not skip and word != option and not word.startswith(option + "="):
+            kept.append(word)
+        skip = word == option
+    return [*kept, option, value]
+
+
+def _config_of_run(checkpoint: str | None) -> Path | None:
+    """`config.yaml` of the run that a checkpoint file lies in, so that resuming by path needs no other option."""
+    if checkpoint and Path(checkpoint).is_file():
+        config = Path(checkpoint).resolve().parent.parent / "config.yaml"
+        return config if config.is_file() else None
+    return None
+
+
+def _stored(task: Task, verb: str, path: Path) -> dict:
+    """Config that a checkpoint carries: network and, but for `predict`, the data it was trained on."""
+    model, data = hyper_parameters(path, task.name)
+    linked = {target.split(".")[0]: model.pop(target.split(".")[0], None) for target in task.links.values()}
+    config: dict = {"model": model}
+    if verb == "predict":
+        config["data"] = {"class_path": task.files, "init_args": linked}
+    elif data:
+        class_path = data.pop("_class_path")
+        data.pop("seed", None)
+        config["data"] = {"class_path": class_path, "init_args": data}
+    return config

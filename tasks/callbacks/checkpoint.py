@@ -1,0 +1,199 @@
+"""`last.ckpt` to go on from, `best.ckpt` to use, and what Lightning leaves out of a resume."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+
+from tasks.callbacks.storage import BEST, LAST, DurableIO
+
+
+class Checkpoint(LightningCheckpoint):
+    """Saves only where a resumed run can go on bit for bit.
+
+    `last.ckpt` is written after every validation, at the end of epochs without one, and every
+    `every_n_train_steps` optimizer steps (windows, with accumulation) in between. Lightning's own mid-epoch
+    checkpoints are written before the module's `on_train_batch_end` and before the step is logged, lose the
+    validation that is due right after them, and a whole epoch's hooks when they fall on its last step: these are
+    written at the start of the next batch instead, and leave validation steps and last steps to the hooks that
+    follow them. `best.ckpt` is written before the `last.ckpt` that knows of it, so that a kill between the two is
+    made good when the validation is repeated.
+
+    dirpath: folder (default `checkpoints` in the Trainer's root folder); the state holds no absolute path.
+    monitor: logged validation metric that picks `best.ckpt`, None for none; mode: "max" or "min".
+    Raises ValueError for a mode or interval that means nothing.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | None = None,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "max",
+        every_n_train_steps: int = 500,
+    ):
+        if mode not in ("min", "max") or every_n_train_steps < 0:
+            raise ValueError(f"mode must be min or max, every_n_train_steps 0 or more: {mode}, {every_n_train_steps}.")
+        self.dirpath, self.monitor, self.mode, self.every_n_train_steps = dirpath, monitor, mode, every_n_train_steps
+        self.best_score: float | None = None
+        self._saved_at: int | None = None  # batches done when `last.ckpt` was written
+        self._moment: str | None = None
+        self._metrics: dict[str, Tensor] = {}
+
+    @property
+    def best_model_path(self) -> str:
+        """Path of `best.ckpt`, empty before the first."""
+        return "" if self.best_score is None or self.dirpath is None else str(Path(self.dirpath) / BEST)
+
+    @property
+    def last_model_path(self) -> str:
+        """Path of `last.ckpt`, empty before the first."""
+        return "" if self._saved_at is None or self.dirpath is None else str(Path(self.dirpath) / LAST)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self.dirpath is None:
+            self.dirpath = trainer.strategy.broadcast(str(Path(trainer.default_root_dir) / "checkpoints"))
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = DurableIO()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "metrics": self._metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self._metrics = state_dict["best_score"], state_dict["metrics"]
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            rewind(checkpoint["loops"]["fit_loop"], trainer.accumulate_grad_batches)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        settle(checkpoint["loops"]["fit_loop"], self._moment)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A fresh run begins with a checkpoint (a full disk shows now); a resumed one gets its metrics back."""
+        if trainer.fast_dev_run:
+            return
+        if trainer.ckpt_path is None:
+            if trainer.is_global_zero:
+                set_aside(Path(self.dirpath))
+            self.save_last(trainer)
+            return
+        if trainer.is_global_zero:
+            adopt(Path(trainer.ckpt_path), Path(self.dirpath))
+        self._saved_at = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        if self.best_score is not None and not Path(self.best_model_path).is_file():
+            rank_zero_warn(f"{self.best_model_path} is missing: the next validation starts a new best.")
+            self.best_score = None
+        trainer._logger_connector._callback_metrics.update(self._metrics)
+        if trainer.fit_loop.restarted_on_epoch_end:
+            # Saved in `on_train_epoch_end`, after which Lightning would have stepped plateau schedulers.
+            trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        # Lightning keeps the flag up for the whole first epoch and so never steps plateau schedulers at its end.
+        trainer.fit_loop.restarting = False
+        steps = trainer.fit_loop.epoch_loop._batches_that_stepped
+        if batch_idx and self.every_n_train_steps and steps % self.every_n_train_steps == 0:
+            self.save_between_steps(trainer, batch_idx)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        score = trainer.callback_metrics.get(self.monitor) if self.monitor else None
+        if self.monitor and score is None:
+            rank_zero_warn(f"'{self.monitor}' was not logged in validation: no best.ckpt is written.")
+        if score is not None and trainer.strategy.broadcast(self._improves(float(score))):
+            self.best_score = float(score)
+            self._save(trainer, BEST)
+        self.save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.fit_loop.restarting = False
+        whole = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+        if self._saved_at != trainer.fit_loop.epoch_loop.batch_progress.total.processed:
+            self.save_last(trainer, "epoch" if whole else "cut epoch")
+
+    def save_between_steps(self, trainer: pl.Trainer, batch_idx: int) -> None:
+        """Write `last.ckpt` in `on_train_batch_start`, unless a window is open or nothing happened since the last."""
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        if batch_idx % trainer.accumulate_grad_batches == 0 and self._saved_at != done:
+            self.save_last(trainer, "step")
+
+    def save_last(self, trainer: pl.Trainer, moment: str | None = None) -> None:
+        """Write `last.ckpt` (all ranks call it); moment: see `settle`."""
+        self._saved_at = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        self._save(trainer, LAST, moment)
+
+    def _save(self, trainer: pl.Trainer, name: str, moment: str | None = None) -> None:
+        if trainer.fast_dev_run:
+            return
+        self._metrics = {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()}
+        self._moment = moment
+        try:
+            trainer.save_checkpoint(str(Path(self.dirpath) / name), weights_only=False)
+        finally:
+            self._moment = None
+
+    def _improves(self, score: float) -> bool:
+        if score != score:
+            return False
+        return self.best_score is None or (score > self.best_score if self.mode == "max" else score < self.best_score)
+
+
+def settle(loops: dict[str, Any], moment: str | None) -> None:
+    """Rewrite the saved counters so that Lightning resumes exactly at the moment of the save.
+
+    "step": at the start of a batch that has not begun. "validation": inside a validation that is to be repeated
+    whole. "cut epoch": `on_train_epoch_end` of an epoch that `max_steps` cut short. Else nothing to do.
+    """
+    for part in ("total", "current"):
+        if moment == "step":
+            batches = loops["epoch_loop.batch_progress"][part]
+            batches["ready"] = batches["started"] = batches["processed"]
+        elif moment == "validation":
+            validation = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            loops["epoch_loop.val_loop.batch_progress"][part] = validation
+        elif moment == "cut epoch":
+            loops["epoch_progress"][part]["processed"] -= 1
+
+
+def rewind(loops: dict[str, Any], window: int) -> None:
+    """Put a checkpoint saved inside an accumulation window (by an exception) back to the window's start.
+
+    The window's partial gradient is not in the checkpoint, so its batches must be done again.
+    """
+    progress = loops["epoch_loop.batch_progress"]
+    done = progress["current"]["processed"]
+    lost = done % window
+    if progress["is_last_batch"] or not lost:
+        return
+    total = progress["total"]["processed"] - lost
+    progress["total"] = dict.fromkeys(progress["total"], total)
+    progress["current"] = dict.fromkeys(progress["current"], done - lost)
+
+
+def set_aside(folder: Path) -> None:
+    """Move another run's checkpoints out of the way of a fresh one: `newest_loadable` must not find them."""
+    for path in sorted(folder.glob("*.ckpt")):
+        (folder / "replaced").mkdir(exist_ok=True)
+        os.replace(path, folder / "replaced" / path.name)
+
+
+def adopt(source: Path, folder: Path) -> None:
+    """Make the checkpoint a run resumes from its `last.ckpt`, setting a broken one aside."""
+    last = folder / LAST
+    if last.exists() and source.exists() and last.samefile(source):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if last.exists():
+        os.replace(last, folder / f"{LAST}.broken" if source.parent.resolve() == folder.resolve() else folder / f"{LAST}.old")
+    temporary = folder / f"{LAST}.tmp"
+    shutil.copyfile(source, temporary)
+    os.replace(temporary, last)

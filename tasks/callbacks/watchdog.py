@@ -1,0 +1,51 @@
+"""Show where each process stands when a run has stalled."""
+
+import faulthandler
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+
+class Watchdog(Callback):
+    """Writes the stacks of all threads of this rank to `stacks/rank<k>.txt` when no batch ended for `minutes`.
+
+    A C thread does it, so it works while Python waits in a collective operation. The run goes on; a file that
+    stays empty is removed at the end.
+
+    folder: default the Trainer's root folder. Raises ValueError for a time that is not positive.
+    """
+
+    def __init__(self, folder: str | Path | None = None, minutes: float = 15.0):
+        if minutes <= 0:
+            raise ValueError(f"minutes must be positive: {minutes}.")
+        self.folder, self.minutes = folder, minutes
+        self._file: TextIO | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        folder = Path(self.folder or trainer.default_root_dir) / "stacks"
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._file is None:
+            self._file = open(folder / f"rank{trainer.global_rank}.txt", "a")
+        self._arm()
+
+    def _arm(self, *_: Any, **__: Any) -> None:
+        if self._file is not None:
+            faulthandler.dump_traceback_later(self.minutes * 60, repeat=True, file=self._file)
+
+    on_train_batch_end = on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _arm
+    on_train_epoch_end = on_validation_end = on_train_start = _arm
+
+    def _disarm(self, *_: Any, **__: Any) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        if self._file is not None:
+            path = Path(self._file.name)
+            self._file.close()
+            self._file = None
+            if path.is_file() and path.stat().st_size == 0:
+                path.unlink()
+                if not any(path.parent.iterdir()):
+                    path.parent.rmdir()
+
+    teardown = on_exception = _disarm

@@ -1,0 +1,107 @@
+"""The one command line of all tasks: LightningCLI with run folders, implied configs, links and two more verbs."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace
+
+from tasks.arguments import configs_in, expand
+from tasks.callbacks import Checkpoint, FiniteGuard, Preempt, StepSeed, Watchdog, newest_loadable
+from tasks.checkpoints import Stamp
+from tasks.launch import VERBS, Task, resolve
+from tasks.loggers import fill_loggers
+from tasks.parsing import ShortErrorParser, quiet
+from tasks.runs import run_folder
+from tasks.trainer import Trainer
+
+
+class CLI(LightningCLI):
+    """Parse, build and run one verb of one task."""
+
+    def __init__(self, task: Task, argv: list[str]) -> None:
+        quiet()
+        self.task = task
+        self.row = Path((configs_in(argv) or ["default"])[-1]).stem
+        super().__init__(
+            resolve(task.module),
+            resolve(task.data),
+            save_config_kwargs={"overwrite": True},
+            trainer_class=Trainer,
+            seed_everything_default=0,
+            parser_class=ShortErrorParser,
+            parser_kwargs={"prog": f"python -m tasks.{task.name}", "description": None},
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=expand(task, argv),
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Verbs that need a Trainer, with the arguments that the command line fills in itself."""
+        own = {"prepare": {"model", "datamodule"}, "export": {"model", "datamodule"}}
+        return {**LightningCLI.subcommands(), **own}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        self._verb = subcommand
+        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs | {"description": VERBS[subcommand]})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Options of the run, and the links that keep each fact written once."""
+        parser.add_argument("--name", type=str | None, default=None, help="folder of the run under RUNS/TASK (default: the config's name)")
+        parser.add_argument("--runs", type=str, default="runs", help="where the folders of all runs live")
+        parser.add_argument("--overwrite", type=bool, default=False, help="replace what a run or prediction left before")
+        parser.add_argument("--test_after_fit", type=bool, default=True, help="end `fit` with the test split and the best weights")
+        parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.set_defaults({"checkpoint.monitor": self.task.monitor[0], "checkpoint.mode": self.task.monitor[1]})
+        if self._verb in ("fit", "validate", "test"):
+            parser.add_lightning_class_args(resolve(self.task.report), "report")
+        if self._verb == "predict":
+            parser.add_lightning_class_args(resolve(self.task.writer), "output")
+            parser.link_arguments("overwrite", "output.overwrite")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        for source, target in self.task.links.items():
+            parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse without Lightning's warning about arguments given beside sys.argv: they are sys.argv, expanded."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: `expand` has put the checkpoint's settings before the user's options, which must win."""
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run folder and point checkpoints, loggers and the resumed checkpoint at it."""
+        options = self.config[self.subcommand]
+        self.folder = run_folder(
+            options.runs, self.task.name, self.subcommand, options.name, self.row, options.get("ckpt_path"), options.overwrite
+        )
+        options.trainer.default_root_dir = str(self.folder)
+        options.checkpoint.dirpath = str(self.folder / "checkpoints")
+        fill_loggers(options, self.folder, self.task.name, self.row, self.subcommand)
+        if self.subcommand == "fit" and options.get("ckpt_path") == "last":
+            options.ckpt_path = newest_loadable(self.folder / "checkpoints")
+        if self.subcommand == "predict" and options.output.folder is None:
+            options.output.folder = str(self.folder / "predictions")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Trainer with the callbacks that carry the suite's guarantees."""
+        house = [Stamp(self.task.name), StepSeed(), Preempt(), FiniteGuard(), Watchdog(self.folder)]
+        self.trainer_defaults["callbacks"] = house
+        trainer = super().instantiate_trainer(**kwargs)
+        options = self.config[self.subcommand]
+        trainer.task, trainer.row, trainer.overwrite = self.task.name, self.row, options.overwrite
+        return trainer
+
+    def after_fit(self) -> None:
+        """Score the best weights on the test split, as every paper does at the end."""
+        options: Namespace = self.config[self.subcommand]
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        if options.test_after_fit and best and not self.trainer.fast_dev_run:
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, weights_only=True, verbose=False)
+
+    def after_predict(self) -> None:
+        """Name the files that could not be used; the others are done, so the exit code is 1 and not 2."""
+        if self.trainer.failed_files:
+            sys.stderr.write("".join(f"not used: {line}\n" for line in self.trainer.failed_files))
+            sys.exit(1)

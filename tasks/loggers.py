@@ -1,0 +1,31 @@
+"""Point every logger at the run folder; the default one writes CSV and needs no account."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.cli import Namespace
+
+WITH_LOGS = ("fit", "validate", "test")
+
+
+def fill_loggers(options: Namespace, folder: Path, task: str, row: str, verb: str) -> None:
+    """Fill in what a logger's config leaves open: where it saves, and for W&B which run it continues.
+
+    CSV logs go to `logs/version_<k>`, one per session, so that a resumed run deletes nothing.
+    """
+    if verb not in WITH_LOGS:
+        options.trainer.logger = False
+        return
+    if options.trainer.logger in (None, True):
+        args = Namespace(save_dir=str(folder), name="logs", version=None, prefix="", flush_logs_every_n_steps=20)
+        options.trainer.logger = Namespace(class_path="pytorch_lightning.loggers.CSVLogger", init_args=args)
+        return
+    loggers: list[Any] = options.trainer.logger if isinstance(options.trainer.logger, list) else [options.trainer.logger]
+    for logger in loggers:
+        args = getattr(logger, "init_args", None)
+        if args is None:
+            continue
+        if logger.class_path.endswith("WandbLogger"):
+            _fill_wandb(args, folder, row, int(options.seed_everything))
+        elif "save_dir" in args and args.save_dir in (None, "."):
+            args.save_dir = str(folder)

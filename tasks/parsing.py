@@ -1,0 +1,63 @@
+"""The command-line parser: one-line errors with the nearest option, and the noise of libraries kept out."""
+
+import difflib
+import os
+import re
+import sys
+import warnings
+from typing import NoReturn
+
+from pytorch_lightning.cli import LightningArgumentParser
+
+_NOISE = (
+    ".*is an instance of `nn.Module` and is already saved during checkpointing.*",
+    ".*litlogger.*",
+    ".*LeafSpec.*",
+    ".*does not have many workers which may be a bottleneck.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*is smaller than the logging interval.*",
+    ".*GPU available but not used.*",
+    ".*Experiment logs directory .* exists and is not empty.*",
+    ".*changing subclass.*discard.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    ".*You are trying to `self.log\\(\\)` but the `self.trainer` reference is not registered.*",
+)
+
+
+class ShortErrorParser(LightningArgumentParser):
+    """Parser whose errors are one sentence and leave with exit code 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong with the command line, without the pages of usage."""
+        sys.stderr.write(f"error: {shorten(message)}{self._nearest(message)}\n")
+        sys.exit(2)
+
+    def _nearest(self, message: str) -> str:
+        wrong = re.search(r"(?:[Oo]ption|[Kk]ey|arguments?:?) '?-{0,2}([\w.]+)'?(?: is not accepted|$)|Unrecognized arguments: -*([\w.]+)", message)
+        if not wrong:
+            return ""
+        name = wrong.group(1) or wrong.group(2)
+        known = {option.lstrip("-") for parser in _parsers(self) for action in parser._actions for option in action.option_strings}
+        close = difflib.get_close_matches(name, known, n=1)
+        return f"; did you mean --{close[0]}?" if close else ""
+
+
+def _parsers(parser: LightningArgumentParser) -> list[LightningArgumentParser]:
+    inner = getattr(parser, "_subcommands_action", None)
+    return [parser, *(inner._name_parser_map.values() if inner else ())]
+
+
+def shorten(message: str) -> str:
+    """Last telling line of a parser's nested message.
+
+    The outermost lines repeat which parser failed; the cause stands after the last `Parser key` or bullet.
+    """
+    lines = [line.strip(" -\t") for line in str(message).splitlines() if line.strip(" -\t")]
+    return " ".join(lines)[:600] if len(lines) <= 3 else " ".join([lines[0], lines[-1]])[:600]
+
+
+def quiet() -> None:
+    """Silence warnings that tell a user nothing they can act on."""
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    for pattern in _NOISE:
+        warnings.filterwarnings("ignore", pattern)

@@ -1,0 +1,62 @@
+"""The paper's pictures with our network: best clip per tag (Figures 6, 8-11) and named pairs (Figures 7 and 12)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tasks.metrics.tagging import ClipScores
+from tasks.tagging.ladder import File2Tags
+from tasks.tagging.maps import Segment, attention_figure, contribution_figure, explain, explain_joined, strongest
+from tasks.tagging.paper import PAIRS
+from tasks.writers.whole import whole
+
+
+def draw_gallery(tagger: nn.Module, clips: Any, scores: ClipScores, folder: Path) -> int:
+    """Write one attention map per tag and one contribution map per pair of tags; return how many were written.
+
+    A tag is shown on the clip that scores highest among those labelled with it. A pair of the paper whose tags this
+    data set lacks is left out; a data set that has none of them gets its own most separable pairs.
+    """
+    best = {tag: clip for tag, clip in _best_clips(tagger.tags, scores)}
+    segments: dict[str, Segment] = {}
+    for tag, clip in best.items():
+        name, segment = _segment(tagger, clips, clip, tagger.tags.index(tag))
+        segments[tag] = segment
+        found = explain(tagger, segment)
+        _save(attention_figure(found, f"{tag}: {name}"), folder / "attention" / f"{_file(tag)}.png")
+    pairs = [pair for pair in PAIRS if set(pair) <= set(segments)]
+    for first, second in pairs:
+        found = explain_joined(tagger, segments[first], segments[second])
+        title = f"{first} + {second}"
+        picture = contribution_figure(found, tagger.tags, [first, second], title, (first, second))
+        _save(picture, folder / "contribution" / f"{_file(first)}+{_file(second)}.png")
+    return len(segments) + len(pairs)
+
+
+def _best_clips(tags: list[str], scores: ClipScores) -> Iterator[tuple[str, int]]:
+    """Tag and the position of its best-scoring true clip, for tags that have one."""
+    for i, tag in enumerate(tags):
+        positive = np.flatnonzero(scores.labels[:, i])
+        if len(positive):
+            yield tag, int(scores.clip[positive[np.argmax(scores.probabilities[positive, i])]])
+
+
+def _segment(tagger: nn.Module, clips: Any, clip: int, tag: int) -> tuple[str, Segment]:
+    """Name of a clip and its chunk in which the tag is strongest."""
+    audio = torch.as_tensor(clips.read(clip, 0, clips.length(clip)))
+    audio = audio.float() / 32768 if audio.dtype == torch.int16 else audio
+    name = str(clips.paths[clip])
+    return name, strongest(tagger, audio, File2Tags(tagger).tagged(name, audio).chunks, tag)
+
+
+def _save(figure: Any, path: Path) -> None:
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _file(tag: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in tag)

@@ -1,0 +1,168 @@
+"""From a network to tags on disk, one small step a class: chunks, audio, file, folder of files.
+
+    net = load_tagger("runs/tagging/default")          # a checkpoint or a run folder
+    scores = Audio2Tags(net)(waveform)                 # (tags,) probabilities of a 16 kHz waveform
+    top = File2Tags(net)("song.mp3").top(5)            # [("piano", 0.93), ...]
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datamodules.audio import read_file
+from datamodules.windows import Window, cover, every, won16
+
+
+class ChunkScores(NamedTuple):
+    """Probabilities of the chunks of one recording."""
+
+    start_s: np.ndarray  # (chunks,) s
+    weight: np.ndarray  # (chunks,) sums to 1
+    scores: np.ndarray  # (chunks, tags) in [0, 1]
+
+    def clip(self) -> np.ndarray:
+        """Weighted mean over the chunks, (tags,)."""
+        return self.weight @ self.scores
+
+
+class FileTags(NamedTuple):
+    """Tags of one file."""
+
+    path: str
+    duration_s: float
+    tags: tuple[str, ...]
+    scores: np.ndarray  # (tags,)
+    chunks: ChunkScores
+
+    def top(self, n: int) -> list[tuple[str, float]]:
+        """The n most probable tags, best first."""
+        order = np.argsort(-self.scores, kind="stable")[:n]
+        return [(self.tags[i], float(self.scores[i])) for i in order]
+
+
+def load_tagger(path: str | Path, device: str = "cpu") -> nn.Module:
+    """LightningModule of a checkpoint file or run folder, in evaluation mode, plain weights only.
+
+    Raises:
+        DataError: no such checkpoint, or one of another task.
+    """
+    from tasks.checkpoints import locate, read
+    from tasks.tagging.module import Tagger
+
+    file = locate(str(path))
+    read(file, "tagging")
+    return Tagger.load_from_checkpoint(file, map_location=device, weights_only=True).eval()
+
+
+class Chunks2Scores:
+    """Tensor step: audio chunks (chunks, samples) to probabilities (chunks, tags), in batches of bounded memory."""
+
+    def __init__(self, tagger: nn.Module, batch_size: int = 32) -> None:
+        self.net, self.batch_size = tagger.net, batch_size
+
+    @torch.no_grad()
+    def __call__(self, chunks: list[Tensor], level: Tensor | None) -> np.ndarray:
+        """Probabilities of `chunks`, which share the reference level (1,) of their clip."""
+        device = next(self.net.parameters()).device
+        out = []
+        for i in range(0, len(chunks), self.batch_size):
+            audio = torch.stack(chunks[i : i + self.batch_size]).to(device)
+            logits = self.net(audio, None if level is None else level.to(device).expand(len(audio)))
+            out.append(torch.sigmoid(logits.float()).cpu())
+        return torch.cat(out).numpy()
+
+
+class Audio2Scores:
+    """Waveform step: any length of audio at the network's rate to chunk probabilities."""
+
+    policies = {"cover": cover, "won16": won16}
+
+    def __init__(self, tagger: nn.Module, policy: str = "cover", hop_s: float | None = None, batch_size: int = 32) -> None:
+        self.chunk_scores = Chunks2Scores(tagger, batch_size)
+        self.window = tagger_window(tagger)
+        self.policy, self.hop_s = policy, hop_s
+
+    def __call__(self, audio: Tensor) -> ChunkScores:
+        """Chunk probabilities of audio (samples,); every `hop_s` seconds when given, else by the clip policy."""
+        if self.hop_s is None:
+            starts, weights = self.policies[self.policy](self.window, len(audio))
+        else:
+            starts, weights = every(self.window, len(audio), self.hop_s)
+        level = clip_level(self.chunk_scores.net, audio)
+        scores = self.chunk_scores([cut(audio, self.window, int(s)) for s in starts], level)
+        return ChunkScores(np.asarray(starts) / self.window.sample_rate, np.asarray(weights), scores)
+
+
+class Audio2Tags:
+    """Clip step: a waveform to one probability per tag."""
+
+    def __init__(self, tagger: nn.Module, policy: str = "cover") -> None:
+        self.scores = Audio2Scores(tagger, policy)
+
+    def __call__(self, audio: Tensor) -> np.ndarray:
+        """Probabilities (tags,) of audio (samples,)."""
+        return self.scores(audio).clip()
+
+
+class File2Tags:
+    """File step: a path to named tags, whatever its format, rate, channels and length."""
+
+    def __init__(self, tagger: nn.Module, policy: str = "cover") -> None:
+        self.scores, self.tags = Audio2Scores(tagger, policy), tuple(tagger.tags)
+
+    def __call__(self, path: str | Path) -> FileTags:
+        """Tags of one file.
+
+        Raises:
+            DataError: the file cannot be decoded.
+        """
+        return self.tagged(str(path), torch.as_tensor(read_file(path, self.scores.window.sample_rate)))
+
+    def tagged(self, path: str, audio: Tensor) -> FileTags:
+        """Tags of a file that is already decoded, audio (samples,)."""
+        chunks = self.scores(audio)
+        return FileTags(path, len(audio) / self.scores.window.sample_rate, self.tags, chunks.clip(), chunks)
+
+
+class Audio2Embeddings:
+    """Waveform step to the outputs of named layers instead of tags."""
+
+    def __init__(self, tagger: nn.Module, layers: list[str], policy: str = "cover") -> None:
+        self.scores, self.net, self.layers = Audio2Scores(tagger, policy), tagger.net, layers
+
+    def __call__(self, audio: Tensor) -> dict[str, np.ndarray]:
+        """Outputs (chunks, ...) of each layer for audio (samples,), and `start_s` (chunks,) of the chunks."""
+        seen: dict[str, list[Tensor]] = {layer: [] for layer in self.layers}
+        hooks = [
+            self.net.get_submodule(layer).register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out.float().cpu()))
+            for layer, kept in seen.items()
+        ]
+        try:
+            chunks = self.scores(audio)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {"start_s": chunks.start_s} | {layer: torch.cat(kept).numpy() for layer, kept in seen.items()}
+
+
+def tagger_window(tagger: nn.Module) -> Window:
+    """Shape of one chunk as the tagger's network wants it."""
+    net = tagger.net
+    return Window(net.sample_rate, net.samples, net.hop, net.lead)
+
+
+def clip_level(net: nn.Module, audio: Tensor) -> Tensor | None:
+    """Reference level (1,) in dB of a whole recording (samples,), or None where the network needs none."""
+    device = next(net.parameters()).device
+    with torch.no_grad():
+        return net.clip_level(audio.to(device)[None])
+
+
+def cut(audio: Tensor, window: Window, start: int) -> Tensor:
+    """Chunk (window.samples,) that starts at `start` on the grid: context before it, zeros outside the recording."""
+    begin = start - window.lead
+    inside = audio[max(begin, 0) : max(begin + window.samples, 0)]
+    return nn.functional.pad(inside, (max(-begin, 0), window.samples - max(-begin, 0) - len(inside)))

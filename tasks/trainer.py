@@ -1,0 +1,43 @@
+"""Lightning's Trainer with the two verbs it lacks."""
+
+import json
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+
+class Trainer(pl.Trainer):
+    """Trainer whose methods are the suite's verbs; `task`, `row` and `overwrite` are set by the command line."""
+
+    task: str = ""
+    row: str = "default"
+    overwrite: bool = False
+    failed_files: tuple[str, ...] = ()
+
+    def predict(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
+        """Run a checkpoint on files, folders or globs; the writer leaves the results, so nothing is kept in memory.
+
+        Args:
+            ckpt_path: checkpoint file or run folder
+        """
+        super().predict(model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False, weights_only=True)
+
+    def prepare(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
+        """Check a data set folder, report what is present, missing or unreadable, and build its pack."""
+        model.hand_over(datamodule)
+        report = datamodule.prepare(Path(self.default_root_dir))
+        print(json.dumps(report, indent=1, ensure_ascii=False, default=str))
+
+    def export(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
+        """Write model.safetensors, config.yaml and model.pt2 of a checkpoint, checked against the module.
+
+        Args:
+            ckpt_path: checkpoint file or run folder
+        """
+        from tasks.export import export
+
+        folder = Path(self.default_root_dir) / "export"
+        differences = export(model, self.task, ckpt_path, folder, self.overwrite)
+        for shape, worst in differences.items():
+            print(f"input {shape}: exported program equals the network to {worst:.1e}")
+        print(f"exported     {folder}")

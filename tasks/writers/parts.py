@@ -1,0 +1,61 @@
+"""Files of one prediction: written whole or not at all, one journal per rank, merged by rank 0."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.writers.whole import whole, write_text
+
+
+class Parts:
+    """Output folder of a prediction shared by several ranks.
+
+    Args:
+        root: folder, created on first use
+        rank: rank of this process; each keeps its own journal until `merge`
+    """
+
+    def __init__(self, root: Path, rank: int) -> None:
+        self.root, self.rank = Path(root), rank
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._journal = self.root / f".part-{rank}.jsonl"
+        self._journal.unlink(missing_ok=True)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append one row to this rank's journal."""
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def merge(self) -> list[dict[str, Any]]:
+        """Rows of all ranks, sorted by file, each file once; removes the journals."""
+        rows: dict[str, dict] = {}
+        for journal in sorted(self.root.glob(".part-*.jsonl")):
+            for line in journal.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                rows.setdefault(row["file"], row)
+            journal.unlink()
+        return [rows[name] for name in sorted(rows)]
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file under the folder."""
+        write_text(self.root / name, text)
+
+    def arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Write an NPZ file under the folder."""
+        with whole(self.root / name) as path, path.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    def figure(self, name: str, figure: Any) -> None:
+        """Write a matplotlib figure as PNG under the folder."""
+        with whole(self.root / name) as path:
+            figure.savefig(path, format="png")
+
+
+def unique_stem(path: str) -> str:
+    """File name for the outputs of an input path: readable, safe, and different for equal names in two folders."""
+    stem = re.sub(r"[^\w.-]+", "_", Path(path).stem).strip("._") or "file"
+    return f"{stem[:80]}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"

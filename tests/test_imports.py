@@ -1,0 +1,75 @@
+"""Who may import whom, and what must not be loaded before it is needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = {"tasks", "datamodules", "models", "losses", "benchmarks", "tests"}
+ALLOWED = {
+    "models": {"models"},
+    "losses": {"losses"},
+    "datamodules": {"datamodules"},
+    "tasks": {"tasks", "datamodules", "models", "losses"},
+    "benchmarks": OURS,
+}
+LIGHT = {"torch", "torchaudio", "torchmetrics", "pytorch_lightning", "lightning_fabric", "numpy", "soundfile", "yaml", "jsonargparse"}
+HEAVY = {"librosa", "museval", "wandb", "matplotlib", "numba", "music21", "sklearn", "pandas", "midirenderer", "pretty_midi", "symusic"}
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path, module_level: bool) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if module_level else list(ast.walk(tree))
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("folder", sorted(ALLOWED))
+def test_each_folder_imports_only_what_it_may(folder):
+    found = {path: imported(path, False) & OURS for path in files(folder)}
+    assert found
+    wrong = {str(path.relative_to(ROOT)): names - ALLOWED[folder] for path, names in found.items() if names - ALLOWED[folder]}
+    assert not wrong
+
+
+@pytest.mark.parametrize("folder", sorted(set(ALLOWED) - {"benchmarks"}))
+def test_module_level_imports_are_light(folder):
+    allowed = OURS | LIGHT | set(sys.stdlib_module_names)
+    wrong = {str(p.relative_to(ROOT)): imported(p, True) - allowed for p in files(folder) if imported(p, True) - allowed}
+    assert not wrong
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_a_task_loads_nothing_heavy():
+    tasks = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files("tasks") if p.name != "__main__.py"]
+    code = "import importlib, sys\n" + "".join(f"importlib.import_module({name!r})\n" for name in tasks)
+    code += f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    assert run(code).strip() == "[]"
+
+
+def test_listing_the_tasks_loads_no_torch():
+    code = "import sys, runpy; runpy.run_module('tasks', run_name='__main__'); print('torch' in sys.modules, 'numpy' in sys.modules)"
+    listing = run(code)
+    assert listing.strip().endswith("False False")
+    assert "tagging" in listing
+    assert "predict" in listing
+
+
+def test_a_task_without_a_verb_prints_its_verbs_and_loads_no_torch():
+    code = "import sys\nfrom tasks.tagging.__main__ import TASK, launch\ntry: launch(TASK, ['--help'])\nexcept SystemExit as e: print(e.code, 'torch' in sys.modules)"
+    assert run(code).strip().endswith("0 False")

@@ -153,13 +153,14 @@ def _open(path: str | Path) -> soundfile.SoundFile:
 
 def _why(path: str) -> str:
     """One sentence on a file that does not open."""
-    if not os.path.exists(path):
+    file = Path(path)
+    if not file.exists():
         return f"{path} does not exist."
-    if os.path.isdir(path):
+    if file.is_dir():
         return f"{path} is a folder where an audio file was expected."
     if not os.access(path, os.R_OK):
         return f"{path} may not be read: change its permissions."
-    if os.path.getsize(path) == 0:
+    if file.stat().st_size == 0:
         return f"{path} is empty (0 bytes): copy or download it again."
     if path.lower().endswith(UNREADABLE):
         return f"{path} is in a format that is not read here: convert it to wav, flac, ogg or mp3."
@@ -175,7 +176,7 @@ class _Source:
         self.rate = self.file.samplerate
         self.damage: str | None = None
         # No format here stores a second of sound in less than 500 bytes: a wild header must not allocate memory.
-        self.plausible = int(os.path.getsize(self.path) / 500 * self.rate) + BLOCK
+        self.plausible = int(Path(self.path).stat().st_size / 500 * self.rate) + BLOCK
 
     def __enter__(self) -> _Source:
         return self

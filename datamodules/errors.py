@@ -6,3 +6,10 @@ class DataError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+    def __str__(self) -> str:
+        """The sentence alone: a loader's worker hands its error over as text behind its own traceback."""
+        text = super().__str__()
+        if text.startswith("Caught DataError in "):
+            return text.rstrip().rsplit("DataError: ", 1)[-1]
+        return text

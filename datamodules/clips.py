@@ -1,0 +1,125 @@
+"""The clips of one split, wherever their audio lies: in the files themselves or in a pack."""
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from datamodules import audio
+from datamodules.errors import DataError
+from datamodules.pack import Level, measure
+
+log = logging.getLogger(__name__)
+
+
+class Store(Protocol):
+    """Audio of a data set by row, int16 at one rate: `pack.Pack` or `FileAudio`."""
+
+    def length(self, row: int) -> int:
+        """Samples that the row holds."""
+
+    def claim(self, row: int) -> int:
+        """Samples that the row is said to hold; costs little, never to be trusted."""
+
+    def read(self, row: int, start: int, samples: int) -> np.ndarray:
+        """Samples `start .. start + samples` as far as they go."""
+
+    def whole(self, row: int) -> np.ndarray:
+        """All samples."""
+
+
+class FileAudio:
+    """Clips decoded from their files at each reading; raises DataError by name for one that does not decode."""
+
+    def __init__(self, root: Path, paths: np.ndarray, rate: int) -> None:
+        self.root, self.paths, self.rate = root, paths, rate
+
+    def length(self, row: int) -> int:
+        """Samples that decoding yields: decodes the file."""
+        return audio.length(self._path(row), self.rate)
+
+    def claim(self, row: int) -> int:
+        """Samples that the header claims."""
+        return audio.claimed_length(self._path(row), self.rate)
+
+    def read(self, row: int, start: int, samples: int) -> np.ndarray:
+        """int16 samples `start .. start + samples`, decoding little more than them."""
+        return audio.to_int16(audio.read(self._path(row), start, samples, self.rate))
+
+    def whole(self, row: int) -> np.ndarray:
+        """int16 samples of the whole file."""
+        return audio.to_int16(audio.read_file(self._path(row), self.rate))
+
+    def _path(self, row: int) -> Path:
+        return self.root / str(self.paths[row])
+
+
+class Levels:
+    """Reference level in dB of every row: from the table that `prepare` stored, else measured once and kept.
+
+    The table lies in memory that loader workers share, so that a clip is measured once in a run.
+    """
+
+    def __init__(self, rows: int, level: Level | None, table: np.ndarray | None = None) -> None:
+        self.level = level
+        self.table = torch.full((rows,), torch.nan) if table is None else torch.from_numpy(table)
+        self.table.share_memory_()
+
+    def __call__(self, row: int, store: Store, whole: np.ndarray | None = None) -> float:
+        """dB of a row; NaN where the network needs none. `whole`: its samples, if at hand."""
+        if self.level is None:
+            return float("nan")
+        if self.table[row].isnan():
+            self.table[row] = measure(self.level, store.whole(row) if whole is None else whole)
+        return float(self.table[row])
+
+
+class Clips:
+    """One split: `paths` (clips,) str relative to the root, `labels` (clips, tags) uint8, and their audio by position.
+
+    A clip that cannot be read is named once per run and marked, unless `strict`: then its DataError is raised.
+    """
+
+    def __init__(
+        self, paths: np.ndarray, labels: np.ndarray, rows: np.ndarray, store: Store, levels: Levels, strict: bool = False
+    ) -> None:
+        self.paths, self.labels, self.rows = paths, labels, rows
+        self.store, self.levels, self.strict = store, levels, strict
+        self.unreadable = torch.zeros(len(rows), dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, clip: int) -> str:
+        """Path of a clip, safe to print and to log."""
+        return str(self.paths[clip]).encode(errors="surrogateescape").decode(errors="replace")
+
+    def length(self, clip: int) -> int:
+        """Samples of a clip."""
+        return self.store.length(self.rows[clip])
+
+    def claim(self, clip: int) -> int:
+        """Samples that a clip is said to have."""
+        return self.store.claim(self.rows[clip])
+
+    def read(self, clip: int, start: int, samples: int) -> np.ndarray:
+        """int16 samples `start .. start + samples` of a clip, as far as it goes."""
+        return self.store.read(self.rows[clip], start, samples)
+
+    def whole(self, clip: int) -> np.ndarray:
+        """int16 samples of a whole clip."""
+        return self.store.whole(self.rows[clip])
+
+    def level(self, clip: int, whole: np.ndarray | None = None) -> float:
+        """Reference level of a clip in dB, NaN where the network needs none."""
+        return self.levels(self.rows[clip], self.store, whole)
+
+    def report(self, clip: int, error: DataError) -> None:
+        """Name an unreadable clip, once over all workers; raise instead if strict."""
+        if self.strict:
+            raise error
+        if not self.unreadable[clip]:
+            self.unreadable[clip] = 1
+            log.warning("Left out: %s", error)

@@ -1,0 +1,112 @@
+"""A user's own audio to run a network on: files, folders and globs, each file whole, one at a time."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules import audio
+from datamodules.base import SuiteData
+from datamodules.errors import DataError
+from datamodules.windows import Window
+
+
+class FileBatch(NamedTuple):
+    """One file: `audio` (samples,) float32 mono at the network's rate, empty where `error` says why."""
+
+    path: str
+    audio: Tensor
+    error: str | None
+
+
+class AudioFiles(SuiteData):
+    """Files to predict on, shared among the ranks; one that cannot be read is yielded with its error.
+
+    Args:
+        inputs: files, folders (searched to any depth) and globs, alone or in a list
+        tags: names of the network's outputs, which its checkpoint knows
+        num_workers: processes that decode ahead
+        strict: stop at the first file that cannot be read
+    """
+
+    name = "files"
+    window: Window | None = None
+    clip_level = None
+
+    def __init__(
+        self,
+        inputs: list[str] | str | None = None,
+        tags: list[str] | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(num_workers=num_workers, seed=seed, strict=strict)
+        self.inputs, self.tags = [inputs] if isinstance(inputs, str) else list(inputs or []), list(tags or [])
+
+    def predict_set(self) -> Dataset:
+        """Every file once, sorted. Raises DataError where an input names nothing."""
+        if self.window is None:
+            raise ValueError("Tell the data the rate first: data.window = Window(sample_rate, samples, hop, lead).")
+        return _Files(find(self.inputs), self.window.sample_rate, self.strict)
+
+    def evaluation_collate(self, items: Sequence[FileBatch]) -> FileBatch:
+        """The one file of a batch."""
+        return items[0]
+
+
+class _Files(Dataset):
+    def __init__(self, paths: list[str], rate: int, strict: bool) -> None:
+        self.paths, self.rate, self.strict = paths, rate, strict
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> FileBatch:
+        path = self.paths[index]
+        try:
+            return FileBatch(path, torch.from_numpy(audio.read_file(path, self.rate)), None)
+        except DataError as error:
+            if self.strict:
+                raise
+            return FileBatch(path, torch.zeros(0), str(error))
+
+
+def find(inputs: Sequence[str]) -> list[str]:
+    """The audio files that files, folders and globs name, each once, sorted.
+
+    A file named outright is taken whatever its ending; folders and globs give audio files alone, hidden ones left
+    out. Raises DataError for an input that names nothing.
+    """
+    if not inputs:
+        raise DataError("Nothing to predict on: give files, folders or globs as --data.inputs song.mp3.")
+    found: dict[str, str] = {}
+    for one in inputs:
+        path = Path(one).expanduser()
+        if path.is_file():
+            files = [path]
+        elif path.is_dir():
+            files = _below(path)
+        else:
+            matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207  takes absolute patterns
+            files = [file for match in matches for file in (_below(match) if match.is_dir() else [match])]
+            files = [file for file in files if _is_audio(file)]
+        if not files:
+            kind = (
+                "holds no audio file" if path.is_dir() else "matches no audio file" if glob.has_magic(one) else "does not exist"
+            )
+            raise DataError(f"{one} {kind}: --data.inputs takes files ({', '.join(audio.EXTENSIONS[:4])}), folders and globs.")
+        found.update({str(file.resolve()): str(file) for file in files})
+    return sorted(found.values())
+
+
+def _below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if _is_audio(path) and path.is_file()]
+
+
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower() in audio.EXTENSIONS + audio.UNREADABLE and not path.name.startswith(".")

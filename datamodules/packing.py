@@ -1,0 +1,221 @@
+"""Build a pack: in parallel, with a progress bar, once for all processes that ask, and resumable after any kill.
+
+Every file is written under a temporary name, flushed to disk and renamed, a shard's index after its samples:
+whatever bears its final name is whole, so a build that was killed goes on where it stopped.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules import audio
+from datamodules.errors import DataError
+from datamodules.pack import DAMAGED, UNREADABLE, Level, Pack, level_key, measure, samples_path
+
+log = logging.getLogger(__name__)
+
+SHARDS = 400  # at most: each is one open file in every worker
+
+
+def build(
+    folder: Path,
+    root: Path,
+    paths: np.ndarray,
+    rate: int,
+    level: Level | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+) -> Pack:
+    """Build the pack of `paths` (clips,) bytes under `root` at `rate` Hz, or what is missing of it, and open it.
+
+    Of several processes that ask at once one builds, the others wait. `level` also stores each clip's reference.
+    workers: processes, default one per core. Raises DataError for a full disk, and for the first bad file if strict.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    key = None if level is None else level_key(level, rate)
+    with exclusive(folder.with_suffix(".lock"), f"the pack {folder}"):
+        folder.mkdir(exist_ok=True)
+        for stray in folder.glob("*.part"):
+            stray.unlink()
+        job = _Shards(folder, root, paths, rate, level, key)
+        if not Pack.exists(folder) or (key and not (folder / f"levels-{key}.npy").is_file()):
+            _require_space(job)
+            _run(job, workers, strict)
+            _merge(job)
+    pack = Pack(folder)
+    if strict and (flaws := pack.flaws()):
+        raise DataError(flaws[0].message)
+    return pack
+
+
+@contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file; wait while another process holds it. The kernel frees it when its holder dies, however."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("Waiting for another process that builds %s.", what)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise DataError(f"{path.parent} allows no file locks: choose a local disk with --data.cache_dir.") from error
+        try:
+            yield
+        finally:
+            # Explicitly: a forked worker that outlives us shares the lock and would keep it.
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def write_atomically(path: Path, write: Callable) -> None:
+    """Call `write` on a binary file that gets its name once all of it is on disk."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+class _Shards(Dataset):
+    """The work to do, one shard an item, for the processes of a DataLoader."""
+
+    def __init__(self, folder: Path, root: Path, paths: np.ndarray, rate: int, level: Level | None, key: str | None) -> None:
+        self.folder, self.root, self.paths, self.rate = folder, root, np.asarray(paths, dtype=bytes), rate
+        self.level, self.key = level, key
+        # A function of the list alone: the shards of a killed build fit whoever goes on.
+        self.per_shard = max(16, -(-len(paths) // SHARDS))
+
+    def __len__(self) -> int:
+        return -(-len(self.paths) // self.per_shard)
+
+    def clips(self, shard: int) -> np.ndarray:
+        return self.paths[shard * self.per_shard : (shard + 1) * self.per_shard]
+
+    def done(self, shard: int) -> bool:
+        return _index(self.folder, shard).is_file() and (self.key is None or self.level_path(shard).is_file())
+
+    def level_path(self, shard: int) -> Path:
+        return self.folder / f"{shard:05}.levels-{self.key}.npy"
+
+    def __getitem__(self, shard: int) -> tuple[int, str]:
+        """Do a shard; (clips done, first complaint or "")."""
+        try:
+            if not _index(self.folder, shard).is_file():
+                self._decode(shard)
+            with np.load(_index(self.folder, shard), allow_pickle=False) as index:
+                lengths, messages = index["lengths"], index["messages"]
+            if self.key is not None and not self.level_path(shard).is_file():
+                self._measure(shard, lengths)
+        except OSError as error:
+            return -1, f"{self.folder} cannot be written ({error.strerror}): free some space or choose another --data.cache_dir."
+        return len(lengths), os.fsdecode(messages[0]) if len(messages) else ""
+
+    def _decode(self, shard: int) -> None:
+        paths = self.clips(shard)
+        lengths, status, messages = np.zeros(len(paths), np.int64), np.zeros(len(paths), np.uint8), []
+
+        def write(file) -> None:
+            for i, path in enumerate(paths):
+                samples, message = self._decoded(path)
+                if message:
+                    status[i] = DAMAGED if len(samples) else UNREADABLE
+                    messages.append(os.fsencode(message))
+                lengths[i] = len(samples)
+                file.write(samples.tobytes())
+
+        write_atomically(samples_path(self.folder, shard), write)
+        index = {"lengths": lengths, "status": status, "messages": np.array(messages, dtype=bytes)}
+        write_atomically(_index(self.folder, shard), lambda file: np.savez(file, **index))
+
+    def _decoded(self, path: bytes) -> tuple[np.ndarray, str]:
+        name = self.root / os.fsdecode(path)
+        try:
+            decoded = audio.decode(name, self.rate)
+        except DataError as error:
+            return np.zeros(0, np.int16), str(error)
+        return audio.to_int16(decoded.audio), f"{name} {decoded.damage}: what decodes is used." if decoded.damage else ""
+
+    def _measure(self, shard: int, lengths: np.ndarray) -> None:
+        samples = np.memmap(samples_path(self.folder, shard), np.int16, "r") if lengths.any() else np.zeros(0, np.int16)
+        levels = np.full(len(lengths), np.nan, np.float32)
+        for i, stop in enumerate(np.cumsum(lengths)):
+            if lengths[i]:
+                levels[i] = measure(self.level, np.array(samples[stop - lengths[i] : stop]))
+        write_atomically(self.level_path(shard), lambda file: np.save(file, levels))
+
+
+def _index(folder: Path, shard: int) -> Path:
+    return folder / f"{shard:05}.npz"
+
+
+def _run(job: _Shards, workers: int | None, strict: bool) -> None:
+    from tqdm import tqdm
+
+    left = [shard for shard in range(len(job)) if not job.done(shard)]
+    if not left:
+        return
+    ready = len(job.paths) - sum(len(job.clips(shard)) for shard in left)
+    workers = max(1, min(workers or _cores(), len(left)))
+    loader = DataLoader(job, batch_size=None, sampler=left, num_workers=workers, collate_fn=_same, worker_init_fn=_quiet)
+    with tqdm(total=len(job.paths), initial=ready, unit="clip", desc="packing audio", dynamic_ncols=True) as bar:
+        for clips, message in loader:
+            if clips < 0 or (strict and message):
+                raise DataError(message)
+            bar.update(clips)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _same(item: tuple[int, str]) -> tuple[int, str]:
+    return item
+
+
+def _quiet(_worker: int) -> None:
+    """The mp3 decoder writes its own complaints to standard error; the report names the files instead."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def _require_space(job: _Shards) -> None:
+    """Refuse to fill a disk: the need is estimated from what some headers claim."""
+    import shutil
+
+    left = [shard for shard in range(len(job)) if not _index(job.folder, shard).is_file()]
+    paths = np.concatenate([job.clips(shard) for shard in left]) if left else job.paths[:0]
+    claims = []
+    for path in paths[:: max(1, len(paths) // 64)]:
+        try:
+            claims.append(audio.claimed_length(job.root / os.fsdecode(path), job.rate))
+        except DataError:
+            continue
+    need = 2 * len(paths) * float(np.mean(claims)) if claims else 0.0
+    free = shutil.disk_usage(job.folder).free
+    if need > free:
+        raise DataError(
+            f"The pack needs about {need / 1e9:.1f} GB but {job.folder} has {free / 1e9:.1f} GB free: choose another "
+            f"--data.cache_dir, or read the files directly with --data.pack never."
+        )
+
+
+def _merge(job: _Shards) -> None:
+    """Join the shards' indices; `index.npz` last, since it declares the pack finished."""
+    if job.key is not None:
+        levels = [np.load(job.level_path(shard)) for shard in range(len(job))]
+        write_atomically(job.folder / f"levels-{job.key}.npy", lambda file: np.save(file, np.concatenate(levels)))
+    parts = [dict(np.load(_index(job.folder, shard), allow_pickle=False)) for shard in range(len(job))]
+    lengths, status, messages = (np.concatenate([part[k] for part in parts]) for k in ("lengths", "status", "messages"))
+    offsets = np.concatenate([np.cumsum(part["lengths"]) - part["lengths"] for part in parts])
+    index = {"lengths": lengths, "offsets": offsets, "status": status, "messages": messages, "paths": job.paths}
+    index |= {"rate": np.int64(job.rate), "per_shard": np.int64(job.per_shard)}
+    write_atomically(job.folder / "index.npz", lambda file: np.savez(file, **index))

@@ -219,9 +219,7 @@ class SuiteData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         dataset, share, (_, world) = self.train_set(), self.rank_batch(), self.ranks()
         windows = self.trainer.accumulate_grad_batches if self.trainer else 1
-        rank_zero_info(
-            f"Effective batch: {share * world * windows} items = {share} x {world} processes x {windows} accumulated."
-        )
+        rank_zero_info(f"Effective batch: {share * world * windows} items = {share} x {world} processes x {windows} accumulated.")
         sampler = self.train_sampler(dataset)
         return self._loader(dataset, sampler, share, self.collate, persistent=True, drop_last=True)
 
@@ -244,7 +242,7 @@ class SuiteData(pl.LightningDataModule):
         workers = self.num_workers
         return DataLoader(
             dataset,
-            batch,
+            batch_size=batch,
             sampler=sampler,
             num_workers=workers,
             collate_fn=collate,

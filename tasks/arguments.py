@@ -9,6 +9,7 @@ from tasks.checkpoints import hyper_parameters, locate
 from tasks.launch import Task
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+WITHOUT_LABELS = ("predict", "export")
 FROM_CHECKPOINT = ("validate", "test", "predict", "export")
 
 
@@ -24,7 +25,7 @@ def expand(task: Task, argv: list[str]) -> list[str]:
     checkpoint = value_of(typed, "--ckpt_path")
     if verb in FROM_CHECKPOINT and checkpoint is None:
         raise DataError(f"{verb} needs a checkpoint: add --ckpt_path runs/{task.name}/NAME (a run folder or a .ckpt file)")
-    implied = [str(CONFIGS / task.name / "base.yaml")]
+    implied = [str(CONFIGS / task.name / "base.yaml")] if verb not in WITHOUT_LABELS else []
     if verb in FROM_CHECKPOINT:
         path = locate(checkpoint)
         typed = _replaced(typed, "--ckpt_path", str(path))
@@ -70,11 +71,11 @@ def _config_of_run(checkpoint: str | None) -> Path | None:
 
 
 def _stored(task: Task, verb: str, path: Path) -> dict:
-    """Config that a checkpoint carries: network and, but for `predict`, the data it was trained on."""
+    """Config that a checkpoint carries: network and, but for the verbs on unlabelled files, the data it was trained on."""
     model, data = hyper_parameters(path, task.name)
     linked = {target.split(".")[0]: model.pop(target.split(".")[0], None) for target in task.links.values()}
     config: dict = {"model": model}
-    if verb == "predict":
+    if verb in WITHOUT_LABELS:
         config["data"] = {"class_path": task.files, "init_args": linked}
     elif data:
         class_path = data.pop("_class_path")

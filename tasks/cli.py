@@ -6,12 +6,14 @@ from typing import Any
 
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace
 
-from tasks.arguments import configs_in, expand
+from datamodules.base import SuiteData
+from datamodules.errors import DataError
+from tasks.arguments import WITHOUT_LABELS, configs_in, expand
 from tasks.callbacks import Checkpoint, FiniteGuard, Preempt, StepSeed, Watchdog, newest_loadable
 from tasks.checkpoints import Stamp
 from tasks.launch import VERBS, Task, resolve
 from tasks.loggers import fill_loggers
-from tasks.parsing import ShortErrorParser, quiet
+from tasks.parsing import ShortErrorParser, quiet, shorten
 from tasks.runs import run_folder
 from tasks.trainer import Trainer
 
@@ -28,6 +30,7 @@ class CLI(LightningCLI):
             resolve(task.data),
             save_config_kwargs={"overwrite": True},
             trainer_class=Trainer,
+            trainer_defaults={"use_distributed_sampler": False},  # the data shard themselves, without repeats
             seed_everything_default=0,
             parser_class=ShortErrorParser,
             parser_kwargs={"prog": f"python -m tasks.{task.name}", "description": None},
@@ -44,6 +47,8 @@ class CLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         self._verb = subcommand
+        # A user's own files are no data set of the task: no labels, no splits.
+        self._datamodule_class = SuiteData if subcommand in WITHOUT_LABELS else resolve(self.task.data)
         return super()._prepare_subcommand_parser(klass, subcommand, **kwargs | {"description": VERBS[subcommand]})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -62,6 +67,10 @@ class CLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         for source, target in self.task.links.items():
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
+
+    def _add_instantiators(self) -> None:
+        self._datamodule_class = SuiteData
+        super()._add_instantiators()
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse without Lightning's warning about arguments given beside sys.argv: they are sys.argv, expanded."""
@@ -84,6 +93,13 @@ class CLI(LightningCLI):
         if self.subcommand == "predict" and options.output.folder is None:
             options.output.folder = str(self.folder / "predictions")
 
+    def instantiate_classes(self) -> None:
+        """Build data, module and trainer; a value that a constructor refuses is the user's to mend."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise DataError(shorten(str(error))) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that carry the suite's guarantees."""
         house = [Stamp(self.task.name), StepSeed(), Preempt(), FiniteGuard(), Watchdog(self.folder)]
@@ -98,7 +114,7 @@ class CLI(LightningCLI):
         options: Namespace = self.config[self.subcommand]
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if options.test_after_fit and best and not self.trainer.fast_dev_run:
-            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, weights_only=True, verbose=False)
+            self.trainer.test(self.model, self.datamodule, best)
 
     def after_predict(self) -> None:
         """Name the files that could not be used; the others are done, so the exit code is 1 and not 2."""

@@ -1,6 +1,7 @@
 """The command-line parser: one-line errors with the nearest option, and the noise of libraries kept out."""
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -22,6 +23,9 @@ _NOISE = (
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ".*You are trying to `self.log\\(\\)` but the `self.trainer` reference is not registered.*",
 )
+
+
+_TIPS = re.compile(r"litlogger|TPU available|HPU available|LOCAL_RANK: .*CUDA_VISIBLE|`Trainer.fit` stopped|Restoring states")
 
 
 class ShortErrorParser(LightningArgumentParser):
@@ -47,13 +51,18 @@ def _parsers(parser: LightningArgumentParser) -> list[LightningArgumentParser]:
     return [parser, *(inner._name_parser_map.values() if inner else ())]
 
 
-def shorten(message: str) -> str:
-    """Last telling line of a parser's nested message.
+# Lines of jsonargparse that say how it looked, not what is wrong.
+_ECHO = re.compile(
+    r"Does not validate against any|Subtypes:|Errors:|Not a valid subclass of|Subclass types expect one of|a class path \(str\)"
+    r"|a dict with|Expected a <class 'NoneType'>|Given value|Given type|Parser 'tasks|tip:|a dict without"
+)
 
-    The outermost lines repeat which parser failed; the cause stands after the last `Parser key` or bullet.
-    """
-    lines = [line.strip(" -\t") for line in str(message).splitlines() if line.strip(" -\t")]
-    return " ".join(lines)[:600] if len(lines) <= 3 else " ".join([lines[0], lines[-1]])[:600]
+
+def shorten(message: str) -> str:
+    """Which key, and why: a parser's nested message without the values and types it echoes."""
+    lines = [line.strip(" -\t") for line in str(message).splitlines()]
+    told = [line for line in dict.fromkeys(lines) if line and not _ECHO.match(line)]
+    return " ".join(told[:4])[:500]
 
 
 def quiet() -> None:
@@ -61,3 +70,5 @@ def quiet() -> None:
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     for pattern in _NOISE:
         warnings.filterwarnings("ignore", pattern)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(lambda record: not _TIPS.search(record.getMessage()))

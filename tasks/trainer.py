@@ -14,6 +14,22 @@ class Trainer(pl.Trainer):
     overwrite: bool = False
     failed_files: tuple[str, ...] = ()
 
+    def validate(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
+        """Score a checkpoint on the validation split.
+
+        Args:
+            ckpt_path: checkpoint file or run folder
+        """
+        super().validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False, weights_only=True)
+
+    def test(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
+        """Score a checkpoint on the test split and write its tables.
+
+        Args:
+            ckpt_path: checkpoint file or run folder
+        """
+        super().test(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False, weights_only=True)
+
     def predict(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
         """Run a checkpoint on files, folders or globs; the writer leaves the results, so nothing is kept in memory.
 

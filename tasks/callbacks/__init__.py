@@ -5,6 +5,7 @@ from tasks.callbacks.guard import FiniteGuard
 from tasks.callbacks.preempt import Preempt
 from tasks.callbacks.seeding import StepSeed
 from tasks.callbacks.storage import newest_loadable
+from tasks.callbacks.switch import OptimizerSwitch, Phase
 from tasks.callbacks.watchdog import Watchdog
 
-__all__ = ["Checkpoint", "FiniteGuard", "Preempt", "StepSeed", "Watchdog", "newest_loadable"]
+__all__ = ["Checkpoint", "FiniteGuard", "OptimizerSwitch", "Phase", "Preempt", "StepSeed", "Watchdog", "newest_loadable"]

@@ -92,13 +92,13 @@ class Checkpoint(LightningCheckpoint):
             rank_zero_warn(f"{self.best_model_path} is missing: the next validation starts a new best.")
             self.best_score = None
         trainer._logger_connector._callback_metrics.update(self._metrics)
-        if trainer.fit_loop.restarted_on_epoch_end:
+        if trainer.fit_loop.restarted_on_epoch_end or trainer.fit_loop.resumed_on_epoch_end:
             # Saved in `on_train_epoch_end`, after which Lightning would have stepped plateau schedulers.
             trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         # Lightning keeps the flag up for the whole first epoch and so never steps plateau schedulers at its end.
-        trainer.fit_loop.restarting = False
+        trainer.fit_loop._restarting = False
         steps = trainer.fit_loop.epoch_loop._batches_that_stepped
         if batch_idx and self.every_n_train_steps and steps % self.every_n_train_steps == 0:
             self.save_between_steps(trainer, batch_idx)
@@ -115,7 +115,7 @@ class Checkpoint(LightningCheckpoint):
         self.save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.fit_loop.restarting = False
+        trainer.fit_loop._restarting = False
         whole = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
         if self._saved_at != trainer.fit_loop.epoch_loop.batch_progress.total.processed:
             self.save_last(trainer, "epoch" if whole else "cut epoch")
@@ -153,6 +153,9 @@ def settle(loops: dict[str, Any], moment: str | None) -> None:
     "step": at the start of a batch that has not begun. "validation": inside a validation that is to be repeated
     whole. "cut epoch": `on_train_epoch_end` of an epoch that `max_steps` cut short. Else nothing to do.
     """
+    if moment == "step":
+        # Lightning has looked ahead whether the batch about to begin is the last.
+        loops["epoch_loop.batch_progress"]["is_last_batch"] = False
     for part in ("total", "current"):
         if moment == "step":
             batches = loops["epoch_loop.batch_progress"][part]

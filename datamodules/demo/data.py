@@ -1,0 +1,19 @@
+"""The embedded sets as data modules: the real set's own reader, on a folder that is rendered when none is named."""
+
+from pathlib import Path
+
+from datamodules.demo import tagging
+from datamodules.mtat import MTAT
+
+
+class TaggingDemo(MTAT):
+    """The embedded tagging set; with `root`, any set in MagnaTagATune's layout, such as MagnaTagATune itself."""
+
+    def __init__(self, root: str | None = None, **kwargs) -> None:
+        super().__init__(root, **kwargs)
+        # Results are filed under this name: never that of the real set for the embedded one.
+        self.name = "demo" if root is None else "mtat"
+
+    def find_root(self) -> Path:
+        """The named folder, or the embedded set, rendered on first use."""
+        return tagging.build(self.cache_dir) if self.root is None else super().find_root()

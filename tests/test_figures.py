@@ -167,7 +167,7 @@ def test_curves_average_the_seeds_where_all_have_a_value():
 
 
 def test_names_with_dollars_and_long_names_survive(tmp_path):
-    title = "$x_{/" + "long/" * 60 + "end.mp3"
+    title = "$x_{$/" + "long/" * 60 + "end.mp3"
     figure = contribution_map(-80 * noise(96, 9), noise(9, 1), tags=["$\\frac$"], title=title, **AXES)
     assert drawn(figure, tmp_path)[0] == 1200
     assert len(figure.get_suptitle()) == 110

@@ -136,7 +136,7 @@ def _sweep(scores: Array, labels: NDArray, counts: NDArray) -> tuple[Array, Arra
     Only thresholds at which recall rises matter, so all but one running sum is over groups of tied positives.
     """
     positive = np.asarray(labels, dtype=bool)
-    if positive.all() or not positive.any() or not np.isfinite(scores).all():
+    if not positive.any() or not np.isfinite(scores).all():
         return np.full(counts.shape[1], np.nan), np.full(counts.shape[1], np.nan)
     order = np.argsort(-scores, kind="stable")
     ranked, hit = scores[order], positive[order]

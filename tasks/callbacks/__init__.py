@@ -2,10 +2,26 @@
 
 from tasks.callbacks.checkpoint import Checkpoint
 from tasks.callbacks.guard import FiniteGuard
+from tasks.callbacks.media import log_media
 from tasks.callbacks.preempt import Preempt
+from tasks.callbacks.record import RunRecord
 from tasks.callbacks.seeding import StepSeed
 from tasks.callbacks.storage import newest_loadable
 from tasks.callbacks.switch import OptimizerSwitch, Phase
+from tasks.callbacks.wandb_run import WandbRun, wandb_options
 from tasks.callbacks.watchdog import Watchdog
 
-__all__ = ["Checkpoint", "FiniteGuard", "OptimizerSwitch", "Phase", "Preempt", "StepSeed", "Watchdog", "newest_loadable"]
+__all__ = [
+    "Checkpoint",
+    "FiniteGuard",
+    "OptimizerSwitch",
+    "Phase",
+    "Preempt",
+    "RunRecord",
+    "StepSeed",
+    "WandbRun",
+    "Watchdog",
+    "log_media",
+    "newest_loadable",
+    "wandb_options",
+]

@@ -46,6 +46,8 @@ class Checkpoint(LightningCheckpoint):
         self._saved_at: int | None = None  # batches done when `last.ckpt` was written
         self._moment: str | None = None
         self._metrics: dict[str, Tensor] = {}
+        self._stepped = 0  # optimizer steps (windows) as the loggers count them
+        self._resumed = False
 
     @property
     def best_model_path(self) -> str:
@@ -64,10 +66,11 @@ class Checkpoint(LightningCheckpoint):
             trainer.strategy.checkpoint_io = DurableIO()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "metrics": self._metrics}
+        return {"best_score": self.best_score, "metrics": self._metrics, "stepped": self._stepped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score, self._metrics = state_dict["best_score"], state_dict["metrics"]
+        self._stepped, self._resumed = state_dict["stepped"], True
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
@@ -99,8 +102,10 @@ class Checkpoint(LightningCheckpoint):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         # Lightning keeps the flag up for the whole first epoch and so never steps plateau schedulers at its end.
         trainer.fit_loop._restarting = False
-        steps = trainer.fit_loop.epoch_loop._batches_that_stepped
-        if batch_idx and self.every_n_train_steps and steps % self.every_n_train_steps == 0:
+        loop = trainer.fit_loop.epoch_loop
+        if self._resumed:  # Lightning counts one too many after some resumes with `max_steps`
+            loop._batches_that_stepped, self._resumed = self._stepped, False
+        if batch_idx and self.every_n_train_steps and loop._batches_that_stepped % self.every_n_train_steps == 0:
             self.save_between_steps(trainer, batch_idx)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -112,7 +117,8 @@ class Checkpoint(LightningCheckpoint):
         if score is not None and trainer.strategy.broadcast(self._improves(float(score))):
             self.best_score = float(score)
             self._save(trainer, BEST)
-        self.save_last(trainer)
+        if not trainer.fit_loop._should_accumulate():
+            self.save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.fit_loop._restarting = False
@@ -135,6 +141,8 @@ class Checkpoint(LightningCheckpoint):
         if trainer.fast_dev_run:
             return
         self._metrics = {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()}
+        loop = trainer.fit_loop.epoch_loop
+        self._stepped = loop._batches_that_stepped + (trainer.validating and not loop._should_accumulate())
         self._moment = moment
         try:
             trainer.save_checkpoint(str(Path(self.dirpath) / name), weights_only=False)

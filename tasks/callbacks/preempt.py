@@ -78,6 +78,8 @@ class Preempt(Callback):
         self._seen_batches += 1
         if trainer.state.fn != TrainerFn.FITTING or self._seen_batches > self._shared_batches:
             return
+        if trainer.fit_loop._should_accumulate() and not trainer.sanity_checking:
+            return  # the window's gradient would be lost
         if self._seen_batches % self.every_n_batches == 0 and (number := self._agreed(trainer)):
             checkpoint = _checkpoint_of(trainer)
             if checkpoint and not trainer.sanity_checking:

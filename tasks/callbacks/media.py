@@ -1,0 +1,89 @@
+"""Pictures, sounds and tables of a few fixed examples, wherever the run logs to."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_SECONDS, MAX_ROWS, MAX_PIXELS = 30.0, 200, 1600
+
+
+def log_media(
+    trainer: pl.Trainer,
+    name: str,
+    figure: "Figure | None" = None,
+    audio: tuple[Any, int] | None = None,
+    table: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None,
+    caption: str = "",
+) -> None:
+    """Log to W&B and TensorBoard, or without them into `figures/` of the run folder (the newest replaces the older).
+
+    Call it on every rank with the same few validation examples each time: only rank 0 logs, nothing happens in the
+    sanity check, and what is too large is cut. name: such as "val/example_0".
+
+    figure: matplotlib figure, drawn at most MAX_PIXELS wide. audio: samples (frames,) or (frames, channels) in
+    [-1, 1), and their rate in Hz; the first MAX_SECONDS are kept. table: column names and rows, the first MAX_ROWS.
+    """
+    if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:
+        return
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped
+    if audio is not None:
+        samples = torch.as_tensor(audio[0]).detach().cpu().float().numpy()
+        audio = np.clip(samples[: int(MAX_SECONDS * audio[1])], -1, 1), int(audio[1])
+    if table is not None:
+        table = list(table[0]), [list(row) for row in table[1]][:MAX_ROWS]
+    if figure is not None:
+        figure.set_dpi(min(figure.dpi, MAX_PIXELS / figure.get_figwidth()))
+    taken = False
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            _to_wandb(logger, name, figure, audio, table, caption, step)
+        elif isinstance(logger, TensorBoardLogger):
+            _to_tensorboard(logger, name, figure, audio, table, step)
+        else:
+            continue
+        taken = True
+    if not taken:
+        _to_folder(Path(trainer.default_root_dir) / "figures", name, figure, audio, table)
+
+
+def _to_wandb(logger: WandbLogger, name: str, figure: Any, audio: Any, table: Any, caption: str, step: int) -> None:
+    if figure is not None:
+        logger.log_image(name, [figure], step=step, caption=[caption])
+    if audio is not None:
+        logger.log_audio(f"{name}_audio", [audio[0]], step=step, sample_rate=[audio[1]], caption=[caption])
+    if table is not None:
+        logger.log_table(f"{name}_table", columns=table[0], data=table[1], step=step)
+
+
+def _to_tensorboard(logger: TensorBoardLogger, name: str, figure: Any, audio: Any, table: Any, step: int) -> None:
+    if figure is not None:
+        logger.experiment.add_figure(name, figure, step, close=False)
+    if audio is not None:
+        mono = torch.from_numpy(audio[0]).reshape(len(audio[0]), -1).mean(1)
+        logger.experiment.add_audio(f"{name}_audio", mono[None], step, audio[1])
+    if table is not None:
+        lines = [table[0], ["---"] * len(table[0]), *table[1]]
+        logger.experiment.add_text(f"{name}_table", "\n".join(" | ".join(map(str, line)) for line in lines), step)
+
+
+def _to_folder(folder: Path, name: str, figure: Any, audio: Any, table: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name.replace("/", "_")
+    if figure is not None:
+        figure.savefig(f"{path}.png")
+    if audio is not None:
+        import soundfile
+
+        soundfile.write(f"{path}.wav", *audio)
+    if table is not None:
+        with open(f"{path}.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([table[0], *table[1]])

@@ -1,0 +1,73 @@
+"""What a run was: its whole configuration, the code and packages it ran with, and how training ended."""
+
+import subprocess
+import time
+from importlib.metadata import distributions
+from pathlib import Path
+from platform import platform, python_version
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.loggers import WandbLogger
+
+from tasks.writers.whole import write_json, write_text
+
+
+class RunRecord(SaveConfigCallback):
+    """Writes `config.yaml` and `environment.json` into the run folder, and `fit.json` when training ends.
+
+    W&B gets the same: the whole configuration (Lightning sends the hyper-parameters of model and data alone), git
+    commit and package versions. A later `test` in the folder of a `fit` leaves that one's config.yaml alone and
+    writes `config_test.yaml`. `fit.json` holds the last metrics, and what the module offers as `result_extra`.
+    """
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options | {"save_to_log_dir": False})
+        self._started = time.monotonic()
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        folder = Path(trainer.default_root_dir)
+        config, environment = self.parser.dump(self.config, skip_none=False), describe_environment()
+        name = "config.yaml" if stage == "fit" or not (folder / "config.yaml").exists() else f"config_{stage}.yaml"
+        write_text(folder / name, config)
+        write_json(folder / "environment.json", environment)
+        whole = self.parser.parser_mode and self.config.clone(with_meta=False).as_dict()
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams({"config": whole, **environment})
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        result = {
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "seconds_this_session": round(time.monotonic() - self._started, 1),
+            "best": Path(getattr(trainer.checkpoint_callback, "best_model_path", "")).name,
+            "best_score": getattr(trainer.checkpoint_callback, "best_score", None),
+            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+        }
+        write_json(Path(trainer.default_root_dir) / "fit.json", result | getattr(pl_module, "result_extra", {}))
+
+
+def describe_environment() -> dict[str, Any]:
+    """Git commit (and whether the tree differs from it), Python, platform and the version of every package."""
+    commit = _git("rev-parse", "HEAD")
+    return {
+        "git_commit": commit,
+        "git_changed": None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": python_version(),
+        "platform": platform(),
+        "packages": dict(sorted({d.name.lower(): d.version for d in distributions() if d.name}.items())),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in the suite's own clone; None without git or outside a clone."""
+    try:
+        root = Path(__file__).resolve().parents[2]
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

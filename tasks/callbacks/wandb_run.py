@@ -1,0 +1,88 @@
+"""A W&B run that its folder remembers and that no server can stop."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
+
+ID_FILE = "wandb_id.txt"
+
+
+def wandb_options(folder: str | Path, group: str, job_type: str, resume: bool) -> dict[str, Any]:
+    """What the command line fills into a W&B logger's arguments: id, resume, save_dir, name, group, job_type.
+
+    resume: go on with the run whose id the folder keeps; else (or without one) a new id is drawn and kept.
+    WANDB_RUN_ID overrides the id, for batch scripts that fix it themselves.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / ID_FILE
+    known = file.read_text().strip() if resume and file.exists() else ""
+    identity = os.environ.get("WANDB_RUN_ID") or known or secrets.token_hex(4)
+    if identity != known and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        file.write_text(identity + "\n")
+    options = {"id": identity, "resume": "allow", "save_dir": str(folder), "name": folder.name}
+    return options | {"group": group, "job_type": job_type}
+
+
+class WandbRun(WandbLogger):
+    """Lightning's W&B logger, with the training step as x axis, that goes offline where the server cannot be reached.
+
+    Offline runs lie in `<save_dir>/wandb` and are sent later by `wandb sync`. Should W&B fail during the run, its
+    values are dropped with one warning: other loggers and training go on.
+
+    timeout_s: how long to wait for the server at the start, and for the last uploads at the end.
+    Other arguments: as WandbLogger; what is not given is filled in by the command line.
+    """
+
+    def __init__(
+        self,
+        project: str = "quintet",
+        name: str | None = None,
+        save_dir: str = ".",
+        id: str | None = None,
+        group: str | None = None,
+        job_type: str | None = None,
+        resume: str = "allow",
+        offline: bool = False,
+        log_model: bool = False,
+        entity: str | None = None,
+        tags: list[str] | None = None,
+        notes: str | None = None,
+        timeout_s: float = 30.0,
+    ):
+        given = {"group": group, "job_type": job_type, "resume": resume, "entity": entity, "tags": tags, "notes": notes}
+        super().__init__(name, save_dir, None, offline, None, id, None, project, log_model, **given)
+        self._timeout_s = timeout_s
+        self._failed = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The run; offline if it could not be opened online."""
+        if self._experiment is None:
+            import wandb
+
+            patience = {"init_timeout": self._timeout_s, "login_timeout": int(self._timeout_s)}
+            self._wandb_init["settings"] = wandb.Settings(**patience, finish_timeout=self._timeout_s)
+            try:
+                return WandbLogger.experiment.fget(self)
+            except Exception as error:  # no account, no network, a proxy's page instead of an answer
+                reason = str(error).strip().split("\n")[0][:150]
+                rank_zero_warn(f"W&B cannot be reached ({reason}): logging offline, send it later with `wandb sync`.")
+                self._wandb_init["mode"] = "offline"
+        return WandbLogger.experiment.fget(self)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        if self._failed:
+            return
+        try:
+            super().log_metrics(metrics, step)
+        except Exception as error:
+            self._failed = True
+            rank_zero_warn(f"W&B failed ({str(error)[:150]}): nothing more is logged there, the run goes on.")

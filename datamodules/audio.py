@@ -6,37 +6,16 @@ Decoding is libsndfile's (mp3, wav, flac, ogg); nothing here trusts the length t
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
+from datamodules.decoding import Source, open_audio
 from datamodules.errors import DataError
 
 EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64")
 """File name endings that are decoded here."""
-
-UNREADABLE = (".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv")
-"""Endings of audio files that libsndfile cannot decode: a user should be told, not ignored."""
-
-BLOCK = 1 << 17
-"""Frames decoded at a time, so that an hour of six channels never lies in memory at once."""
-
-MP3_PREROLL = 8 * 1152
-"""Frames decoded and thrown away before an mp3 crop.
-
-A frame may keep its bits in up to nine frames before it, so that what a decoder yields right after a seek is
-wrong for up to 0.3 s in files of low or variable bit rate.
-"""
-
-VORBIS_SEEK_S = 60
-"""Ogg Vorbis crops that start before this are decoded from the file's start, s.
-
-After a seek libsndfile misplaces Vorbis by up to 20 ms where short blocks meet a page, and in the last page.
-"""
 
 RESAMPLER = "HQ"
 CONTEXT_S = 0.05
@@ -64,7 +43,7 @@ class Decoded(NamedTuple):
 
 def header(path: str | Path) -> Header:
     """Sampling rate, channels and claimed frames of a file. Raises DataError where it cannot be opened."""
-    with _open(path) as file:
+    with open_audio(path) as file:
         return Header(file.samplerate, file.channels, max(0, file.frames), file.format)
 
 
@@ -81,13 +60,13 @@ def claimed_length(path: str | Path, rate: int) -> int:
 
 def length(path: str | Path, rate: int) -> int:
     """Samples at `rate` that decoding the file yields. Raises DataError where that is none."""
-    with _Source(path) as source:
+    with Source(path) as source:
         return resampled(sum(len(block) for block in source.blocks()), source.rate, rate)
 
 
 def duration(path: str | Path) -> float:
     """Seconds that decoding the file yields. Raises DataError where that is none."""
-    with _Source(path) as source:
+    with Source(path) as source:
         return sum(len(block) for block in source.blocks()) / source.rate
 
 
@@ -97,7 +76,7 @@ def read(path: str | Path, start: int, samples: int, rate: int) -> np.ndarray:
     Only the crop and a little context are decoded. Shorter than asked where the file ends, and empty beyond.
     Equals the same crop of `read_file` to 1e-5 (Ogg Vorbis beyond its first minute: displaced by up to 20 ms).
     """
-    with _Source(path) as source:
+    with Source(path) as source:
         if source.rate == rate:
             return source.frames(start, samples)
         common = math.gcd(source.rate, rate)
@@ -123,7 +102,7 @@ def decode(path: str | Path, rate: int) -> Decoded:
     A truncated or partly damaged file gives what it yields. Raises DataError where that is nothing, or where
     the audio holds NaN or infinity.
     """
-    with _Source(path) as source:
+    with Source(path) as source:
         claimed = source.file.frames
         audio = _Growing(resampled(max(0, min(claimed, source.plausible)), source.rate, rate))
         resampler = _stream(source.rate, rate)
@@ -135,90 +114,14 @@ def decode(path: str | Path, rate: int) -> Decoded:
         damage = source.damage
         if damage is None and claimed - frames > TOLERANCE_S * source.rate:
             damage = f"decodes to {frames / source.rate:.1f} s where its header claims {claimed / source.rate:.1f} s"
+        if not audio.used:
+            raise DataError(f"{path} is shorter than one sample at {rate} Hz: replace it or leave it out.")
         return Decoded(audio.close(), damage)
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:
     """float32 in [-1, 1) as int16, rounded and clipped."""
     return np.clip(np.rint(audio * np.float32(32768)), -32768, 32767).astype(np.int16)
-
-
-def _open(path: str | Path) -> soundfile.SoundFile:
-    path = os.fspath(path)
-    try:
-        return soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise DataError(_why(path)) from error
-
-
-def _why(path: str) -> str:
-    """One sentence on a file that does not open."""
-    file = Path(path)
-    if not file.exists():
-        return f"{path} does not exist."
-    if file.is_dir():
-        return f"{path} is a folder where an audio file was expected."
-    if not os.access(path, os.R_OK):
-        return f"{path} may not be read: change its permissions."
-    if file.stat().st_size == 0:
-        return f"{path} is empty (0 bytes): copy or download it again."
-    if path.lower().endswith(UNREADABLE):
-        return f"{path} is in a format that is not read here: convert it to wav, flac, ogg or mp3."
-    return f"{path} does not decode as audio (wav, flac, ogg and mp3 do): replace it or leave it out."
-
-
-class _Source:
-    """An open file as mono float32 at its own rate; `damage` tells why decoding stopped early."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = os.fspath(path)
-        self.file = _open(path)
-        self.rate = self.file.samplerate
-        self.damage: str | None = None
-        # No format here stores a second of sound in less than 500 bytes: a wild header must not allocate memory.
-        self.plausible = int(Path(self.path).stat().st_size / 500 * self.rate) + BLOCK
-
-    def __enter__(self) -> _Source:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.file.close()
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The file from its start, block by block. Raises DataError where it yields nothing."""
-        total = 0
-        while len(block := self._read(BLOCK)):
-            total += len(block)
-            yield block
-        if not total:
-            raise DataError(f"{self.path} holds no audio: replace it or leave it out.")
-        if self.damage:
-            self.damage = f"decoding breaks off at {total / self.rate:.1f} s"
-
-    def frames(self, start: int, count: int) -> np.ndarray:
-        """Frames `start .. start + count` as far as the file goes."""
-        preroll = 0
-        if self.file.format in ("MP3", "MPEG"):
-            preroll = min(start, MP3_PREROLL)
-        elif self.file.subtype == "VORBIS":
-            preroll = start if start <= VORBIS_SEEK_S * self.rate else 0
-        try:
-            self.file.seek(start - preroll)
-        except (soundfile.LibsndfileError, RuntimeError, ValueError):
-            return np.zeros(0, np.float32)
-        return self._read(count + preroll)[preroll:]
-
-    def _read(self, count: int) -> np.ndarray:
-        try:
-            block = self.file.read(count, dtype="float32", always_2d=True)
-        # soundfile turns an error code of the mp3 decoder into a negative array size.
-        except (soundfile.LibsndfileError, RuntimeError, ValueError):
-            self.damage = "decoding breaks off"
-            return np.zeros(0, np.float32)
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
-            raise DataError(f"{self.path} holds NaN or infinite samples: replace it or leave it out.")
-        return mono
 
 
 class _Growing:

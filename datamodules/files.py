@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from datamodules import audio
 from datamodules.base import SuiteData
+from datamodules.decoding import UNREADABLE
 from datamodules.errors import DataError
 from datamodules.windows import Window
 
@@ -109,4 +110,4 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _is_audio(path: Path) -> bool:
-    return path.suffix.lower() in audio.EXTENSIONS + audio.UNREADABLE and not path.name.startswith(".")
+    return path.suffix.lower() in audio.EXTENSIONS + UNREADABLE and not path.name.startswith(".")

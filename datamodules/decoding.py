@@ -1,0 +1,165 @@
+"""Decode one audio file as blocks or at any place in it, by libsndfile, around what its formats get wrong."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import soundfile
+
+from datamodules.errors import DataError
+
+UNREADABLE = (".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv")
+"""Endings of audio files that libsndfile cannot decode: a user should be told, not ignored."""
+
+BLOCK = 1 << 17
+"""Frames decoded at a time, so that an hour of six channels never lies in memory at once."""
+
+MP3_PREROLL = 8 * 1152
+"""Frames decoded and thrown away before an mp3 crop.
+
+A frame may keep its bits in up to nine frames before it, so that what a decoder yields right after a seek is
+wrong for up to 0.3 s in files of low or variable bit rate.
+"""
+
+VORBIS_SEEK_S = 60
+"""Ogg Vorbis crops that start before this are decoded from the file's start, s.
+
+After a seek libsndfile misplaces Vorbis by up to 20 ms where short blocks meet a page, and in the last page.
+"""
+
+ENDLESS = 64
+"""Times its size that an mp3 may decode to beyond the guess: from 320 down to less than 8 kbit/s."""
+
+ID3_TAG = 128
+"""Bytes of the tag that mp3 decoders look for at a file's end."""
+
+
+def open_audio(path: str | Path) -> soundfile.SoundFile:
+    """Open a file for reading. Raises DataError, which says why, where it does not open."""
+    path = os.fspath(path)
+    try:
+        return soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        raise DataError(_why(path)) from error
+
+
+def _why(path: str) -> str:
+    """One sentence on a file that does not open."""
+    file = Path(path)
+    if not file.exists():
+        return f"{path} does not exist."
+    if file.is_dir():
+        return f"{path} is a folder where an audio file was expected."
+    if not os.access(path, os.R_OK):
+        return f"{path} may not be read: change its permissions."
+    if file.stat().st_size == 0:
+        return f"{path} is empty (0 bytes): copy or download it again."
+    if path.lower().endswith(UNREADABLE):
+        return f"{path} is in a format that is not read here: convert it to wav, flac, ogg or mp3."
+    return f"{path} does not decode as audio (wav, flac, ogg and mp3 do): replace it or leave it out."
+
+
+class Source:
+    """An open file as mono float32 at its own rate; `damage` tells why decoding stopped early."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = os.fspath(path)
+        self.file = open_audio(path)
+        self.rate = self.file.samplerate
+        self._mp3 = self.file.format in ("MP3", "MPEG")
+        self.damage: str | None = None
+        # A wild header must not allocate memory; an array for more than this grows as it is filled.
+        self.plausible = int(Path(self.path).stat().st_size / 500 * self.rate) + BLOCK
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.file.close()
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The file from its start, block by block. Raises DataError where it yields nothing."""
+        total = 0
+        while len(block := self._read(BLOCK)):
+            total += len(block)
+            yield block
+        if self._mp3 and self.damage is None and total == self.file.frames and self._trust_no_size():
+            while len(block := self.frames(total, BLOCK)):
+                total += len(block)
+                yield block
+        if not total:
+            raise DataError(f"{self.path} holds no audio: replace it or leave it out.")
+        if self.damage:
+            self.damage = f"decoding breaks off at {total / self.rate:.1f} s"
+
+    def frames(self, start: int, count: int) -> np.ndarray:
+        """Frames `start .. start + count` as far as the file goes."""
+        preroll = 0
+        if self._mp3:
+            preroll = min(start, MP3_PREROLL)
+            if start + count > self.file.frames:
+                self._trust_no_size()
+        elif self.file.subtype == "VORBIS":
+            preroll = start if start <= VORBIS_SEEK_S * self.rate else 0
+        try:
+            self.file.seek(start - preroll)
+        except (soundfile.LibsndfileError, RuntimeError, ValueError):
+            return np.zeros(0, np.float32)
+        return self._read(count + preroll)[preroll:]
+
+    def _trust_no_size(self) -> bool:
+        """Reopen an mp3 so that its size says nothing; whether its claimed length came from that and may be too short.
+
+        Without a tag that counts frames the length is guessed from the first frame's bit rate, and libsndfile reads no
+        further, so that a file of variable rate that begins loud would lose its end.
+        """
+        if _counts_frames(self.path):
+            return False
+        self.file.close()
+        self.file = soundfile.SoundFile(_Endless(self.path))
+        return True
+
+    def _read(self, count: int) -> np.ndarray:
+        try:
+            block = self.file.read(count, dtype="float32", always_2d=True)
+        # soundfile turns an error code of the mp3 decoder into a negative array size.
+        except (soundfile.LibsndfileError, RuntimeError, ValueError):
+            self.damage = "decoding breaks off"
+            return np.zeros(0, np.float32)
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(mono).all():
+            raise DataError(f"{self.path} holds NaN or infinite samples: replace it or leave it out.")
+        return mono
+
+
+def _counts_frames(path: str) -> bool:
+    """Whether the first frame of an mp3, after any ID3v2 tag, is one that tells the number of frames."""
+    with Path(path).open("rb") as file:
+        head = file.read(10)
+        if head.startswith(b"ID3"):
+            file.seek(10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)))
+        else:
+            file.seek(0)
+        frame = file.read(2048)
+    return any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+class _Endless(io.FileIO):
+    """A file that claims to be much longer than it is, with an empty ID3 tag's place at the end it claims."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.claim = ENDLESS * os.fstat(self.fileno()).st_size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return super().seek(self.claim + offset) if whence == os.SEEK_END else super().seek(offset, whence)
+
+    def readinto(self, buffer) -> int:
+        left = self.claim - self.tell()
+        if left > ID3_TAG:
+            return super().readinto(buffer)
+        buffer[:left] = bytes(min(left, len(buffer)))
+        return left

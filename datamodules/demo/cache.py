@@ -1,0 +1,56 @@
+"""Where an embedded data set is built, once, and when it has to be built again."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+from datamodules.pack import cache_root
+from datamodules.packing import exclusive
+
+# What the notes and the sound come from: another version of these is another data set.
+INGREDIENTS = ("music21", "pretty_midi", "midirenderer")
+
+
+def build_once(
+    name: str,
+    make: Callable[[Path], None],
+    sources: Iterable[str | Path],
+    settings: object = None,
+    cache_dir: str | Path | None = None,
+) -> Path:
+    """The folder of an embedded data set; `make(folder)` fills it if no run has done so before.
+
+    The folder's name changes with the text of `sources` (the generator's own files), with `settings` (by its repr)
+    and with the packages it draws on. It gets that name only when it is whole: after a kill the next run starts anew.
+    Of several processes that ask at once one builds and the others wait.
+    """
+    target = cache_root(cache_dir) / "demo" / f"{name}-{fingerprint(sources, settings)}"
+    if target.is_dir():
+        return target
+    with exclusive(target.with_name(f"{target.name}.lock"), f"the demo data {target}"):
+        if not target.is_dir():
+            part = target.with_name(f"{target.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            make(part)
+            part.rename(target)
+    return target
+
+
+def fingerprint(sources: Iterable[str | Path], settings: object) -> str:
+    """Twelve hex digits for a generator: its files' text, its settings, the packages in INGREDIENTS."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for source in sources:
+        digest.update(Path(source).read_text(encoding="utf-8").encode())
+    for package in INGREDIENTS:
+        digest.update(f"{package} {_version(package)}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return "none"

@@ -1,0 +1,37 @@
+"""One score as the embedded data sets need it: notes in quarter notes, key and metre."""
+
+from typing import NamedTuple
+
+# Semitones of the natural notes above C.
+STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+
+
+class Note(NamedTuple):
+    """Onset and duration in quarter notes (0: the first downbeat, below it: the pickup), MIDI pitch."""
+
+    onset: float
+    duration: float
+    pitch: int
+
+
+class Piece(NamedTuple):
+    """One score: parts from high to low, each a melody (rests are gaps)."""
+
+    name: str  # collection/number, unique
+    title: str
+    kind: str  # chorale, reel, jig, hornpipe, ...; "" where the source does not say
+    mode: str  # major or minor (dorian counts as minor)
+    tonic: int  # pitch class, 0 = C
+    beats: int  # the metre's numerator
+    beat_type: int  # and denominator
+    parts: tuple[tuple[Note, ...], ...]
+
+    @property
+    def bar(self) -> float:
+        """Length of a bar in quarter notes."""
+        return 4 * self.beats / self.beat_type
+
+    @property
+    def length(self) -> float:
+        """End of the last note in quarter notes."""
+        return max(part[-1].onset + part[-1].duration for part in self.parts)

@@ -1,0 +1,153 @@
+"""Who plays which piece how, drawn so that every tag is met evenly; and the tags that follow."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from datamodules.demo.accompany import BEATS, COMPING
+from datamodules.demo.arrange import DYNAMICS, INSTRUMENTS, Line, Plan
+from datamodules.demo.piece import Piece
+from datamodules.demo.render import KITS
+
+TAGS = (
+    *INSTRUMENTS,  # strings is both the ensemble and the family of violin and cello
+    "drums", "bass", "solo", "fast", "slow", "loud", "quiet", "crescendo", "diminuendo", "high", "low",
+    "minor", "classical", "folk", "techno", "waltz", "jig", "staccato", "build up",
+)  # fmt: skip
+# Notes of the melody a second, with a gap between the classes so that nobody would call one the other.
+RATES = {"slow": (0.9, 1.5), "medium": (2.3, 3.6), "fast": (5.5, 7.5)}
+CENTRES = {"low": (46, 52), "middle": (60, 70), "high": (80, 86)}
+# Mean pitch of all that sounds: the upper limit of "low" and the lower one of "high".
+LOW, HIGH = 52, 75
+STACCATO, LEGATO = 0.28, 0.95
+ACOUSTIC_KITS = tuple(KITS[name] for name in ("standard", "room", "power", "jazz", "brush"))
+ELECTRONIC_KITS = (KITS["electronic"], KITS["analog"])
+
+
+class Deck:
+    """Cards in random order; each comes as often as it is listed before the deck is shuffled again."""
+
+    def __init__(self, random: np.random.Generator, *cards: object) -> None:
+        self.random, self.cards, self.left = random, cards, []
+
+    def draw(self, allowed: Callable[[object], bool] = lambda card: True):
+        """The next card that is allowed; those passed over stay on top."""
+        while True:
+            for place, card in enumerate(self.left):
+                if allowed(card):
+                    return self.left.pop(place)
+            self.left += [self.cards[index] for index in self.random.permutation(len(self.cards))]
+
+
+class Planner:
+    """Plans clip after clip; one planner for each split keeps every tag present in each."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self.random = random
+        self.style = {
+            True: Deck(random, "classical", "classical", "classical", "classical", "other"),
+            False: Deck(random, "folk", "folk", "folk", "techno", "other"),
+        }
+        self.tempo = {
+            "chorale": Deck(random, "slow", "medium", "medium"),
+            "waltz": Deck(random, "medium"),
+            "jig": Deck(random, "fast", "fast", "fast", "medium", "slow"),
+            "reel": Deck(random, *RATES),
+        }
+        self.instrument = Deck(random, *INSTRUMENTS)
+        self.players = Deck(random, 1, 1, 1, 1, 2, 2, 2, 3)
+        self.rhythm = Deck(random, (False, False), (False, True), (True, False), (True, True))
+        self.register = Deck(random, "low", "middle", "middle", "high")
+        self.dynamics = Deck(random, *DYNAMICS)
+        self.entries = Deck(random, "together", "together", "building", "thinning")
+        self.gate = Deck(random, LEGATO, LEGATO, STACCATO)
+        self.comping = Deck(random, *COMPING)
+
+    def plan(self, piece: Piece) -> Plan:
+        """A plan for one clip of the piece."""
+        random, kind = self.random, kind_of(piece)
+        written, waltz = kind == "chorale", kind == "waltz"
+        style, register = self.style[written].draw(), self.register.draw()
+        tempo = self.tempo[kind].draw()
+        bass, drums = self.rhythm.draw() if style != "classical" else (False, False)
+        if style == "techno":
+            drums, register = True, "middle"
+        elif register != "middle" and random.random() < 0.6:
+            bass = False  # a bass under flutes is heard as low, too
+        centre = int(random.integers(*CENTRES[register]))
+        lines = self._lines(style, centre, tempo, written, waltz)
+        full = len(lines) + bass + drums >= 3
+        return Plan(
+            style=style,
+            lines=lines,
+            bass=int(random.choice((38, 33) if style == "techno" else (32, 33))) if bass else None,
+            kit=int(random.choice(ELECTRONIC_KITS if style == "techno" else ACOUSTIC_KITS)) if drums else None,
+            drumming="four on the floor" if style == "techno" else str(random.choice(("backbeat", "light"))),
+            comping="offbeat" if waltz else self.comping.draw(),
+            tempo=tempo,
+            rate=float(random.uniform(*RATES[tempo])),
+            transpose=int(random.integers(-5, 7)),
+            centre=centre,
+            dynamics=self.dynamics.draw(),
+            entries=self.entries.draw() if full else "together",
+            gate=self.gate.draw(),
+            start=float(random.random()),
+            seed=int(random.integers(2**31)),
+        )
+
+    def _lines(self, style: str, centre: int, tempo: str, written: bool, waltz: bool) -> tuple[Line, ...]:
+        chosen = ["synth"] if style == "techno" else []
+
+        def fits(name: str) -> bool:
+            instrument = INSTRUMENTS[name]
+            return (
+                name not in chosen
+                and instrument.low + 5 <= centre <= instrument.high - 4
+                and (name != "synth" or style == "other")
+                # Their attack is too slow for it.
+                and (tempo != "fast" or name not in ("choir", "strings"))
+            )
+
+        for _ in range(self.players.draw() - len(chosen)):
+            chosen.append(self.instrument.draw(fits))
+        if style != "techno":
+            chosen.sort(key=lambda name: INSTRUMENTS[name].chords)  # who can play one note only has the melody
+        roles = []
+        for place, name in enumerate(chosen):
+            chords = INSTRUMENTS[name].chords
+            if place == 0:
+                alone = len(chosen) == 1 and chords and (waltz or written or self.random.random() < 0.7)
+                roles.append("all" if alone else "melody")
+            elif written and chords:
+                roles.append("all" if place == len(chosen) - 1 and self.random.random() < 0.5 else "chords")
+            else:
+                roles.append("chords" if chords or waltz else "voice")
+        programs = [int(self.random.choice(INSTRUMENTS[name].programs)) for name in chosen]
+        return tuple(map(Line, chosen, programs, roles))
+
+
+def kind_of(piece: Piece) -> str:
+    """chorale for music in parts; else what the metre makes of a tune: jig, waltz or reel."""
+    return "chorale" if len(piece.parts) > 1 else {2: "jig", 3: "waltz", 4: "reel"}[BEATS[piece.beats, piece.beat_type]]
+
+
+def tags(piece: Piece, plan: Plan, pitch: float) -> set[str]:
+    """What a listener would say of a clip; `pitch`: mean of all that sounds."""
+    found = {line.instrument for line in plan.lines} | {plan.style, plan.tempo, plan.dynamics}
+    kind = kind_of(piece)
+    # A bare melody does not tell its metre well enough.
+    accompanied = plan.bass is not None or plan.kit is not None or any(line.role != "melody" for line in plan.lines)
+    more = {
+        "strings": bool(found & {"violin", "cello"}),
+        "drums": plan.kit is not None,
+        "bass": plan.bass is not None,
+        "solo": len(plan.lines) == 1 and plan.bass is None and plan.kit is None,
+        "high": pitch >= HIGH,
+        "low": pitch <= LOW,
+        "minor": piece.mode == "minor",
+        "waltz": kind == "waltz" and accompanied,
+        "jig": kind == "jig" and plan.tempo == "fast",
+        "staccato": plan.gate == STACCATO,
+        "build up": plan.entries == "building",
+    }
+    return (found | {tag for tag, holds in more.items() if holds}) & set(TAGS)

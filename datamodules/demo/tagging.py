@@ -1,0 +1,122 @@
+"""The embedded tagging set: bundled scores, orchestrated and rendered, in MagnaTagATune's layout on disk.
+
+A root holds `annotations_final.csv` and `clip_info_final.csv` (tab-separated, all quoted) and mp3 files of 10 s, mono,
+16 kHz, in folders 0 to f that tell the split as MTAT's do: below c train, c validation, above it test.
+"""
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from datamodules.demo import accompany, arrange, music, plan, render
+from datamodules.demo.cache import build_once
+from datamodules.demo.piece import Piece
+
+RATE = 16_000
+# Pieces by kind; the other kinds of tune come in enough minor ones, reels hardly do.
+PIECES = {"chorale": 92, "waltz": 62, "jig": 78, "reel": 118}
+VERSIONS = 2  # clips of each piece, each with players, tempo, key and place of its own
+SHARES = {"train": 0.68, "validation": 0.13, "test": 0.19}
+FOLDERS = {"train": "0123456789ab", "validation": "c", "test": "def"}
+COLLECTIONS = {
+    "bach": ("Johann Sebastian Bach", "Chorales"),
+    "ryansMammoth": ("traditional", "Ryan's Mammoth Collection"),
+    "oneills1850": ("traditional", "O'Neill's Music of Ireland"),
+}
+
+
+class Job(NamedTuple):
+    """A clip to be made."""
+
+    piece: Piece
+    plan: arrange.Plan
+    split: str
+    path: str  # relative to the root
+
+
+def build(
+    cache_dir: str | Path | None = None,
+    pieces: Mapping[str, int] = PIECES,
+    processes: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """The root of the embedded set, rendered on the first call. `pieces`: how many of each kind of PIECES.
+
+    Raises DataError where no renderer, SoundFont or score is installed.
+    """
+    sources = [module.__file__ for module in (accompany, arrange, music, plan, render)] + [__file__]
+
+    def make(root: Path) -> None:
+        clips = jobs(pieces, seed)
+        scores = [arrange.arrange(job.piece, job.plan) for job in clips]
+        for folder in "".join(FOLDERS.values()):
+            (root / folder).mkdir()
+        pairs = list(zip(clips, scores, strict=True))
+        work = [(score.midi, root / job.path) for job, score in pairs]
+        render.parallel(write_clip, work, processes, f"rendering {len(work)} demo clips, once")
+        write_tables(root, clips, [plan.tags(job.piece, job.plan, score.pitch) for job, score in pairs])
+
+    return build_once("tagging", make, sources, (dict(pieces), seed, extension()), cache_dir)
+
+
+def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Job]:
+    """Every clip of the set in the order of its clip_id: pieces are split, then arranged VERSIONS times."""
+    random = np.random.default_rng(seed)
+    chosen = choose(pieces, random)
+    splits = np.searchsorted(np.cumsum(list(SHARES.values())), (np.arange(len(chosen)) + 0.5) / len(chosen))
+    planners = {split: plan.Planner(random) for split in SHARES}
+    made = []
+    for piece, split in zip(chosen, (list(SHARES)[index] for index in splits), strict=True):
+        folder = random.choice(list(FOLDERS[split]))
+        name = re.sub(r"[^a-z0-9]+", "_", f"{piece.name}_{piece.title}".lower()).strip("_")
+        for version in range(VERSIONS):
+            path = f"{folder}/{name}-{version}.{extension()}"
+            made.append(Job(piece, planners[split].plan(piece), split, path))
+    return made
+
+
+def choose(pieces: Mapping[str, int], random: np.random.Generator) -> list[Piece]:
+    """Pieces of every kind in random order; tunes at least three bars long, nearly half of them minor if there are."""
+    groups = {"chorale": [piece for piece in music.chorales() if piece.beats == 4], "waltz": [], "jig": [], "reel": []}
+    for tune in music.fiddle_tunes():
+        if (tune.beats, tune.beat_type) in accompany.BEATS and tune.length > 3 * tune.bar:
+            groups[plan.kind_of(tune)].append(tune)
+    chosen = []
+    for kind, count in pieces.items():
+        group = [groups[kind][index] for index in random.permutation(len(groups[kind]))]
+        minor = [piece for piece in group if piece.mode == "minor"][: count * 9 // 20]
+        chosen += minor + [piece for piece in group if piece.mode == "major"][: count - len(minor)]
+    return [chosen[index] for index in random.permutation(len(chosen))]
+
+
+def extension() -> str:
+    """mp3 as in MTAT; flac where this machine's libsndfile cannot write mp3."""
+    return "mp3" if "MP3" in soundfile.available_formats() else "flac"
+
+
+def write_clip(midi: bytes, path: Path) -> None:
+    """Render one clip to a mono file of RATE."""
+    audio = render.render_mono(midi, RATE, arrange.SECONDS)
+    # The constant bit rate of MTAT's files takes a third more time than this, for the same size.
+    how = {"bitrate_mode": "VARIABLE", "compression_level": 0.8} if path.suffix == ".mp3" else {}
+    soundfile.write(path, audio, RATE, **how)
+
+
+def write_tables(root: Path, clips: list[Job], tags: list[set[str]]) -> None:
+    """`annotations_final.csv` and `clip_info_final.csv`, with MTAT's columns."""
+    annotations = [["clip_id", *plan.TAGS, "mp3_path"]]
+    info = [["clip_id", "track_number", "title", "artist", "album", "url", "segmentStart", "segmentEnd",
+             "original_url", "mp3_path"]]  # fmt: skip
+    for number, (job, found) in enumerate(zip(clips, tags, strict=True), 1):
+        annotations.append([number, *(int(tag in found) for tag in plan.TAGS), job.path])
+        artist, album = COLLECTIONS[job.piece.name.split("/")[0]]
+        title = job.piece.title or job.piece.name
+        info.append([number, "", title, artist, album, "", 0, int(arrange.SECONDS), "", job.path])
+    for name, rows in (("annotations_final.csv", annotations), ("clip_info_final.csv", info)):
+        with (root / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)

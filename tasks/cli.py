@@ -9,7 +9,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
 from tasks.arguments import WITHOUT_LABELS, configs_in, expand
-from tasks.callbacks import Checkpoint, FiniteGuard, Preempt, StepSeed, Watchdog, newest_loadable
+from tasks.callbacks import Checkpoint, FiniteGuard, Preempt, RunRecord, StepSeed, Watchdog, newest_loadable
 from tasks.checkpoints import Stamp
 from tasks.launch import VERBS, Task, resolve
 from tasks.loggers import fill_loggers
@@ -28,7 +28,7 @@ class CLI(LightningCLI):
         super().__init__(
             resolve(task.module),
             resolve(task.data),
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=RunRecord,
             trainer_class=Trainer,
             trainer_defaults={"use_distributed_sampler": False},  # the data shard themselves, without repeats
             seed_everything_default=0,
@@ -59,7 +59,7 @@ class CLI(LightningCLI):
         parser.add_argument("--test_after_fit", type=bool, default=True, help="end `fit` with the test split and the best weights")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.monitor": self.task.monitor[0], "checkpoint.mode": self.task.monitor[1]})
-        if self._verb in ("fit", "validate", "test"):
+        if self._verb not in WITHOUT_LABELS:
             parser.add_lightning_class_args(resolve(self.task.report), "report")
         if self._verb == "predict":
             parser.add_lightning_class_args(resolve(self.task.writer), "output")

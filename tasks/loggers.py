@@ -5,6 +5,8 @@ from typing import Any
 
 from pytorch_lightning.cli import Namespace
 
+from tasks.callbacks import wandb_options
+
 WITH_LOGS = ("fit", "validate", "test")
 
 
@@ -25,7 +27,15 @@ def fill_loggers(options: Namespace, folder: Path, task: str, row: str, verb: st
         args = getattr(logger, "init_args", None)
         if args is None:
             continue
-        if logger.class_path.endswith("WandbLogger"):
-            _fill_wandb(args, folder, row, int(options.seed_everything))
+        if logger.class_path.endswith(("WandbLogger", "WandbRun")):
+            resume = options.get("ckpt_path") is not None
+            _fill(args, wandb_options(folder, group=row, job_type=f"seed{int(options.seed_everything)}", resume=resume))
         elif "save_dir" in args and args.save_dir in (None, "."):
             args.save_dir = str(folder)
+
+
+def _fill(args: Namespace, known: dict[str, Any]) -> None:
+    """Set what the user left open."""
+    for key, value in known.items():
+        if args.get(key) in (None, "", ".") or key == "resume":
+            args[key] = value

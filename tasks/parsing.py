@@ -43,7 +43,8 @@ class ShortErrorParser(LightningArgumentParser):
         name = wrong.group(1) or wrong.group(2)
         known = {option.lstrip("-") for parser in _parsers(self) for action in parser._actions for option in action.option_strings}
         close = difflib.get_close_matches(name, known, n=1)
-        return f"; did you mean --{close[0]}?" if close else ""
+        typed = next((word.split("=")[0] for word in sys.argv if re.search(rf"[-.]{re.escape(name)}(=|$)", word)), f"--{name}")
+        return f"; did you mean {typed.removesuffix(name)}{close[0]}?" if close else ""
 
 
 def _parsers(parser: LightningArgumentParser) -> list[LightningArgumentParser]:

@@ -45,7 +45,7 @@ class Checkpoint(LightningCheckpoint):
         self.best_score: float | None = None
         self._saved_at: int | None = None  # batches done when `last.ckpt` was written
         self._moment: str | None = None
-        self._metrics: dict[str, Tensor] = {}
+        self.metrics: dict[str, Tensor] = {}  # as last saved: a finished run that is resumed has no others
         self._stepped = 0  # optimizer steps (windows) as the loggers count them
         self._resumed = False
 
@@ -66,10 +66,10 @@ class Checkpoint(LightningCheckpoint):
             trainer.strategy.checkpoint_io = DurableIO()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "metrics": self._metrics, "stepped": self._stepped}
+        return {"best_score": self.best_score, "metrics": self.metrics, "stepped": self._stepped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_score, self._metrics = state_dict["best_score"], state_dict["metrics"]
+        self.best_score, self.metrics = state_dict["best_score"], state_dict["metrics"]
         self._stepped, self._resumed = state_dict["stepped"], True
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Checkpoint(LightningCheckpoint):
         if self.best_score is not None and not Path(self.best_model_path).is_file():
             rank_zero_warn(f"{self.best_model_path} is missing: the next validation starts a new best.")
             self.best_score = None
-        trainer._logger_connector._callback_metrics.update(self._metrics)
+        trainer._logger_connector._callback_metrics.update(self.metrics)
         if trainer.fit_loop.restarted_on_epoch_end or trainer.fit_loop.resumed_on_epoch_end:
             # Saved in `on_train_epoch_end`, after which Lightning would have stepped plateau schedulers.
             trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
@@ -140,7 +140,7 @@ class Checkpoint(LightningCheckpoint):
     def _save(self, trainer: pl.Trainer, name: str, moment: str | None = None) -> None:
         if trainer.fast_dev_run:
             return
-        self._metrics = {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()}
+        self.metrics = {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()}
         loop = trainer.fit_loop.epoch_loop
         self._stepped = loop._batches_that_stepped + (trainer.validating and not loop._should_accumulate())
         self._moment = moment

@@ -8,6 +8,7 @@ from platform import platform, python_version
 from typing import Any
 
 import pytorch_lightning as pl
+import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
@@ -32,21 +33,22 @@ class RunRecord(SaveConfigCallback):
         name = "config.yaml" if stage == "fit" or not (folder / "config.yaml").exists() else f"config_{stage}.yaml"
         write_text(folder / name, config)
         write_json(folder / "environment.json", environment)
-        whole = self.parser.parser_mode and self.config.clone(with_meta=False).as_dict()
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_hyperparams({"config": whole, **environment})
+                logger.log_hyperparams({"config": yaml.safe_load(config), **environment})
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
+        checkpoint = trainer.checkpoint_callback
+        metrics = trainer.callback_metrics or getattr(checkpoint, "metrics", {})
         result = {
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "seconds_this_session": round(time.monotonic() - self._started, 1),
-            "best": Path(getattr(trainer.checkpoint_callback, "best_model_path", "")).name,
-            "best_score": getattr(trainer.checkpoint_callback, "best_score", None),
-            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "best": Path(getattr(checkpoint, "best_model_path", "")).name,
+            "best_score": getattr(checkpoint, "best_score", None),
+            "metrics": {name: float(value) for name, value in metrics.items()},
         }
         write_json(Path(trainer.default_root_dir) / "fit.json", result | getattr(pl_module, "result_extra", {}))
 

@@ -15,6 +15,7 @@ from datamodules.files import FileBatch
 from datamodules.tagging import TaggingBatch
 from tasks.metrics.tagging import TaggingScores
 from tasks.tagging.ladder import File2Tags, FileTags, tagger_window
+from tasks.tagging.program import ClipProgram
 
 
 class Tagger(pl.LightningModule):
@@ -104,6 +105,13 @@ class Tagger(pl.LightningModule):
     def predict_step(self, batch: FileBatch) -> FileTags | None:
         """Tags of one of the user's files; None for a file that could not be read."""
         return None if batch.error else File2Tags(self).tagged(batch.path, batch.audio)
+
+    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], dict, list[tuple[Tensor, ...]]]:
+        """What `export` freezes: the program, an example input, its free dimension, further inputs to check."""
+        program = ClipProgram(self)
+        example, *others = [(0.1 * torch.randn(length, generator=torch.Generator().manual_seed(length)),) for length in program.lengths()]
+        free = torch.export.Dim("samples", min=self.net.samples, max=2**31 - 1)
+        return program, example, {"audio": {0: free}}, others
 
     def _log_scores(self, prefix: str) -> None:
         loss = self.validation_loss.compute()

@@ -1,13 +1,12 @@
 """What `test` and `validate` leave of a tagger: metrics.json, the per-tag table, baselines, and the gallery of maps."""
 
-import csv
-import io
 from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from tasks.metrics.tagging import ClipScores, per_tag_table
-from tasks.writers.whole import write_json, write_text
+from tasks.tables import write_csv
+from tasks.writers.whole import write_json
 
 
 class TaggingReport(Callback):
@@ -39,8 +38,8 @@ class TaggingReport(Callback):
         folder, data = Path(trainer.default_root_dir), trainer.datamodule
         rows = per_tag_table(scores, tagger.tags, self.resamples, data.seed)
         suffix = "" if split == "test" else f"_{split}"
-        write_text(folder / f"per_tag{suffix}.csv", _as_csv(rows))
         about = {"name": data.name, "subset": data.subset, "split": split, "policy": data.policy}
+        write_csv(folder / f"per_tag{suffix}.csv", rows, {"data": data.name} | {k: about[k] for k in ("subset", "split", "policy")})
         write_json(folder / f"metrics{suffix}.json", _result(trainer, tagger, about, metrics, rows))
         self._picture(folder, rows, about, suffix)
         table = [("this network", metrics["auroc_macro"], metrics["ap_macro"])]
@@ -83,14 +82,6 @@ def _gallery(trainer: Trainer, tagger: LightningModule, scores: ClipScores, fold
 
     count = draw_gallery(tagger, trainer.datamodule.clips("test"), scores, folder)
     print(f"heat maps    {folder} ({count} pictures)", flush=True)
-
-
-def _as_csv(rows: list[dict]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 def _print(table: list[tuple[str, float, float]], about: dict, clips: int, folder: Path, suffix: str) -> None:

@@ -1,0 +1,61 @@
+"""Turn musicnn's published weights into a run folder that every verb reads.
+
+pip download --no-deps musicnn==0.1.0
+python -m tasks.tagging.import_musicnn musicnn-0.1.0-py3-none-any.whl
+python -m tasks.tagging predict --ckpt_path runs/tagging/MTT_musicnn --data.inputs song.mp3
+
+Weights (wheel, unpacked package or .npz): Pons and Serra 2019, ISC licence.
+"""
+
+import argparse
+from pathlib import Path
+
+from tasks.launch import run_safely
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Import one model; exit code 2 after one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.tagging.import_musicnn", description=__doc__.splitlines()[0])
+    parser.add_argument("weights", help="the package's wheel, its unpacked folder, or an .npz of its variables")
+    parser.add_argument("--model", default="MTT_musicnn", choices=["MTT_musicnn", "MSD_musicnn"], help="which of its models")
+    parser.add_argument("--runs", default="runs", help="where the folders of all runs live")
+    args = parser.parse_args(argv)
+    run_safely(lambda: _write(args.weights, args.model, Path(args.runs) / "tagging" / args.model))
+
+
+def _write(weights: str, model: str, folder: Path) -> None:
+    import torch
+    from pytorch_lightning import __version__
+
+    from datamodules.errors import DataError
+    from models.tagging import Musicnn
+    from models.tagging.importers import load_musicnn
+    from tasks.checkpoints import KEY
+    from tasks.tagging.module import Tagger
+    from tasks.writers.whole import whole
+
+    path = folder / "checkpoints" / "best.ckpt"
+    if path.exists():
+        raise DataError(f"{path} exists already: remove it first, or choose another --runs")
+    try:
+        state, tags, init_args = load_musicnn(weights, model)
+    except (ValueError, OSError) as error:
+        raise DataError(str(error)) from error
+    tagger = Tagger(tags, lambda n_tags: Musicnn(n_tags, **init_args))
+    tagger.net.load_state_dict(state)
+    net = {"class_path": "models.tagging.Musicnn", "init_args": init_args}
+    content = {
+        "state_dict": tagger.state_dict(),
+        "hyper_parameters": {"tags": list(tags), "net": net, "_instantiator": "pytorch_lightning.cli.instantiate_module"},
+        "pytorch-lightning_version": __version__,
+        "epoch": 0,
+        "global_step": 0,
+        KEY: {"task": "tagging"},
+    }
+    with whole(path) as temporary:
+        torch.save(content, temporary)
+    print(f"{len(tags)} tags, {sum(p.numel() for p in tagger.net.parameters()):,} parameters: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -168,6 +168,10 @@ class SuiteData(pl.LightningDataModule):
         self.batch_size, self.batch_scope, self.num_workers = batch_size, batch_scope, num_workers
         self.seed, self.strict, self.cache_dir = seed, strict, cache_dir
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Spawned workers get this object with its collate functions, but never the Trainer."""
+        return vars(self) | {"trainer": None}
+
     def train_set(self) -> Dataset:
         raise NotImplementedError(f"{type(self).__name__} has no training set.")
 

@@ -71,10 +71,11 @@ class ToyData(SuiteData):
 class Toy(pl.LightningModule):
     """Dropout and batch statistics; the average of the weights is kept in `on_train_batch_end`, as mean teachers do."""
 
-    def __init__(self, lr: float = 0.05, schedule: str = "none", pause: float = 0.0):
+    def __init__(self, lr: float = 0.05, schedule: str = "none", pause: float = 0.0, norm: bool = True):
         super().__init__()
         self.save_hyperparameters()
-        self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
+        middle = nn.BatchNorm1d(8) if norm else nn.Identity()
+        self.net = nn.Sequential(nn.Linear(4, 8), middle, nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
         self.teacher = nn.Linear(8, 1)
         self.val_loss = MeanMetric()
 
@@ -120,8 +121,8 @@ class Toy(pl.LightningModule):
 class ToyGan(Toy):
     """Two optimizers by hand: Lightning counts two global steps a batch."""
 
-    def __init__(self, lr: float = 0.05, schedule: str = "none", pause: float = 0.0):
-        super().__init__(lr, schedule, pause)
+    def __init__(self, **options: Any):
+        super().__init__(**options)
         self.automatic_optimization = False
         self.critic = nn.Sequential(nn.Linear(1, 4), nn.Dropout(0.3), nn.Linear(4, 1))
 
@@ -223,6 +224,12 @@ def weights(trainer: pl.Trainer) -> dict[str, Tensor]:
             state |= {f"optimizer{k}.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
         state[f"optimizer{k}.lr"] = torch.tensor([group["lr"] for group in optimizer.param_groups])
     return state
+
+
+def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
+    """Names that are missing on one side or differ in any bit."""
+    shared = {name for name in first.keys() & second.keys() if torch.equal(first[name], second[name])}
+    return sorted((first.keys() | second.keys()) - shared)
 
 
 def main() -> None:

@@ -1,0 +1,156 @@
+"""A run that was stopped and resumed ends as the one that was not: every weight, statistic and logged value."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import OnExceptionCheckpoint
+
+from tasks.callbacks import newest_loadable
+from tests.toy import Stop, Toy, ToyData, ToyGan, differing, logged, train, weights
+
+# Five steps an epoch, three epochs, checkpoints every two steps.
+VARIANTS = {
+    "plain": {},
+    "gan": {"module": ToyGan},
+    "accumulation": {"accumulate_grad_batches": 2, "module": partial(Toy, schedule="step")},
+    "validation within epochs": {"val_check_interval": 2},
+    "validation across epochs": {"val_check_interval": 3, "check_val_every_n_epoch": None},
+    "validation in an open window": {"val_check_interval": 3, "accumulate_grad_batches": 2},
+    "plateau": {"module": partial(Toy, schedule="plateau")},
+    "plateau, validation every other epoch": {"module": partial(Toy, schedule="plateau"), "check_val_every_n_epoch": 2},
+    "no validation": {"limit_val_batches": 0},
+    "limited by steps": {"max_steps": 8, "max_epochs": -1},
+    "bf16": {"precision": "bf16-mixed"},
+}
+STOPS = {
+    "first step": ("on_train_batch_end", 1, "raise"),
+    "before the first step": ("on_train_batch_start", 1, "SIGUSR1"),
+    "mid-epoch": ("on_train_batch_start", 4, "raise"),
+    "mid-epoch, preempted": ("on_train_batch_end", 3, "SIGUSR1"),
+    "last step of an epoch": ("on_train_batch_end", 5, "raise"),
+    "last step, preempted": ("on_train_batch_start", 5, "SIGTERM"),
+    "in validation": ("on_validation_batch_end", 2, "raise"),
+    "in validation, preempted": ("on_validation_batch_end", 2, "SIGTERM"),
+    "after validation": ("on_validation_end", 1, "raise"),
+    "end of an epoch": ("on_train_epoch_end", 2, "raise"),
+    "start of an epoch": ("on_train_epoch_start", 2, "raise"),
+    "second epoch": ("on_train_batch_end", 8, "SIGUSR1"),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Weights and log of a variant's whole run, each trained once."""
+    runs = {}
+
+    def run(variant):
+        if variant not in runs:
+            folder = tmp_path_factory.mktemp("whole")
+            runs[variant] = weights(train(folder, **VARIANTS[variant])), logged(folder)
+        return runs[variant]
+
+    return run
+
+
+def stop_and_resume(folder, stop, data=ToyData, **options):
+    """Train until stopped (False if that never happens), then to the end from the newest checkpoint."""
+    try:
+        train(folder, data=data(), callbacks=(Stop(*stop),), **options)
+    except RuntimeError as error:
+        assert "stopped by the test" in str(error)
+    except SystemExit as left:
+        assert left.code in (128 + 10, 128 + 15)
+    else:
+        return None
+    return train(folder, data=data(), ckpt_path=newest_loadable(folder / "checkpoints"), **options)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_resume_is_bit_exact(variant, stop, uninterrupted, tmp_path):
+    trainer = stop_and_resume(tmp_path, STOPS[stop], **VARIANTS[variant])
+    if trainer is None:
+        pytest.skip("this variant never gets there")
+    state, log = uninterrupted(variant)
+    assert differing(weights(trainer), state) == []
+    assert logged(tmp_path) == log
+
+
+@pytest.mark.parametrize("stop", ["mid-epoch", "last step of an epoch", "in validation, preempted"])
+def test_resume_is_exact_with_workers(stop, uninterrupted, tmp_path):
+    trainer = stop_and_resume(tmp_path, STOPS[stop], partial(ToyData, num_workers=2))
+    state, log = uninterrupted("plain")
+    assert differing(weights(trainer), state) == []
+    assert logged(tmp_path) == log
+
+
+def test_two_stops_are_as_exact_as_one(uninterrupted, tmp_path):
+    with pytest.raises(SystemExit):
+        train(tmp_path, callbacks=(Stop("on_train_batch_end", 3, "SIGUSR1"),))
+    for nth in (1, 4):  # counted anew in each session
+        with pytest.raises(RuntimeError):
+            resumed = newest_loadable(tmp_path / "checkpoints")
+            train(tmp_path, callbacks=(Stop("on_train_batch_start", nth),), ckpt_path=resumed)
+    trainer = train(tmp_path, ckpt_path=newest_loadable(tmp_path / "checkpoints"))
+    state, log = uninterrupted("plain")
+    assert differing(weights(trainer), state) == []
+    assert logged(tmp_path) == log
+
+
+def test_more_epochs_go_on_exactly(uninterrupted, tmp_path):
+    train(tmp_path, max_epochs=2)
+    trainer = train(tmp_path, ckpt_path=newest_loadable(tmp_path / "checkpoints"))
+    state, log = uninterrupted("plain")
+    assert differing(weights(trainer), state) == []
+    assert logged(tmp_path) == log
+
+
+def test_more_steps_go_on_exactly(tmp_path):
+    """`max_steps` cuts an epoch short, which Lightning counts as whole."""
+    options = {"max_epochs": -1, "limit_val_batches": 0}
+    whole = train(tmp_path / "whole", max_steps=13, **options)
+    train(tmp_path / "cut", max_steps=8, **options)
+    path = newest_loadable(tmp_path / "cut" / "checkpoints")
+    assert differing(weights(train(tmp_path / "cut", max_steps=13, ckpt_path=path, **options)), weights(whole)) == []
+    assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
+
+
+def test_window_cut_by_an_exception_is_done_again(tmp_path):
+    """Lightning's own on-exception checkpoint, saved with half of a window's gradient lost."""
+    options = {"accumulate_grad_batches": 4, "module": partial(Toy, norm=False), "every": 0}
+    with pytest.raises(RuntimeError):
+        extra = OnExceptionCheckpoint(str(tmp_path / "cut"), "exception")
+        train(tmp_path / "cut", callbacks=(Stop("on_train_batch_start", 9), extra), data=ToyData(40), **options)
+    whole = train(tmp_path / "whole", data=ToyData(40), **options)
+    trainer = train(tmp_path / "cut", data=ToyData(40), ckpt_path=str(tmp_path / "cut" / "exception.ckpt"), **options)
+    # The averaged weights took part in the lost batches; what the optimizer made did not.
+    assert [name for name in differing(weights(trainer), weights(whole)) if "teacher" not in name] == []
+
+
+def test_steps_of_two_optimizers_are_counted_once_for_checkpoints(tmp_path):
+    """Lightning's global step is 2, 4, 6 ... here: a checkpoint every 3 steps must come after 3 batches."""
+    saved = []
+
+    class Watch(Stop):
+        def _call(self, trainer, *_):
+            path = tmp_path / "checkpoints" / "last.ckpt"
+            saved.append(torch.load(path)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"])
+
+    trainer = train(tmp_path, ToyGan, callbacks=(Watch("on_train_batch_start", 1),), every=3, max_epochs=1)
+    assert saved == [0, 0, 0, 0, 3]
+    assert trainer.global_step == 10
+
+
+def test_kill_9_loses_nothing(uninterrupted, tmp_path):
+    command = [sys.executable, "-m", "tests.toy", "--folder", str(tmp_path)]
+    root = Path(__file__).parents[1]
+    killed = subprocess.run([*command, "--stop", "on_train_batch_end", "9", "SIGKILL"], cwd=root, capture_output=True)
+    assert killed.returncode == -9
+    subprocess.run([*command, "--resume"], cwd=root, check=True, capture_output=True)
+    state, log = uninterrupted("plain")
+    assert differing(torch.load(tmp_path / "weights0.pt"), state) == []
+    assert logged(tmp_path) == log

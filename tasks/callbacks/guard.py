@@ -18,7 +18,7 @@ class FiniteGuard(Callback):
     normalisation layers go back to what they were before the step, since one NaN would spoil them for good.
     With accumulation the whole window is skipped. Under a gradient scaler (16-mixed) overflowing gradients are
     its own matter and only the loss is looked at. The number of skipped steps is logged as `train/skipped_steps`
-    whenever it grows.
+    from the first on.
 
     Raises DataError after `patience` skipped steps in a row, with the files of the bad batches (`batch.names`).
     """
@@ -78,14 +78,15 @@ class FiniteGuard(Callback):
     ) -> None:
         if trainer.fit_loop._should_accumulate():
             return
+        self.skipped += self._window_bad
+        if self.skipped:
+            pl_module.log("train/skipped_steps", float(self.skipped))
         if not self._window_bad:
             self.in_a_row, self._bad_names = 0, []
             return
         for live, kept in self._statistics:
             live.copy_(kept)
-        self.skipped += 1
         self.in_a_row += 1
-        pl_module.log("train/skipped_steps", float(self.skipped))
         self._bad_names += self._suspects(trainer)
         if self.in_a_row >= self.patience:
             raise DataError(

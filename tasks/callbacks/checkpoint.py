@@ -46,8 +46,8 @@ class Checkpoint(LightningCheckpoint):
         self._saved_at: int | None = None  # batches done when `last.ckpt` was written
         self._moment: str | None = None
         self.metrics: dict[str, Tensor] = {}  # as last saved: a finished run that is resumed has no others
-        self._stepped = 0  # optimizer steps (windows) as the loggers count them
-        self._resumed = False
+        self._stepped: int | None = None  # optimizer steps (windows) as the loggers count them, during a save
+        self._steps_to_restore: int | None = None
 
     @property
     def best_model_path(self) -> str:
@@ -70,7 +70,7 @@ class Checkpoint(LightningCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score, self.metrics = state_dict["best_score"], state_dict["metrics"]
-        self._stepped, self._resumed = state_dict["stepped"], True
+        self._steps_to_restore = state_dict["stepped"]
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
@@ -103,8 +103,8 @@ class Checkpoint(LightningCheckpoint):
         # Lightning keeps the flag up for the whole first epoch and so never steps plateau schedulers at its end.
         trainer.fit_loop._restarting = False
         loop = trainer.fit_loop.epoch_loop
-        if self._resumed:  # Lightning counts one too many after some resumes with `max_steps`
-            loop._batches_that_stepped, self._resumed = self._stepped, False
+        if self._steps_to_restore is not None:  # Lightning counts one too many after some resumes with `max_steps`
+            loop._batches_that_stepped, self._steps_to_restore = self._steps_to_restore, None
         if batch_idx and self.every_n_train_steps and loop._batches_that_stepped % self.every_n_train_steps == 0:
             self.save_between_steps(trainer, batch_idx)
 
@@ -147,7 +147,7 @@ class Checkpoint(LightningCheckpoint):
         try:
             trainer.save_checkpoint(str(Path(self.dirpath) / name), weights_only=False)
         finally:
-            self._moment = None
+            self._moment = self._stepped = None
 
     def _improves(self, score: float) -> bool:
         if score != score:

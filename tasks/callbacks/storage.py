@@ -1,6 +1,7 @@
 """Checkpoint files that are whole or absent, and the newest of them that can be read."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ def newest_loadable(folder: str | Path) -> str | None:
     found = sorted(Path(folder).glob("*.ckpt"), key=lambda path: (path.name == LAST, path.stat().st_mtime), reverse=True)
     for path in found:
         try:
+            with zipfile.ZipFile(path) as archive:  # torch itself does not compare check sums
+                if damaged := archive.testzip():
+                    raise ValueError(f"check sum of {damaged} is wrong")
             content = torch.load(path, map_location="cpu", weights_only=True)
             if "loops" not in content or "optimizer_states" not in content:
                 raise ValueError("it holds weights only")

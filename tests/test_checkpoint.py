@@ -1,0 +1,270 @@
+"""Checkpoint files: whole or absent, plain, found again when broken or moved, the best among them right."""
+
+import os
+import shutil
+import warnings
+from functools import partial
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from tasks.callbacks import Checkpoint, newest_loadable
+from tasks.callbacks import storage
+from tasks.callbacks.checkpoint import adopt, rewind, set_aside, settle
+from tests.toy import Recorder, Stop, Toy, ToyData, differing, logged, train, weights
+
+
+class Scored(Toy):
+    """Logs given validation scores instead of measured ones."""
+
+    def __init__(self, scores=(), **options):
+        super().__init__(**options)
+        self.given = scores
+
+    def on_validation_epoch_end(self):
+        self.log("val/loss", self.given[self.trainer.current_epoch])
+
+
+def epoch_of(path):
+    content = torch.load(path, weights_only=True)
+    return content["loops"]["fit_loop"]["epoch_progress"]["current"]["started"] - 1
+
+
+def test_every_file_holds_plain_data_and_the_hyper_parameters(tmp_path):
+    train(tmp_path, partial(Toy, lr=0.01))
+    files = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert files == ["best.ckpt", "last.ckpt", "previous.ckpt"]  # no epoch=..., no -v1, no folder named val
+    for name in files:
+        content = torch.load(tmp_path / "checkpoints" / name, weights_only=True)
+        assert content["hyper_parameters"]["lr"] == 0.01
+    again = Toy.load_from_checkpoint(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert again.hparams.lr == 0.01
+
+
+@pytest.mark.parametrize("mode, best", [("min", 3), ("max", 1)])
+def test_best_follows_the_monitor(mode, best, tmp_path):
+    checkpoint = Checkpoint(str(tmp_path), monitor="val/loss", mode=mode)
+    scores = [0.5, 0.9, float("nan"), 0.1, 0.9]
+    trainer = pl.Trainer(
+        max_epochs=5, accelerator="cpu", callbacks=[checkpoint], logger=False, enable_progress_bar=False, num_sanity_val_steps=2
+    )
+    trainer.fit(Scored(scores), datamodule=ToyData())
+    assert checkpoint.best_score == pytest.approx(scores[best])
+    assert checkpoint.best_model_path == str(tmp_path / "best.ckpt") and epoch_of(checkpoint.best_model_path) == best
+    assert epoch_of(checkpoint.last_model_path) == 4
+    assert trainer.checkpoint_callback is checkpoint
+    trainer.test(datamodule=ToyData(), ckpt_path="best", verbose=False)
+
+
+def test_a_metric_that_is_not_logged_is_said(tmp_path):
+    with pytest.warns(UserWarning, match="'val/typo' was not logged"):
+        trainer = pl.Trainer(
+            max_epochs=1, accelerator="cpu", callbacks=[Checkpoint(str(tmp_path), "val/typo")], logger=False, enable_progress_bar=False
+        )
+        trainer.fit(Toy(), datamodule=ToyData())
+    assert trainer.checkpoint_callback.best_model_path == "" and (tmp_path / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "weights only", "flipped byte"])
+def test_broken_last_falls_back_and_says_so(damage, tmp_path):
+    whole = train(tmp_path / "whole")
+    with pytest.raises(RuntimeError):
+        train(tmp_path / "cut", callbacks=(Stop("on_train_batch_end", 10),))
+    folder = tmp_path / "cut" / "checkpoints"
+    last = folder / "last.ckpt"
+    content = last.read_bytes()
+    if damage == "weights only":
+        torch.save({"state_dict": {}}, last)
+    else:
+        place = content.index(torch.load(last)["state_dict"]["net.0.weight"].numpy().tobytes())
+        flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        last.write_bytes({"truncated": content[:-200], "empty": b"", "garbage": b"x" * 99, "flipped byte": flipped}[damage])
+    with pytest.warns(UserWarning, match="last.ckpt cannot be resumed from"):
+        path = newest_loadable(folder)
+    assert path == str(folder / "previous.ckpt")
+    trainer = train(tmp_path / "cut", ckpt_path=path)
+    assert differing(weights(trainer), weights(whole)) == []
+    assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
+    assert (folder / "last.ckpt.broken").exists() and newest_loadable(folder) == str(last)
+
+
+def test_nothing_to_resume_from(tmp_path):
+    assert newest_loadable(tmp_path / "nowhere") is None
+    (tmp_path / "last.ckpt").write_bytes(b"")
+    with pytest.warns(UserWarning):
+        assert newest_loadable(tmp_path) is None
+
+
+def test_a_write_that_dies_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    writer = storage.DurableIO()
+    writer.save_checkpoint({"a": 1}, path)
+    order = []
+
+    def dying_fsync(handle):
+        order.append("fsync")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", dying_fsync)
+    with pytest.raises(KeyboardInterrupt):
+        writer.save_checkpoint({"a": 2}, path)
+    assert order and torch.load(path) == {"a": 1} and not (tmp_path / "previous.ckpt").exists()
+
+
+def test_bytes_reach_the_disk_before_the_name(tmp_path, monkeypatch):
+    events, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append("flush"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (events.append(str(b)), replace(a, b)))
+    storage.DurableIO().save_checkpoint({}, tmp_path / "last.ckpt")
+    assert events == ["flush", str(tmp_path / "last.ckpt"), "flush"]
+
+
+def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
+    real = torch.save
+
+    def full(content, file, *args, **options):
+        if content.get("epoch") == 1:
+            raise OSError(28, "No space left on device")
+        real(content, file, *args, **options)
+
+    monkeypatch.setattr(torch, "save", full)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "simplefilter", lambda *_: None)
+        trainer = train(tmp_path)
+    assert trainer.current_epoch == 3 and any("No space left" in str(w.message) for w in said)
+    assert not list((tmp_path / "checkpoints").glob("*.tmp"))
+
+
+def test_a_run_survives_being_moved(tmp_path):
+    """Lightning's ModelCheckpoint forgets the best score when the folder has another name."""
+    scores = [0.1, 0.5, 0.4]
+    with pytest.raises(RuntimeError):
+        train(tmp_path / "old", partial(Scored, scores), callbacks=(Stop("on_train_epoch_start", 2),))
+    shutil.move(tmp_path / "old", tmp_path / "new")
+    trainer = train(tmp_path / "new", partial(Scored, scores), ckpt_path=newest_loadable(tmp_path / "new" / "checkpoints"))
+    assert trainer.checkpoint_callback.best_score == pytest.approx(0.1)
+    assert epoch_of(tmp_path / "new" / "checkpoints" / "best.ckpt") == 0
+    assert trainer.checkpoint_callback.best_model_path == str(tmp_path / "new" / "checkpoints" / "best.ckpt")
+
+
+def test_a_lost_best_is_said_and_made_anew(tmp_path):
+    with pytest.raises(RuntimeError):
+        train(tmp_path, partial(Scored, [0.1, 0.5, 0.4]), callbacks=(Stop("on_train_epoch_start", 2),))
+    (tmp_path / "checkpoints" / "best.ckpt").unlink()
+    trainer = train(tmp_path, partial(Scored, [0.1, 0.5, 0.4]), ckpt_path=newest_loadable(tmp_path / "checkpoints"))
+    assert trainer.checkpoint_callback.best_score == pytest.approx(0.4)
+
+
+class KilledBetween(pl.Callback):
+    """Dies after best.ckpt of an epoch is written and before the last.ckpt that knows of it."""
+
+    def setup(self, trainer, pl_module, stage):
+        save = trainer.save_checkpoint
+
+        def dying(path, *args, **options):
+            if path.endswith("last.ckpt") and trainer.validating and trainer.current_epoch == 1:
+                raise RuntimeError("stopped by the test")
+            save(path, *args, **options)
+
+        trainer.save_checkpoint = dying
+
+
+def test_a_kill_between_best_and_last_is_made_good(tmp_path):
+    scores = [0.5, 0.3, 0.4]
+    with pytest.raises(RuntimeError):
+        train(tmp_path, partial(Scored, scores), callbacks=(KilledBetween(),))
+    folder = tmp_path / "checkpoints"
+    assert epoch_of(folder / "best.ckpt") == 1
+    trainer = train(tmp_path, partial(Scored, scores), ckpt_path=newest_loadable(folder))
+    assert trainer.checkpoint_callback.best_score == pytest.approx(0.3) and epoch_of(folder / "best.ckpt") == 1
+
+
+def test_a_fresh_run_never_goes_on_from_anothers_checkpoint(tmp_path):
+    train(tmp_path)
+    with pytest.raises(RuntimeError):
+        train(tmp_path, callbacks=(Stop("on_train_batch_end", 1),))
+    assert torch.load(newest_loadable(tmp_path / "checkpoints"))["global_step"] == 0
+    assert sorted(path.name for path in (tmp_path / "checkpoints" / "replaced").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    ]
+
+
+def test_a_run_that_starts_from_a_file_elsewhere_can_be_preempted_at_once(tmp_path):
+    train(tmp_path / "first", max_epochs=1)
+    source = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
+    with pytest.raises(RuntimeError):
+        train(tmp_path / "second", callbacks=(Stop("on_train_batch_start", 1),), ckpt_path=source)
+    assert torch.load(newest_loadable(tmp_path / "second" / "checkpoints"))["global_step"] == 5
+
+
+def test_metrics_of_a_finished_run_come_back(tmp_path):
+    first = train(tmp_path)
+    again = train(tmp_path, ckpt_path=newest_loadable(tmp_path / "checkpoints"))
+    assert again.checkpoint_callback.metrics["val/loss"] == first.callback_metrics["val/loss"]
+
+
+def test_fast_dev_run_writes_nothing(tmp_path):
+    train(tmp_path, fast_dev_run=True)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_another_storage_is_left_alone(tmp_path):
+    from pytorch_lightning.plugins import AsyncCheckpointIO
+
+    plugin = AsyncCheckpointIO()
+    trainer = train(tmp_path, plugins=[plugin], max_epochs=1)
+    assert trainer.strategy.checkpoint_io is plugin
+
+
+def test_arguments_that_mean_nothing_are_refused():
+    with pytest.raises(ValueError, match="mode must be min or max"):
+        Checkpoint(mode="best")
+    with pytest.raises(ValueError, match="every_n_train_steps"):
+        Checkpoint(every_n_train_steps=-1)
+
+
+def test_counters_are_left_alone_after_validation():
+    loops = {"epoch_loop.batch_progress": {"total": {}, "current": {}}}
+    settle(loops, None)
+    assert loops == {"epoch_loop.batch_progress": {"total": {}, "current": {}}}
+
+
+def test_rewind_to_the_start_of_a_window():
+    counts = dict.fromkeys(("ready", "started", "processed", "completed"))
+    progress = {"current": counts | {"ready": 7, "processed": 6}, "total": counts | {"processed": 26}, "is_last_batch": False}
+    rewind({"epoch_loop.batch_progress": progress}, 4)
+    assert set(progress["current"].values()) == {4} and set(progress["total"].values()) == {24}
+
+
+def test_set_aside_and_adopt_keep_every_byte(tmp_path):
+    (tmp_path / "last.ckpt").write_text("old")
+    set_aside(tmp_path)
+    assert (tmp_path / "replaced" / "last.ckpt").read_text() == "old"
+    (tmp_path / "source.ckpt").write_text("new")
+    adopt(tmp_path / "source.ckpt", tmp_path / "run")
+    adopt(tmp_path / "run" / "last.ckpt", tmp_path / "run")
+    assert (tmp_path / "run" / "last.ckpt").read_text() == "new"
+
+
+def test_lightning_itself_would_lose_the_validation_that_is_due(tmp_path):
+    """Why our checkpoints are not written in `on_train_batch_end`; when this fails, Lightning has mended it."""
+
+    class Hasty(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.fit_loop.epoch_loop.batch_progress.total.ready == 2:
+                trainer.save_checkpoint(tmp_path / "hasty.ckpt")
+
+    train(tmp_path / "a", callbacks=(Hasty(),), val_check_interval=2)
+    train(tmp_path / "b", ckpt_path=str(tmp_path / "hasty.ckpt"), val_check_interval=2)
+    missing = logged(tmp_path / "a").keys() - logged(tmp_path / "b").keys()
+    assert (1, "val/loss") in missing
+
+
+def test_recorder_keeps_every_bit(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.log_metrics({"x": 0.1}, 3)
+    assert float.fromhex(logged(tmp_path)[3, "x"]) == 0.1

@@ -1,10 +1,13 @@
 """The one command line of all tasks: LightningCLI with run folders, implied configs, links and two more verbs."""
 
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace
+from pytorch_lightning import seed_everything
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace, _InstantiatorFn
 
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
@@ -14,8 +17,16 @@ from tasks.checkpoints import Stamp
 from tasks.launch import VERBS, Task, resolve
 from tasks.loggers import fill_loggers
 from tasks.parsing import ShortErrorParser, quiet, shorten
-from tasks.runs import run_folder
+from tasks.runs import CHOSEN, run_folder
 from tasks.trainer import Trainer
+
+
+class SeededModule(_InstantiatorFn):
+    """Builds the module from the seed alone: rendering or packing data first must not change its first weights."""
+
+    def __call__(self, class_type: type, *args: Any, applied_instantiation_links: dict, **kwargs: Any) -> Any:
+        seed_everything(int(self.cli._get(self.cli.config, "seed_everything")), workers=True, verbose=False)
+        return super().__call__(class_type, *args, applied_instantiation_links=applied_instantiation_links, **kwargs)
 
 
 class CLI(LightningCLI):
@@ -25,6 +36,17 @@ class CLI(LightningCLI):
         quiet()
         self.task = task
         self.row = Path((configs_in(argv) or ["default"])[-1]).stem
+        self.opened: Path | None = None
+        try:
+            self._launch(argv)
+        except Exception:
+            # A run that failed before its first checkpoint is worth no folder, nor the next one its number.
+            if self.opened and not (self.opened / "checkpoints").exists():
+                shutil.rmtree(self.opened, ignore_errors=True)
+            raise
+
+    def _launch(self, argv: list[str]) -> None:
+        task = self.task
         super().__init__(
             resolve(task.module),
             resolve(task.data),
@@ -71,6 +93,7 @@ class CLI(LightningCLI):
     def _add_instantiators(self) -> None:
         self._datamodule_class = SuiteData
         super()._add_instantiators()
+        self.parser.add_instantiator(SeededModule(cli=self, key="model"), self._model_class, subclasses=False)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse without Lightning's warning about arguments given beside sys.argv: they are sys.argv, expanded."""
@@ -82,9 +105,11 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run folder and point checkpoints, loggers and the resumed checkpoint at it."""
         options = self.config[self.subcommand]
+        chosen_before = CHOSEN in os.environ  # by the process that started this rank
         self.folder = run_folder(
             options.runs, self.task.name, self.subcommand, options.name, self.row, options.get("ckpt_path"), options.overwrite
         )
+        self.opened = None if chosen_before or self.folder.exists() else self.folder
         options.trainer.default_root_dir = str(self.folder)
         options.checkpoint.dirpath = str(self.folder / "checkpoints")
         fill_loggers(options, self.folder, self.task.name, self.row, self.subcommand)

@@ -7,13 +7,18 @@ from datamodules.mtat import MTAT
 
 
 class TaggingDemo(MTAT):
-    """The embedded tagging set; with `root`, any set in MagnaTagATune's layout, such as MagnaTagATune itself."""
+    """The embedded tagging set; with `root`, any set in MagnaTagATune's layout, such as MagnaTagATune itself.
 
-    def __init__(self, root: str | None = None, **kwargs) -> None:
+    Args:
+        pieces: how many pieces of each kind to render instead of all (chorale, waltz, jig, reel)
+    """
+
+    def __init__(self, root: str | None = None, pieces: dict[str, int] | None = None, **kwargs) -> None:
         super().__init__(root, **kwargs)
+        self.pieces = pieces or tagging.PIECES
         # Results are filed under this name: never that of the real set for the embedded one.
         self.name = "demo" if root is None else "mtat"
 
     def find_root(self) -> Path:
         """The named folder, or the embedded set, rendered on first use."""
-        return tagging.build(self.cache_dir) if self.root is None else super().find_root()
+        return tagging.build(self.cache_dir, self.pieces) if self.root is None else super().find_root()

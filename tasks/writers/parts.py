@@ -21,12 +21,12 @@ class Parts:
 
     def __init__(self, root: Path, rank: int) -> None:
         self.root, self.rank = Path(root), rank
-        self.root.mkdir(parents=True, exist_ok=True)
         self._journal = self.root / f".part-{rank}.jsonl"
         self._journal.unlink(missing_ok=True)
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one row to this rank's journal."""
+        self.root.mkdir(parents=True, exist_ok=True)
         with self._journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

@@ -89,6 +89,7 @@ class TagWriter(BasePredictionWriter):
         good = [row for row in rows if "error" not in row]
         failed = [row for row in rows if "error" in row]
         self._tables(pl_module.tags, good, failed)
+        print(f"\n{len(good)} files tagged: {self.parts.root / 'tags.csv'}, {self.parts.root / 'tags.json'}", flush=True)
         if self.join and len(good) >= 2:
             self._joined(pl_module, good[0]["file"], good[1]["file"])
         trainer.failed_files = [f"{row['file']}: {row['error']}" for row in failed]

@@ -1,0 +1,23 @@
+"""Shared by all tests: one cache of rendered demo audio per session, no network, one thread."""
+
+import os
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Keep what tests render away from the user's cache, and out of each other's way."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("QUINTET_CACHE")
+    os.environ.update(QUINTET_CACHE=str(folder), WANDB_MODE="offline", WANDB_SILENT="true")
+    torch.set_num_threads(1)
+    yield folder
+    os.environ.pop("QUINTET_CACHE") if before is None else os.environ.update(QUINTET_CACHE=before)
+
+
+@pytest.fixture(autouse=True)
+def own_run_folder(monkeypatch):
+    """A command line that ran in this process must not choose the folder of the next one."""
+    monkeypatch.delenv("QUINTET_RUN_FOLDER", raising=False)

@@ -1,0 +1,84 @@
+"""What suite and README promise of every task, found by its configs/<task>/default.yaml and made small by tiny.yaml."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+TASKS = sorted(path.parent.name for path in ROOT.glob("configs/*/default.yaml"))
+
+
+def command(task: str, runs: Path, *more: str) -> list[str]:
+    configs = [word for name in ("default", "tiny") for word in ("--config", str(ROOT / "configs" / task / f"{name}.yaml"))]
+    return [sys.executable, "-m", f"tasks.{task}", "fit", *configs, "--runs", str(runs), "--name", "run", *more]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+
+
+def run(words: list[str]) -> str:
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
+def kill_after(words: list[str], sign: Path) -> None:
+    """Start a run and end it by SIGKILL as soon as a file is there."""
+    process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not sign.exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_there_is_a_task():
+    assert TASKS
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_has_its_files(task):
+    """A task is found by its folder of configs: base, default and tiny beside the rows."""
+    folder = ROOT / "configs" / task
+    assert {"base.yaml", "default.yaml", "tiny.yaml"} <= {path.name for path in folder.iterdir()}
+    assert (ROOT / "tasks" / f"{task}.py").exists() or (ROOT / "tasks" / task / "__main__.py").exists()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_ended_by_kill_9_goes_on_to_the_same_weights(task, tmp_path):
+    options = ("--test_after_fit", "false", "--checkpoint.every_n_train_steps", "1")
+    run(command(task, tmp_path / "whole", *options))
+    broken = command(task, tmp_path / "broken", *options)
+    folder = tmp_path / "broken" / task / "run"
+    kill_after(broken, folder / "checkpoints" / "previous.ckpt")
+    assert not (folder / "fit.json").exists()
+    run([*broken, "--ckpt_path", "last"])
+    whole, resumed = (
+        torch.load(tmp_path / kind / task / "run" / "checkpoints" / "last.ckpt", weights_only=True) for kind in ("whole", "broken")
+    )
+    assert whole["global_step"] == resumed["global_step"] > 2
+    assert whole["state_dict"].keys() == resumed["state_dict"].keys()
+    for name, weights in whole["state_dict"].items():
+        assert torch.equal(weights, resumed["state_dict"][name]), name
+    assert str(whole["optimizer_states"]) == str(resumed["optimizer_states"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_mixed_precision_trains_and_a_checkpoint_is_plain_data(task, tmp_path):
+    told = run(command(task, tmp_path, "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1"))
+    folder = tmp_path / task / "run"
+    assert (folder / "metrics.json").is_file()
+    assert "nan" not in (folder / "metrics.json").read_text().lower().split('"per_tag"')[0]
+    assert str(folder / "metrics.json") in told
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["quintet"] == {"task": task}
+    assert all(torch.isfinite(value).all() for value in checkpoint["state_dict"].values() if value.is_floating_point())

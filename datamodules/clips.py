@@ -56,38 +56,39 @@ class FileAudio:
         return self.root / str(self.paths[row])
 
 
-class Levels:
-    """Reference level in dB of every row: from the table that `prepare` stored, else measured once and kept.
+class Shared:
+    """What the loader processes of a run share about each row: its reference level, and whether it was named as bad.
 
-    The table lies in memory that loader workers share, so that a clip is measured once in a run.
+    levels (rows,) float32 dB: from the table that `prepare` stored, else measured once and kept. named (rows,) uint8.
     """
 
-    def __init__(self, rows: int, level: Level | None, table: np.ndarray | None = None) -> None:
-        self.level = level
-        self.table = torch.full((rows,), torch.nan) if table is None else torch.from_numpy(table)
-        self.table.share_memory_()
+    def __init__(self, rows: int, extractor: Level | None, levels: np.ndarray | None = None) -> None:
+        self.extractor = extractor
+        self.levels = torch.full((rows,), torch.nan) if levels is None else torch.from_numpy(levels)
+        self.named = torch.zeros(rows, dtype=torch.uint8)
+        self.levels.share_memory_()
+        self.named.share_memory_()
 
-    def __call__(self, row: int, store: Store, whole: np.ndarray | None = None) -> float:
+    def level(self, row: int, store: Store, whole: np.ndarray | None = None) -> float:
         """dB of a row; NaN where the network needs none. `whole`: its samples, if at hand."""
-        if self.level is None:
+        if self.extractor is None:
             return float("nan")
-        if self.table[row].isnan():
-            self.table[row] = measure(self.level, store.whole(row) if whole is None else whole)
-        return float(self.table[row])
+        if self.levels[row].isnan():
+            self.levels[row] = measure(self.extractor, store.whole(row) if whole is None else whole)
+        return float(self.levels[row])
 
 
 class Clips:
     """One split: `paths` (clips,) str relative to the root, `labels` (clips, tags) uint8, and their audio by position.
 
-    A clip that cannot be read is named once per run and marked, unless `strict`: then its DataError is raised.
+    A clip that cannot be read is named once per run, unless `strict`: then its DataError is raised.
     """
 
     def __init__(
-        self, paths: np.ndarray, labels: np.ndarray, rows: np.ndarray, store: Store, levels: Levels, strict: bool = False
+        self, paths: np.ndarray, labels: np.ndarray, rows: np.ndarray, store: Store, shared: Shared, strict: bool = False
     ) -> None:
         self.paths, self.labels, self.rows = paths, labels, rows
-        self.store, self.levels, self.strict = store, levels, strict
-        self.unreadable = torch.zeros(len(rows), dtype=torch.uint8).share_memory_()
+        self.store, self.shared, self.strict = store, shared, strict
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -114,12 +115,12 @@ class Clips:
 
     def level(self, clip: int, whole: np.ndarray | None = None) -> float:
         """Reference level of a clip in dB, NaN where the network needs none."""
-        return self.levels(self.rows[clip], self.store, whole)
+        return self.shared.level(self.rows[clip], self.store, whole)
 
     def report(self, clip: int, error: DataError) -> None:
         """Name an unreadable clip, once over all workers; raise instead if strict."""
         if self.strict:
             raise error
-        if not self.unreadable[clip]:
-            self.unreadable[clip] = 1
+        if not self.shared.named[self.rows[clip]]:
+            self.shared.named[self.rows[clip]] = 1
             log.warning("Left out: %s", error)

@@ -19,8 +19,7 @@ class MTAT(TaggingData):
     """MagnaTagATune, or any set in its layout: 29 s clips, 188 tags, split by the first hex digit of the path.
 
     Folders 0-b are train, c validation, d-f test: 18,709 / 1,825 / 5,329 clips; 15,247 / 1,529 / 4,332 of them carry
-    one of the 50 most frequent tags (the paper's 21k subset). Three mp3 files of the original cannot be read. Without
-    a root the embedded demo set is made and read, which has this layout.
+    one of the 50 most frequent tags (the paper's 21k subset). Three mp3 files of the original cannot be read.
 
     Args:
         subset: `top50`: clips that carry at least one of the chosen tags (with the 50, the paper's 21k), or `full`
@@ -41,15 +40,6 @@ class MTAT(TaggingData):
     ) -> None:
         super().__init__(root, **kwargs)
         self.subset, self.choice = subset, tags
-        self.name = "mtat" if root else "demo"
-
-    def find_root(self) -> Path:
-        """The folder given, or that of the embedded demo set, which is made when it is first asked for."""
-        if self.root is not None:
-            return super().find_root()
-        from datamodules.demo import tagging
-
-        return tagging.build(self.cache_dir)
 
     def read_index(self, root: Path) -> Index:
         """Every annotated clip, in the file's order."""
@@ -114,13 +104,12 @@ def _read(path: Path) -> tuple[list[str], np.ndarray, list[str]]:
         columns = [name.strip() for name in header[1:-1]]
         labels, paths = bytearray(), []
         for row in rows:
-            digits = "".join(row[1:-1])
-            if len(row) != len(header) or len(digits) != len(columns) or digits.strip("01") or not _hex(row[-1]):
+            if len(row) != len(header) or not set(row[1:-1]) <= {"0", "1"} or not _hex(row[-1]):
                 raise DataError(
                     f"{path}, line {rows.line_num}: expected clip_id, {len(columns)} times 0 or 1, and a path that "
                     f"begins with a hex digit; download the file again."
                 )
-            labels += digits.encode()
+            labels += "".join(row[1:-1]).encode()
             paths.append(row[-1])
     if not paths:
         raise DataError(f"{path} lists no clip: download the file again.")

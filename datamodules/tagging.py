@@ -13,7 +13,7 @@ from torch import Tensor
 from datamodules import coverage
 from datamodules.base import SuiteData
 from datamodules.chunks import Chunks, ClipChunks, Crops
-from datamodules.clips import Clips, FileAudio, Levels, Store
+from datamodules.clips import Clips, FileAudio, Shared, Store
 from datamodules.errors import DataError
 from datamodules.pack import UNREADABLE, Pack, cache_root, fingerprint, level_key
 from datamodules.packing import build
@@ -151,16 +151,16 @@ class TaggingData(SuiteData):
         return found
 
     @cached_property
-    def store(self) -> tuple[Store, Levels]:
-        """Audio of the rows in `files.present` and their reference levels, from a pack or from the files."""
+    def store(self) -> tuple[Store, Shared]:
+        """Audio of the rows in `files.present`, from a pack or from the files, and what the processes share of them."""
         paths, rate = self.index.paths[self.files.present], self.chunk().sample_rate
         pack = self._find_pack()
         if pack is None:
-            return FileAudio(self.index.audio, paths, rate), Levels(len(paths), self.clip_level)
+            return FileAudio(self.index.audio, paths, rate), Shared(len(paths), self.clip_level)
         if self.strict and (flaws := pack.flaws()):
             raise DataError(flaws[0].message)
         table = None if self.clip_level is None else pack.levels(level_key(self.clip_level, rate))
-        return pack, Levels(len(paths), self.clip_level, table)
+        return pack, Shared(len(paths), self.clip_level, table)
 
     def _find_pack(self) -> Pack | None:
         if self.pack == "never":
@@ -196,7 +196,7 @@ class TaggingData(SuiteData):
 
     def clips(self, split: Literal["train", "validation", "test"]) -> Clips:
         """The readable clips of a split. Raises DataError where there are none."""
-        store, levels = self.store
+        store, shared = self.store
         present = self.files.present
         usable = store.status != UNREADABLE if isinstance(store, Pack) else np.ones(len(present), bool)
         rows = np.flatnonzero((self.index.split[present] == SPLITS.index(split)) & usable)
@@ -206,7 +206,7 @@ class TaggingData(SuiteData):
                 f"{self.layout}. {self.advice()}"
             )
         chosen = present[rows]
-        return Clips(self.index.paths[chosen], self.index.labels[chosen], rows, store, levels, self.strict)
+        return Clips(self.index.paths[chosen], self.index.labels[chosen], rows, store, shared, self.strict)
 
     def train_set(self) -> Crops:
         """One random chunk of every training clip."""

@@ -33,12 +33,11 @@ def write_audio(path: Path, sound: np.ndarray, rate: int = RATE) -> Path:
 
 
 def write_mtat(
-    root: Path, n: int = 16, seed: int = 0, mp3: bool = True, seconds: float = 5.0, tags: list[str] | None = None
+    root: Path, n: int = 24, seed: int = 0, mp3: bool = True, seconds: float = 5.0, tags: list[str] | None = None
 ) -> Path:
-    """MagnaTagATune: annotations_final.csv (188 tags, every one of the 50 in each split) and n clips a hex folder turn.
+    """MagnaTagATune: annotations_final.csv (188 tags, the 50 at three clips in ten) and n clips, clip i in folder i % 16.
 
-    Clip i lies in folder i % 16. `mp3` false writes the clips as wav under the same scheme; `tags` are other columns.
-    The first seven columns after the tags' own are rare, so that the 50 stay the most frequent.
+    mp3: false writes the clips as wav under the same scheme. tags: other columns than the 188.
     """
     random = np.random.default_rng(seed)
     root = Path(root)
@@ -57,6 +56,16 @@ def write_mtat(
     return root
 
 
+def write_annotations(root, columns, rows):
+    """annotations_final.csv alone: rows of (path, tags)."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "annotations_final.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL)
+        writer.writerow(["clip_id", *columns, "mp3_path"])
+        writer.writerows([i, *(int(c in tags) for c in columns), path] for i, (path, tags) in enumerate(rows))
+    return root
+
+
 def msd_ids(n: int, seed: int = 0) -> list[str]:
     """n MSD track ids such as TRAAAAK128F9318786."""
     random = np.random.default_rng(seed)
@@ -66,7 +75,7 @@ def msd_ids(n: int, seed: int = 0) -> list[str]:
 
 def write_msd(
     root: Path,
-    n: int = 16,
+    n: int = 24,
     n_test: int = 4,
     seed: int = 0,
     kind: str = "bytes",
@@ -122,7 +131,7 @@ def _opcodes(value) -> bytes:
     return built + b"(I1\n(I%d\nI%d\nt" % (rows, columns) + dtype + b"I00\nS'" + raw + b"'\ntb"
 
 
-def write_jamendo(root: Path, n: int = 12, seed: int = 0, split: int = 0, low: bool = False, seconds: float = 5.0) -> Path:
+def write_jamendo(root: Path, n: int = 40, seed: int = 0, split: int = 0, low: bool = False, seconds: float = 5.0) -> Path:
     """MTG-Jamendo: data/splits/split-N/autotagging_top50tags-*.tsv, 1 to 6 tags a row, audio/ or audio-low/."""
     random = np.random.default_rng(seed)
     root = Path(root)
@@ -143,7 +152,7 @@ def write_jamendo(root: Path, n: int = 12, seed: int = 0, split: int = 0, low: b
     return root
 
 
-def write_folder(root: Path, n: int = 12, seed: int = 0, kind: str = "binary", seconds: float = 5.0, ending: str = "ogg") -> Path:
+def write_folder(root: Path, n: int = 40, seed: int = 0, kind: str = "binary", seconds: float = 5.0, ending: str = "ogg") -> Path:
     """One's own files under clips/ and a clips.csv: tags as `binary` columns, `scores` (score:*), or `names` in a cell."""
     random = np.random.default_rng(seed)
     root = Path(root)

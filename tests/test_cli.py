@@ -1,0 +1,299 @@
+"""The verbs of the tagging task, from a folder of audio to pictures, on a network of a few thousand weights."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from datamodules.windows import every
+from tasks.tagging.ladder import Audio2Tags, File2Tags, load_tagger, tagger_window
+from tests.commands import TAGS, tagging, write_tiny
+from tests.layouts import tone, write_audio
+
+FRAMES, STRIDE, HEADS, WIDTH = 64, 4, 2, 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.set_num_threads(1)
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def options(folder):
+    return write_tiny(folder)
+
+
+@pytest.fixture(scope="module")
+def fitted(options):
+    """What `fit` said."""
+    done = tagging("fit", *options)
+    assert done.code == 0, done.err
+    return done
+
+
+@pytest.fixture(scope="module")
+def run(folder, fitted):
+    """Run folder of that `fit`."""
+    return folder / "runs" / "tagging" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def songs(folder):
+    """Readable files of many kinds in one folder, one of them below it."""
+    root = folder / "songs"
+    write_audio(root / "stereo.wav", tone(3.0, 1, 44_100, channels=2), 44_100)
+    write_audio(root / "chord.mp3", tone(3.0, 2))
+    write_audio(root / "deep" / "deeper" / "low.flac", tone(1.0, 3, 8_000), 8_000)
+    write_audio(root / "short.wav", tone(0.1, 4))
+    write_audio(root / "one.wav", np.array([0.5], np.float32))
+    write_audio(root / "silent.wav", np.zeros(32_000, np.float32))
+    (root / "notes.txt").write_text("no audio, and not asked about")
+    return root
+
+
+@pytest.fixture(scope="module")
+def predicted(run, songs):
+    """Folder of a prediction with everything that can be asked for."""
+    wishes = ("--output.timeline", "true", "--output.hop", "0.5", "--output.maps", "true", "--output.join", "true")
+    done = tagging("predict", "--ckpt_path", run, "--data.inputs", songs, *wishes, "--output.embeddings", "[back_end]")
+    assert done.code == 0, done.err
+    return run / "predictions"
+
+
+def scores(path):
+    with path.open(newline="") as file:
+        return {row["file"]: [float(row[tag]) for tag in sorted(TAGS)] for row in csv.DictReader(file)}
+
+
+def metrics(path):
+    return json.loads(path.read_text())["metrics"]
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_fit_leaves_a_whole_run_folder(run):
+    found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    expected = {"config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "metrics.json", "per_tag.csv"}
+    pictures = {"figures/per_tag.png", "figures/attention/piano.png", "figures/contribution/piano+flute.png"}
+    assert expected | pictures <= found
+    assert not [name for name in found if name.endswith(".tmp") or Path(name).name.startswith(".")]
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["net"]["init_args"]["front_end"]["init_args"]["time_stride"] == STRIDE
+    assert config["data"]["init_args"]["batch_size"] == 8
+
+
+def test_fit_ends_with_scores_that_say_what_they_were_measured_on(run, fitted):
+    told = json.loads((run / "metrics.json").read_text())
+    assert told["data"] == {"name": "mtat", "subset": "top50", "split": "test", "policy": "won16"}
+    assert (told["task"], told["row"], told["seed"]) == ("tagging", "tiny", 0)
+    assert "mtat, subset top50, test split" in fitted.out
+    assert f"{told['metrics']['auroc_macro']:.4f}" in fitted.out
+    assert str(run / "per_tag.csv") in fitted.out
+    with (run / "per_tag.csv").open() as file:
+        assert sorted(row["tag"] for row in csv.DictReader(file)) == sorted(TAGS)
+
+
+def test_validate_scores_the_checkpoint_that_validation_chose(run):
+    done = tagging("validate", "--ckpt_path", run)
+    assert done.code == 0, done.err
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["callbacks"]
+    chosen = next(state["best_score"] for name, state in best.items() if name.startswith("Checkpoint"))
+    assert metrics(run / "metrics_validation.json")["auroc_macro"] == pytest.approx(float(chosen), abs=1e-6)
+    assert "validation split" in done.out
+
+
+def test_test_repeats_the_scores_that_fit_ended_with(run):
+    before = metrics(run / "metrics.json")
+    again = tagging("test", "--ckpt_path", run, "--name", "again", "--report.gallery", "false", "--runs", run.parent.parent)
+    assert again.code == 0, again.err
+    assert metrics(run.parent / "again" / "metrics.json") == before
+    assert not (run.parent / "again" / "figures" / "attention").exists()
+
+
+def test_command_line_beats_what_the_checkpoint_says(run):
+    words = ("--runs", run.parent.parent, "--name", "covered", "--report.gallery", "false", "--data.policy", "cover")
+    done = tagging("test", "--ckpt_path", run / "checkpoints" / "last.ckpt", *words)
+    assert done.code == 0, done.err
+    assert json.loads((run.parent / "covered" / "metrics.json").read_text())["data"]["policy"] == "cover"
+
+
+def test_a_wrong_shape_is_no_silent_override(run):
+    done = tagging("test", "--ckpt_path", run, "--model.net.front_end.width", "32")
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert "size" in done.err
+
+
+def test_fit_again_opens_a_folder_of_its_own_and_resuming_equals_going_on(options, run, folder):
+    longer = ("--trainer.max_epochs", "3", "--test_after_fit", "false")
+    assert tagging("fit", *options, *longer).code == 0
+    whole = run.parent / "tiny-2" / "checkpoints" / "last.ckpt"
+    shutil.copytree(run.parent / "tiny", folder / "others" / "tagging" / "tiny")
+    others = ("--runs", folder / "others", "--ckpt_path", "last")
+    done = tagging("fit", *options, *longer, *others)
+    assert done.code == 0, done.err
+    assert [path.name for path in (folder / "others" / "tagging").iterdir()] == ["tiny"]
+    continued = folder / "others" / "tagging" / "tiny" / "checkpoints" / "last.ckpt"
+    assert not same(weights(run / "checkpoints" / "last.ckpt"), weights(whole))
+    assert same(weights(continued), weights(whole))
+
+
+def test_resuming_by_path_needs_no_config(options, run, folder):
+    shutil.copytree(run.parent / "tiny", folder / "alone" / "tagging" / "tiny")
+    path = folder / "alone" / "tagging" / "tiny" / "checkpoints" / "last.ckpt"
+    done = tagging("fit", "--ckpt_path", path, "--trainer.max_epochs", "3", "--test_after_fit", "false")
+    assert done.code == 0, done.err
+    content = torch.load(path, weights_only=True)
+    assert (content["epoch"], content["global_step"]) == (2, 6)
+
+
+def test_a_taken_name_is_refused_and_nothing_touched(options, run):
+    before = (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    done = tagging("fit", *options, "--name", "tiny")
+    assert done.code == 2
+    assert "already holds a run" in done.err
+    assert "--ckpt_path last" in done.err
+    assert (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+
+
+def test_predict_tags_files_of_any_rate_length_and_format(predicted, songs):
+    table = scores(predicted / "tags.csv")
+    assert {Path(name).name for name in table} == {"stereo.wav", "chord.mp3", "low.flac", "short.wav", "one.wav", "silent.wav"}
+    assert all(0 <= score <= 1 for row in table.values() for score in row)
+    listed = json.loads((predicted / "tags.json").read_text())
+    assert listed["failed"] == {}
+    first = listed["files"][str(songs / "chord.mp3")]
+    assert [one["score"] for one in first] == sorted(table[str(songs / "chord.mp3")], reverse=True)
+
+
+def test_predict_is_the_ladder_of_the_readme(run, predicted, songs):
+    tagger = load_tagger(run)
+    table = scores(predicted / "tags.csv")
+    for name in ("stereo.wav", "one.wav"):
+        found = dict(File2Tags(tagger)(songs / name).top(len(TAGS)))
+        assert table[str(songs / name)] == pytest.approx([found[tag] for tag in sorted(TAGS)], abs=1e-6)
+
+
+def test_timelines_have_one_row_a_step(run, predicted, songs):
+    window = tagger_window(load_tagger(run))
+    path = next((predicted / "timelines").glob("stereo-*.csv"))
+    rows = path.read_text().splitlines()
+    starts, _ = every(window, 48_000, 0.5)
+    assert len(rows) == 1 + len(starts)
+    assert float(rows[2].split(",")[0]) == pytest.approx(starts[1] / 16_000, abs=1e-3)
+    assert path.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_maps_and_embeddings_have_the_networks_shapes(predicted):
+    maps = np.load(next((predicted / "maps").glob("chord-*.npz")))
+    tokens = FRAMES // STRIDE
+    assert maps["spectrogram"].shape == (96, FRAMES)
+    assert maps["attention"].shape == (HEADS, 1 + tokens)
+    assert maps["attention"].sum(1) == pytest.approx([1] * HEADS, abs=1e-5)
+    assert maps["contribution"].shape == (tokens, len(TAGS))
+    silent = np.load(next((predicted / "maps").glob("silent-*.npz")))
+    assert np.ptp(silent["spectrogram"]) == 0 < np.ptp(maps["spectrogram"])
+    assert set(maps["tags"]) == set(TAGS)
+    assert len(list((predicted / "maps").glob("*-attention.png"))) == 6
+    assert len(list((predicted / "maps").glob("*-contribution.png"))) == 6
+    layer = np.load(next((predicted / "embeddings").glob("stereo-*.npz")))
+    assert layer["back_end"].shape == (len(layer["start_s"]), WIDTH)
+    assert len(layer["start_s"]) == 3  # 188 frames in chunks of 64
+
+
+def test_two_files_are_joined_in_one_map(predicted):
+    (path,) = (predicted / "maps").glob("*+*.npz")
+    joined = np.load(path)
+    assert joined["contribution"].shape == (FRAMES // STRIDE, len(TAGS))
+    assert joined["boundary_s"] == pytest.approx(FRAMES // 2 * 256 / 16_000)
+    assert path.with_suffix(".png").is_file()
+
+
+def test_predict_overwrites_only_when_told(run, predicted, songs, folder):
+    before = (predicted / "tags.csv").read_bytes()
+    words = ("predict", "--ckpt_path", run, "--data.inputs", songs / "one.wav")
+    done = tagging(*words)
+    assert done.code == 2
+    assert "--overwrite true" in done.err
+    assert (predicted / "tags.csv").read_bytes() == before
+    elsewhere = ("--output.folder", folder / "elsewhere")
+    assert tagging(*words, *elsewhere).code == 0
+    assert tagging(*words, *elsewhere, "--overwrite", "true").code == 0
+    assert len(scores(folder / "elsewhere" / "tags.csv")) == 1
+
+
+def test_unreadable_files_are_named_and_the_others_done_alike_with_two_workers(run, predicted, songs, folder):
+    broken = folder / "broken.mp3"
+    broken.write_text("this is text")
+    (folder / "empty.wav").touch()
+    inputs = f"[{songs},{broken},{folder / 'empty.wav'}]"
+    words = ("--data.inputs", inputs, "--data.num_workers", 2, "--output.folder", folder / "two")
+    done = tagging("predict", "--ckpt_path", run, *words)
+    assert done.code == 1
+    assert done.err.count("not used:") == 2
+    assert str(broken) in done.err
+    assert "Traceback" not in done.err
+    assert scores(folder / "two" / "tags.csv") == scores(predicted / "tags.csv")
+    assert set(json.loads((folder / "two" / "tags.json").read_text())["failed"]) == {str(broken), str(folder / "empty.wav")}
+
+
+def test_export_reloads_as_the_same_network(run):
+    done = tagging("export", "--ckpt_path", run)
+    assert done.code == 0, done.err
+    out = run / "export"
+    tagger = load_tagger(run)
+    assert same(load_file(out / "model.safetensors"), dict(tagger.state_dict()))
+    stored = yaml.safe_load((out / "config.yaml").read_text())
+    assert sorted(stored["model"]["tags"]) == sorted(TAGS)
+    program = torch.export.load(str(out / "model.pt2")).module()
+    for seconds in (1.5, 4.25):
+        audio = torch.from_numpy(tone(seconds, 9))
+        assert program(audio).detach().numpy() == pytest.approx(Audio2Tags(tagger)(audio), abs=1e-5)
+    again = tagging("export", "--ckpt_path", run)
+    assert again.code == 2
+    assert "already holds an export" in again.err
+
+
+def test_prepare_reports_what_is_there_and_packs_it(options, folder):
+    words = ("--data.pack", "auto", "--data.cache_dir", folder / "cache", "--name", "prepared")
+    done = tagging("prepare", *options, *words)
+    assert done.code == 0, done.err
+    report = json.loads((folder / "runs" / "tagging" / "prepared" / "report.json").read_text())
+    assert (report["listed"], report["readable"], report["missing"], report["unreadable"]) == (32, 32, 0, 0)
+    assert Path(report["pack"]["folder"] if isinstance(report["pack"], dict) else report["pack"]).is_dir()
+    assert not (folder / "runs" / "tagging" / "prepared" / "checkpoints").exists()
+
+
+def test_packed_audio_gives_the_scores_of_the_files_it_was_made_of(run, folder, options):
+    words = ("--data.pack", "build", "--data.cache_dir", folder / "cache", "--report.gallery", "false")
+    done = tagging("test", "--ckpt_path", run, *words, "--name", "packed", "--runs", folder / "runs")
+    assert done.code == 0, done.err
+    packed, direct = metrics(run.parent / "packed" / "metrics.json"), metrics(run / "metrics.json")
+    assert packed == pytest.approx(direct, abs=1e-6)
+
+
+def test_compare_shows_the_run(run, folder):
+    done = tagging("compare", run, "--out", folder / "compared")
+    assert done.code == 0, done.err
+    assert (folder / "compared" / "compare.md").is_file()
+    assert "tiny" in done.out
+
+
+def test_usage_names_every_verb():
+    done = tagging()
+    assert done.code == 2
+    assert all(verb in done.out for verb in ("prepare", "fit", "validate", "test", "predict", "compare", "export"))
+    assert tagging("--help").code == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from datamodules.errors import DataError
-from tasks.checkpoints import hyper_parameters, locate
+from tasks.checkpoints import hyper_parameters, locate, read
 from tasks.launch import Task
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -30,22 +30,26 @@ def expand(task: Task, argv: list[str]) -> list[str]:
         path = locate(checkpoint)
         typed = _replaced(typed, "--ckpt_path", str(path))
         implied.append(yaml.safe_dump(_stored(task, verb, path)))
-    elif not configs_in(typed):
-        run_config = _config_of_run(checkpoint)
-        implied.append(str(run_config or CONFIGS / task.name / "default.yaml"))
+    else:
+        if checkpoint not in (None, "last"):
+            path = locate(checkpoint, ("last",))
+            read(path, task.name)
+            checkpoint, typed = str(path), _replaced(typed, "--ckpt_path", str(path))
+        if not configs_in(typed):
+            implied.append(str(_config_of_run(checkpoint) or CONFIGS / task.name / "default.yaml"))
     return [verb, *(word for config in implied for word in ("--config", config)), *typed]
 
 
 def configs_in(typed: list[str]) -> list[str]:
     """Config files that the user named."""
-    pairs = zip(typed, typed[1:] + [""], strict=True)
+    pairs = zip(typed, [*typed[1:], ""], strict=False)
     return [b if a in ("-c", "--config") else a.split("=", 1)[1] for a, b in pairs if a in ("-c", "--config") or a.startswith("--config=")]
 
 
 def value_of(typed: list[str], option: str) -> str | None:
     """Value given to an option, the last one winning; None when absent."""
     found = None
-    for word, following in zip(typed, typed[1:] + [""], strict=True):
+    for word, following in zip(typed, [*typed[1:], ""], strict=False):
         if word == option:
             found = following
         elif word.startswith(option + "="):

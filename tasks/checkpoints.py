@@ -1,5 +1,7 @@
 """Find, read and stamp checkpoints; every error is a sentence."""
 
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ class Stamp(Callback):
         checkpoint[KEY] = {"task": self.task}
 
 
-def locate(given: str) -> Path:
+def locate(given: str, names: tuple[str, ...] = ("best", "last")) -> Path:
     """Checkpoint file behind a path or a run folder (its best weights, else its last).
 
     Raises:
@@ -29,10 +31,10 @@ def locate(given: str) -> Path:
     """
     path = Path(given).expanduser()
     if path.is_dir():
-        for candidate in (path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt", path / "best.ckpt", path / "last.ckpt"):
+        for candidate in (folder / f"{name}.ckpt" for folder in (path / "checkpoints", path) for name in names):
             if candidate.is_file():
                 return candidate
-        raise DataError(f"{path} holds no checkpoints/best.ckpt: train one first with `fit`, or name a .ckpt file")
+        raise DataError(f"{path} holds no checkpoints/{names[0]}.ckpt: train one first with `fit`, or name a .ckpt file")
     if not path.is_file():
         raise DataError(f"{path} does not exist: --ckpt_path takes a .ckpt file or a run folder such as runs/tagging/NAME")
     return path
@@ -45,16 +47,24 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
         DataError: not a checkpoint, damaged, holding anything but plain data, or of another task.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about other formats, which the sentence below covers
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise DataError(f"{path} is no checkpoint that can be read safely ({type(error).__name__}: {reason})") from error
+        raise DataError(f"{path} was not read: {_why_unsafe(error)}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise DataError(f"{path} holds no weights under 'state_dict': expected a checkpoint written by `fit`")
     owner = content.get(KEY, {}).get("task")
     if task and owner != task:
         raise DataError(f"{path} is a checkpoint of {'task ' + owner if owner else 'another program'}, expected one of task {task}")
     return content
+
+
+def _why_unsafe(error: Exception) -> str:
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if found:
+        return f"it asks to load {found[1]}, and a checkpoint that holds more than plain data could run any code"
+    return "it is damaged, cut short or no checkpoint at all (a run keeps checkpoints/best.ckpt and last.ckpt)"
 
 
 def hyper_parameters(path: Path, task: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import warnings
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pytorch_lightning.cli import LightningArgumentParser
 
@@ -21,6 +21,9 @@ _NOISE = (
     ".*Experiment logs directory .* exists and is not empty.*",
     ".*changing subclass.*discard.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    ".*predict returned None if it was on purpose.*",
+    ".*No complete tensor found in the group.*",
+    ".*The given buffer is not writable.*",
     ".*You are trying to `self.log\\(\\)` but the `self.trainer` reference is not registered.*",
 )
 
@@ -29,7 +32,10 @@ _TIPS = re.compile(r"litlogger|TPU available|HPU available|LOCAL_RANK: .*CUDA_VI
 
 
 class ShortErrorParser(LightningArgumentParser):
-    """Parser whose errors are one sentence and leave with exit code 2."""
+    """Parser whose errors are one sentence and leave with exit code 2; options are never guessed from a beginning."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options | {"allow_abbrev": False})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong with the command line, without the pages of usage."""
@@ -37,13 +43,13 @@ class ShortErrorParser(LightningArgumentParser):
         sys.exit(2)
 
     def _nearest(self, message: str) -> str:
-        wrong = re.search(r"(?:[Oo]ption|[Kk]ey|arguments?:?) '?-{0,2}([\w.]+)'?(?: is not accepted|$)|Unrecognized arguments: -*([\w.]+)", message)
+        wrong = re.search(r"(?:[Oo]ption|[Kk]ey) '?-{0,2}([\w.]+)'?(?: is not accepted|$)|nrecognized arguments: -*([\w.]+)", message)
         if not wrong:
             return ""
         name = wrong.group(1) or wrong.group(2)
         known = {option.lstrip("-") for parser in _parsers(self) for action in parser._actions for option in action.option_strings}
         close = difflib.get_close_matches(name, known, n=1)
-        typed = next((word.split("=")[0] for word in sys.argv if re.search(rf"[-.]{re.escape(name)}(=|$)", word)), f"--{name}")
+        typed = next((word.split("=")[0] for word in sys.argv if re.search(rf"[-.]{re.escape(name)}(=|$)", word)), name)
         return f"; did you mean {typed.removesuffix(name)}{close[0]}?" if close else ""
 
 

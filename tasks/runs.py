@@ -33,7 +33,7 @@ def _choose(root: Path, verb: str, name: str | None, config: str, ckpt_path: str
         return root / name if name else _folder_of(ckpt_path, root / config)
     if ckpt_path == "last":
         return root / name if name else _newest(root, config)
-    if ckpt_path and Path(ckpt_path).is_file() and not name:
+    if ckpt_path and Path(ckpt_path).parent.name == "checkpoints" and not name:
         return _folder_of(ckpt_path, root / config)
     if name:
         if (root / name / "checkpoints").is_dir() and not overwrite and not _launched_from_outside():

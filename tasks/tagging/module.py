@@ -72,13 +72,17 @@ class Tagger(pl.LightningModule):
         return self.net(audio, level)
 
     def training_step(self, batch: TaggingBatch) -> Tensor:
-        """Loss of one batch of random crops."""
+        """Loss of one batch of random crops; no gradient where none of its files could be read."""
+        if not len(batch.audio):
+            return sum(0.0 * p.sum() for p in self.parameters() if p.requires_grad)
         loss = self.loss(self(batch.audio, batch.level).float(), batch.labels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.audio))
         return loss
 
     def validation_step(self, batch: TaggingBatch) -> None:
-        """Collect the chunk probabilities of whole clips."""
+        """Collect the chunk probabilities of whole clips; a batch of unreadable ones has none."""
+        if not len(batch.audio):
+            return
         logits = self(batch.audio, batch.level).float()
         self.validation_loss.update(self.loss(logits, batch.labels), len(batch.audio))
         self.scores.update(torch.sigmoid(logits), batch.labels, batch.clip, batch.weight)
@@ -114,8 +118,10 @@ class Tagger(pl.LightningModule):
         return program, example, {"audio": {0: free}}, others
 
     def _log_scores(self, prefix: str) -> None:
-        loss = self.validation_loss.compute()
-        values = {f"{prefix}/loss": loss} | {f"{prefix}/{k}": float(v) for k, v in self.scores.compute().items()}
+        scores = self.scores.compute()
+        if not scores["n_clips"]:
+            raise DataError(f"no clip of the {prefix} split could be read: {self.trainer.datamodule.advice()}")
+        values = {f"{prefix}/loss": self.validation_loss.compute()} | {f"{prefix}/{k}": float(v) for k, v in scores.items()}
         self.log_dict(values, prog_bar=False, rank_zero_only=False)
 
     def configure_optimizers(self) -> dict | torch.optim.Optimizer:

@@ -79,8 +79,13 @@ def every(window: Window, samples: int, hop_s: float) -> tuple[np.ndarray, np.nd
 
 
 def cut(audio: np.ndarray, window: Window, start: int, offset: int = 0) -> np.ndarray:
-    """The chunk (window.samples,) at `start`, zeros outside the clip; `audio` begins at sample `offset` of the clip."""
+    """The chunk (window.samples,) at `start`, zeros outside the clip; `audio` begins at sample `offset` of the clip.
+
+    A view of `audio` where the chunk lies wholly inside.
+    """
     begin = start - window.lead - offset
+    if begin >= 0 and begin + window.samples <= len(audio):
+        return audio[begin : begin + window.samples]
     chunk = np.zeros(window.samples, audio.dtype)
     first, last = max(begin, 0), min(begin + window.samples, len(audio))
     if last > first:

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchmetrics import MeanMetric
 
 from datamodules.base import SuiteData
-from tasks.callbacks import Checkpoint, FiniteGuard, Preempt, StepSeed
+from tasks.callbacks import Checkpoint, FiniteGuard, OptimizerSwitch, Phase, Preempt, StepSeed
 
 
 class ToyBatch(NamedTuple):
@@ -76,7 +77,7 @@ class Toy(pl.LightningModule):
         self.save_hyperparameters()
         middle = nn.BatchNorm1d(8) if norm else nn.Identity()
         self.net = nn.Sequential(nn.Linear(4, 8), middle, nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
-        self.teacher = nn.Linear(8, 1)
+        self.teacher = nn.Linear(8, 1).requires_grad_(False)
         self.val_loss = MeanMetric()
 
     def _loss(self, batch: ToyBatch) -> Tensor:
@@ -144,6 +145,28 @@ class ToyGan(Toy):
         return torch.optim.SGD(self.critic.parameters(), 0.01), torch.optim.Adam(self.net.parameters(), self.hparams.lr)
 
 
+class ToyTrap(Toy):
+    """Also logs the validation loss the way that is wrong for uneven shards, and keeps what each rank has seen."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.seen: list[int] = []
+        self.masks: list[float] = []
+
+    def training_step(self, batch: ToyBatch, batch_idx: int) -> Tensor:
+        self.seen += batch.index.tolist()
+        self.masks.append(float(nn.functional.dropout(torch.ones(64)).sum()))
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: ToyBatch, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.log("val/synced", self._loss(batch), batch_size=len(batch.x), sync_dist=True)
+
+    def on_train_end(self) -> None:
+        report = {"seen": self.seen, "masks": self.masks}
+        (Path(self.trainer.default_root_dir) / f"rank{self.global_rank}.json").write_text(json.dumps(report))
+
+
 class Recorder(Logger):
     """Every logged value in full precision, one JSON line each, on disk at once; rank 0 only."""
 
@@ -187,13 +210,15 @@ def train(
     ckpt_path: str | None = None,
     every: int = 2,
     monitor: str = "val/loss",
+    preempt: Preempt | None = None,
     **options: Any,
 ) -> pl.Trainer:
     """Fit a toy with the house callbacks; what stops it passes through."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     pl.seed_everything(1, verbose=False)
-    house = [StepSeed(), Preempt(), FiniteGuard(), Checkpoint(monitor=monitor, mode="min", every_n_train_steps=every)]
+    checkpoint = Checkpoint(monitor=monitor, mode="min", every_n_train_steps=every)
+    house = [StepSeed(), preempt or Preempt(), FiniteGuard(), checkpoint]
     settings = {"max_epochs": 3, "accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     trainer = pl.Trainer(
         default_root_dir=str(folder),
@@ -205,7 +230,7 @@ def train(
         **settings | options,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", PossibleUserWarning)
         trainer.fit(module(), datamodule=data or ToyData(), ckpt_path=ckpt_path)
     return trainer
 
@@ -236,7 +261,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", required=True)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--module", default="Toy", choices=["Toy", "ToyGan"])
+    parser.add_argument("--module", default="Toy", choices=["Toy", "ToyGan", "ToyTrap"])
+    parser.add_argument("--switch", action="store_true")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--stop", nargs=3, metavar=("HOOK", "NTH", "HOW"))
     parser.add_argument("--stop_rank", type=int)
@@ -247,11 +273,15 @@ def main() -> None:
     args = parser.parse_args()
     from tasks.callbacks import newest_loadable
 
-    stop = (Stop(args.stop[0], int(args.stop[1]), args.stop[2], args.stop_rank),) if args.stop else ()
+    callbacks = [Stop(args.stop[0], int(args.stop[1]), args.stop[2], args.stop_rank)] if args.stop else []
+    if args.switch:
+        slow = partial(torch.optim.SGD, lr=0.02, momentum=0.9)
+        callbacks.insert(0, OptimizerSwitch([Phase(0, torch.optim.Adam), Phase(2, slow)], "val/loss", "min"))
     path = newest_loadable(Path(args.folder) / "checkpoints") if args.resume else None
     ranks = {"devices": args.devices, "strategy": "ddp"} if args.devices > 1 else {}
-    module = partial({"Toy": Toy, "ToyGan": ToyGan}[args.module], pause=args.pause)
-    trainer = train(args.folder, module, ToyData(**args.data), stop, path, args.every, **ranks | args.trainer)
+    module = partial(globals()[args.module], pause=args.pause)
+    data = ToyData(**{name: tuple(value) if isinstance(value, list) else value for name, value in args.data.items()})
+    trainer = train(args.folder, module, data, tuple(callbacks), path, args.every, **ranks | args.trainer)
     torch.save(weights(trainer), Path(args.folder) / f"weights{trainer.global_rank}.pt")
 
 

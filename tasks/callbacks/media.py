@@ -1,6 +1,7 @@
 """Pictures, sounds and tables of a few fixed examples, wherever the run logs to."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,11 @@ def log_media(
 
 def _to_wandb(logger: WandbLogger, name: str, figure: Any, audio: Any, table: Any, caption: str, step: int) -> None:
     if figure is not None:
-        logger.log_image(name, [figure], step=step, caption=[caption])
+        from PIL import Image
+
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=figure.dpi)  # else `savefig` draws at the resolution the figure was made with
+        logger.log_image(name, [Image.open(drawn)], step=step, caption=[caption])
     if audio is not None:
         logger.log_audio(f"{name}_audio", [audio[0]], step=step, sample_rate=[audio[1]], caption=[caption])
     if table is not None:
@@ -79,7 +84,7 @@ def _to_folder(folder: Path, name: str, figure: Any, audio: Any, table: Any) -> 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name.replace("/", "_")
     if figure is not None:
-        figure.savefig(f"{path}.png")
+        figure.savefig(f"{path}.png", dpi=figure.dpi)
     if audio is not None:
         import soundfile
 

@@ -43,6 +43,8 @@ class Preempt(Callback):
         trainer._signal_connector.register_signal_handlers = lambda: None
         self._received = 0
         for number in self.signals:
+            if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # in the background of a shell Ctrl-C is meant for someone else
             self._handlers.setdefault(number, signal.signal(number, self._note))
 
     def _note(self, number: int, _frame: Any) -> None:

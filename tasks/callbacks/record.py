@@ -30,7 +30,8 @@ class RunRecord(SaveConfigCallback):
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
         config, environment = self.parser.dump(self.config, skip_none=False), describe_environment()
-        name = "config.yaml" if stage == "fit" or not (folder / "config.yaml").exists() else f"config_{stage}.yaml"
+        verb = trainer.state.fn.value
+        name = "config.yaml" if verb == "fit" or not (folder / "config.yaml").exists() else f"config_{verb}.yaml"
         write_text(folder / name, config)
         write_json(folder / "environment.json", environment)
         for logger in trainer.loggers:

@@ -74,6 +74,7 @@ class WandbRun(WandbLogger):
             except Exception as error:  # no account, no network, a proxy's page instead of an answer
                 reason = str(error).strip().split("\n")[0][:150]
                 rank_zero_warn(f"W&B cannot be reached ({reason}): logging offline, send it later with `wandb sync`.")
+                wandb.teardown(exit_code=1)  # the half-opened run would hold its id
                 self._wandb_init["mode"] = "offline"
         return WandbLogger.experiment.fget(self)
 

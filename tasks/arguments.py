@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from datamodules.errors import DataError
-from tasks.checkpoints import hyper_parameters, locate, read
+from tasks.checkpoints import hyper_parameters, locate, read, stamp
 from tasks.launch import Task
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -38,6 +38,17 @@ def expand(task: Task, argv: list[str]) -> list[str]:
         if not configs_in(typed):
             implied.append(str(_config_of_run(checkpoint) or CONFIGS / task.name / "default.yaml"))
     return [verb, *(word for config in implied for word in ("--config", config)), *typed]
+
+
+def row_of(task: Task, argv: list[str]) -> str:
+    """Name of what is run: the last config that is not an addition to any row, else what the checkpoint was."""
+    named = [path for path in map(Path, configs_in(argv)) if path.resolve().parent != CONFIGS]
+    if named:
+        return named[-1].stem
+    checkpoint = value_of(argv, "--ckpt_path")
+    if checkpoint in (None, "last"):
+        return "default"
+    return stamp(locate(checkpoint), task.name).get("row", "default")
 
 
 def configs_in(typed: list[str]) -> list[str]:
@@ -79,6 +90,8 @@ def _stored(task: Task, verb: str, path: Path) -> dict:
     model, data = hyper_parameters(path, task.name)
     linked = {target.split(".")[0]: model.pop(target.split(".")[0], None) for target in task.links.values()}
     config: dict = {"model": model}
+    if "seed" in (known := stamp(path, task.name)):
+        config["seed_everything"] = known["seed"]
     if verb in WITHOUT_LABELS:
         config["data"] = {"class_path": task.files, "init_args": linked}
     elif data:

@@ -14,13 +14,13 @@ KEY = "quintet"
 
 
 class Stamp(Callback):
-    """Write into each checkpoint which task it belongs to, so that another task's is refused by name."""
+    """Write into each checkpoint whose it is: another task's is refused by name, and scores name their row and seed."""
 
-    def __init__(self, task: str) -> None:
-        self.task = task
+    def __init__(self, task: str, row: str) -> None:
+        self.task, self.row = task, row
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = {"task": self.task}
+        checkpoint[KEY] = {"task": self.task, "row": self.row, "seed": int(trainer.datamodule.seed)}
 
 
 def locate(given: str, names: tuple[str, ...] = ("best", "last")) -> Path:
@@ -58,6 +58,11 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
     if task and owner != task:
         raise DataError(f"{path} is a checkpoint of {'task ' + owner if owner else 'another program'}, expected one of task {task}")
     return content
+
+
+def stamp(path: Path, task: str) -> dict[str, Any]:
+    """What `Stamp` wrote into a checkpoint."""
+    return read(path, task)[KEY]
 
 
 def _why_unsafe(error: Exception) -> str:

@@ -11,7 +11,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
-from tasks.arguments import WITHOUT_LABELS, configs_in, expand
+from tasks.arguments import WITHOUT_LABELS, expand, row_of
 from tasks.callbacks import Checkpoint, FiniteGuard, Preempt, RunRecord, StepSeed, Watchdog, newest_loadable
 from tasks.checkpoints import Stamp
 from tasks.launch import VERBS, Task, resolve
@@ -35,7 +35,7 @@ class CLI(LightningCLI):
     def __init__(self, task: Task, argv: list[str]) -> None:
         quiet()
         self.task = task
-        self.row = Path((configs_in(argv) or ["default"])[-1]).stem
+        self.row = row_of(task, argv)
         self.opened: Path | None = None
         try:
             self._launch(argv)
@@ -127,7 +127,7 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that carry the suite's guarantees."""
-        house = [Stamp(self.task.name), StepSeed(), Preempt(), FiniteGuard(), Watchdog(self.folder)]
+        house = [Stamp(self.task.name, self.row), StepSeed(), Preempt(), FiniteGuard(), Watchdog(self.folder)]
         self.trainer_defaults["callbacks"] = house
         trainer = super().instantiate_trainer(**kwargs)
         options = self.config[self.subcommand]

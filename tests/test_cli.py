@@ -33,7 +33,7 @@ def options(folder):
 @pytest.fixture(scope="module")
 def fitted(options):
     """What `fit` said."""
-    done = tagging("fit", *options)
+    done = tagging("fit", *options, "--seed_everything", "3")
     assert done.code == 0, done.err
     return done
 
@@ -98,7 +98,7 @@ def test_fit_leaves_a_whole_run_folder(run):
 def test_fit_ends_with_scores_that_say_what_they_were_measured_on(run, fitted):
     told = json.loads((run / "metrics.json").read_text())
     assert told["data"] == {"name": "mtat", "subset": "top50", "split": "test", "policy": "won16"}
-    assert (told["task"], told["row"], told["seed"]) == ("tagging", "tiny", 0)
+    assert (told["task"], told["row"], told["seed"]) == ("tagging", "tiny", 3)
     assert "mtat, subset top50, test split" in fitted.out
     assert f"{told['metrics']['auroc_macro']:.4f}" in fitted.out
     assert str(run / "per_tag.csv") in fitted.out
@@ -120,6 +120,8 @@ def test_test_repeats_the_scores_that_fit_ended_with(run):
     again = tagging("test", "--ckpt_path", run, "--name", "again", "--report.gallery", "false", "--runs", run.parent.parent)
     assert again.code == 0, again.err
     assert metrics(run.parent / "again" / "metrics.json") == before
+    first, second = (json.loads((run.parent / name / "metrics.json").read_text()) for name in ("tiny", "again"))
+    assert (second["row"], second["seed"]) == (first["row"], first["seed"]) == ("tiny", 3)
     assert not (run.parent / "again" / "figures" / "attention").exists()
 
 
@@ -138,7 +140,7 @@ def test_a_wrong_shape_is_no_silent_override(run):
 
 
 def test_fit_again_opens_a_folder_of_its_own_and_resuming_equals_going_on(options, run, folder):
-    longer = ("--trainer.max_epochs", "3", "--test_after_fit", "false")
+    longer = ("--trainer.max_epochs", "3", "--test_after_fit", "false", "--seed_everything", "3")
     assert tagging("fit", *options, *longer).code == 0
     whole = run.parent / "tiny-2" / "checkpoints" / "last.ckpt"
     shutil.copytree(run.parent / "tiny", folder / "others" / "tagging" / "tiny")

@@ -80,5 +80,5 @@ def test_mixed_precision_trains_and_a_checkpoint_is_plain_data(task, tmp_path):
     assert "nan" not in (folder / "metrics.json").read_text().lower().split('"per_tag"')[0]
     assert str(folder / "metrics.json") in told
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
-    assert checkpoint["quintet"] == {"task": task}
+    assert checkpoint["quintet"]["task"] == task
     assert all(torch.isfinite(value).all() for value in checkpoint["state_dict"].values() if value.is_floating_point())

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# Threads that spin while they wait make a training several times slower on a machine that others use too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 VERBS = {
     "prepare": "check a data set folder, report what is there, build its pack and statistics",
     "fit": "train; without arguments: the embedded demo",

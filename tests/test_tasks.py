@@ -15,7 +15,7 @@ TASKS = sorted(path.parent.name for path in ROOT.glob("configs/*/default.yaml"))
 
 
 def command(task: str, runs: Path, *more: str) -> list[str]:
-    configs = [word for name in ("default", "tiny") for word in ("--config", str(ROOT / "configs" / task / f"{name}.yaml"))]
+    configs = [word for name in ("tiny",) for word in ("--config", str(ROOT / "configs" / task / f"{name}.yaml"))]
     return [sys.executable, "-m", f"tasks.{task}", "fit", *configs, "--runs", str(runs), "--name", "run", *more]
 
 

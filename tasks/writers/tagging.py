@@ -107,13 +107,17 @@ class TagWriter(BasePredictionWriter):
 
     def _timeline(self, tagger: LightningModule, batch: Any, stem: str) -> None:
         from tasks.figures.tagging import timeline
-        from tasks.tagging.ladder import Audio2Scores
+        from tasks.tagging.ladder import Audio2Scores, tagger_window
 
         chunks = Audio2Scores(tagger, hop_s=self.hop)(batch.audio)
-        header = ",".join(["start_s", *map(_quoted, tagger.tags)])
-        rows = [",".join([f"{t:.3f}", *(f"{v:.6f}" for v in row)]) for t, row in zip(chunks.start_s, chunks.scores, strict=True)]
+        window = tagger_window(tagger)
+        length = (window.samples - 2 * window.lead) / window.sample_rate
+        header = ",".join(["start_s", "end_s", *map(_quoted, tagger.tags)])
+        rows = [",".join([f"{t:.3f}", f"{t + length:.3f}", *(f"{v:.6f}" for v in row)]) for t, row in zip(chunks.start_s, chunks.scores, strict=True)]
         self.parts.write(f"timelines/{stem}.csv", "\n".join([header, *rows]) + "\n")
-        picture = timeline(chunks.scores, tags=tagger.tags, hop_s=self.hop, title=Path(batch.path).name)
+        # Each step is drawn around the middle of the chunk it was heard in.
+        shift = (length - self.hop) / 2
+        picture = timeline(chunks.scores, tags=tagger.tags, hop_s=self.hop, title=Path(batch.path).name, start_s=shift)
         self.parts.figure(f"timelines/{stem}.png", picture)
 
     def _maps(self, tagger: LightningModule, batch: Any, prediction: Any, stem: str) -> None:

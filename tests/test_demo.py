@@ -47,9 +47,7 @@ def test_midi_file_is_read_back_by_another_library():
 
 
 def test_gain_is_fixed_and_releases_are_kept():
-    quiet, loud = (
-        render.render(midi_file([Note(0, 0.5, 0, 69, velocity)], {0: 73}, 1.5), 1.5) for velocity in (50, 100)
-    )
+    quiet, loud = (render.render(midi_file([Note(0, 0.5, 0, 69, velocity)], {0: 73}, 1.5), 1.5) for velocity in (50, 100))
     assert loud.shape == quiet.shape == (72_000, 2)
     # The SoundFont's law, 40 log10 of the velocity: normalised clips would have equal levels.
     assert level(loud) - level(quiet) == pytest.approx(12.0, abs=1.5)

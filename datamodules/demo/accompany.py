@@ -27,11 +27,12 @@ class Chord(NamedTuple):
 
 
 class Tone(NamedTuple):
-    """One note of a line: start and length in s, MIDI pitch."""
+    """One note of a line: start and length in s, MIDI pitch, stress as a factor of the velocity."""
 
     start: float
     length: float
     pitch: int
+    stress: float = 1.0
 
 
 class Grid(NamedTuple):
@@ -107,17 +108,19 @@ DRUMMING = {
     },
 }
 BASS_LOW = 28
+# First beat of a bar, other beats, between them: without it a waltz is but a row of chords.
+STRESS = (1.2, 0.85, 0.75)
 
 
 def comping(grid: Grid, style: str, low: int, single: bool) -> list[Tone]:
     """A chord player's line from `low` on; `single` for instruments of one voice."""
     line = []
-    for start, length, what, chord in _on(grid, COMPING[style][grid.beats]):
+    for start, length, stress, what, chord in _on(grid, COMPING[style][grid.beats]):
         root = low + (chord[0] - low) % 12
         voices = [root, *(root + (pitch - chord[0]) % 12 for pitch in chord[1:]), root + 12]
         chosen = {"r": voices[:1], "f": voices[2:3], "a": voices[:3], "u": voices[1:]}.get(what)
         chosen = chosen or [voices[int(what)]]
-        line += [Tone(start, length, pitch) for pitch in (chosen[-1:] if single else chosen)]
+        line += [Tone(start, length, pitch, stress) for pitch in (chosen[-1:] if single else chosen)]
     return line
 
 
@@ -133,23 +136,27 @@ def bass(grid: Grid, choice: int) -> list[Tone]:
     """A bass player's line; `choice` picks one of the figures of the metre."""
     figures = BASS_LINES[grid.beats]
     return [
-        Tone(start, length, BASS_LOW + (chord[0 if what == "r" else 2] - BASS_LOW) % 12)
-        for start, length, what, chord in _on(grid, figures[choice % len(figures)])
+        Tone(start, length, BASS_LOW + (chord[0 if what == "r" else 2] - BASS_LOW) % 12, stress)
+        for start, length, stress, what, chord in _on(grid, figures[choice % len(figures)])
     ]
 
 
 def drums(grid: Grid, style: str) -> list[Tone]:
     """A drummer's line: pitches are General MIDI drums, lengths mean nothing."""
     pattern = DRUMMING[style][grid.beats]
-    return [Tone(bar + beat * grid.beat, 0.1, drum) for bar in grid.bars for beat, drum in pattern]
+    return [Tone(bar + beat * grid.beat, 0.1, drum, _stress(beat)) for bar in grid.bars for beat, drum in pattern]
 
 
-def _on(grid: Grid, pattern) -> Iterator[tuple[float, float, str, tuple[int, int, int]]]:
-    """Every figure of a bar's pattern in s, with the chord that sounds under it."""
+def _stress(beat: float) -> float:
+    return STRESS[0 if beat == 0 else 1 if beat == int(beat) else 2]
+
+
+def _on(grid: Grid, pattern) -> Iterator[tuple[float, float, float, str, tuple[int, int, int]]]:
+    """A bar's pattern in every bar: start and length in s, stress, what, and the chord that sounds then."""
     for bar in grid.bars:
         for beat, length, what in pattern:
             start = bar + beat * grid.beat
             for chord in grid.chords:
                 if chord.start - 1e-6 <= start < chord.start + chord.length - 1e-6:
-                    yield start, length * grid.beat, what, chord.pitches
+                    yield start, length * grid.beat, _stress(beat), what, chord.pitches
                     break

@@ -120,7 +120,8 @@ def arrange(piece: Piece, plan: Plan) -> Clip:
         for tone, vary in zip(players[channel], jitter.tolist(), strict=True):
             if max(0.0, first) <= tone.start < min(last, SECONDS - 0.03):
                 end = min(SECONDS, tone.start + max(0.05, tone.length * plan.gate))
-                notes.append(Note(tone.start, end, channel, tone.pitch, DYNAMICS[plan.dynamics].velocity + vary))
+                velocity = round(DYNAMICS[plan.dynamics].velocity * tone.stress) + vary
+                notes.append(Note(tone.start, end, channel, tone.pitch, min(127, velocity)))
     pitched = np.array([(note.end - note.start, note.pitch) for note in notes if note.channel != DRUMS])
     mean = float((pitched[:, 0] * pitched[:, 1]).sum() / pitched[:, 0].sum()) if len(pitched) else 0.0
     return Clip(midi_file(notes, programs, SECONDS, mixing(DYNAMICS[plan.dynamics], levels)), mean)

@@ -16,6 +16,8 @@ TAGS = (
 )  # fmt: skip
 # Notes of the melody a second, with a gap between the classes so that nobody would call one the other.
 RATES = {"slow": (0.9, 1.5), "medium": (2.3, 3.6), "fast": (5.5, 7.5)}
+# Beats a minute at which these are danced, where that decides instead of the melody.
+DANCES = {("waltz", "medium"): (126, 170), ("jig", "fast"): (110, 140)}
 CENTRES = {"low": (46, 52), "middle": (60, 70), "high": (80, 86)}
 # Mean pitch of all that sounds: the upper limit of "low" and the lower one of "high".
 LOW, HIGH = 52, 75
@@ -59,7 +61,7 @@ class Planner:
         self.rhythm = Deck(random, (False, False), (False, True), (True, False), (True, True))
         self.register = Deck(random, "low", "middle", "middle", "high")
         self.dynamics = Deck(random, *DYNAMICS)
-        self.entries = Deck(random, "together", "together", "building", "thinning")
+        self.entries = Deck(random, "together", "together", "building", "building", "thinning")
         self.gate = Deck(random, LEGATO, LEGATO, STACCATO)
         self.comping = Deck(random, *COMPING)
 
@@ -85,7 +87,7 @@ class Planner:
             drumming="four on the floor" if style == "techno" else str(random.choice(("backbeat", "light"))),
             comping="offbeat" if waltz else self.comping.draw(),
             tempo=tempo,
-            rate=float(random.uniform(*RATES[tempo])),
+            rate=self._rate(piece, kind, tempo),
             transpose=int(random.integers(-5, 7)),
             centre=centre,
             dynamics=self.dynamics.draw(),
@@ -94,6 +96,12 @@ class Planner:
             start=float(random.random()),
             seed=int(random.integers(2**31)),
         )
+
+    def _rate(self, piece: Piece, kind: str, tempo: str) -> float:
+        if (kind, tempo) not in DANCES:
+            return float(self.random.uniform(*RATES[tempo]))
+        beat = piece.bar / BEATS[piece.beats, piece.beat_type]  # in quarter notes
+        return float(self.random.uniform(*DANCES[kind, tempo])) / 60 * beat * len(piece.parts[0]) / piece.length
 
     def _lines(self, style: str, centre: int, tempo: str, written: bool, waltz: bool) -> tuple[Line, ...]:
         chosen = ["synth"] if style == "techno" else []

@@ -65,8 +65,13 @@ def row_of(task: Task, argv: list[str]) -> str:
 
 def configs_in(typed: list[str]) -> list[str]:
     """Config files that the user named."""
-    pairs = zip(typed, [*typed[1:], ""], strict=False)
-    return [b if a in ("-c", "--config") else a.split("=", 1)[1] for a, b in pairs if a in ("-c", "--config") or a.startswith("--config=")]
+    found = []
+    for word, following in zip(typed, [*typed[1:], ""], strict=False):
+        if word in ("-c", "--config"):
+            found.append(following)
+        elif word.startswith("--config="):
+            found.append(word.removeprefix("--config="))
+    return found
 
 
 def value_of(typed: list[str], option: str) -> str | None:

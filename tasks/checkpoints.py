@@ -56,7 +56,8 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
         raise DataError(f"{path} holds no weights under 'state_dict': expected a checkpoint written by `fit`")
     owner = content.get(KEY, {}).get("task")
     if task and owner != task:
-        raise DataError(f"{path} is a checkpoint of {'task ' + owner if owner else 'another program'}, expected one of task {task}")
+        whose = f"task {owner}" if owner else "another program"
+        raise DataError(f"{path} is a checkpoint of {whose}, expected one of task {task}")
     return content
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from pytorch_lightning import seed_everything
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace, _InstantiatorFn
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
 from tasks.arguments import WITHOUT_LABELS, expand, row_of
 from tasks.callbacks import Checkpoint, FiniteGuard, Preempt, RunRecord, StepSeed, Watchdog, newest_loadable
-from tasks.checkpoints import Stamp
+from tasks.checkpoints import Stamp, hyper_parameters
 from tasks.launch import VERBS, Task, resolve
 from tasks.loggers import fill_loggers
 from tasks.parsing import ShortErrorParser, quiet, shorten
@@ -75,10 +76,11 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Options of the run, and the links that keep each fact written once."""
-        parser.add_argument("--name", type=str | None, default=None, help="folder of the run under RUNS/TASK (default: the config's name)")
-        parser.add_argument("--runs", type=str, default="runs", help="where the folders of all runs live")
-        parser.add_argument("--overwrite", type=bool, default=False, help="replace what a run or prediction left before")
-        parser.add_argument("--test_after_fit", type=bool, default=True, help="end `fit` with the test split and the best weights")
+        add = parser.add_argument
+        add("--name", type=str | None, default=None, help="folder of the run under RUNS/TASK (default: the config's name)")
+        add("--runs", type=str, default="runs", help="where the folders of all runs live")
+        add("--overwrite", type=bool, default=False, help="replace what a run or prediction left before")
+        add("--test_after_fit", type=bool, default=True, help="end `fit` with the test split and the best weights")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.monitor": self.task.monitor[0], "checkpoint.mode": self.task.monitor[1]})
         if self._verb not in WITHOUT_LABELS:
@@ -115,8 +117,23 @@ class CLI(LightningCLI):
         fill_loggers(options, self.folder, self.task.name, self.row, self.subcommand)
         if self.subcommand == "fit" and options.get("ckpt_path") == "last":
             options.ckpt_path = newest_loadable(self.folder / "checkpoints")
+        if self.subcommand == "fit" and options.ckpt_path:
+            self._warn_of_restored_settings(Path(options.ckpt_path))
         if self.subcommand == "predict" and options.output.folder is None:
             options.output.folder = str(self.folder / "predictions")
+
+    def _warn_of_restored_settings(self, path: Path) -> None:
+        """Say where a resumed run keeps the checkpoint's optimizer although the command line asks for another."""
+        stored, _ = hyper_parameters(path, self.task.name)
+        self._dump_config()
+        asked = self.config_dump["model"]
+        changed = [name for name in ("optimizer", "scheduler") if name in stored and stored[name] != asked.get(name)]
+        if changed:
+            rank_zero_warn(
+                f"{path} restores its own {' and '.join(changed)}, whose settings differ from those asked for: a resumed "
+                "run goes on exactly. To train with other settings start a new run."
+            )
+        del self.config_dump
 
     def instantiate_classes(self) -> None:
         """Build data, module and trainer; a value that a constructor refuses is the user's to mend."""

@@ -31,6 +31,11 @@ _NOISE = (
 _TIPS = re.compile(r"litlogger|TPU available|HPU available|LOCAL_RANK: .*CUDA_VISIBLE|`Trainer.fit` stopped|Restoring states")
 
 
+_WRONG = re.compile(
+    r"(?:[Oo]ption|[Kk]ey) '?-{0,2}([\w.]+)'?(?: is not accepted|$)|nrecognized arguments: -*([\w.]+)"
+)
+
+
 class ShortErrorParser(LightningArgumentParser):
     """Parser whose errors are one sentence and leave with exit code 2; options are never guessed from a beginning."""
 
@@ -43,11 +48,12 @@ class ShortErrorParser(LightningArgumentParser):
         sys.exit(2)
 
     def _nearest(self, message: str) -> str:
-        wrong = re.search(r"(?:[Oo]ption|[Kk]ey) '?-{0,2}([\w.]+)'?(?: is not accepted|$)|nrecognized arguments: -*([\w.]+)", message)
+        wrong = _WRONG.search(message)
         if not wrong:
             return ""
         name = wrong.group(1) or wrong.group(2)
-        known = {option.lstrip("-") for parser in _parsers(self) for action in parser._actions for option in action.option_strings}
+        actions = [action for parser in _parsers(self) for action in parser._actions]
+        known = {option.lstrip("-") for action in actions for option in action.option_strings}
         close = difflib.get_close_matches(name, known, n=1)
         typed = next((word.split("=")[0] for word in sys.argv if re.search(rf"[-.]{re.escape(name)}(=|$)", word)), name)
         return f"; did you mean {typed.removesuffix(name)}{close[0]}?" if close else ""

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 TEXT = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")}
 README = TEXT["README.md"]
 COMMANDS = sorted(set(re.findall(r"python -m [^`\n]+", README)))
-CONFIGS = sorted(set(re.findall(r"configs/[\w{},./-]+", README)))
+CONFIGS = sorted(set(re.findall(r"configs/[\w{},./*-]+", README)))
 
 
 def braces(text: str) -> list[str]:

@@ -19,16 +19,16 @@ def draw_gallery(tagger: nn.Module, clips: Any, scores: ClipScores, folder: Path
     """Write one attention map per tag and one contribution map per pair of tags; return how many were written.
 
     A tag is shown on the clip that scores highest among those labelled with it. A pair of the paper whose tags this
-    data set lacks is left out; a data set that has none of them gets its own most separable pairs.
+    data set lacks is left out; a data set that has none of them gets pairs of its own.
     """
-    best = {tag: clip for tag, clip in _best_clips(tagger.tags, scores)}
+    best = dict(_best_clips(tagger.tags, scores))
     segments: dict[str, Segment] = {}
     for tag, clip in best.items():
         name, segment = _segment(tagger, clips, clip, tagger.tags.index(tag))
         segments[tag] = segment
         found = explain(tagger, segment)
         _save(attention_figure(found, f"{tag}: {name}"), folder / "attention" / f"{_file(tag)}.png")
-    pairs = [pair for pair in PAIRS if set(pair) <= set(segments)]
+    pairs = [pair for pair in PAIRS if set(pair) <= set(segments)] or _own_pairs(tagger.tags, scores)
     for first, second in pairs:
         found = explain_joined(tagger, segments[first], segments[second])
         title = f"{first} + {second}"
@@ -43,6 +43,21 @@ def _best_clips(tags: list[str], scores: ClipScores) -> Iterator[tuple[str, int]
         positive = np.flatnonzero(scores.labels[:, i])
         if len(positive):
             yield tag, int(scores.clip[positive[np.argmax(scores.probabilities[positive, i])]])
+
+
+def _own_pairs(tags: list[str], scores: ClipScores, count: int = 3) -> list[tuple[str, str]]:
+    """The tags that go together least, each in one pair."""
+    used = np.flatnonzero(scores.labels.any(0) & ~scores.labels.all(0))
+    if len(used) < 2:
+        return []
+    together = np.corrcoef(scores.labels[:, used].T.astype(float))
+    pairs: list[tuple[str, str]] = []
+    taken: set[int] = set()
+    for i, j in zip(*np.unravel_index(np.argsort(together, axis=None), together.shape), strict=True):
+        if i != j and not {i, j} & taken and len(pairs) < count:
+            taken |= {i, j}
+            pairs.append((tags[used[i]], tags[used[j]]))
+    return pairs
 
 
 def _segment(tagger: nn.Module, clips: Any, clip: int, tag: int) -> tuple[str, Segment]:

@@ -50,7 +50,7 @@ def _write(weights: str, model: str, folder: Path) -> None:
         "pytorch-lightning_version": __version__,
         "epoch": 0,
         "global_step": 0,
-        KEY: {"task": "tagging"},
+        KEY: {"task": "tagging", "row": model, "seed": 0},
     }
     with whole(path) as temporary:
         torch.save(content, temporary)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from datamodules.audio import read_file
 from datamodules.windows import Window, cover, every, won16
 
+POLICIES = {"cover": cover, "won16": won16}
+
 
 class ChunkScores(NamedTuple):
     """Probabilities of the chunks of one recording."""
@@ -78,8 +80,6 @@ class Chunks2Scores:
 class Audio2Scores:
     """Waveform step: any length of audio at the network's rate to chunk probabilities."""
 
-    policies = {"cover": cover, "won16": won16}
-
     def __init__(self, tagger: nn.Module, policy: str = "cover", hop_s: float | None = None, batch_size: int = 32) -> None:
         self.chunk_scores = Chunks2Scores(tagger, batch_size)
         self.window = tagger_window(tagger)
@@ -88,7 +88,7 @@ class Audio2Scores:
     def __call__(self, audio: Tensor) -> ChunkScores:
         """Chunk probabilities of audio (samples,); every `hop_s` seconds when given, else by the clip policy."""
         if self.hop_s is None:
-            starts, weights = self.policies[self.policy](self.window, len(audio))
+            starts, weights = POLICIES[self.policy](self.window, len(audio))
         else:
             starts, weights = every(self.window, len(audio), self.hop_s)
         level = clip_level(self.chunk_scores.net, audio)

@@ -39,7 +39,8 @@ class TaggingReport(Callback):
         rows = per_tag_table(scores, tagger.tags, self.resamples, data.seed)
         suffix = "" if split == "test" else f"_{split}"
         about = {"name": data.name, "subset": data.subset, "split": split, "policy": data.policy}
-        write_csv(folder / f"per_tag{suffix}.csv", rows, {"data": data.name} | {k: about[k] for k in ("subset", "split", "policy")})
+        everywhere = {"data" if key == "name" else key: value for key, value in about.items()}
+        write_csv(folder / f"per_tag{suffix}.csv", rows, everywhere)
         write_json(folder / f"metrics{suffix}.json", _result(trainer, tagger, about, metrics, rows))
         self._picture(folder, rows, about, suffix)
         table = [("this network", metrics["auroc_macro"], metrics["ap_macro"])]
@@ -64,7 +65,8 @@ def _result(trainer: Trainer, tagger: LightningModule, about: dict, metrics: dic
         "seed": trainer.datamodule.seed,
         "data": about,
         "metrics": {name: float(value) for name, value in metrics.items()},
-        "per_tag": {row["tag"]: row["auroc"] for row in rows},
+        # JSON has no NaN: a tag that cannot be scored is null.
+        "per_tag": {row["tag"]: row["auroc"] if row["auroc"] == row["auroc"] else None for row in rows},
         "epoch": trainer.current_epoch,
         "step": trainer.global_step,
         "parameters": sum(p.numel() for p in tagger.net.parameters() if p.requires_grad),

@@ -56,7 +56,8 @@ class TagWriter(BasePredictionWriter):
         layers = dict(pl_module.net.named_modules())
         for layer in self.embeddings:
             if layer not in layers:
-                raise DataError(f"--output.embeddings: the network has no layer '{layer}'; it has {', '.join(n for n in layers if n.count('.') < 2 and n)}")
+                known = ", ".join(name for name in layers if name and name.count(".") < 2)
+                raise DataError(f"--output.embeddings: the network has no layer '{layer}'; it has {known}")
         for tag in self.map_tags or []:
             if tag not in pl_module.tags:
                 raise DataError(f"--output.map_tags: the network knows no tag '{tag}'; it knows {', '.join(pl_module.tags)}")
@@ -113,7 +114,8 @@ class TagWriter(BasePredictionWriter):
         window = tagger_window(tagger)
         length = (window.samples - 2 * window.lead) / window.sample_rate
         header = ",".join(["start_s", "end_s", *map(_quoted, tagger.tags)])
-        rows = [",".join([f"{t:.3f}", f"{t + length:.3f}", *(f"{v:.6f}" for v in row)]) for t, row in zip(chunks.start_s, chunks.scores, strict=True)]
+        steps = zip(chunks.start_s, chunks.scores, strict=True)
+        rows = [",".join([f"{t:.3f}", f"{t + length:.3f}", *(f"{v:.6f}" for v in row)]) for t, row in steps]
         self.parts.write(f"timelines/{stem}.csv", "\n".join([header, *rows]) + "\n")
         # Each step is drawn around the middle of the chunk it was heard in.
         shift = (length - self.hop) / 2

@@ -149,10 +149,11 @@ def test_bad_files_are_named_and_the_rest_is_packed(tmp_path):
 
 def test_strict_stops_at_the_first_bad_file(tmp_path):
     paths = bad_set(tmp_path)
-    for _ in range(2):  # the second time every shard is there already
+    for turn in range(2):  # the second time every shard is there already
         with pytest.raises(DataError, match=r"02\.wav is empty") as caught:
             build(tmp_path / "cache" / "set", tmp_path, paths, RATE, workers=1, strict=True)
         assert "\n" not in str(caught.value)
+        assert turn or not Pack.exists(tmp_path / "cache" / "set")
     build(tmp_path / "cache" / "set", tmp_path, paths, RATE, workers=1)
     with pytest.raises(DataError, match=r"02\.wav is empty"):
         build(tmp_path / "cache" / "set", tmp_path, paths, RATE, workers=1, strict=True)

@@ -4,8 +4,6 @@ The order is a pure function of (seed, epoch), so nothing about it needs to be s
 restored loop how far it got and skips that many indices without decoding anything.
 """
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from datamodules.errors import DataError
+from datamodules.workers import outlive_signals
 
 _MASK = (1 << 64) - 1
 
@@ -23,7 +22,7 @@ _MASK = (1 << 64) - 1
 def mix(*values: int) -> int:
     """One well-spread integer in [0, 2**63) from any integers, order mattering; equal on every machine.
 
-    SplitMix64's finaliser (Steele, Lea, Flood 2014) after each value: neighbouring epochs, steps or ranks share nothing.
+    SplitMix64's finaliser (Steele, Lea, Flood 2014) after each value: neighbouring epochs or ranks share nothing.
     """
     state = 0
     for value in values:
@@ -52,14 +51,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """
 
     def __init__(
-        self,
-        length: int,
-        batch_size: int,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        epoch: int = 0,
-        start: int = 0,
+        self, length: int, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1, epoch: int = 0, start: int = 0
     ):
         if length < batch_size * world:
             raise DataError(
@@ -71,8 +63,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch, self.start = epoch, start
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch, but after the workers of a resumed run began to read: so the
-        first epoch's place is given at construction, and left alone here."""
+        """Called before each epoch, but in a resumed run after its workers began to read: that place stays."""
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
@@ -129,16 +120,6 @@ def resume_position(trainer: "pl.Trainer | None") -> tuple[int, int]:
     return epoch, batches.current.processed // window * window
 
 
-def _outlive_signals(_worker: int) -> None:
-    """A cluster signals whole process groups: a worker that dies at once would crash the run it should let stop.
-
-    It lives on for two minutes; the main process normally ends it long before.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(120))
-    for name in ("SIGUSR1", "SIGINT"):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-
 class SuiteData(pl.LightningDataModule):
     """Loaders of every task: subclasses give map-style sets and collate functions.
 
@@ -173,16 +154,19 @@ class SuiteData(pl.LightningDataModule):
         return vars(self) | {"trainer": None}
 
     def train_set(self) -> Dataset:
-        raise NotImplementedError(f"{type(self).__name__} has no training set.")
+        raise self._missing("training set")
 
     def validation_set(self) -> Dataset:
-        raise NotImplementedError(f"{type(self).__name__} has no validation set.")
+        raise self._missing("validation set")
 
     def test_set(self) -> Dataset:
-        raise NotImplementedError(f"{type(self).__name__} has no test set.")
+        raise self._missing("test set")
 
     def predict_set(self) -> Dataset:
-        raise NotImplementedError(f"{type(self).__name__} has no inputs to predict.")
+        raise self._missing("inputs to predict")
+
+    def _missing(self, what: str) -> NotImplementedError:
+        return NotImplementedError(f"{type(self).__name__} has no {what}.")
 
     def collate(self, items: Sequence[Any]) -> Any:
         return default_collate(items)
@@ -221,11 +205,12 @@ class SuiteData(pl.LightningDataModule):
         return EpochSampler(len(dataset), self.rank_batch(), self.seed, rank, world, *resume_position(self.trainer))
 
     def train_dataloader(self) -> DataLoader:
+        if self.trainer and self.trainer.overfit_batches:
+            raise ValueError("overfit_batches replaces the suite's sampler: use --trainer.limit_train_batches instead.")
         dataset, share, (_, world) = self.train_set(), self.rank_batch(), self.ranks()
         windows = self.trainer.accumulate_grad_batches if self.trainer else 1
         rank_zero_info(f"Effective batch: {share * world * windows} items = {share} x {world} processes x {windows} accumulated.")
-        sampler = self.train_sampler(dataset)
-        return self._loader(dataset, sampler, share, self.collate, persistent=True, drop_last=True)
+        return self._loader(dataset, self.train_sampler(dataset), share, self.collate, persistent=True, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
         return self._evaluation_loader(self.validation_set(), persistent=True)
@@ -255,5 +240,5 @@ class SuiteData(pl.LightningDataModule):
             multiprocessing_context=self.worker_start if workers else None,
             # Samplers run in the main process: a kept worker holds nothing that a resumed run would miss.
             persistent_workers=persistent and workers > 0,
-            worker_init_fn=_outlive_signals if workers and os.name == "posix" else None,
+            worker_init_fn=outlive_signals if workers else None,
         )

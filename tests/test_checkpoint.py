@@ -8,10 +8,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from tasks.callbacks import Checkpoint, newest_loadable
-from tasks.callbacks import storage
+from tasks.callbacks import Checkpoint, newest_loadable, storage
 from tasks.callbacks.checkpoint import adopt, rewind, set_aside, settle
-from tests.toy import Recorder, Stop, Toy, ToyData, differing, logged, train, weights
+from tests.toy import Recorder, Stop, Stopped, Toy, ToyData, differing, logged, train, weights
 
 
 class Scored(Toy):
@@ -41,7 +40,7 @@ def test_every_file_holds_plain_data_and_the_hyper_parameters(tmp_path):
     assert again.hparams.lr == 0.01
 
 
-@pytest.mark.parametrize("mode, best", [("min", 3), ("max", 1)])
+@pytest.mark.parametrize(("mode", "best"), [("min", 3), ("max", 1)])
 def test_best_follows_the_monitor(mode, best, tmp_path):
     checkpoint = Checkpoint(str(tmp_path), monitor="val/loss", mode=mode)
     scores = [0.5, 0.9, float("nan"), 0.1, 0.9]
@@ -50,7 +49,8 @@ def test_best_follows_the_monitor(mode, best, tmp_path):
     )
     trainer.fit(Scored(scores), datamodule=ToyData())
     assert checkpoint.best_score == pytest.approx(scores[best])
-    assert checkpoint.best_model_path == str(tmp_path / "best.ckpt") and epoch_of(checkpoint.best_model_path) == best
+    assert checkpoint.best_model_path == str(tmp_path / "best.ckpt")
+    assert epoch_of(checkpoint.best_model_path) == best
     assert epoch_of(checkpoint.last_model_path) == 4
     assert trainer.checkpoint_callback is checkpoint
     trainer.test(datamodule=ToyData(), ckpt_path="best", verbose=False)
@@ -58,17 +58,15 @@ def test_best_follows_the_monitor(mode, best, tmp_path):
 
 def test_a_metric_that_is_not_logged_is_said(tmp_path):
     with pytest.warns(UserWarning, match="'val/typo' was not logged"):
-        trainer = pl.Trainer(
-            max_epochs=1, accelerator="cpu", callbacks=[Checkpoint(str(tmp_path), "val/typo")], logger=False, enable_progress_bar=False
-        )
-        trainer.fit(Toy(), datamodule=ToyData())
-    assert trainer.checkpoint_callback.best_model_path == "" and (tmp_path / "last.ckpt").exists()
+        trainer = train(tmp_path, max_epochs=1, monitor="val/typo")
+    assert trainer.checkpoint_callback.best_model_path == ""
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "weights only", "flipped byte"])
 def test_broken_last_falls_back_and_says_so(damage, tmp_path):
     whole = train(tmp_path / "whole")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Stopped):
         train(tmp_path / "cut", callbacks=(Stop("on_train_batch_end", 10),))
     folder = tmp_path / "cut" / "checkpoints"
     last = folder / "last.ckpt"
@@ -85,13 +83,14 @@ def test_broken_last_falls_back_and_says_so(damage, tmp_path):
     trainer = train(tmp_path / "cut", ckpt_path=path)
     assert differing(weights(trainer), weights(whole)) == []
     assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
-    assert (folder / "last.ckpt.broken").exists() and newest_loadable(folder) == str(last)
+    assert (folder / "last.ckpt.replaced").exists()
+    assert newest_loadable(folder) == str(last)
 
 
 def test_nothing_to_resume_from(tmp_path):
     assert newest_loadable(tmp_path / "nowhere") is None
     (tmp_path / "last.ckpt").write_bytes(b"")
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="cannot be resumed from"):
         assert newest_loadable(tmp_path) is None
 
 
@@ -108,7 +107,9 @@ def test_a_write_that_dies_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", dying_fsync)
     with pytest.raises(KeyboardInterrupt):
         writer.save_checkpoint({"a": 2}, path)
-    assert order and torch.load(path) == {"a": 1} and not (tmp_path / "previous.ckpt").exists()
+    assert order
+    assert torch.load(path) == {"a": 1}
+    assert not (tmp_path / "previous.ckpt").exists()
 
 
 def test_bytes_reach_the_disk_before_the_name(tmp_path, monkeypatch):
@@ -137,7 +138,7 @@ def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
 def test_a_run_survives_being_moved(tmp_path):
     """Lightning's ModelCheckpoint forgets the best score when the folder has another name."""
     scores = [0.1, 0.5, 0.4]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Stopped):
         train(tmp_path / "old", partial(Scored, scores), callbacks=(Stop("on_train_epoch_start", 2),))
     shutil.move(tmp_path / "old", tmp_path / "new")
     trainer = train(tmp_path / "new", partial(Scored, scores), ckpt_path=newest_loadable(tmp_path / "new" / "checkpoints"))
@@ -147,7 +148,7 @@ def test_a_run_survives_being_moved(tmp_path):
 
 
 def test_a_lost_best_is_said_and_made_anew(tmp_path):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Stopped):
         train(tmp_path, partial(Scored, [0.1, 0.5, 0.4]), callbacks=(Stop("on_train_epoch_start", 2),))
     (tmp_path / "checkpoints" / "best.ckpt").unlink()
     trainer = train(tmp_path, partial(Scored, [0.1, 0.5, 0.4]), ckpt_path=newest_loadable(tmp_path / "checkpoints"))
@@ -162,7 +163,7 @@ class KilledBetween(pl.Callback):
 
         def dying(path, *args, **options):
             if path.endswith("last.ckpt") and trainer.validating and trainer.current_epoch == 1:
-                raise RuntimeError("stopped by the test")
+                raise Stopped
             save(path, *args, **options)
 
         trainer.save_checkpoint = dying
@@ -170,17 +171,18 @@ class KilledBetween(pl.Callback):
 
 def test_a_kill_between_best_and_last_is_made_good(tmp_path):
     scores = [0.5, 0.3, 0.4]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Stopped):
         train(tmp_path, partial(Scored, scores), callbacks=(KilledBetween(),))
     folder = tmp_path / "checkpoints"
     assert epoch_of(folder / "best.ckpt") == 1
     trainer = train(tmp_path, partial(Scored, scores), ckpt_path=newest_loadable(folder))
-    assert trainer.checkpoint_callback.best_score == pytest.approx(0.3) and epoch_of(folder / "best.ckpt") == 1
+    assert trainer.checkpoint_callback.best_score == pytest.approx(0.3)
+    assert epoch_of(folder / "best.ckpt") == 1
 
 
 def test_a_fresh_run_never_goes_on_from_anothers_checkpoint(tmp_path):
     train(tmp_path)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Stopped):
         train(tmp_path, callbacks=(Stop("on_train_batch_end", 1),))
     assert torch.load(newest_loadable(tmp_path / "checkpoints"))["global_step"] == 0
     assert sorted(path.name for path in (tmp_path / "checkpoints" / "replaced").iterdir()) == [
@@ -193,7 +195,7 @@ def test_a_fresh_run_never_goes_on_from_anothers_checkpoint(tmp_path):
 def test_a_run_that_starts_from_a_file_elsewhere_can_be_preempted_at_once(tmp_path):
     train(tmp_path / "first", max_epochs=1)
     source = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Stopped):
         train(tmp_path / "second", callbacks=(Stop("on_train_batch_start", 1),), ckpt_path=source)
     assert torch.load(newest_loadable(tmp_path / "second" / "checkpoints"))["global_step"] == 5
 
@@ -234,7 +236,8 @@ def test_rewind_to_the_start_of_a_window():
     counts = dict.fromkeys(("ready", "started", "processed", "completed"))
     progress = {"current": counts | {"ready": 7, "processed": 6}, "total": counts | {"processed": 26}, "is_last_batch": False}
     rewind({"epoch_loop.batch_progress": progress}, 4)
-    assert set(progress["current"].values()) == {4} and set(progress["total"].values()) == {24}
+    assert set(progress["current"].values()) == {4}
+    assert set(progress["total"].values()) == {24}
 
 
 def test_set_aside_and_adopt_keep_every_byte(tmp_path):

@@ -52,7 +52,7 @@ def student(names):
 def test_bad_step_changes_nothing_and_is_counted(kind, value, tmp_path):
     watch = Weights()
     trainer = train(tmp_path, partial(BadSteps, **{kind: (2, 6)}, value=value), callbacks=(watch,))
-    changed = [bool(student(differing(a, b))) for a, b in zip(watch.before, watch.before[1:] + watch.after[-1:])]
+    changed = [bool(student(differing(a, b))) for a, b in zip(watch.before, watch.before[1:] + watch.after[-1:], strict=False)]
     assert [k for k, moved in enumerate(changed) if not moved] == [2, 6]
     assert all(bool(value.isfinite().all()) for value in weights(trainer).values())
     log = logged(tmp_path)
@@ -70,7 +70,10 @@ def test_a_bad_micro_batch_costs_its_whole_window(tmp_path):
     watch = Weights()
     options = {"accumulate_grad_batches": 2, "max_epochs": 1, "data": ToyData(40)}
     train(tmp_path, partial(BadSteps, loss=(4,)), callbacks=(watch,), **options)
-    moved = [bool([n for n in differing(a, b) if n.startswith(("net.0", "optimizer"))]) for a, b in zip(watch.before, watch.after)]
+    moved = [
+        bool([n for n in differing(a, b) if n.startswith(("net.0", "optimizer"))])
+        for a, b in zip(watch.before, watch.after, strict=False)
+    ]
     assert moved == [False, True, False, True, False, False, False, True, False, True]
     statistics = [differing(watch.before[4], watch.before[6]), differing(watch.before[2], watch.before[4])]
     assert ["net.1.running_mean" in names for names in statistics] == [False, True]
@@ -121,7 +124,8 @@ def test_resume_is_exact_around_a_skipped_step(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_all_finite(dtype):
     good = [torch.ones(3, dtype=dtype), torch.full((2, 2), torch.finfo(dtype).max, dtype=dtype)]
-    assert bool(all_finite(good)) and bool(all_finite([]))
+    assert bool(all_finite(good))
+    assert bool(all_finite([]))
     for bad in (float("nan"), float("inf"), -float("inf")):
         assert not bool(all_finite([*good, torch.tensor([1.0, bad, 2.0], dtype=dtype)]))
 

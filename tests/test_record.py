@@ -47,18 +47,23 @@ def record():
 
 
 class Extra(Toy):
-    result_extra = {"parameters": 65}
+    @property
+    def result_extra(self):
+        return {"parameters": 65}
 
 
 def test_run_folder_holds_config_environment_and_outcome(tmp_path):
     fit(tmp_path, [record(), Checkpoint(monitor="val/loss", mode="min")], module=Extra)
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert config["model"]["lr"] == 0.02 and config["model"]["norm"] is True and config["seed_everything"] == 3
+    assert config["model"]["lr"] == 0.02
+    assert config["model"]["norm"] is True
+    assert config["seed_everything"] == 3
     outcome = json.loads((tmp_path / "fit.json").read_text())
     assert (outcome["epochs"], outcome["steps"], outcome["best"], outcome["parameters"]) == (1, 5, "best.ckpt", 65)
     assert outcome["metrics"]["val/loss"] == pytest.approx(outcome["best_score"])
     about = json.loads((tmp_path / "environment.json").read_text())
-    assert about["packages"]["torch"] == torch.__version__.split("+")[0] and about["python"] == sys.version.split()[0]
+    assert about["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert about["python"] == sys.version.split()[0]
 
 
 def test_a_finished_run_that_is_resumed_keeps_its_metrics(tmp_path):
@@ -72,9 +77,12 @@ def test_a_finished_run_that_is_resumed_keeps_its_metrics(tmp_path):
 def test_a_test_leaves_the_config_of_the_training_alone(tmp_path):
     fit(tmp_path, [record()])
     before = (tmp_path / "config.yaml").read_text()
-    trainer = pl.Trainer(default_root_dir=str(tmp_path), logger=False, callbacks=[record()], accelerator="cpu", enable_progress_bar=False)
+    trainer = pl.Trainer(
+        default_root_dir=str(tmp_path), logger=False, callbacks=[record()], accelerator="cpu", enable_progress_bar=False
+    )
     trainer.test(Toy(), datamodule=ToyData(), verbose=False)
-    assert (tmp_path / "config.yaml").read_text() == before and (tmp_path / "config_test.yaml").exists()
+    assert (tmp_path / "config.yaml").read_text() == before
+    assert (tmp_path / "config_test.yaml").exists()
 
 
 def test_wandb_gets_the_whole_config_and_the_commit(tmp_path, monkeypatch):
@@ -83,10 +91,14 @@ def test_wandb_gets_the_whole_config_and_the_commit(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(WandbLogger, "log_hyperparams", lambda self, values: seen.update(values))
     state = SimpleNamespace(fn=TrainerFn.FITTING)
-    trainer = SimpleNamespace(default_root_dir=str(tmp_path), state=state, loggers=[WandbLogger(offline=True, save_dir=str(tmp_path))])
+    trainer = SimpleNamespace(
+        default_root_dir=str(tmp_path), state=state, loggers=[WandbLogger(offline=True, save_dir=str(tmp_path))]
+    )
     record().save_config(trainer, None, "fit")
-    assert seen["config"]["seed_everything"] == 3 and seen["config"]["model"]["lr"] == 0.02
-    assert "git_commit" in seen and seen["packages"]["wandb"]
+    assert seen["config"]["seed_everything"] == 3
+    assert seen["config"]["model"]["lr"] == 0.02
+    assert "git_commit" in seen
+    assert seen["packages"]["wandb"]
 
 
 def test_environment_names_the_commit():
@@ -108,7 +120,9 @@ def test_media_go_to_the_folder_without_a_tracker(tmp_path):
     folder = tmp_path / "figures"
     assert sorted(path.name for path in folder.iterdir()) == ["val_one.csv", "val_one.png", "val_one.wav"]
     samples, rate = soundfile.read(folder / "val_one.wav")
-    assert samples.shape == (30_000, 2) and rate == 1000 and np.abs(samples).max() <= 1
+    assert samples.shape == (30_000, 2)
+    assert rate == 1000
+    assert np.abs(samples).max() <= 1
     assert len((folder / "val_one.csv").read_text().splitlines()) == 201
     width = int.from_bytes((folder / "val_one.png").read_bytes()[16:20], "big")
     assert width <= MAX_PIXELS
@@ -127,11 +141,17 @@ def test_media_go_to_tensorboard(tmp_path):
     logger._experiment = Experiment()
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=7))
     trainer = SimpleNamespace(
-        is_global_zero=True, sanity_checking=False, fast_dev_run=False, loggers=[logger], fit_loop=loop, default_root_dir=str(tmp_path)
+        is_global_zero=True,
+        sanity_checking=False,
+        fast_dev_run=False,
+        loggers=[logger],
+        fit_loop=loop,
+        default_root_dir=str(tmp_path),
     )
     log_media(trainer, "val/one", Figure(), (np.zeros((10, 2)), 8), (["a", "b"], [[1, 2]]))
     assert [name for name, _ in added] == ["add_figure", "add_audio", "add_text"]
-    assert added[1][1][1].shape == (1, 10) and all(args[2] == 7 for _, args in added)
+    assert added[1][1][1].shape == (1, 10)
+    assert all(args[2] == 7 for _, args in added)
     assert not (tmp_path / "figures").exists()
     trainer.is_global_zero = False
     log_media(trainer, "val/one", Figure())
@@ -147,7 +167,8 @@ def test_a_stall_leaves_the_stacks_of_the_rank(tmp_path):
 
     fit(tmp_path, [Watchdog(minutes=0.25 / 60)], module=Stalling, num_sanity_val_steps=0)
     text = (tmp_path / "stacks" / "rank0.txt").read_text()
-    assert "Timeout" in text and "training_step" in text
+    assert "Timeout" in text
+    assert "training_step" in text
 
 
 def test_without_a_stall_nothing_is_left(tmp_path):

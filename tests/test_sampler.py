@@ -1,5 +1,8 @@
 """The order of the data: a function of seed and epoch, split over ranks, the same for any number of workers."""
 
+import functools
+import operator
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +16,8 @@ from tests.toy import Toy, ToyData, train
 def test_mix_spreads_neighbouring_integers():
     values = [mix(seed, epoch, rank) for seed in range(20) for epoch in range(20) for rank in range(20)]
     assert len(set(values)) == len(values)
-    assert mix(1, 2) != mix(2, 1) and mix(0, 0) != mix(0)
+    assert mix(1, 2) != mix(2, 1)
+    assert mix(0, 0) != mix(0)
     ones = sum(bin(value).count("1") for value in values) / len(values)
     assert 31 < ones < 32  # of 63 bits
     flipped = [bin(mix(k) ^ mix(k + 1)).count("1") for k in range(200)]
@@ -28,7 +32,8 @@ def test_the_order_of_published_runs_stays():
 def test_each_epoch_is_a_permutation_of_its_own():
     first, second = permutation(50, 1, 0), permutation(50, 1, 1)
     assert sorted(first.tolist()) == list(range(50))
-    assert not torch.equal(first, second) and not torch.equal(first, permutation(50, 2, 0))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, permutation(50, 2, 0))
     assert torch.equal(first, permutation(50, 1, 0))
 
 
@@ -64,14 +69,14 @@ def test_start_skips_whole_batches_and_set_epoch_keeps_the_resumed_place():
 
 
 def test_too_few_items_for_one_batch_is_said():
-    with pytest.raises(DataError, match="7 items but one global batch needs 8.*batch_size"):
+    with pytest.raises(DataError, match=r"7 items but one global batch needs 8.*batch_size"):
         EpochSampler(7, 4, world=2)
 
 
 def test_evaluation_shards_cover_everything_once():
     for length, world in [(5, 2), (7, 3), (3, 3), (1, 1)]:
         shards = [list(EvaluationShard(length, rank, world)) for rank in range(world)]
-        assert sorted(sum(shards, [])) == list(range(length))
+        assert sorted(functools.reduce(operator.iadd, shards, [])) == list(range(length))
     with pytest.raises(DataError, match="2 items cannot be shared by 3"):
         EvaluationShard(2, 0, 3)
 
@@ -114,7 +119,19 @@ def test_batches_do_not_depend_on_the_workers(workers, tmp_path):
     assert [items for items, _ in plain] == [items for items, _ in parallel]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(plain, parallel, strict=True))
     for epoch in (plain[:5], plain[5:]):
-        assert len(set(sum((items for items, _ in epoch), []))) == 20
+        assert len(set(functools.reduce(operator.iadd, (items for items, _ in epoch), []))) == 20
+
+
+def test_a_worker_outlives_the_clusters_signals_but_not_its_run():
+    batches = iter(ToyData(length=400, num_workers=1).train_dataloader())
+    first, worker = next(batches), batches._workers[0]
+    for name in ("TERM", "USR1", "INT"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    assert len([first, *batches]) == 100
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(timeout=5)
+    assert worker.exitcode == 0
 
 
 class Spawned(ToyData):
@@ -131,7 +148,7 @@ def test_spawned_workers_give_the_same_batches(tmp_path):
 def _on(data, world, rank=0, replace_sampler=False, window=1):
     connector = SimpleNamespace(use_distributed_sampler=replace_sampler)
     data.trainer = _trainer(restarting=False, window=window)
-    vars(data.trainer).update(global_rank=rank, world_size=world, _accelerator_connector=connector)
+    vars(data.trainer).update(overfit_batches=0.0, global_rank=rank, world_size=world, _accelerator_connector=connector)
     return data
 
 
@@ -139,7 +156,7 @@ def test_global_batch_is_split_over_the_ranks(caplog):
     assert _on(ToyData(batch_size=12), 3).rank_batch() == 4
     assert _on(ToyData(batch_size=12, batch_scope="rank"), 3).rank_batch() == 12
     assert _on(ToyData(batch_size=12), 3).rank_batch(6) == 2
-    with pytest.raises(DataError, match="batch of 12 does not divide over 5.*batch_scope rank"):
+    with pytest.raises(DataError, match=r"batch of 12 does not divide over 5.*batch_scope rank"):
         _on(ToyData(batch_size=12), 5).rank_batch()
     with caplog.at_level("INFO"):
         assert len(_on(ToyData(length=22, batch_size=6), 2, window=4).train_dataloader()) == 3
@@ -155,6 +172,11 @@ def test_lightning_must_not_shard_again():
 def test_evaluation_loader_is_a_shard_in_order():
     batches = list(_on(ToyData(validation=5), 2, rank=1).val_dataloader())
     assert [batch.index.tolist() for batch in batches] == [[1, 3]]
+
+
+def test_overfit_batches_would_replace_the_sampler(tmp_path):
+    with pytest.raises(ValueError, match="limit_train_batches instead"):
+        train(tmp_path, overfit_batches=2)
 
 
 def test_numbers_that_mean_nothing_are_refused():

@@ -85,7 +85,9 @@ def test_a_resumed_run_goes_on_under_its_id(tmp_path):
 def test_a_fixed_id_wins(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "job42")
     options = wandb_options(tmp_path, "row", "seed 0", resume=True)
-    assert options["id"] == "job42" and options["resume"] == "allow" and (tmp_path / "wandb_id.txt").read_text() == "job42\n"
+    assert options["id"] == "job42"
+    assert options["resume"] == "allow"
+    assert (tmp_path / "wandb_id.txt").read_text() == "job42\n"
 
 
 def test_an_unreachable_server_does_not_stop_the_run(tmp_path, monkeypatch):

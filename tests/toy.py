@@ -65,7 +65,7 @@ class ToyData(SuiteData):
     test_set = validation_set
 
     def collate(self, items: list) -> ToyBatch:
-        x, y, index, names = zip(*items)
+        x, y, index, names = zip(*items, strict=False)
         return ToyBatch(torch.stack(x), torch.stack(y).float(), torch.tensor(index), names)
 
 
@@ -91,12 +91,12 @@ class Toy(pl.LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         with torch.no_grad():
-            for mean, new in zip(self.teacher.parameters(), self.net[4].parameters()):
+            for mean, new in zip(self.teacher.parameters(), self.net[4].parameters(), strict=False):
                 mean.lerp_(new, 0.1)
 
     def validation_step(self, batch: ToyBatch, batch_idx: int) -> None:
         time.sleep(self.hparams.pause)
-        for item in zip(*batch[:3]):
+        for item in zip(*batch[:3], strict=False):
             single = ToyBatch(*(value[None] for value in item), names=())
             self.val_loss.update(self._loss(single))
 
@@ -180,9 +180,13 @@ class Recorder(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-            with open(self.path, "a") as file:
+            with self.path.open("a") as file:
                 for name, value in metrics.items():
                     file.write(json.dumps([step, name, float(value).hex()]) + "\n")
+
+
+class Stopped(Exception):
+    """The end of a run that a test wanted to end."""
 
 
 class Stop(pl.Callback):
@@ -198,7 +202,7 @@ class Stop(pl.Callback):
         self.calls += 1
         if self.calls == self.nth and self.rank in (None, trainer.global_rank):
             if self.how == "raise":
-                raise RuntimeError("stopped by the test")
+                raise Stopped
             os.kill(os.getpid(), getattr(signal, self.how))
 
 

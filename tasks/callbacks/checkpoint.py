@@ -1,6 +1,5 @@
 """`last.ckpt` to go on from, `best.ckpt` to use, and what Lightning leaves out of a resume."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -108,6 +107,12 @@ class Checkpoint(LightningCheckpoint):
         if batch_idx and self.every_n_train_steps and loop._batches_that_stepped % self.every_n_train_steps == 0:
             self.save_between_steps(trainer, batch_idx)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """With manual optimization Lightning's DDP never shares running statistics: use rank 0's, as saved."""
+        if trainer.world_size > 1 and not pl_module.automatic_optimization:
+            for buffer in pl_module.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
@@ -194,17 +199,17 @@ def set_aside(folder: Path) -> None:
     """Move another run's checkpoints out of the way of a fresh one: `newest_loadable` must not find them."""
     for path in sorted(folder.glob("*.ckpt")):
         (folder / "replaced").mkdir(exist_ok=True)
-        os.replace(path, folder / "replaced" / path.name)
+        path.replace(folder / "replaced" / path.name)
 
 
 def adopt(source: Path, folder: Path) -> None:
-    """Make the checkpoint a run resumes from its `last.ckpt`, setting a broken one aside."""
+    """Make the checkpoint a run resumes from its `last.ckpt`, setting another (perhaps broken) one aside."""
     last = folder / LAST
     if last.exists() and source.exists() and last.samefile(source):
         return
     folder.mkdir(parents=True, exist_ok=True)
     if last.exists():
-        os.replace(last, folder / f"{LAST}.broken" if source.parent.resolve() == folder.resolve() else folder / f"{LAST}.old")
+        last.replace(folder / f"{LAST}.replaced")
     temporary = folder / f"{LAST}.tmp"
     shutil.copyfile(source, temporary)
-    os.replace(temporary, last)
+    temporary.replace(last)

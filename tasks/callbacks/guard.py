@@ -30,8 +30,7 @@ class FiniteGuard(Callback):
         self.skipped = 0
         self.in_a_row = 0
         self._window_bad = False
-        self._losses: list[Tensor] = []
-        self._names: list[tuple[str, ...]] = []
+        self._window: list[tuple[tuple[str, ...], list[Tensor]]] = []  # of each micro-batch: files and losses
         self._bad_names: list[str] = []
         self._statistics: list[tuple[Tensor, Tensor]] = []
 
@@ -53,17 +52,17 @@ class FiniteGuard(Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx % trainer.accumulate_grad_batches == 0:
-            self._window_bad, self._losses, self._names = False, [], []
+            self._window_bad, self._window = False, []
             for live, kept in self._statistics:
                 kept.copy_(live)
-        self._names.append(tuple(getattr(batch, "names", ())))
+        self._window.append((tuple(getattr(batch, "names", ())), []))
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        self._losses.append(loss.detach())
+        self._window[-1][1].append(loss.detach())
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        finite = all_finite(self._losses)
+        finite = all_finite([loss for _, losses in self._window for loss in losses])
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             finite = finite & all_finite([p.grad for p in parameters])
         # Losses differ over ranks, gradients do not: a step that one rank skips must be skipped by all.
@@ -97,15 +96,12 @@ class FiniteGuard(Callback):
 
     def _suspects(self, trainer: pl.Trainer) -> list[str]:
         """Files of the micro-batches with a bad loss on any rank; all of the window if every loss was finite."""
-        per_batch = max(len(self._losses) // max(len(self._names), 1), 1)
-        bad = [not bool(all_finite(self._losses[i * per_batch : (i + 1) * per_batch])) for i in range(len(self._names))]
-        shared: list[Any] = [(any(bad), [n for names, wrong in zip(self._names, bad) if wrong for n in names], self._names)]
+        bad = [name for names, losses in self._window if not bool(all_finite(losses)) for name in names]
+        ranks: list[Any] = [(bad, [name for names, _ in self._window for name in names])]
         if trainer.world_size > 1:
-            mine, shared = shared[0], [None] * trainer.world_size
-            torch.distributed.all_gather_object(shared, mine)
-        if any(found for found, _, _ in shared):
-            return [name for _, names, _ in shared for name in names]
-        return [name for _, _, window in shared for names in window for name in names]
+            mine, ranks = ranks[0], [None] * trainer.world_size
+            torch.distributed.all_gather_object(ranks, mine)
+        return [name for bad, _ in ranks for name in bad] or [name for _, window in ranks for name in window]
 
 
 def all_finite(tensors: list[Tensor]) -> Tensor:

@@ -90,5 +90,5 @@ def _to_folder(folder: Path, name: str, figure: Any, audio: Any, table: Any) -> 
 
         soundfile.write(f"{path}.wav", *audio)
     if table is not None:
-        with open(f"{path}.csv", "w", newline="", encoding="utf-8") as file:
+        with path.with_name(f"{path.name}.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([table[0], *table[1]])

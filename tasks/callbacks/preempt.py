@@ -30,7 +30,7 @@ class Preempt(Callback):
     def __init__(self, signals: Sequence[str] = ("SIGTERM", "SIGUSR1", "SIGINT"), every_n_batches: int = 1):
         if every_n_batches < 1:
             raise ValueError(f"every_n_batches must be 1 or more: {every_n_batches}.")
-        self.signals = [getattr(signal, name) for name in signals]
+        self.signals = [getattr(signal, name) for name in signals if hasattr(signal, name)]  # Windows lacks some
         self.every_n_batches = every_n_batches
         self._received = 0
         self._handlers: dict[int, Any] = {}
@@ -96,6 +96,7 @@ class Preempt(Callback):
         rank_zero_info(f"Stopped by {signal.Signals(number).name}: go on with --ckpt_path last.")
         if _checkpoint_of(trainer) is None:
             rank_zero_warn("No Checkpoint callback: what was trained since the start is lost.")
+        trainer.training = True  # else Lightning, stopped in a validation, leaves the training loader's workers behind
         # Lightning's launcher kills rank 0, which may still be closing its loggers, if a child it started fails.
         child = isinstance(trainer.strategy.cluster_environment, LightningEnvironment) if trainer.world_size > 1 else False
         raise SystemExit(0 if child and trainer.local_rank else 128 + number)

@@ -31,7 +31,7 @@ class DurableIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")
         try:
-            with open(temporary, "wb") as file:
+            with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -41,8 +41,8 @@ class DurableIO(TorchCheckpointIO):
             rank_zero_warn(f"{path} could not be written ({error}): training goes on, the older checkpoint stays.")
             return
         if path.name == LAST and path.exists():
-            os.replace(path, path.with_name(PREVIOUS))
-        os.replace(temporary, path)
+            path.replace(path.with_name(PREVIOUS))
+        temporary.replace(path)
         flush_folder(path.parent)
 
 

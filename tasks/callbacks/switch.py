@@ -1,10 +1,10 @@
 """Change the optimizer at given epochs, each time going on from the best weights so far."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
@@ -37,7 +37,7 @@ class OptimizerSwitch(Callback):
 
     def __init__(self, phases: list[Phase], monitor: str = "val/auroc_macro", mode: Literal["min", "max"] = "max"):
         epochs = [phase.epoch for phase in phases]
-        if not epochs or epochs[0] != 0 or any(a >= b for a, b in zip(epochs, epochs[1:])):
+        if not epochs or epochs[0] != 0 or any(a >= b for a, b in itertools.pairwise(epochs)):
             raise ValueError(f"The epochs of phases must start at 0 and rise: {epochs}.")
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be min or max: {mode}.")

@@ -27,7 +27,7 @@ class Watchdog(Callback):
         folder = Path(self.folder or trainer.default_root_dir) / "stacks"
         folder.mkdir(parents=True, exist_ok=True)
         if self._file is None:
-            self._file = open(folder / f"rank{trainer.global_rank}.txt", "a")
+            self._file = (folder / f"rank{trainer.global_rank}.txt").open("a")
         self._arm()
 
     def _arm(self, *_: Any, **__: Any) -> None:

@@ -152,12 +152,14 @@ def write_jamendo(root: Path, n: int = 40, seed: int = 0, split: int = 0, low: b
     return root
 
 
-def write_folder(root: Path, n: int = 40, seed: int = 0, kind: str = "binary", seconds: float = 5.0, ending: str = "ogg") -> Path:
+def write_folder(
+    root: Path, n: int = 40, seed: int = 0, kind: str = "binary", seconds: float = 5.0, ending: str = "ogg", prefix: str = "score:"
+) -> Path:
     """One's own files under clips/ and a clips.csv: tags as `binary` columns, `scores` (score:*), or `names` in a cell."""
     random = np.random.default_rng(seed)
     root = Path(root)
     tags = ["piano", "slow", "no vocals"]
-    columns = {"binary": tags, "scores": [f"score:{tag}" for tag in tags], "names": ["tags"]}[kind]
+    columns = {"binary": tags, "scores": [f"{prefix}{tag}" for tag in tags], "names": ["tags"]}[kind]
     rows = []
     for i in range(n):
         name = f"piece{i // 2}_{i % 2}.{ending}"

@@ -1,5 +1,6 @@
 """What of a data set is on disk: which files are there, which can be read, said in a report."""
 
+import glob
 import json
 import os
 from pathlib import Path
@@ -81,11 +82,14 @@ def report(data: "TaggingData", pack: Pack | None, folder: Path) -> dict:
 
 def _size(pack: Pack) -> dict:
     samples = int(pack.lengths.sum())
+    kind = pack.folder.name.rsplit("-", 1)[0]
+    others = [str(path) for path in pack.folder.parent.glob(f"{glob.escape(kind)}-*") if path.is_dir() and path != pack.folder]
     return {
         "folder": str(pack.folder),
         "sample_rate": pack.rate,
         "hours": round(samples / pack.rate / 3600, 3),
         "gigabytes": round(2 * samples / 1e9, 3),
+        "others_of_this_name": sorted(others),  # of other files or older ones: nothing deletes them
     }
 
 

@@ -38,7 +38,7 @@ def build(
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     key = None if level is None else level_key(level, rate)
-    with exclusive(folder.with_suffix(".lock"), f"the pack {folder}"):
+    with exclusive(folder.with_name(f"{folder.name}.lock"), f"the pack {folder}"):
         folder.mkdir(exist_ok=True)
         for stray in folder.glob("*.part"):
             stray.unlink()

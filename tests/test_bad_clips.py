@@ -158,6 +158,11 @@ def test_prepare_reports_and_packs(tmp_path):
     folder = Path(said["pack"]["folder"])
     assert Pack.exists(folder)
     assert len(list(folder.glob("levels-*.npy"))) == 1
+    assert said["pack"]["others_of_this_name"] == []
+    write_audio(Path(files["piece_0"]), tone(1.5))
+    again = ready(MTAT(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))).prepare(tmp_path / "run")
+    assert again["readable"] == 27
+    assert again["pack"]["others_of_this_name"] == [str(folder)]
 
 
 def test_prepare_without_a_pack_only_looks(tmp_path):

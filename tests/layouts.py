@@ -153,7 +153,13 @@ def write_jamendo(root: Path, n: int = 40, seed: int = 0, split: int = 0, low: b
 
 
 def write_folder(
-    root: Path, n: int = 40, seed: int = 0, kind: str = "binary", seconds: float = 5.0, ending: str = "ogg", prefix: str = "score:"
+    root: Path,
+    n: int = 40,
+    seed: int = 0,
+    kind: str = "binary",
+    seconds: float = 5.0,
+    ending: str = "ogg",
+    prefix: str = "score:",
 ) -> Path:
     """One's own files under clips/ and a clips.csv: tags as `binary` columns, `scores` (score:*), or `names` in a cell."""
     random = np.random.default_rng(seed)

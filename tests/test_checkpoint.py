@@ -87,6 +87,13 @@ def test_broken_last_falls_back_and_says_so(damage, tmp_path):
     assert newest_loadable(folder) == str(last)
 
 
+def test_a_kill_between_the_two_renames_leaves_the_previous_one(tmp_path):
+    train(tmp_path, max_epochs=1)
+    (tmp_path / "checkpoints" / "last.ckpt").unlink()
+    (tmp_path / "checkpoints" / "best.ckpt").unlink()
+    assert newest_loadable(tmp_path / "checkpoints") == str(tmp_path / "checkpoints" / "previous.ckpt")
+
+
 def test_nothing_to_resume_from(tmp_path):
     assert newest_loadable(tmp_path / "nowhere") is None
     (tmp_path / "last.ckpt").write_bytes(b"")

@@ -1,5 +1,7 @@
 """W&B without a network: what the offline file holds, one run over a resume, and a server that is not there."""
 
+import json
+
 import pytest
 import pytorch_lightning as pl
 
@@ -113,6 +115,26 @@ def test_a_service_that_dies_does_not_stop_the_run(tmp_path):
     logger = WandbRun(offline=True, **wandb_options(tmp_path, "row", "seed 0", False))
     with pytest.warns(UserWarning, match="W&B failed .gone.*the run goes on"):
         assert fit(tmp_path, logger, Dying).global_step == 5
+
+
+def test_the_best_checkpoint_is_offered_as_an_artifact(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (tmp_path / "best.ckpt").write_bytes(b"weights")
+    for wanted in (False, True):
+        logger = WandbRun(log_model=wanted, **wandb_options(tmp_path / str(wanted), "row", "seed 0", False))
+        logger.log_best(str(tmp_path / "best.ckpt"), 0.9)
+        logger.experiment.finish()
+    runs(tmp_path)
+    assert not artifacts(tmp_path / "False")
+    (artifact,) = artifacts(tmp_path / "True")
+    assert artifact.name == f"model-{logger.version}"
+    assert list(artifact.aliases) == ["best", "latest"]
+    assert json.loads(artifact.metadata) == {"score": 0.9}
+
+
+def artifacts(folder):
+    found = [record for path in folder.rglob("run-*.wandb") for record in records(path)]
+    return [record.artifact for record in found if record.WhichOneof("record_type") == "artifact"]
 
 
 def test_records_longer_than_a_block_are_read(tmp_path):

@@ -12,6 +12,7 @@ import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
+from tasks.callbacks.wandb_run import WandbRun
 from tasks.writers.whole import write_json, write_text
 
 
@@ -51,6 +52,9 @@ class RunRecord(SaveConfigCallback):
             "best_score": getattr(checkpoint, "best_score", None),
             "metrics": {name: float(value) for name, value in metrics.items()},
         }
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbRun):
+                logger.log_best(getattr(checkpoint, "best_model_path", ""), result["best_score"])
         write_json(Path(trainer.default_root_dir) / "fit.json", result | getattr(pl_module, "result_extra", {}))
 
 

@@ -35,6 +35,7 @@ class WandbRun(WandbLogger):
     Offline runs lie in `<save_dir>/wandb` and are sent later by `wandb sync`. Should W&B fail during the run, its
     values are dropped with one warning: other loggers and training go on.
 
+    log_model: offer the best checkpoint as an artifact `model-<id>` (aliases best, latest) when training has ended.
     timeout_s: how long to wait for the server at the start, and for the last uploads at the end.
     Other arguments: as WandbLogger; what is not given is filled in by the command line.
     """
@@ -56,8 +57,8 @@ class WandbRun(WandbLogger):
         timeout_s: float = 30.0,
     ):
         given = {"group": group, "job_type": job_type, "resume": resume, "entity": entity, "tags": tags, "notes": notes}
-        super().__init__(name, save_dir, None, offline, None, id, None, project, log_model, **given)
-        self._timeout_s = timeout_s
+        super().__init__(name, save_dir, None, offline, None, id, None, project, False, **given)
+        self.log_model, self._timeout_s = log_model, timeout_s
         self._failed = False
 
     @property
@@ -87,3 +88,14 @@ class WandbRun(WandbLogger):
         except Exception as error:
             self._failed = True
             rank_zero_warn(f"W&B failed ({str(error)[:150]}): nothing more is logged there, the run goes on.")
+
+    @rank_zero_only
+    def log_best(self, path: str, score: float | None) -> None:
+        """Offer a checkpoint as this run's model; nothing without `log_model`."""
+        if not self.log_model or self._failed or not Path(path).is_file():
+            return
+        import wandb
+
+        artifact = wandb.Artifact(f"model-{self.version}", type="model", metadata={"score": score})
+        artifact.add_file(path, name="model.ckpt")
+        self.experiment.log_artifact(artifact, aliases=["best", "latest"])

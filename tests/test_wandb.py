@@ -128,7 +128,7 @@ def test_the_best_checkpoint_is_offered_as_an_artifact(tmp_path, monkeypatch):
     assert not artifacts(tmp_path / "False")
     (artifact,) = artifacts(tmp_path / "True")
     assert artifact.name == f"model-{logger.version}"
-    assert list(artifact.aliases) == ["best", "latest"]
+    assert sorted(artifact.aliases) == ["best", "latest"]
     assert json.loads(artifact.metadata) == {"score": 0.9}
 
 

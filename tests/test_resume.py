@@ -118,12 +118,22 @@ def test_more_steps_go_on_exactly(tmp_path):
     assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("stop", [("on_train_epoch_start", 4, "raise"), ("on_train_batch_end", 12, "SIGUSR1")])
+def test_plateau_is_stepped_after_epochs_without_validation(stop, tmp_path):
+    """At the end of the third epoch, by the second's score: neither the step nor the score is Lightning's to restore."""
+    options = {"module": partial(Toy, schedule="plateau"), "check_val_every_n_epoch": 2, "max_epochs": 5}
+    whole = train(tmp_path / "whole", **options)
+    trainer = stop_and_resume(tmp_path / "cut", stop, **options)
+    assert len({whole.optimizers[0].param_groups[0]["lr"], 0.05, 0.025}) == 3
+    assert differing(weights(trainer), weights(whole)) == []
+
+
 def test_window_cut_by_an_exception_is_done_again(tmp_path):
     """Lightning's own on-exception checkpoint, saved with half of a window's gradient lost."""
     options = {"accumulate_grad_batches": 4, "module": partial(Toy, norm=False), "every": 0}
     extra = OnExceptionCheckpoint(str(tmp_path / "cut"), "exception")
     with pytest.raises(Stopped):
-        train(tmp_path / "cut", callbacks=(Stop("on_train_batch_start", 9), extra), data=ToyData(40), **options)
+        train(tmp_path / "cut", callbacks=(Stop("on_train_batch_start", 7), extra), data=ToyData(40), **options)
     whole = train(tmp_path / "whole", data=ToyData(40), **options)
     trainer = train(tmp_path / "cut", data=ToyData(40), ckpt_path=str(tmp_path / "cut" / "exception.ckpt"), **options)
     # The averaged weights took part in the lost batches; what the optimizer made did not.

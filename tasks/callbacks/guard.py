@@ -62,11 +62,11 @@ class FiniteGuard(Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        finite = all_finite([loss for _, losses in self._window for loss in losses])
+        looked_at = [loss for _, losses in self._window for loss in losses]
         if getattr(trainer.precision_plugin, "scaler", None) is None:
-            finite = finite & all_finite([p.grad for p in parameters])
+            looked_at += [parameter.grad for parameter in parameters]
         # Losses differ over ranks, gradients do not: a step that one rank skips must be skipped by all.
-        if trainer.strategy.reduce_boolean_decision(bool(finite), all=True):
+        if trainer.strategy.reduce_boolean_decision(bool(all_finite(looked_at)), all=True):
             return
         self._window_bad = True
         for parameter in parameters:

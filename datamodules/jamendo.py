@@ -39,15 +39,16 @@ class Jamendo(TaggingData):
         super().__init__(root, **kwargs)
         if not 0 <= split <= 4:
             raise ValueError(f"MTG-Jamendo has the splits 0 to 4, not {split}.")
-        self.subset, self.split = subset, split
+        self.split, self.listed = split, subset
+        self.subset = f"{subset} split-{split}"  # what a printed number has to name
 
     def read_index(self, root: Path) -> Index:
         """Every track of the three files of the split."""
-        stem = "autotagging" if self.subset == "all" else f"autotagging_{self.subset}"
+        stem = "autotagging" if self.listed == "all" else f"autotagging_{self.listed}"
         folder = self._split_folder(root)
         rows = [(i, *row) for i, split in enumerate(SPLITS) for row in _read(folder / f"{stem}-{split}.tsv")]
         found = sorted({tag for _, _, tags in rows for tag in tags})
-        names = published("jamendo") if self.subset == "top50tags" and set(found) <= set(published("jamendo")) else found
+        names = published("jamendo") if self.listed == "top50tags" and set(found) <= set(published("jamendo")) else found
         column = {name: i for i, name in enumerate(names)}
         labels = np.zeros((len(rows), len(names)), np.uint8)
         for i, (_, _, tags) in enumerate(rows):

@@ -18,6 +18,9 @@ from tasks.tagging.ladder import File2Tags, FileTags, tagger_window
 from tasks.tagging.program import ClipProgram
 
 
+EVALUATED_AT_ONCE = 128  # chunks
+
+
 class Tagger(pl.LightningModule):
     """Multi-label tagger over chunks of audio, scored per clip.
 
@@ -83,7 +86,9 @@ class Tagger(pl.LightningModule):
         """Collect the chunk probabilities of whole clips; a batch of unreadable ones has none."""
         if not len(batch.audio):
             return
-        logits = self(batch.audio, batch.level).float()
+        # In pieces: a clip of an hour has 880 chunks, and all chunks of a clip come in one batch.
+        pieces = zip(batch.audio.split(EVALUATED_AT_ONCE), batch.level.split(EVALUATED_AT_ONCE), strict=True)
+        logits = torch.cat([self(audio, level).float() for audio, level in pieces])
         self.validation_loss.update(self.loss(logits, batch.labels), len(batch.audio))
         self.scores.update(torch.sigmoid(logits), batch.labels, batch.clip, batch.weight)
 

@@ -43,7 +43,7 @@ def test_every_file_holds_plain_data_and_the_hyper_parameters(tmp_path):
 @pytest.mark.parametrize(("mode", "best"), [("min", 3), ("max", 1)])
 def test_best_follows_the_monitor(mode, best, tmp_path):
     checkpoint = Checkpoint(str(tmp_path), monitor="val/loss", mode=mode)
-    scores = [0.5, 0.9, float("nan"), 0.1, 0.9]
+    scores = [float("nan"), 0.9, float("nan"), 0.1, 0.9]
     trainer = pl.Trainer(
         max_epochs=5, accelerator="cpu", callbacks=[checkpoint], logger=False, enable_progress_bar=False, num_sanity_val_steps=2
     )
@@ -160,6 +160,14 @@ def test_a_lost_best_is_said_and_made_anew(tmp_path):
     (tmp_path / "checkpoints" / "best.ckpt").unlink()
     trainer = train(tmp_path, partial(Scored, [0.1, 0.5, 0.4]), ckpt_path=newest_loadable(tmp_path / "checkpoints"))
     assert trainer.checkpoint_callback.best_score == pytest.approx(0.4)
+
+
+def test_nothing_is_saved_in_an_open_window(tmp_path):
+    """A validation after three of four micro-batches: the gradient so far would be lost."""
+    options = {"accumulate_grad_batches": 2, "val_check_interval": 3, "every": 0}
+    with pytest.raises(Stopped):
+        train(tmp_path, callbacks=(Stop("on_train_batch_start", 4),), **options)
+    assert torch.load(newest_loadable(tmp_path / "checkpoints"))["global_step"] == 0
 
 
 class KilledBetween(pl.Callback):

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.toy import ToyData, ToyTrap, differing, logged, train
+from tests.wandb_file import offline_run
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.timeout(300)
@@ -136,6 +137,16 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
     done = toy(tmp_path, "--data", '{"batch_size": 5}', check=False)
     assert done.returncode != 0
     assert "does not divide over 2 processes" in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_wandb_run(tmp_path):
+    toy(tmp_path, "--wandb", "--stop", "on_train_batch_end", "7", "SIGTERM", check=False)
+    toy(tmp_path, "--wandb", "--resume")
+    first, second = (offline_run(path) for path in sorted(tmp_path.rglob("run-*.wandb")))
+    assert first["id"] == second["id"] == (tmp_path / "wandb_id.txt").read_text().strip()
+    steps = [row["trainer/global_step"] for run in (first, second) for row in run["history"] if "train/loss" in row]
+    assert steps == list(range(15))
 
 
 @pytest.mark.slow

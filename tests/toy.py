@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from torchmetrics import MeanMetric
 
 from datamodules.base import SuiteData
-from tasks.callbacks import Checkpoint, FiniteGuard, OptimizerSwitch, Phase, Preempt, StepSeed
+from tasks.callbacks import Checkpoint, FiniteGuard, OptimizerSwitch, Phase, Preempt, StepSeed, WandbRun, wandb_options
 
 
 class ToyBatch(NamedTuple):
@@ -215,6 +215,7 @@ def train(
     every: int = 2,
     monitor: str = "val/loss",
     preempt: Preempt | None = None,
+    logger: Logger | None = None,
     **options: Any,
 ) -> pl.Trainer:
     """Fit a toy with the house callbacks; what stops it passes through."""
@@ -226,7 +227,7 @@ def train(
     settings = {"max_epochs": 3, "accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     trainer = pl.Trainer(
         default_root_dir=str(folder),
-        logger=Recorder(folder),
+        logger=logger or Recorder(folder),
         callbacks=[*callbacks, *house],
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -267,6 +268,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--module", default="Toy", choices=["Toy", "ToyGan", "ToyTrap"])
     parser.add_argument("--switch", action="store_true")
+    parser.add_argument("--wandb", action="store_true")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--stop", nargs=3, metavar=("HOOK", "NTH", "HOW"))
     parser.add_argument("--stop_rank", type=int)
@@ -285,7 +287,10 @@ def main() -> None:
     ranks = {"devices": args.devices, "strategy": "ddp"} if args.devices > 1 else {}
     module = partial(globals()[args.module], pause=args.pause)
     data = ToyData(**{name: tuple(value) if isinstance(value, list) else value for name, value in args.data.items()})
-    trainer = train(args.folder, module, data, tuple(callbacks), path, args.every, **ranks | args.trainer)
+    settings = ranks | args.trainer
+    if args.wandb:
+        settings["logger"] = WandbRun(offline=True, **wandb_options(args.folder, "toy", "seed 1", args.resume))
+    trainer = train(args.folder, module, data, tuple(callbacks), path, args.every, **settings)
     torch.save(weights(trainer), Path(args.folder) / f"weights{trainer.global_rank}.pt")
 
 

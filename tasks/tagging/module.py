@@ -17,7 +17,6 @@ from tasks.metrics.tagging import TaggingScores
 from tasks.tagging.ladder import File2Tags, FileTags, tagger_window
 from tasks.tagging.program import ClipProgram
 
-
 EVALUATED_AT_ONCE = 128  # chunks
 
 

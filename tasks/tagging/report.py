@@ -6,6 +6,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from tasks.metrics.tagging import ClipScores, per_tag_table
 from tasks.tables import write_csv
+from tasks.tagging.examples import log_examples
 from tasks.writers.whole import write_json
 
 
@@ -16,19 +17,22 @@ class TaggingReport(Callback):
         gallery: `test` also draws the paper's Figures 6 to 12 with this network and data (needs attention)
         baselines: `test` also scores cheap baselines on the same clips (needs to read the training clips once)
         resamples: bootstrap draws of the confidence intervals in the per-tag table
+        examples: validation clips that W&B or TensorBoard gets after each validation (audio, tags, attention)
     """
 
-    def __init__(self, gallery: bool = True, baselines: bool = False, resamples: int = 500) -> None:
-        self.gallery, self.baselines, self.resamples = gallery, baselines, resamples
+    def __init__(self, gallery: bool = True, baselines: bool = False, resamples: int = 500, examples: int = 4) -> None:
+        self.gallery, self.baselines, self.resamples, self.examples = gallery, baselines, resamples, examples
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Everything there is to say about the test split."""
         self._report(trainer, pl_module, "test")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same tables for the `validate` verb; nothing during training."""
+        """The same tables for the `validate` verb; during training a few fixed examples, where a logger takes them."""
         if trainer.state.fn == "validate":
             self._report(trainer, pl_module, "validation")
+        elif self.examples and not trainer.sanity_checking:
+            log_examples(trainer, pl_module, self.examples)
 
     def _report(self, trainer: Trainer, tagger: LightningModule, split: str) -> None:
         scores = tagger.scores.scores()  # gathers: every rank takes part

@@ -128,7 +128,7 @@ def test_musicxml_reader(tmp_path):
 
 
 def test_pieces_that_come_twice_are_used_once():
-    pieces = tagging.choose({"chorale": 100, "reel": 100}, np.random.default_rng(0))
+    pieces = [piece for piece, _ in tagging.choose({"chorale": 100, "reel": 100}, np.random.default_rng(0))]
     openings = [tuple(np.diff([note.pitch for note in piece.parts[0]][:17])) for piece in pieces]
     assert len(pieces) == 200
     assert len({piece.name for piece in pieces}) == 200
@@ -155,6 +155,13 @@ def test_every_tag_has_both_kinds_of_clip_in_every_split_and_no_piece_is_in_two(
         known = [n for tag, n in counts.items() if split != "train" or tag not in ("high", "low")]
         assert min(known) >= 5, counts
         assert max(known) <= 0.6 * len(clips), counts
+    # Kinds and modes are shared out evenly.
+    for kind, mode in product(tagging.PIECES, ("major", "minor")):
+        group = [job.split for job in jobs if plan.kind_of(job.piece) == kind and job.piece.mode == mode]
+        for split, share in tagging.SHARES.items():
+            assert abs(group.count(split) - share * len(group)) <= 1.5 * tagging.VERSIONS
+    for few in ({"chorale": 3, "waltz": 3, "jig": 3, "reel": 3}, {"reel": 6}):
+        assert {split for _, split in tagging.choose(few, np.random.default_rng(0))} == set(tagging.SHARES)
     # Bass and drums come independently, so that neither gives the other away.
     both = [("bass" in clip, "drums" in clip) for clip in splits["train"] if "classical" not in clip and "solo" not in clip]
     assert all(both.count(pair) > 0.1 * len(both) for pair in product((False, True), repeat=2))

@@ -67,11 +67,9 @@ def build(
 def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Job]:
     """Every clip of the set in the order of its clip_id: pieces are split, then arranged VERSIONS times."""
     random = np.random.default_rng(seed)
-    chosen = choose(pieces, random)
-    splits = np.searchsorted(np.cumsum(list(SHARES.values())), (np.arange(len(chosen)) + 0.5) / len(chosen))
     planners = {split: plan.Planner(random) for split in SHARES}
     made = []
-    for piece, split in zip(chosen, (list(SHARES)[index] for index in splits), strict=True):
+    for piece, split in choose(pieces, random):
         folder = random.choice(list(FOLDERS[split]))
         name = re.sub(r"[^a-z0-9]+", "_", f"{piece.name}_{piece.title}".lower()).strip("_")
         for version in range(VERSIONS):
@@ -80,17 +78,26 @@ def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Job]:
     return made
 
 
-def choose(pieces: Mapping[str, int], random: np.random.Generator) -> list[Piece]:
-    """Pieces of every kind in random order; tunes at least three bars long, nearly half of them minor if there are."""
+def choose(pieces: Mapping[str, int], random: np.random.Generator) -> list[tuple[Piece, str]]:
+    """Pieces with their split, in random order; tunes at least three bars long, nearly half of them minor if there are.
+
+    Kinds and modes are shared out alike: were one commoner in training it would be rarer in the test by as much, and a
+    network that can tell no more than the kind would score worse than chance on the mode.
+    """
     groups = {"chorale": [piece for piece in music.chorales() if piece.beats == 4], "waltz": [], "jig": [], "reel": []}
     for tune in music.fiddle_tunes():
         if (tune.beats, tune.beat_type) in accompany.BEATS and tune.length > 3 * tune.bar:
             groups[plan.kind_of(tune)].append(tune)
-    chosen = []
+    chosen: list[tuple[Piece, str]] = []
+    counts = dict.fromkeys(SHARES, 0)
     for kind, count in pieces.items():
         group = [groups[kind][index] for index in random.permutation(len(groups[kind]))]
         minor = [piece for piece in group if piece.mode == "minor"][: count * 9 // 20]
-        chosen += minor + [piece for piece in group if piece.mode == "major"][: count - len(minor)]
+        for piece in minor + [piece for piece in group if piece.mode == "major"][: count - len(minor)]:
+            # To the split that is furthest behind its share: even in every kind and mode, and in a handful of pieces.
+            split = max(SHARES, key=lambda split: SHARES[split] * (len(chosen) + 1) - counts[split])
+            counts[split] += 1
+            chosen.append((piece, split))
     return [chosen[index] for index in random.permutation(len(chosen))]
 
 

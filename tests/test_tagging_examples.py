@@ -1,8 +1,18 @@
 """A few fixed validation clips in W&B: the same ones each time, to be heard, read and looked at."""
 
+import pytest
 import torch
 
 from tests.commands import tagging, write_tiny
+
+
+@pytest.fixture(autouse=True)
+def closed_run():
+    """In a process of its own the run would end with it; here the next test must not log into it."""
+    yield
+    import wandb
+
+    wandb.finish()
 
 
 def test_wandb_gets_sound_table_and_picture_of_the_same_clips_each_time(tmp_path):

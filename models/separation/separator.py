@@ -1,0 +1,40 @@
+"""The two kinds of separation network: one masks the mixture's spectrum, the other maps waveform to waveforms."""
+
+from torch import Tensor, nn
+
+from models.stft import STFT
+
+
+class MaskSeparator(nn.Module):
+    """Base of networks on magnitudes: forward maps (batch, channels, bins, frames) to masks of the same size per source.
+
+    `forward(magnitude)` -> (batch, sources, channels, bins, frames), not negative. The estimate of a source is its mask
+    times the mixture's complex spectrum `stft(mixture)`.
+    """
+
+    def __init__(self, n_sources: int, sample_rate: int, channels: int, stft: STFT) -> None:
+        super().__init__()
+        self.n_sources, self.sample_rate, self.channels, self.stft = n_sources, sample_rate, channels, stft
+
+    def separate(self, mixture: Tensor) -> Tensor:
+        """Waveforms (batch, sources, channels, samples) of a mixture (batch, channels, samples), its phase kept."""
+        spectrum = self.stft(mixture)
+        masks = self(spectrum.abs())
+        return self.stft.inverse(masks * spectrum[:, None], mixture.shape[-1])
+
+
+class WaveSeparator(nn.Module):
+    """Base of networks on waveforms: forward maps (batch, channels, samples) to (batch, sources, channels, samples).
+
+    Any length is accepted and kept. segment: samples of one chunk in training and, with some context, in use; `align`:
+    chunks of a long recording start at multiples of this many samples, so that strides fall where they fell in training.
+    """
+
+    def __init__(self, n_sources: int, sample_rate: int, channels: int, segment: int, align: int = 1) -> None:
+        super().__init__()
+        self.n_sources, self.sample_rate, self.channels = n_sources, sample_rate, channels
+        self.segment, self.align = segment, align
+
+    def separate(self, mixture: Tensor) -> Tensor:
+        """Waveforms (batch, sources, channels, samples) of a mixture (batch, channels, samples)."""
+        return self(mixture)

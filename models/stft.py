@@ -18,6 +18,10 @@ class STFT(nn.Module):
         self.n_fft, self.hop, self.center = n_fft, hop, center
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
+    def centred(self) -> "STFT":
+        """The same transform with `center`, which has an inverse; on the same device."""
+        return self if self.center else STFT(self.n_fft, self.hop).to(self.window.device)
+
     @property
     def bins(self) -> int:
         """Frequency bins from 0 Hz to half the sample rate."""

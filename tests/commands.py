@@ -1,6 +1,7 @@
 """The command line called in this process, and a tagging task small enough for it."""
 
 import contextlib
+import importlib
 import io
 import os
 import sys
@@ -33,24 +34,33 @@ class Done(NamedTuple):
     err: str
 
 
-def tagging(*words: object) -> Done:
-    """`python -m tasks.tagging <words>` in this process; signal handlers, environment and sys.argv stay as they are."""
-    from tasks.tagging.__main__ import TASK
-
+def command(task: str, *words: object) -> Done:
+    """`python -m tasks.<task> <words>` in this process; signal handlers, environment and sys.argv stay as they are."""
+    task_object = importlib.import_module(f"tasks.{task}.__main__").TASK
     argv = [str(word) for word in words]
     kept = {name: value for name, value in os.environ.items() if name != CHOSEN}
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.dict(os.environ, kept, clear=True),
-        mock.patch.object(sys, "argv", ["tasks.tagging", *argv]),
+        mock.patch.object(sys, "argv", [f"tasks.{task}", *argv]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
         try:
-            launch(TASK, argv)
+            launch(task_object, argv)
         except SystemExit as left:
             code = left.code if isinstance(left.code, int) else int(left.code is not None)
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def tagging(*words: object) -> Done:
+    """`python -m tasks.tagging <words>` in this process."""
+    return command("tagging", *words)
+
+
+def separation(*words: object) -> Done:
+    """`python -m tasks.separation <words>` in this process."""
+    return command("separation", *words)
 
 
 def write_tiny(folder: Path, seconds: float = 2.0) -> list[str]:

@@ -9,7 +9,7 @@ class MaskSeparator(nn.Module):
     """Base of networks on magnitudes: forward maps (batch, channels, bins, frames) to masks of the same size per source.
 
     `forward(magnitude)` -> (batch, sources, channels, bins, frames), not negative. The estimate of a source is its mask
-    times the mixture's complex spectrum `stft(mixture)`.
+    times the mixture's complex spectrum. `stft` is the transform of training; separating uses it with centred frames.
     """
 
     def __init__(self, n_sources: int, sample_rate: int, channels: int, stft: STFT) -> None:
@@ -18,9 +18,10 @@ class MaskSeparator(nn.Module):
 
     def separate(self, mixture: Tensor) -> Tensor:
         """Waveforms (batch, sources, channels, samples) of a mixture (batch, channels, samples), its phase kept."""
-        spectrum = self.stft(mixture)
+        stft = self.stft.centred()
+        spectrum = stft(mixture)
         masks = self(spectrum.abs())
-        return self.stft.inverse(masks * spectrum[:, None], mixture.shape[-1])
+        return stft.inverse(masks * spectrum[:, None], mixture.shape[-1])
 
 
 class WaveSeparator(nn.Module):

@@ -44,7 +44,7 @@ class STFT(nn.Module):
                 pad_mode="reflect",
                 return_complex=True,
             )
-        return spectrum.unflatten(0, audio.shape[:-1]) if audio.dim() != 2 else spectrum
+        return spectrum.reshape(*audio.shape[:-1], *spectrum.shape[-2:])
 
     def inverse(self, spectrum: Tensor, length: int) -> Tensor:
         """Audio (..., length) of a complex spectrum (..., bins, frames).

@@ -19,7 +19,7 @@ def test_frames_are_those_of_a_plain_transform():
     audio = np.random.default_rng(0).standard_normal(1000)
     ours = STFT(128, 32)(torch.from_numpy(audio))
     assert ours.shape == (65, 1 + 1000 // 32)
-    np.testing.assert_allclose(ours.numpy(), plain(audio, 128, 32), atol=1e-6)  # the window is float32
+    np.testing.assert_allclose(ours.numpy(), plain(audio, 128, 32), atol=1e-5)  # the window is float32
 
 
 @pytest.mark.parametrize("shape", [(777,), (2, 777), (3, 4, 2, 777)])

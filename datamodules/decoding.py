@@ -63,12 +63,15 @@ def _why(path: str) -> str:
 
 
 class Source:
-    """An open file as mono float32 at its own rate; `damage` tells why decoding stopped early."""
+    """An open file as float32 at its own rate; `damage` tells why decoding stopped early.
 
-    def __init__(self, path: str | Path) -> None:
+    mono: mix the channels to blocks (frames,); without it blocks are (frames, channels), as in the file.
+    """
+
+    def __init__(self, path: str | Path, mono: bool = True) -> None:
         self.path = os.fspath(path)
         self.file = open_audio(path)
-        self.rate = self.file.samplerate
+        self.mono, self.rate, self.channels = mono, self.file.samplerate, self.file.channels
         self._mp3 = self.file.format in ("MP3", "MPEG")
         self.damage: str | None = None
         # A wild header must not allocate memory; an array for more than this grows as it is filled.
@@ -107,7 +110,7 @@ class Source:
         try:
             self.file.seek(start - preroll)
         except (soundfile.LibsndfileError, RuntimeError, ValueError):
-            return np.zeros(0, np.float32)
+            return self._nothing()
         return self._read(count + preroll)[preroll:]
 
     def _trust_no_size(self) -> bool:
@@ -128,11 +131,15 @@ class Source:
         # soundfile turns an error code of the mp3 decoder into a negative array size.
         except (soundfile.LibsndfileError, RuntimeError, ValueError):
             self.damage = "decoding breaks off"
-            return np.zeros(0, np.float32)
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
+            return self._nothing()
+        if self.mono:
+            block = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(block).all():
             raise DataError(f"{self.path} holds NaN or infinite samples: replace it or leave it out.")
-        return mono
+        return block
+
+    def _nothing(self) -> np.ndarray:
+        return np.zeros(0 if self.mono else (0, self.channels), np.float32)
 
 
 def _counts_frames(path: str) -> bool:

@@ -1,0 +1,196 @@
+"""Separation data: chunks of stems mixed at random to train on, pieces and whole tracks to evaluate, from any multitrack set."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from datamodules.base import SuiteData
+from datamodules.errors import DataError
+from datamodules.stems import Chunk, Pieces, RandomStems, StemBatch, TrackBatch, WholeTracks, collate
+from datamodules.tracks import Track, TrackFiles, open_track
+
+log = logging.getLogger(__name__)
+
+__all__ = ["SPLITS", "SeparationData", "StemBatch", "Track", "TrackBatch", "TrackFiles"]
+
+SPLITS = ("train", "validation", "test")
+SHOWN = 10
+
+
+class SeparationData(SuiteData):
+    """Any multitrack data set: subclasses say which files are the stems of which track.
+
+    Args:
+        root: folder of the data set
+        sources: stems to separate, in the order of the network's outputs
+        sample_rate: of the data set and the network, Hz; files at other rates are left out by name
+        channels: of the data set and the network; mono files are taken for any number
+        seconds: length of a training chunk; a shorter track is followed by zeros
+        samples_per_track: training chunks per track and epoch
+        random_tracks: draw each source of a chunk from a track and a place of its own
+        gain: limits of each training source's random factor
+        swap: probability that a training source's channels are exchanged
+        validation_seconds: length of the pieces that validation tracks are cut into
+        mixture: what is separated in evaluation: the data set's own `file` where a track has one, or the `sum` of the stems
+        batch_size: training chunks per step, over all ranks or per rank
+        batch_scope: what batch_size counts: `global` or `rank`
+        num_workers: loader processes per rank; the batches do not depend on it
+        seed: of the order and of each chunk
+        strict: stop at the first file that is missing or does not fit, instead of naming it and going on without its track
+        cache_dir: where conversions and statistics are kept (default $QUINTET_CACHE, else .cache)
+
+    `spectrogram` and `spectrogram_key` are handed over before `statistics`: the network's magnitudes (channels, bins,
+    frames) of a signal (channels, samples), and a name that changes with its settings.
+    """
+
+    name = "separation"
+    subset = "full"
+    layout = "a folder of multitrack recordings"
+    spectrogram: Callable[[Tensor], Tensor] | None = None
+    spectrogram_key: str = ""
+
+    def __init__(
+        self,
+        root: str | None = None,
+        sources: list[str] | None = None,
+        sample_rate: int = 44_100,
+        channels: int = 2,
+        seconds: float = 6.0,
+        samples_per_track: int = 64,
+        random_tracks: bool = True,
+        gain: tuple[float, float] = (0.25, 1.25),
+        swap: float = 0.5,
+        validation_seconds: float = 10.0,
+        mixture: Literal["file", "sum"] = "file",
+        batch_size: int = 16,
+        batch_scope: Literal["global", "rank"] = "global",
+        num_workers: int = 0,
+        seed: int = 0,
+        strict: bool = False,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__(batch_size, batch_scope, num_workers, seed, strict, cache_dir)
+        if sources is not None and (len(sources) < 2 or len(set(sources)) < len(sources)):
+            raise ValueError(f"sources must name two stems or more, each once: {sources}.")
+        if min(sample_rate, channels, samples_per_track) < 1 or seconds <= 0 or validation_seconds < 1:
+            raise ValueError("sample_rate, channels, seconds, samples_per_track must be positive, validation_seconds at least 1.")
+        if not 0 <= gain[0] <= gain[1] or not 0 <= swap <= 1:
+            raise ValueError(f"gain must be two rising factors and swap a probability: {gain}, {swap}.")
+        self.save_hyperparameters(logger=False)
+        self.root, self.chosen, self.sample_rate, self.channels = root, sources, sample_rate, channels
+        self.seconds, self.samples_per_track, self.random_tracks = seconds, samples_per_track, random_tracks
+        self.gain, self.swap, self.validation_seconds, self.mixture = tuple(gain), swap, validation_seconds, mixture
+
+    def read_tracks(self, root: Path) -> list[TrackFiles]:
+        """Every track with the files of its stems. Raises DataError where the folder is not as expected."""
+        raise NotImplementedError(f"{type(self).__name__} lists no tracks: choose a data set as --data.")
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the stems, in the order of the network's outputs."""
+        if self.chosen is None:
+            raise ValueError("Name the stems to separate: --data.sources '[drums, bass, other, vocals]'.")
+        return list(self.chosen)
+
+    @property
+    def policy(self) -> str:
+        """How evaluation reads the tracks, for the results' file."""
+        return f"mixture {self.mixture}"
+
+    def find_root(self) -> Path:
+        """The folder of the data set. Raises DataError where none was named or it is no folder."""
+        if self.root is None:
+            raise DataError(f"No data set was named: give --data.root, {self.layout}.")
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise DataError(f"{root} is no folder: --data.root must name {self.layout}. {self.advice()}")
+        return root
+
+    def advice(self) -> str:
+        """The command that says what is wrong with a data set."""
+        kind = f"{type(self).__module__}.{type(self).__name__}"
+        return f"Check it with: python -m tasks.separation prepare --data {kind} --data.root {self.root or 'DIR'}"
+
+    def absent(self, split: str) -> str:
+        """What to do about a split without tracks."""
+        return f"Expected {self.layout}."
+
+    @cached_property
+    def listed(self) -> list[TrackFiles]:
+        """What the folder holds. Raises DataError for a wrong root."""
+        return self.read_tracks(self.find_root())
+
+    @cached_property
+    def opened(self) -> tuple[list[Track], list[str]]:
+        """Usable tracks, and a sentence for each other one. Raises the first of these, as DataError, if strict."""
+        tracks, flaws = [], []
+        for files in self.listed:
+            try:
+                track = open_track(files, self.sample_rate, self.channels)
+                if self.strict and track.remarks:
+                    raise DataError(track.remarks[0])
+                tracks.append(track)
+            except DataError as error:
+                if self.strict:
+                    raise
+                flaws.append(str(error))
+        _warn("Left out: %s", flaws)
+        _warn("%s", [remark for track in tracks for remark in track.remarks])
+        return tracks, flaws
+
+    def tracks(self, split: Literal["train", "validation", "test"]) -> list[Track]:
+        """The usable tracks of a split, sorted by name. Raises DataError where there are none."""
+        tracks, flaws = self.opened
+        chosen = sorted((track for track in tracks if track.split == split), key=lambda track: track.name)
+        if not chosen:
+            first = f" (of all tracks {len(flaws)} are left out, the first because {flaws[0]})" if flaws else ""
+            raise DataError(
+                f"{self.name} has no usable track of the {split} split in {self.find_root()}{first}: {self.absent(split)} "
+                f"{self.advice()}"
+            )
+        return chosen
+
+    def train_set(self) -> RandomStems:
+        """Random chunks, samples_per_track for every training track."""
+        return RandomStems(
+            self.tracks("train"),
+            self.sources,
+            self.channels,
+            strict=self.strict,
+            samples=round(self.seconds * self.sample_rate),
+            per_track=self.samples_per_track,
+            random_tracks=self.random_tracks,
+            gain=self.gain,
+            swap=self.swap,
+        )
+
+    def validation_set(self) -> Pieces:
+        """The validation tracks in pieces, without augmentation."""
+        return Pieces(*self._whole("validation"), seconds=self.validation_seconds)
+
+    def test_set(self) -> WholeTracks:
+        """The test tracks, one whole track an item."""
+        return WholeTracks(*self._whole("test"))
+
+    def _whole(self, split: str) -> tuple:
+        return self.tracks(split), self.sources, self.channels, self.mixture == "file", self.strict
+
+    def collate(self, items: Sequence[Chunk | None]) -> StemBatch:
+        """Chunks as one batch, those that could not be read left out."""
+        return collate(items, len(self.sources), self.channels)
+
+    def evaluation_collate(self, items: Sequence[Chunk | TrackBatch | None]) -> StemBatch | TrackBatch:
+        """Pieces as a batch, or the one whole track."""
+        return items[0] if isinstance(items[0], TrackBatch) else self.collate(items)
+
+
+def _warn(text: str, sentences: list[str]) -> None:
+    """Name the first of them; `prepare` writes all to report.json."""
+    for sentence in sentences[:SHOWN]:
+        log.warning(text, sentence)
+    if len(sentences) > SHOWN:
+        log.warning("... and %d more: the `prepare` verb writes a report of all.", len(sentences) - SHOWN)

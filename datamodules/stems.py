@@ -1,0 +1,221 @@
+"""Stems as a loader's items: chunks of random tracks to train on, pieces of whole tracks to validate, whole tracks to test.
+
+Samples stay as they lie on disk, int16 and interleaved; gain, channel swap, transposition and mixing are done on the
+device, by the batch's `waveforms()`.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from datamodules.base import mix
+from datamodules.errors import DataError
+from datamodules.tracks import Track, fill, sample_type
+
+log = logging.getLogger(__name__)
+
+RETRIES = 20
+SHORTEST_S = 1.0
+"""A shorter rest of a track is joined to the validation piece before it, s."""
+
+
+class StemBatch(NamedTuple):
+    """Chunks to train on or pieces to validate on, as read; `waveforms()` makes them what a network sees."""
+
+    stems: Tensor  # (batch, sources, samples, channels) int16 or float32
+    mixture: Tensor  # (batch, samples, channels) of the data set's own mixture; no samples where it is the stems' sum
+    gain: Tensor  # (batch, sources) float32
+    swap: Tensor  # (batch, sources) bool: channels in reverse order
+    names: tuple[str, ...]  # (batch,) of the tracks that the sources come from
+    start: Tensor  # (batch,) float32 s, of the first source
+
+    def waveforms(self) -> tuple[Tensor, Tensor]:
+        """Sources (batch, sources, channels, samples) and mixture (batch, channels, samples), float32, where the batch is."""
+        swapped = torch.where(self.swap[..., None, None], self.stems.flip(-1), self.stems)
+        sources = _planar(swapped) * self.gain[..., None, None]
+        return sources, _planar(self.mixture) if self.mixture.shape[1] else sources.sum(1)
+
+
+class TrackBatch(NamedTuple):
+    """One whole track to test on."""
+
+    name: str
+    index: int  # position in its split
+    stems: Tensor  # (sources, samples, channels) int16 or float32
+    mixture: Tensor  # (samples, channels); no samples where it is the stems' sum
+    error: str | None  # why there is no audio
+
+    def waveforms(self) -> tuple[Tensor, Tensor]:
+        """Sources (sources, channels, samples) and mixture (channels, samples), float32."""
+        sources = _planar(self.stems)
+        return sources, _planar(self.mixture) if self.mixture.shape[0] else sources.sum(0)
+
+
+def _planar(sound: Tensor) -> Tensor:
+    """(..., samples, channels) int16 or float32 as (..., channels, samples) float32 in [-1, 1)."""
+    planar = sound.transpose(-1, -2).to(torch.float32, memory_format=torch.contiguous_format)
+    return planar * 2**-15 if sound.dtype == torch.int16 else planar
+
+
+class Chunk(NamedTuple):
+    """One item on its way into a StemBatch."""
+
+    stems: np.ndarray
+    mixture: np.ndarray
+    gain: np.ndarray
+    swap: np.ndarray
+    name: str
+    start: float
+
+
+class Stems(Dataset):
+    """Tracks of one split: reads sources (sources, samples, channels) and names a file that cannot be read once."""
+
+    def __init__(self, tracks: Sequence[Track], sources: Sequence[str], channels: int, mixture: bool, strict: bool) -> None:
+        self.tracks, self.sources, self.channels, self.mixture, self.strict = list(tracks), sources, channels, mixture, strict
+        self.rate = self.tracks[0].wavs[0].rate
+        self.dtype = sample_type(tracks)
+        self.named = torch.zeros(len(self.tracks), dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def read(self, index: int, start: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sources and mixture of one track at one place; no mixture where it is the stems' sum."""
+        track = self.tracks[index]
+        stems = np.empty((len(self.sources), samples, self.channels), self.dtype)
+        for out, source in zip(stems, self.sources, strict=True):
+            fill(out, track.stems[source], start)
+        mixture = np.empty((samples if self.mixture and track.mixture else 0, self.channels), self.dtype)
+        if len(mixture):
+            fill(mixture, track.mixture, start)
+        return stems, mixture
+
+    def report(self, index: int, error: DataError) -> None:
+        """Name a track that cannot be read, once over all workers; raise instead if strict."""
+        if self.strict:
+            raise error
+        if not self.named[index]:
+            self.named[index] = 1
+            log.warning("Left out: %s", error)
+
+
+class RandomStems(Stems):
+    """Chunks of `samples` frames, a function of (index, seed): each source from a track and a place of its own, or all from one.
+
+    Per source a gain uniform in `gain` and reversed channels with probability `swap`. A track shorter than a chunk is
+    followed by zeros. Where a file cannot be read all is drawn again.
+    """
+
+    def __init__(
+        self, *args, samples: int, per_track: int, random_tracks: bool, gain: tuple[float, float], swap: float, **kwargs
+    ) -> None:
+        super().__init__(*args, mixture=False, **kwargs)
+        self.samples, self.per_track, self.random_tracks = samples, per_track, random_tracks
+        self.gain, self.swap = gain, swap
+        self.frames = np.array([track.frames for track in self.tracks])
+
+    def __len__(self) -> int:
+        return len(self.tracks) * self.per_track
+
+    def __getitem__(self, item: tuple[int, int]) -> Chunk:
+        index, seed = item
+        for attempt in range(RETRIES):
+            random = np.random.default_rng(mix(seed, attempt) if attempt else seed)
+            track = index // self.per_track if not attempt else int(random.integers(len(self.tracks)))
+            tracks, starts = self._places(track, random)
+            gain, swap = random.uniform(*self.gain, len(tracks)), random.random(len(tracks)) < self.swap
+            if (stems := self._stems(tracks, starts)) is not None:
+                names = dict.fromkeys(self.tracks[track].name for track in tracks)
+                return Chunk(stems, stems[0, :0], gain.astype(np.float32), swap, " + ".join(names), starts[0] / self.rate)
+        raise DataError(f"{RETRIES} training chunks in a row cannot be read: check the data set with the `prepare` verb.")
+
+    def _places(self, track: int, random: np.random.Generator) -> tuple[list[int], list[int]]:
+        """Track and first frame of each source."""
+        count = len(self.sources)
+        tracks = random.integers(len(self.tracks), size=count) if self.random_tracks else np.full(count, track)
+        last = np.maximum(self.frames[tracks] - self.samples, 0)
+        starts = random.integers(last + 1) if self.random_tracks else np.full(count, random.integers(last[0] + 1))
+        return tracks.tolist(), starts.tolist()
+
+    def _stems(self, tracks: list[int], starts: list[int]) -> np.ndarray | None:
+        stems = np.empty((len(tracks), self.samples, self.channels), self.dtype)
+        for out, source, track, start in zip(stems, self.sources, tracks, starts, strict=True):
+            try:
+                fill(out, self.tracks[track].stems[source], start)
+            except DataError as error:
+                self.report(track, error)
+                return None
+        return stems
+
+
+class Pieces(Stems):
+    """Every track of a split in pieces of `seconds`, each frame once; None for a piece that cannot be read."""
+
+    def __init__(self, *args, seconds: float, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.pieces = [(i, *piece) for i, track in enumerate(self.tracks) for piece in pieces(track.frames, self.rate, seconds)]
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __getitem__(self, index: int) -> Chunk | None:
+        track, start, samples = self.pieces[index]
+        try:
+            stems, mixture = self.read(track, start, samples)
+        except DataError as error:
+            self.report(track, error)
+            return None
+        count = len(self.sources)
+        plain = np.ones(count, np.float32), np.zeros(count, bool)
+        return Chunk(stems, mixture, *plain, self.tracks[track].name, start / self.rate)
+
+
+class WholeTracks(Stems):
+    """Whole tracks; one that cannot be read comes as its error."""
+
+    def __getitem__(self, index: int) -> TrackBatch:
+        track = self.tracks[index]
+        try:
+            stems, mixture = self.read(index, 0, track.frames)
+            error = None
+        except DataError as caught:
+            self.report(index, caught)
+            stems, error = np.zeros((len(self.sources), 0, self.channels), self.dtype), str(caught)
+            mixture = stems[0]
+        return TrackBatch(track.name, index, torch.from_numpy(stems), torch.from_numpy(mixture), error)
+
+
+def pieces(frames: int, rate: int, seconds: float) -> list[tuple[int, int]]:
+    """(start, length) in frames of pieces that cover a track once; a rest below SHORTEST_S belongs to the piece before."""
+    step = round(seconds * rate)
+    starts = list(range(0, frames, step))
+    if len(starts) > 1 and frames - starts[-1] < SHORTEST_S * rate:
+        starts.pop()
+    return [(start, stop - start) for start, stop in zip(starts, [*starts[1:], frames], strict=True)]
+
+
+def collate(items: Sequence[Chunk | None], sources: int, channels: int) -> StemBatch:
+    """Items of one length as a batch, those that could not be read left out; a batch of 0 if that is every one."""
+    read = [item for item in items if item is not None]
+    if not read:
+        stems, mixture = torch.zeros(0, sources, 0, channels), torch.zeros(0, 0, channels)
+        return StemBatch(stems, mixture, torch.zeros(0, sources), torch.zeros(0, sources, dtype=torch.bool), (), torch.zeros(0))
+    return StemBatch(
+        stems=_stack([item.stems for item in read]),
+        mixture=_stack([item.mixture for item in read]),
+        gain=torch.from_numpy(np.stack([item.gain for item in read])),
+        swap=torch.from_numpy(np.stack([item.swap for item in read])),
+        names=tuple(item.name for item in read),
+        start=torch.tensor([item.start for item in read], dtype=torch.float32),
+    )
+
+
+def _stack(arrays: list[np.ndarray]) -> Tensor:
+    """As default_collate does, straight into the memory that a worker shares with the main process."""
+    return default_collate([torch.from_numpy(array) for array in arrays])

@@ -1,0 +1,118 @@
+"""One multitrack recording on disk: its stems, checked by their headers alone, and how pieces of them are read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from datamodules.errors import DataError
+from datamodules.wav import Wav, open_wav
+
+TOLERANCE_S = 0.05
+"""Stems that differ by no more than this are cut to the shortest, s: encoders and rounding leave a few ms."""
+
+
+class Silence(NamedTuple):
+    """Stands for a stem that a track does not have, where it was told to count as silent; reads like a Wav."""
+
+    path: str
+    rate: int
+    channels: int
+    frames: int
+    dtype: str = "<i2"
+    damage: str | None = None
+
+    def read(self, start: int, frames: int) -> np.ndarray:
+        """Zeros (frames, channels) int16, as far as the track goes."""
+        return np.zeros((max(0, min(frames, self.frames - start)), self.channels), self.dtype)
+
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Fill with zeros."""
+        out.fill(0)
+
+
+class TrackFiles(NamedTuple):
+    """Where a track's WAV files lie; a stem of None is silent, a mixture of None is the stems' sum."""
+
+    name: str
+    split: str  # train, validation or test
+    stems: dict[str, Path | None]
+    mixture: Path | None
+
+
+class Track(NamedTuple):
+    """A recording whose headers are in order."""
+
+    name: str
+    split: str
+    stems: dict[str, Wav | Silence]
+    mixture: Wav | None  # None: the stems' sum
+    frames: int
+    remarks: tuple[str, ...] = ()  # sentences on what is odd about its files, though they are used
+
+    @property
+    def wavs(self) -> list[Wav]:
+        """The files, mixture included."""
+        return [wav for wav in (*self.stems.values(), self.mixture) if isinstance(wav, Wav)]
+
+
+def open_track(files: TrackFiles, rate: int, channels: int) -> Track:
+    """Parse all headers. Raises DataError, which names the file, where one is missing or does not fit the others.
+
+    rate in Hz. Mono files are taken for any number of channels.
+    """
+    opened = {name: open_wav(path) for name, path in files.stems.items() if path is not None}
+    mixture = None if files.mixture is None else open_wav(files.mixture)
+    wavs = [*opened.values(), *([mixture] if mixture else [])]
+    for wav in wavs:
+        _require_fit(wav, rate, channels)
+    shortest, longest = min(wavs, key=lambda wav: wav.frames), max(wavs, key=lambda wav: wav.frames)
+    remarks = [wav.damage for wav in wavs if wav.damage]
+    if longest.frames - shortest.frames > TOLERANCE_S * rate:
+        raise DataError(shortest.damage or _unequal(shortest, longest, "export the stems of a track with one length."))
+    if longest.frames > shortest.frames:
+        remarks.append(_unequal(shortest, longest, "the track is cut to the shortest."))
+    silent = Silence("", rate, channels, shortest.frames)
+    stems = {name: opened.get(name, silent) for name in files.stems}
+    return Track(files.name, files.split, stems, mixture, shortest.frames, tuple(remarks))
+
+
+def _unequal(shortest: Wav, longest: Wav, end: str) -> str:
+    other = Path(longest.path).name
+    return f"{shortest.path} has {shortest.frames} samples but {other} beside it {longest.frames}: {end}"
+
+
+def _require_fit(wav: Wav, rate: int, channels: int) -> None:
+    if wav.rate != rate:
+        raise DataError(
+            f"{wav.path} has {wav.rate} Hz where {rate} Hz are expected: convert it, or train at that rate with "
+            f"--data.sample_rate {wav.rate}."
+        )
+    if wav.channels not in (1, channels):
+        raise DataError(
+            f"{wav.path} has {wav.channels} channels where {channels} are expected: convert it, or say "
+            f"--data.channels {wav.channels}."
+        )
+
+
+def fill(out: np.ndarray, wav: Wav | Silence, start: int) -> None:
+    """Read frames from `start` on into `out` (samples, channels), int16 or float32; zeros where the file ends.
+
+    int16 becomes float32 in [-1, 1) where `out` is that; mono goes to every channel. Raises DataError for NaN.
+    """
+    count = max(0, min(len(out), wav.frames - start))
+    part = out[:count]
+    if wav.dtype == out.dtype.str and wav.channels == out.shape[1]:
+        wav.read_into(part, start)
+    else:
+        sound = wav.read(start, count)
+        part[:] = sound * np.float32(2**-15) if wav.dtype == "<i2" and out.dtype != np.int16 else sound
+    if out.dtype != np.int16 and not np.isfinite(part).all():
+        raise DataError(f"{wav.path} holds NaN or infinite samples: write it again or leave the track out.")
+    out[count:] = 0
+
+
+def sample_type(tracks: Sequence[Track]) -> np.dtype:
+    """int16 where every file is, which is read and sent to the device as it is; else float32."""
+    return np.dtype(np.int16 if all(wav.dtype == "<i2" for track in tracks for wav in track.wavs) else np.float32)

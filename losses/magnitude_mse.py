@@ -38,27 +38,38 @@ class _ErrorEnergies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, estimate: Tensor, target: Tensor) -> Tensor:
         ctx.save_for_backward(estimate, target)
-        return torch.stack([_energies(*_errors(*pair)) for pair in zip(estimate, target, strict=True)]).sum(0)
+        error = torch.empty_like(estimate[0], dtype=_precision(estimate))
+        return torch.stack([_energies(_errors(*pair, error)) for pair in zip(estimate, target, strict=True)]).sum(0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         estimate, target = ctx.saved_tensors
-        out = torch.empty_like(estimate)
-        for filled, *pair in zip(out, estimate, target, strict=True):
-            error, total = _errors(*pair)
-            weights = (2 * grad).to(error.dtype).view(-1, *[1] * (error.dim() - 1))
-            filled.copy_(error.mul_(weights[:-1]).add_(total * weights[-1]))
-        return out if ctx.needs_input_grad[0] else None, -out.to(target.dtype) if ctx.needs_input_grad[1] else None
+        out = torch.empty_like(estimate, dtype=_precision(estimate))
+        for error, *pair in zip(out, estimate, target, strict=True):
+            rows = _errors(*pair, error)
+            total = rows.pop() * (2 * grad[-1]).to(error.dtype)
+            for row, weight in zip(rows, 2 * grad, strict=False):
+                row.mul_(weight.to(error.dtype)).add_(total)
+        return tuple(
+            (out if sign > 0 else -out).to(signal.dtype) if needed else None
+            for sign, signal, needed in zip((1, -1), (estimate, target), ctx.needs_input_grad, strict=True)
+        )
 
 
-def _errors(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Errors (sources, ...) of one batch element and their sum (...), float32 or better."""
-    error = torch.sub(estimate.float() if estimate.dtype in (torch.float16, torch.bfloat16) else estimate, target)
-    return error, error.sum(0)
+def _errors(estimate: Tensor, target: Tensor, out: Tensor) -> list[Tensor]:
+    """Every source's error in one batch element, views of `out` (sources, ...), and the sum of them."""
+    torch.sub(estimate, target, out=out)
+    total = out[0].clone()
+    for row in out[1:]:  # several times faster than .sum(0) where frames lie behind bins in memory
+        total += row
+    return [*out, total]
 
 
-def _energies(error: Tensor, total: Tensor) -> Tensor:
-    wide = torch.float32 if error.device.type == "mps" else torch.float64
-    rows = [*error, total]
-    return torch.stack([torch.linalg.vector_norm(row, dim=-1).to(wide).square().sum() for row in rows])
+def _energies(rows: list[Tensor]) -> Tensor:
+    wide = torch.float32 if rows[0].device.type == "mps" else torch.float64
+    return torch.stack([torch.linalg.vector_norm(row, dtype=wide).square() for row in rows])
+
+
+def _precision(signal: Tensor) -> torch.dtype:
+    return torch.float64 if signal.dtype == torch.float64 else torch.float32

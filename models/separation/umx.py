@@ -1,0 +1,141 @@
+"""Open-Unmix and CrossNet-Open-Unmix (X-UMX): one recurrent branch per source, side by side or bridged by two averages."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.separation.separator import MaskSeparator
+from models.stft import STFT
+
+STD_FLOOR = 1e-4  # of the largest: a bin that is always silent is not blown up
+
+
+class UMX(MaskSeparator):
+    """Magnitude (batch, channels, bins, frames) -> masks (batch, sources, channels, bins, frames), not negative.
+
+    Sawata et al. 2021 with `bridge`: all branches remember the mean of their encodings and decode the mean of what they
+    then have, so that every source's error trains every branch. Stoeter et al. 2019 (Open-Unmix) without: n_sources
+    networks that share nothing. 8,893,348 parameters per source either way, 28,257,188 with `hidden` 1024 (UMX-L).
+
+    `bandwidth` (Hz, None: all): what the branches hear of the mixture; the masks cover all bins. `unidirectional`: an LSTM of
+    full width that looks back only. `n_fft`, `hop`, `center`: the transform, see STFT. Any length is accepted.
+    Input scaling, norms of the output and masks are float32 whatever the precision around.
+
+    Raises ValueError for a `hidden` that is odd and shared by two directions, or a bandwidth that is not positive.
+    """
+
+    def __init__(
+        self,
+        n_sources: int,
+        bridge: bool = True,
+        hidden: int = 512,
+        layers: int = 3,
+        dropout: float = 0.4,
+        bandwidth: float | None = 16_000.0,
+        unidirectional: bool = False,
+        sample_rate: int = 44_100,
+        channels: int = 2,
+        n_fft: int = 4096,
+        hop: int = 1024,
+        center: bool = True,
+    ) -> None:
+        super().__init__(n_sources, sample_rate, channels, STFT(n_fft, hop, center))
+        self.bridge = bridge
+        self.max_bin = max_bin(bandwidth, sample_rate, n_fft)
+        self.branches = nn.ModuleList(
+            Branch(self.max_bin, self.stft.bins, channels, hidden, layers, dropout, unidirectional) for _ in range(n_sources)
+        )
+
+    def branch(self, source: int) -> "Branch":
+        """All parameters and statistics of one source."""
+        return self.branches[source]
+
+    @torch.no_grad()
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Start every branch from the training set's magnitudes: mean and standard deviation per bin, each (bins,)."""
+        std = std.clamp(min=STD_FLOOR * float(std.max()))
+        for branch in self.branches:
+            branch.input_mean.copy_(-mean[: self.max_bin])
+            branch.input_scale.copy_(1 / std[: self.max_bin])
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        batch, channels, bins, frames = magnitude.shape
+        encodings = self._encode(magnitude)
+        if self.bridge:
+            shared = sum(encodings) / self.n_sources
+            remembered = sum(branch.lstm(shared)[0] for branch in self.branches) / self.n_sources
+            # The mean over sources of [encoding, memory]: the mean encoding is here already.
+            seen = torch.cat([shared, remembered.to(shared.dtype)], -1).flatten(0, 1)
+            dense = F.linear(seen, torch.cat([branch.fc2.weight for branch in self.branches])).chunk(self.n_sources, -1)
+        else:
+            dense = [branch.recall(encoding) for branch, encoding in zip(self.branches, encodings, strict=True)]
+        masks = torch.stack([branch.decode(hidden) for branch, hidden in zip(self.branches, dense, strict=True)])
+        # Seen as the result's axes without a copy: bins stay next to each other, as in the spectra that STFT gives.
+        return masks.relu_().view(-1, frames, batch, channels, bins).permute(2, 0, 3, 4, 1)
+
+    def _encode(self, magnitude: Tensor) -> list[Tensor]:
+        """(frames, batch, hidden) per source, by one product of the mixture with all branches' first layers."""
+        heard = magnitude[:, :, : self.max_bin].permute(3, 0, 1, 2)
+        weights, biases = zip(*(branch.first_layer() for branch in self.branches), strict=True)
+        dense = F.linear(heard.flatten(2).flatten(0, 1), torch.cat(weights), torch.cat(biases)).float()
+        parts = dense.chunk(self.n_sources, -1)
+        return [
+            branch.bn1(part).tanh_().view(*heard.shape[:2], -1) for branch, part in zip(self.branches, parts, strict=True)
+        ]
+
+
+class Branch(nn.Module):
+    """The layers of one source, with Open-Unmix's names; UMX leads the data through them."""
+
+    def __init__(
+        self, bins_in: int, bins: int, channels: int, hidden: int, layers: int, dropout: float, unidirectional: bool
+    ) -> None:
+        super().__init__()
+        if hidden % 2 and not unidirectional:
+            raise ValueError(f"hidden is {hidden}, and two directions share it equally: give an even number.")
+        self.channels = channels
+        self.input_mean = nn.Parameter(torch.zeros(bins_in))
+        self.input_scale = nn.Parameter(torch.ones(bins_in))
+        self.fc1 = nn.Linear(channels * bins_in, hidden, bias=False)
+        self.bn1 = nn.BatchNorm1d(hidden)
+        self.lstm = nn.LSTM(
+            hidden,
+            hidden if unidirectional else hidden // 2,
+            layers,
+            dropout=dropout if layers > 1 else 0.0,
+            bidirectional=not unidirectional,
+        )
+        self.fc2 = nn.Linear(2 * hidden, hidden, bias=False)
+        self.bn2 = nn.BatchNorm1d(hidden)
+        self.fc3 = nn.Linear(hidden, channels * bins, bias=False)
+        self.bn3 = nn.BatchNorm1d(channels * bins)
+        self.output_scale = nn.Parameter(torch.ones(bins))
+        self.output_mean = nn.Parameter(torch.ones(bins))
+
+    def first_layer(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of fc1((x + input_mean) * input_scale) as one linear map of x, so that no scaled x is made."""
+        with torch.autocast(self.input_mean.device.type, enabled=False):
+            weight = self.fc1.weight * self.input_scale.repeat(self.channels)
+            return weight, weight @ self.input_mean.repeat(self.channels)
+
+    def recall(self, encoding: Tensor) -> Tensor:
+        """(frames, batch, hidden) -> (frames * batch, hidden): the LSTM, its input beside it, the second layer."""
+        memory, _ = self.lstm(encoding)
+        return self.fc2(torch.cat([encoding, memory.to(encoding.dtype)], -1).flatten(0, 1))
+
+    def decode(self, dense: Tensor) -> Tensor:
+        """(rows, hidden) -> (rows, channels * bins), to be rectified; the last scaling is done by the last norm's own."""
+        rows = self.fc3(self.bn2(dense.float()).relu_()).float()
+        scale, shift = self.output_scale.repeat(self.channels), self.output_mean.repeat(self.channels)
+        folded = {"weight": self.bn3.weight * scale, "bias": torch.addcmul(shift, self.bn3.bias, scale)}
+        return torch.func.functional_call(self.bn3, folded, (rows,))
+
+
+def max_bin(bandwidth: float | None, sample_rate: int, n_fft: int) -> int:
+    """Number of bins from 0 Hz to `bandwidth` Hz, the last included; all of them for None."""
+    bins = n_fft // 2 + 1
+    if bandwidth is None:
+        return bins
+    if bandwidth <= 0:
+        raise ValueError(f"bandwidth is {bandwidth} Hz, expected more than 0, or null for all bins.")
+    return min(int(bandwidth * n_fft / sample_rate + 1e-9) + 1, bins)

@@ -1,0 +1,7 @@
+"""Networks that separate a mixture into stems; every one takes `n_sources` first."""
+
+from models.separation.bs_roformer import BSRoFormer as BSRoFormer
+from models.separation.conv_tasnet import ConvTasNet as ConvTasNet
+from models.separation.demucs import Demucs as Demucs
+from models.separation.demucs import HDemucs as HDemucs
+from models.separation.demucs import HTDemucs as HTDemucs

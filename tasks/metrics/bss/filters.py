@@ -1,0 +1,97 @@
+"""Least-squares distortion filters of BSSEval v4: one block-Toeplitz system for all estimates, solved once per track."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+BLOCKS = 8  # transformed at once
+
+
+class Filters(NamedTuple):
+    """Filters that map references to the part of an estimate that they explain; `channels` of one source in a row."""
+
+    everything: NDArray[np.float64]  # (sources * channels of references, taps, sources * channels of estimates)
+    own: NDArray[np.float64]  # (sources, channels of its reference, taps, channels of its estimate)
+
+
+def distortion_filters(reference: Array, estimate: Array, taps: int) -> Filters:
+    """Filters of least squared error over the whole track, from delays of 0 to taps - 1 samples.
+
+    Args:
+        reference: (sources, samples, channels)
+        estimate: same shape
+        taps: length of each filter; sources * channels * taps squared doubles are held (134 MB for 8 times 512)
+    """
+    sources, _, channels = reference.shape
+    inner = correlations(reference, estimate, taps)
+    everything = np.arange(sources * channels)
+    own = []
+    for first in range(0, sources * channels, channels):
+        mine = everything[first : first + channels]
+        own.append(_solve(inner, mine, sources * channels + mine))
+    return Filters(_solve(inner, everything, sources * channels + everything), np.stack(own))
+
+
+def correlations(reference: Array, estimate: Array, taps: int) -> NDArray[np.float64]:
+    """Inner products of every reference channel with every later signal: (refs, refs + estimates, taps).
+
+    Entry [i, j, l] is the sum over n of x_i[n] x_j[n + l], x the channels of the references, then of the estimates.
+    Transforms of 8 * taps samples suffice whatever the length of the track: lags are shorter than a block.
+    """
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    size = next_fast_len(8 * taps, real=True)
+    step = size - taps + 1  # samples that a block adds
+    rows = reference.shape[0] * reference.shape[2]
+    total = np.zeros((size // 2 + 1, rows, 2 * rows), dtype=np.complex128)
+    for start in range(0, reference.shape[1], BLOCKS * step):
+        whole = _blocks(reference, estimate, start, step, size)
+        head = whole[:rows].copy()
+        head[..., step:] = 0
+        # One small matrix product per frequency: (rows, blocks) times (blocks, 2 rows).
+        total += rfft(head).conj().transpose(2, 0, 1) @ rfft(whole).transpose(2, 1, 0)
+    return irfft(total, n=size, axis=0)[:taps].transpose(1, 2, 0)
+
+
+def _blocks(reference: Array, estimate: Array, start: int, step: int, size: int) -> NDArray[np.float64]:
+    """Channels of both in blocks of `size` samples, `step` apart, zeros behind the end: (channels, blocks, size)."""
+    length = (BLOCKS - 1) * step + size
+    sounds = [sound[:, start : start + length].swapaxes(1, 2) for sound in (reference, estimate)]
+    flat = np.zeros((2, *sounds[0].shape[:2], length))
+    flat[..., : sounds[0].shape[-1]] = sounds
+    rows = flat.reshape(-1, length)
+    return np.lib.stride_tricks.sliding_window_view(rows, size, axis=1)[:, ::step].copy()
+
+
+def _solve(inner: NDArray[np.float64], references: NDArray[np.int64], estimates: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Filters (references, taps, estimates) of least squared error."""
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    taps = inner.shape[-1]
+    right = inner[np.ix_(references, estimates)].transpose(0, 2, 1).reshape(-1, len(estimates))
+    try:
+        factor = cho_factor(_gram(inner, references).T, lower=True, overwrite_a=True, check_finite=False)
+        solution = cho_solve(factor, right, check_finite=False)
+    except LinAlgError:
+        # Band-limited or repeated references: no longer positive definite in float64, museval's way from here on.
+        try:
+            solution = np.linalg.solve(_gram(inner, references), right)
+        except np.linalg.LinAlgError:
+            solution = np.linalg.lstsq(_gram(inner, references), right)[0]
+    return solution.reshape(len(references), taps, len(estimates))
+
+
+def _gram(inner: NDArray[np.float64], references: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Inner products of all delayed references, (references * taps, references * taps), with museval's epsilon."""
+    count, taps = len(references), inner.shape[-1]
+    gram = np.empty((count, taps, count, taps))
+    for row, i in enumerate(references):
+        for column, j in enumerate(references):
+            # Lags -(taps - 1) .. taps - 1 of x_i against x_j; row l, column m of the block is lag m - l.
+            lags = np.concatenate([inner[i, j, :0:-1], inner[j, i]])
+            gram[row, :, column] = np.lib.stride_tricks.sliding_window_view(lags, taps)[::-1]
+    gram = gram.reshape(count * taps, count * taps)
+    gram.flat[:: count * taps + 1] += np.finfo(np.float64).eps
+    return gram

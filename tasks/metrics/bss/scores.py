@@ -1,0 +1,132 @@
+"""Scores of a separated track: BSSEval v4 per window, their medians, and the whole-track uSDR."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.metrics.bss.energies import Projector
+from tasks.metrics.bss.filters import distortion_filters
+from tasks.metrics.bss.frames import Array, Frames, frame_slices, median_over_frames, nanmedian, scored_frames, snr, wholly_silent
+
+TAPS = 512
+__all__ = ["evaluate", "median_over_frames", "median_over_tracks", "usdr"]
+
+
+def evaluate(
+    reference: Array,
+    estimate: Array,
+    rate: int,
+    window: float = 1.0,
+    hop: float = 1.0,
+    mode: str = "sdr",
+    taps: int = TAPS,
+    names: Sequence[str] | None = None,
+) -> Frames:
+    """Scores of every source in every window, equal to `museval.evaluate(mode="v4")`.
+
+    A window in which any reference or estimate is silent (its channels add up to zero at every sample) is NaN for
+    all sources. A source whose reference or estimate is silent over the whole track, for which museval raises
+    ValueError, is NaN with a warning, and the others are scored as if it were in neither list: no window is lost to
+    it. Only a reference that is not zero (its estimate is silent, or it is in antiphase) stays an interferer that
+    SIR and SAR of the others know of.
+
+    Args:
+        reference: true sources (sources, samples, channels), floating point
+        estimate: same shape, in the same order
+        rate: samples per second
+        window: s; infinite for the whole track
+        hop: s
+        mode: "sdr" is SDR alone and needs no filter; "full" adds ISR, SIR and SAR
+        taps: of the distortion filters
+        names: of the sources, for the warning
+
+    Raises:
+        ValueError: shapes that differ, samples that are not finite, or an unknown mode.
+    """
+    check(reference, estimate, mode)
+    samples = reference.shape[1]
+    size, step = (samples if np.isinf(length) else int(length * rate) for length in (window, hop))
+    if size < 1 or step < 1:
+        raise ValueError(f"a window of {window} s every {hop} s is less than one sample at {rate} Hz")
+    slices = frame_slices(samples, size, step)
+    quiet = [wholly_silent(sounds) for sounds in (reference, estimate)]
+    _warn(quiet, names)
+    sources = np.flatnonzero(~(quiet[0] | quiet[1])).tolist()
+    scores = Frames(*np.full((4, len(reference), len(slices)), np.nan))
+    frames = scored_frames(reference, estimate, sources, slices)
+    for i in frames:
+        scores.sdr[sources, i] = [snr(reference[j, slices[i]], estimate[j, slices[i]]) for j in sources]
+    if mode == "full" and frames:
+        _add_filtered(scores, reference, estimate, sources, [(i, slices[i]) for i in frames], taps)
+    return scores
+
+
+def usdr(reference: Array, estimate: Array) -> NDArray[np.float64]:
+    """SDR of the Sound Demixing Challenges, (sources,) in dB: one ratio over the whole track, 1e-7 added to both sums.
+
+    Args:
+        reference: (sources, samples, channels), full scale 1
+        estimate: same shape
+
+    Returns:
+        NaN for a reference that is zero throughout, where the ratio would only say how loud the estimate is.
+    """
+    values = np.empty(len(reference))
+    for j, (target, guess) in enumerate(zip(reference, estimate, strict=True)):
+        energy, error = _energies(target, guess)
+        values[j] = 10 * np.log10((energy + 1e-7) / (error + 1e-7)) if energy > 0 else np.nan
+    return values
+
+
+def median_over_tracks(medians: Array) -> NDArray[np.float64]:
+    """cSDR and its three companions: median over tracks of the medians over frames, (tracks, ...) -> (...)."""
+    return nanmedian(np.asarray(medians, dtype=np.float64), axis=0)
+
+
+def check(reference: Array, estimate: Array, mode: str = "sdr") -> None:
+    """Raise ValueError unless both are (sources, samples, channels) of finite floating-point samples."""
+    if mode not in ("sdr", "full"):
+        raise ValueError(f"unknown mode {mode!r}: sdr or full")
+    if reference.ndim != 3 or reference.shape != estimate.shape or 0 in reference.shape:
+        raise ValueError(f"expected (sources, samples, channels) twice, got {reference.shape} and {estimate.shape}")
+    for what, sounds in (("reference", reference), ("estimate", estimate)):
+        if not np.issubdtype(sounds.dtype, np.floating):
+            raise ValueError(f"{what} is {sounds.dtype}: expected floating point, full scale 1")
+        for j, sound in enumerate(sounds):
+            if not np.isfinite(np.vdot(sound, sound)) and not np.isfinite(sound).all():
+                raise ValueError(f"{what} {j} has samples that are not finite")
+
+
+def _energies(target: Array, guess: Array, block: int = 2**18) -> tuple[float, float]:
+    """Energy of the target and of the error in float64, block by block."""
+    energy = error = 0.0
+    for start in range(0, len(target), block):
+        wanted = target[start : start + block].astype(np.float64).ravel()
+        missed = guess[start : start + block].ravel() - wanted
+        energy, error = energy + wanted @ wanted, error + missed @ missed
+    return energy, error
+
+
+def _add_filtered(
+    scores: Frames, reference: Array, estimate: Array, sources: list[int], frames: list[tuple[int, slice]], taps: int
+) -> None:
+    """Fill in ISR, SIR and SAR of the named sources and frames."""
+    # Interferers stay in the system even where they are not scored themselves; zeros would make it singular.
+    present = [j for j, sound in enumerate(reference) if sound.any()]
+    if len(present) < len(reference):
+        reference, estimate = reference[present], estimate[present]
+    rows = [present.index(j) for j in sources]
+    filters = distortion_filters(reference, estimate, taps)
+    projector = Projector(filters, frames[0][1].stop - frames[0][1].start)
+    for i, window in frames:
+        isr, sir, sar = projector.ratios(reference[:, window], estimate[:, window])
+        scores.isr[sources, i], scores.sir[sources, i], scores.sar[sources, i] = isr[rows], sir[rows], sar[rows]
+
+
+def _warn(quiet: list[NDArray[np.bool_]], names: Sequence[str] | None) -> None:
+    for j in np.flatnonzero(quiet[0] | quiet[1]):
+        what = " and ".join(name for name, flags in zip(("reference", "estimate"), quiet, strict=True) if flags[j])
+        name = names[j] if names else f"source {j}"
+        warnings.warn(f"{name}: its {what} is silent over the whole track, so it gets no score (NaN)", stacklevel=3)

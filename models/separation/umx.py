@@ -79,9 +79,7 @@ class UMX(MaskSeparator):
         weights, biases = zip(*(branch.first_layer() for branch in self.branches), strict=True)
         dense = F.linear(heard.flatten(2).flatten(0, 1), torch.cat(weights), torch.cat(biases)).float()
         parts = dense.chunk(self.n_sources, -1)
-        return [
-            branch.bn1(part).tanh_().view(*heard.shape[:2], -1) for branch, part in zip(self.branches, parts, strict=True)
-        ]
+        return [branch.bn1(part).tanh_().view(*heard.shape[:2], -1) for branch, part in zip(self.branches, parts, strict=True)]
 
 
 class Branch(nn.Module):

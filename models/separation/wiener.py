@@ -34,18 +34,28 @@ def wiener(
 
 
 def wiener_windows(
-    magnitudes: Tensor, spectrum: Tensor, window: int = 300, iterations: int = 1, first: int = 0, **how
+    magnitudes: Tensor,
+    spectrum: Tensor,
+    window: int = 300,
+    iterations: int = 1,
+    first: int = 0,
+    eps: float = 1e-10,
+    scale: Tensor | float | None = None,
 ) -> Tensor:
     """`wiener` on each window of `window` frames by itself; frame 0 of these arrays is frame `first` of the recording.
 
-    Windows start at multiples of `window` frames of the recording, so where chunks of it begin changes nothing as long
-    as they begin on such a multiple.
+    Windows start at multiples of `window` frames of the recording, so where its chunks begin changes nothing as long as it
+    is at such a multiple.
     """
     frames = spectrum.shape[-1]
     starts = [0, *range(window - first % window, frames, window)]
     stops = [*starts[1:], frames]
-    parts = [wiener(magnitudes[..., a:b], spectrum[..., a:b], iterations, **how) for a, b in zip(starts, stops, strict=True)]
-    return torch.cat(parts, -1)
+    parts = [
+        wiener(magnitudes[..., start:stop], spectrum[..., start:stop], iterations, eps, scale)
+        for start, stop in zip(starts, stops, strict=True)
+    ]
+    # Joined with the bins next to each other, as the STFT's inverse reads them.
+    return torch.cat([part.mT for part in parts], -2).mT
 
 
 def _phase(spectrum: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.demo import accompany
-from datamodules.demo.accompany import Chord, Grid, Tone
+from datamodules.demo import accompany, cutting
+from datamodules.demo.accompany import Tone
+from datamodules.demo.cutting import Excerpt, bass_line, within
 from datamodules.demo.piece import Piece
 from datamodules.demo.render import DRUMS, EXPRESSION, VOLUME, Control, Note, midi_file
 
@@ -85,13 +86,6 @@ class Plan(NamedTuple):
     seed: int  # for what a player varies
 
 
-class Excerpt(NamedTuple):
-    """10 s of a piece: its parts and what its accompaniment goes by."""
-
-    parts: list[list[Tone]]
-    grid: Grid
-
-
 class Clip(NamedTuple):
     """A finished clip: the MIDI file and the mean pitch of all but the drums, weighted by length."""
 
@@ -128,28 +122,13 @@ def arrange(piece: Piece, plan: Plan) -> Clip:
 
 
 def cut(piece: Piece, plan: Plan) -> Excerpt:
-    """The piece from `plan.start` on, repeated from its first bar until 10 s are full, transposed and in s."""
+    """The plan's 10 s of the piece; where it begins anew its melody and chords go on, but no new bars."""
     quarter = len(piece.parts[0]) / piece.length / plan.rate  # s
-    bars = int(piece.length / piece.bar + 1e-6)
-    loop, first = bars * piece.bar, plan.start * bars * piece.bar
-    melody = np.mean([note.pitch for note in piece.parts[0]])
-    shift = plan.transpose + 12 * round((plan.centre - plan.transpose - melody) / 12)
-
-    def looped(items):
-        for repeat in range(2 + int(SECONDS / quarter / loop)):
-            for start, length, what in items:
-                time = (start + repeat * loop - first) * quarter
-                if start >= 0 and start + length <= loop + 1e-6 and -length * quarter < time < SECONDS:
-                    yield time, length * quarter, what
-
-    parts = [[Tone(start, length, pitch + shift) for start, length, pitch in looped(part)] for part in piece.parts]
-    chords = [
-        Chord(start, length, tuple((pitch + shift) % 12 for pitch in pitches))
-        for start, length, pitches in looped(accompany.harmonise(piece))
-    ]
-    downbeats = [time for time, _, _ in looped((bar * piece.bar, piece.bar, None) for bar in range(bars))]
-    beats = accompany.BEATS[piece.beats, piece.beat_type]
-    return Excerpt(parts, Grid(downbeats, piece.bar / beats * quarter, beats, chords))
+    excerpt = cutting.cut(piece, quarter, plan.start, plan.transpose, plan.centre, SECONDS)
+    # Without a bar no accompaniment follows: an accident, kept since the published scores rest on this sound.
+    end = (1 - plan.start) * int(piece.length / piece.bar + 1e-6) * piece.bar * quarter
+    bars = [bar for bar in excerpt.grid.bars if bar < end - 1e-6]
+    return excerpt._replace(grid=excerpt.grid._replace(bars=bars))
 
 
 def played(line: Line, plan: Plan, excerpt: Excerpt) -> list[Tone]:
@@ -157,10 +136,10 @@ def played(line: Line, plan: Plan, excerpt: Excerpt) -> list[Tone]:
     instrument, written = INSTRUMENTS[line.instrument], len(excerpt.parts) > 1
     tones = []
     if line.role in ("melody", "all"):
-        tones += within(excerpt.parts[0], instrument)
+        tones += within(excerpt.parts[0], instrument.low, instrument.high)
     if written and line.role != "melody":
         inner = {"voice": excerpt.parts[2:3], "chords": excerpt.parts[1:3], "all": excerpt.parts[1:]}[line.role]
-        tones += [tone for part in inner for tone in within(part, instrument)]
+        tones += [tone for part in inner for tone in within(part, instrument.low, instrument.high)]
     elif line.role == "voice":
         low = int(np.clip(plan.centre - 12, instrument.low, instrument.high - 12))
         tones += accompany.second_voice(excerpt.grid, low)
@@ -168,32 +147,6 @@ def played(line: Line, plan: Plan, excerpt: Excerpt) -> list[Tone]:
         low = int(np.clip(plan.centre - 19, instrument.low, min(60, instrument.high - 24)))
         tones += accompany.comping(excerpt.grid, plan.comping, low, not instrument.chords)
     return sorted(set(tones))
-
-
-def within(part: list[Tone], instrument: Instrument) -> list[Tone]:
-    """A line moved by whole octaves into the instrument's range; what still sticks out moves alone."""
-    if not part:
-        return []
-    middle = np.mean([tone.pitch for tone in part])
-    octaves = 0
-    while middle + 12 * octaves > instrument.high - 6:
-        octaves -= 1
-    while middle + 12 * octaves < instrument.low + 6:
-        octaves += 1
-    return [tone._replace(pitch=into(tone.pitch + 12 * octaves, instrument.low, instrument.high)) for tone in part]
-
-
-def into(pitch: int, low: int, high: int) -> int:
-    """The pitch, moved by octaves to lie between low and high (at least an octave apart)."""
-    return pitch + 12 * (-(-max(0, low - pitch) // 12)) - 12 * (-(-max(0, pitch - high) // 12))
-
-
-def bass_line(excerpt: Excerpt, choice: int) -> list[Tone]:
-    """The piece's own bass if it is written in parts, else a figure on the chords' roots."""
-    if len(excerpt.parts) > 1:
-        low = accompany.BASS_LOW
-        return [tone._replace(pitch=into(tone.pitch, low, low + 19)) for tone in excerpt.parts[-1]]
-    return accompany.bass(excerpt.grid, choice)
 
 
 def entries(channels: list[int], how: str, random: np.random.Generator) -> dict[int, tuple[float, float]]:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from datamodules.demo import tagging
+from datamodules.demo import separation, tagging
 from datamodules.mtat import MTAT
+from datamodules.musdb import MUSDBHQ, VALIDATION
+from datamodules.separation import TrackFiles
 
 
 class TaggingDemo(MTAT):
@@ -22,3 +24,26 @@ class TaggingDemo(MTAT):
     def find_root(self) -> Path:
         """The named folder, or the embedded set, rendered on first use."""
         return tagging.build(self.cache_dir, self.pieces) if self.root is None else super().find_root()
+
+
+class SeparationDemo(MUSDBHQ):
+    """The embedded separation set; with `root`, any set in MUSDB18-HQ's layout, such as MUSDB18-HQ itself.
+
+    Args:
+        tunes: how many tunes to render instead of all 42
+    """
+
+    def __init__(self, root: str | None = None, tunes: int | None = None, **kwargs) -> None:
+        super().__init__(root, **kwargs)
+        self.tunes = separation.TUNES if tunes is None else tunes
+        self.name = "demo" if root is None else "musdb18hq"
+
+    def find_root(self) -> Path:
+        """The named folder, or the embedded set, rendered on first use."""
+        return separation.build(self.cache_dir, self.tunes) if self.root is None else super().find_root()
+
+    def read_tracks(self, root: Path) -> list[TrackFiles]:
+        """As MUSDB18-HQ's, with validation tracks of the embedded set's own."""
+        if self.root is None and self.validation == VALIDATION:
+            self.validation = tuple(separation.validation_tracks(root))
+        return super().read_tracks(root)

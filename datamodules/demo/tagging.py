@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules.demo import accompany, arrange, music, plan, render
+from datamodules.demo import accompany, arrange, cutting, music, plan, render
 from datamodules.demo.cache import build_once
 from datamodules.demo.piece import Piece
 
@@ -49,7 +49,7 @@ def build(
 
     Raises DataError where no renderer, SoundFont or score is installed.
     """
-    sources = [module.__file__ for module in (accompany, arrange, music, plan, render)] + [__file__]
+    sources = [module.__file__ for module in (accompany, arrange, cutting, music, plan, render)] + [__file__]
 
     def make(root: Path) -> None:
         clips = jobs(pieces, seed)
@@ -78,7 +78,9 @@ def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Job]:
     return made
 
 
-def choose(pieces: Mapping[str, int], random: np.random.Generator) -> list[tuple[Piece, str]]:
+def choose(
+    pieces: Mapping[str, int], random: np.random.Generator, shares: Mapping[str, float] = SHARES
+) -> list[tuple[Piece, str]]:
     """Pieces with their split, in random order; tunes at least three bars long, nearly half of them minor if there are.
 
     Kinds and modes are shared out alike: were one commoner in training it would be rarer in the test by as much, and a
@@ -89,13 +91,13 @@ def choose(pieces: Mapping[str, int], random: np.random.Generator) -> list[tuple
         if (tune.beats, tune.beat_type) in accompany.BEATS and tune.length > 3 * tune.bar:
             groups[plan.kind_of(tune)].append(tune)
     chosen: list[tuple[Piece, str]] = []
-    counts = dict.fromkeys(SHARES, 0)
+    counts = dict.fromkeys(shares, 0)
     for kind, count in pieces.items():
         group = [groups[kind][index] for index in random.permutation(len(groups[kind]))]
         minor = [piece for piece in group if piece.mode == "minor"][: count * 9 // 20]
         for piece in minor + [piece for piece in group if piece.mode == "major"][: count - len(minor)]:
             # To the split that is furthest behind its share: even in every kind and mode, and in a handful of pieces.
-            split = max(SHARES, key=lambda split: SHARES[split] * (len(chosen) + 1) - counts[split])
+            split = max(shares, key=lambda split: shares[split] * (len(chosen) + 1) - counts[split])
             counts[split] += 1
             chosen.append((piece, split))
     return [chosen[index] for index in random.permutation(len(chosen))]

@@ -1,0 +1,184 @@
+"""A band for a tune: who plays and sings, drawn evenly, and what each of drums, bass, other and vocals has to play."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from datamodules.demo import accompany, cutting, plan
+from datamodules.demo.accompany import Tone
+from datamodules.demo.arrange import INSTRUMENTS
+from datamodules.demo.piece import Piece
+from datamodules.demo.plan import Deck
+from datamodules.demo.render import DRUMS, EXPRESSION, KITS, VOLUME, Control, Note, midi_file
+
+STEMS = ("drums", "bass", "other", "vocals")
+SECONDS = 20.0
+MODULATION, PAN = 1, 10
+VELOCITY = 90
+
+
+class Comper(NamedTuple):
+    """An instrument for chords: the SoundFont's programs, its level in dB at velocity 90, volume 100."""
+
+    programs: tuple[int, ...]
+    level: float
+
+
+# No voices among them: those sing.
+COMPERS = {
+    **{name: Comper(INSTRUMENTS[name].programs, INSTRUMENTS[name].level) for name in ("piano", "organ", "guitar", "strings")},
+    "harpsichord": Comper((6, 7), -29),
+    "electric piano": Comper((4, 5), -26),
+    "mallets": Comper((11, 12), -26),
+    "accordion": Comper((21, 23), -28),
+    "electric guitar": Comper((26, 27), -29),
+    "harp": Comper((46,), -22),
+    "brass": Comper((61, 62), -25),
+    "pad": Comper((50, 89, 90), -29),
+}
+BASSES = (32, 33, 34, 35, 36, 38, 39)
+SINGERS = (52, 53, 54, 85)
+# Felt beats a minute.
+TEMPI = {"chorale": (66, 96), "waltz": (108, 160), "jig": (76, 112), "reel": (84, 132)}
+COMPER_LOW = (45, 52)  # the lowest note of a chord lies in the octave above one of these
+SHORTEST = 0.28  # s: who sings leaves out notes that would come faster
+
+
+class Chair(NamedTuple):
+    """A chord player: program, level in dB at velocity 90, key of accompany.COMPING, lowest root, pan (64: middle)."""
+
+    program: int
+    level: float
+    style: str
+    low: int
+    pan: int
+
+
+class Song(NamedTuple):
+    """All that is decided about a tune before a note is written."""
+
+    piece: Piece
+    tempo: float  # felt beats a minute
+    start: float  # where in the piece, 0 to 1, at a bar
+    transpose: int  # semitones
+    centre: int  # pitch around which the melody lies
+    kit: int
+    drumming: str  # key of accompany.DRUMMING
+    bass: int  # program
+    figure: int  # of the bass
+    chairs: tuple[Chair, ...]
+    singer: int  # program
+    pan: int  # of the singer
+    vibrato: int  # value of the modulation wheel
+    gate: float  # sounding share of a chord player's notes
+    levels: tuple[float, ...]  # of STEMS in the mix, dB
+    seed: int  # for what players vary
+
+
+class Casting:
+    """Songs one after another; one casting for each split keeps every kind of player in each."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self.random = random
+        self.kit, self.bass, self.singer = Deck(random, *KITS.values()), Deck(random, *BASSES), Deck(random, *SINGERS)
+        self.drumming = Deck(random, "backbeat", "backbeat", "light", "four on the floor")
+        self.comper, self.comping = Deck(random, *COMPERS), Deck(random, *accompany.COMPING)
+        self.players = Deck(random, 1, 2, 2)
+
+    def song(self, piece: Piece) -> Song:
+        """A band for the piece, and its mix."""
+        random = self.random
+        kit, bars = self.kit.draw(), int(piece.length / piece.bar + 1e-6)
+        return Song(
+            piece=piece,
+            tempo=float(random.uniform(*TEMPI[plan.kind_of(piece)])),
+            start=int(random.random() * bars) / bars,
+            transpose=int(random.integers(-5, 7)),
+            centre=int(random.integers(64, 73)),
+            kit=kit,
+            drumming="four on the floor" if kit in plan.ELECTRONIC_KITS else self.drumming.draw(),
+            bass=self.bass.draw(),
+            figure=int(random.integers(6)),
+            chairs=self._chairs(),
+            singer=self.singer.draw(),
+            pan=int(random.integers(58, 71)),
+            vibrato=int(random.integers(30, 90)),
+            gate=float(random.choice((0.95, 0.95, 0.6))),
+            levels=tuple(float(level) for level in random.uniform((-2, -1, -2, -3), (2, 3, 2, 1))),
+            seed=int(random.integers(2**31)),
+        )
+
+    def _chairs(self) -> tuple[Chair, ...]:
+        """One or two different chord players, the second one opposite the first."""
+        chairs, side = [], int(self.random.choice((-1, 1)))
+        for _ in range(self.players.draw()):
+            comper = COMPERS[self.comper.draw()]
+            program, low = int(self.random.choice(comper.programs)), int(self.random.integers(COMPER_LOW[0], COMPER_LOW[1] + 1))
+            pan = 64 + side * int(self.random.integers(10, 50))
+            chairs.append(Chair(program, comper.level, self.comping.draw(), low + 7 * len(chairs), pan))
+            side = -side
+        return tuple(chairs)
+
+
+def scores(song: Song) -> dict[str, bytes]:
+    """The MIDI file of each of STEMS, all of SECONDS."""
+    beat = song.piece.bar / accompany.BEATS[song.piece.beats, song.piece.beat_type]  # in quarter notes
+    excerpt = cutting.cut(song.piece, 60 / song.tempo / beat, song.start, song.transpose, song.centre, SECONDS)
+    random = np.random.default_rng(song.seed)
+    melody = sung(cutting.within(excerpt.parts[0], 55, 81))
+    comping = [accompany.comping(excerpt.grid, chair.style, chair.low, False) for chair in song.chairs]
+    other = _mixed(song.chairs)
+    return {
+        "drums": _file({DRUMS: accompany.drums(excerpt.grid, song.drumming)}, {DRUMS: song.kit}, [], 1.0, random),
+        "bass": _file({0: cutting.bass_line(excerpt, song.figure)}, {0: song.bass}, [], 0.95, random),
+        "other": _file(dict(enumerate(comping)), {n: c.program for n, c in enumerate(song.chairs)}, other, song.gate, random),
+        "vocals": _file({0: melody}, {0: song.singer}, _expression(song, melody), 0.97, random),
+    }
+
+
+def sung(part: list[Tone]) -> list[Tone]:
+    """A melody as a voice takes it: what comes sooner than SHORTEST after a note is left out, and that note held."""
+    kept: list[Tone] = []
+    for tone in sorted(part):
+        if not kept or tone.start - kept[-1].start >= SHORTEST - 1e-6:
+            kept.append(tone)
+        elif tone.start + tone.length > kept[-1].start + kept[-1].length:
+            kept[-1] = kept[-1]._replace(length=tone.start + tone.length - kept[-1].start)
+    return kept
+
+
+def _mixed(chairs: tuple[Chair, ...]) -> list[Control]:
+    """Each chord player at its place between left and right, all of them equally loud."""
+    loudest = max(-chair.level for chair in chairs)
+    controls = []
+    for channel, chair in enumerate(chairs):
+        # The SoundFont's law: 40 log10 of the ratio.
+        volume = round(110 * 10 ** ((-chair.level - loudest) / 40))
+        controls += [Control(0.0, channel, VOLUME, volume), Control(0.0, channel, PAN, chair.pan)]
+    return controls
+
+
+def _expression(song: Song, melody: list[Tone]) -> list[Control]:
+    """Every sung note swells and falls; the vibrato sets in once it has been held for a while."""
+    controls = [Control(0.0, 0, PAN, song.pan)]
+    for tone in melody:
+        # In steps of 25 ms, too small to be heard as clicks.
+        steps = max(2, round(tone.length / 0.025))
+        for step in range(steps + 1):
+            value = round(127 - 24 * abs(2 * step / steps - 1))
+            controls.append(Control(max(0.0, tone.start + step / steps * tone.length), 0, EXPRESSION, value))
+        controls.append(Control(max(0.0, tone.start), 0, MODULATION, song.vibrato // 4))
+        controls.append(Control(max(0.0, tone.start + 0.25), 0, MODULATION, song.vibrato))
+    return [control for control in controls if control.time < SECONDS]
+
+
+def _file(players: dict[int, list[Tone]], programs: dict[int, int], controls, gate: float, random) -> bytes:
+    """Lines by channel -> a MIDI file, no two notes quite equally loud."""
+    notes = []
+    for channel, line in players.items():
+        for tone, vary in zip(line, random.integers(-8, 9, len(line)).tolist(), strict=True):
+            end = min(SECONDS, tone.start + max(0.05, tone.length * gate))
+            if end - max(0.0, tone.start) > 0.03:
+                velocity = min(127, round(VELOCITY * tone.stress) + vary)
+                notes.append(Note(max(0.0, tone.start), end, channel, tone.pitch, velocity))
+    return midi_file(notes, programs, SECONDS, controls)

@@ -35,7 +35,8 @@ class Inference:
     def __post_init__(self) -> None:
         if self.niter < 0 or self.shifts < 0 or self.window < 1:
             raise ValueError(
-                f"inference: niter and shifts must not be negative and window at least 1: {self.niter}, {self.shifts}, {self.window}"
+                f"inference: niter and shifts must not be negative and window at least 1: "
+                f"{self.niter}, {self.shifts}, {self.window}"
             )
         if not self.chunk > 0 or not 0 <= self.context < math.inf or not 0 <= self.overlap <= 0.5:
             raise ValueError(

@@ -1,0 +1,60 @@
+"""From a network to stems on disk, one small step a class: waveform, stream, file.
+
+    separator = load_separator("runs/separation/default")             # a checkpoint or a run folder
+    stems = Audio2Stems(separator.net)(waveform)                      # (sources, channels, samples) at the network's rate
+    for block in File2Stems(separator)("song.mp3"):                   # (sources, channels, frames) at the song's rate
+        ...
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tasks.separation.inference import Inference
+from tasks.separation.song_stems import Piece, SongStems
+from tasks.separation.stream import Stream2Stems
+
+__all__ = ["Audio2Stems", "File2Stems", "Inference", "Piece", "SongStems", "Stream2Stems", "load_separator"]
+
+
+def load_separator(path: str | Path, device: str = "cpu") -> nn.Module:
+    """LightningModule of a checkpoint file or run folder, in evaluation mode, plain weights only.
+
+    Raises:
+        DataError: no such checkpoint, or one of another task.
+    """
+    from tasks.checkpoints import locate, read
+    from tasks.separation.module import Separator
+
+    file = locate(str(path))
+    read(file, "separation")
+    return Separator.load_from_checkpoint(file, map_location=device, weights_only=True).eval()
+
+
+class Audio2Stems:
+    """Waveform step: audio of any length at the network's rate to its stems, by the same code as a stream."""
+
+    def __init__(self, net: nn.Module, inference: Inference | None = None) -> None:
+        self.stems = Stream2Stems(net, inference)
+
+    def __call__(self, audio: Tensor) -> Tensor:
+        """Stems (sources, channels, samples), on the network's device, of audio (channels, samples)."""
+        pieces = list(self.stems([audio]))
+        return torch.cat(pieces, dim=-1) if pieces else audio.new_zeros(self.stems.net.n_sources, *audio.shape)
+
+
+class File2Stems:
+    """File step: a path to its stems, whatever its format, rate, channels and length, as a stream of constant memory."""
+
+    def __init__(self, separator: nn.Module, inference: Inference | None = None) -> None:
+        net = getattr(separator, "separating", separator.net)
+        self.separate, self.sources = Stream2Stems(net, inference or separator.inference), list(separator.sources)
+
+    def __call__(self, path: str | Path) -> SongStems:
+        """Stems of one file, not read yet.
+
+        Raises:
+            DataError: the file does not open; while it is read: it does not decode.
+        """
+        return SongStems(path, self.separate, self.sources)

@@ -184,7 +184,7 @@ class Recurrent(MaskSeparator):
         self.lstm, self.out = nn.LSTM(129, 16, bidirectional=True, batch_first=True), nn.Linear(32, 258)
 
     def forward(self, magnitude):
-        frames = self.out(self.lstm(magnitude[:, 0].transpose(1, 2))[0]).sigmoid()
+        frames = self.out(self.lstm(0.1 * magnitude[:, 0].transpose(1, 2))[0]).sigmoid()
         return frames.transpose(1, 2).unflatten(1, (2, 1, 129))
 
 

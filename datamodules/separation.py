@@ -179,9 +179,9 @@ class SeparationData(SuiteData):
     def _whole(self, split: str) -> tuple:
         return self.tracks(split), self.sources, self.channels, self.mixture == "file", self.strict
 
-    def collate(self, items: Sequence[Chunk | None]) -> StemBatch:
-        """Chunks as one batch, those that could not be read left out."""
-        return collate(items, len(self.sources), self.channels)
+    def collate(self, items: StemBatch | Sequence[Chunk | None]) -> StemBatch:
+        """Chunks as one batch, those that could not be read left out; training chunks come as one already."""
+        return items if isinstance(items, StemBatch) else collate(items, len(self.sources), self.channels)
 
     def evaluation_collate(self, items: Sequence[Chunk | TrackBatch | None]) -> StemBatch | TrackBatch:
         """Pieces as a batch, or the one whole track."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from datamodules.base import mix
 from datamodules.errors import DataError
@@ -124,15 +124,24 @@ class RandomStems(Stems):
         return len(self.tracks) * self.per_track
 
     def __getitem__(self, item: tuple[int, int]) -> Chunk:
+        return self._draw(item, np.empty((len(self.sources), self.samples, self.channels), self.dtype))
+
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> StemBatch:
+        """The items as a batch, read into its memory at once: copying them there would take longer than reading them."""
+        stems = np.empty((len(items), len(self.sources), self.samples, self.channels), self.dtype)
+        chunks = [self._draw(item, out) for item, out in zip(items, stems, strict=True)]
+        return _batch(chunks, stems, stems[:, 0, :0])
+
+    def _draw(self, item: tuple[int, int], out: np.ndarray) -> Chunk:
+        """Fill `out` (sources, samples, channels); the file that cannot be read decides nothing but that all is drawn anew."""
         index, seed = item
         for attempt in range(RETRIES):
             random = np.random.default_rng(mix(seed, attempt) if attempt else seed)
-            track = index // self.per_track if not attempt else int(random.integers(len(self.tracks)))
-            tracks, starts = self._places(track, random)
+            tracks, starts = self._places(int(random.integers(len(self.tracks))) if attempt else index // self.per_track, random)
             gain, swap = random.uniform(*self.gain, len(tracks)), random.random(len(tracks)) < self.swap
-            if (stems := self._stems(tracks, starts)) is not None:
+            if self._read(out, tracks, starts):
                 names = dict.fromkeys(self.tracks[track].name for track in tracks)
-                return Chunk(stems, stems[0, :0], gain.astype(np.float32), swap, " + ".join(names), starts[0] / self.rate)
+                return Chunk(out, out[0, :0], gain.astype(np.float32), swap, " + ".join(names), starts[0] / self.rate)
         raise DataError(f"{RETRIES} training chunks in a row cannot be read: check the data set with the `prepare` verb.")
 
     def _places(self, track: int, random: np.random.Generator) -> tuple[list[int], list[int]]:
@@ -143,15 +152,14 @@ class RandomStems(Stems):
         starts = random.integers(last + 1) if self.random_tracks else np.full(count, random.integers(last[0] + 1))
         return tracks.tolist(), starts.tolist()
 
-    def _stems(self, tracks: list[int], starts: list[int]) -> np.ndarray | None:
-        stems = np.empty((len(tracks), self.samples, self.channels), self.dtype)
+    def _read(self, stems: np.ndarray, tracks: list[int], starts: list[int]) -> bool:
         for out, source, track, start in zip(stems, self.sources, tracks, starts, strict=True):
             try:
                 fill(out, self.tracks[track].stems[source], start)
             except DataError as error:
                 self.report(track, error)
-                return None
-        return stems
+                return False
+        return True
 
 
 class Pieces(Stems):
@@ -206,16 +214,15 @@ def collate(items: Sequence[Chunk | None], sources: int, channels: int) -> StemB
     if not read:
         stems, mixture = torch.zeros(0, sources, 0, channels), torch.zeros(0, 0, channels)
         return StemBatch(stems, mixture, torch.zeros(0, sources), torch.zeros(0, sources, dtype=torch.bool), (), torch.zeros(0))
+    return _batch(read, np.stack([item.stems for item in read]), np.stack([item.mixture for item in read]))
+
+
+def _batch(items: Sequence[Chunk], stems: np.ndarray, mixture: np.ndarray) -> StemBatch:
     return StemBatch(
-        stems=_stack([item.stems for item in read]),
-        mixture=_stack([item.mixture for item in read]),
-        gain=torch.from_numpy(np.stack([item.gain for item in read])),
-        swap=torch.from_numpy(np.stack([item.swap for item in read])),
-        names=tuple(item.name for item in read),
-        start=torch.tensor([item.start for item in read], dtype=torch.float32),
+        stems=torch.from_numpy(stems),
+        mixture=torch.from_numpy(mixture),
+        gain=torch.from_numpy(np.stack([item.gain for item in items])),
+        swap=torch.from_numpy(np.stack([item.swap for item in items])),
+        names=tuple(item.name for item in items),
+        start=torch.tensor([item.start for item in items], dtype=torch.float32),
     )
-
-
-def _stack(arrays: list[np.ndarray]) -> Tensor:
-    """As default_collate does, straight into the memory that a worker shares with the main process."""
-    return default_collate([torch.from_numpy(array) for array in arrays])

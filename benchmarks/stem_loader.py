@@ -1,0 +1,95 @@
+"""Loading stems: six-second stereo chunks from MUSDB18-HQ's WAV files through the training set, beside soundfile's reading."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.paired import HEADER, paired
+from datamodules.musdb import MUSDBHQ, STEMS
+
+RATE, SECONDS, TRACKS, TRACK_S, BATCH, BATCHES = 44_100, 6.0, 8, 60, 16, 24
+CHUNKS = BATCH * len(STEMS)  # of one batch: a chunk is 6 s of one stereo file
+
+
+def run() -> None:
+    """Print chunks per second of the training set, alone and in batches, and the same batches by soundfile, in turns."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        data = _data(_write_set(Path(folder)))
+        dataset = data.train_set()
+        order = [(index, index) for index in range(BATCH * BATCHES)]
+        print(f"{TRACKS} tracks of {TRACK_S} s, 44.1 kHz stereo PCM16; chunks of {SECONDS:g} s; one process, disk cache warm\n")
+        print(f"{'':44} {'chunks/s':>9}  (per CPU second, median of 5; wall clock in brackets)")
+        print(_row("dataset[index, seed]", lambda: _items(dataset, order)))
+        print(_row("dataset and collate", lambda: _batches(dataset, data, order)))
+        for workers in (0, 1, 2):
+            print(_row(f"DataLoader, {workers} workers (wall clock counts)", lambda w=workers: _loader(dataset, data, order, w)))
+        print(f"\n{HEADER}")
+        ours = paired(lambda: _peer(dataset, order, "float32"), lambda: _batches(dataset, data, order))
+        print(ours.row(f"soundfile float32 / ours, {BATCHES} batches"))
+        ours = paired(lambda: _peer(dataset, order, "int16"), lambda: _batches(dataset, data, order))
+        print(ours.row(f"soundfile int16 / ours, {BATCHES} batches"))
+
+
+def _write_set(root: Path) -> Path:
+    """MUSDB18-HQ's layout; noise, since nothing here depends on the sound."""
+    random = np.random.default_rng(0)
+    for track in range(TRACKS):
+        folder = root / "train" / f"Artist - Title {track}"
+        folder.mkdir(parents=True)
+        for name in STEMS:
+            noise = random.integers(-8192, 8192, (TRACK_S * RATE, 2), np.int16)
+            soundfile.write(folder / f"{name}.wav", noise, RATE, subtype="PCM_16")
+    return root
+
+
+def _data(root: Path) -> MUSDBHQ:
+    return MUSDBHQ(str(root), seconds=SECONDS, samples_per_track=BATCH * BATCHES // TRACKS, batch_size=BATCH)
+
+
+def _items(dataset, order: list) -> None:
+    for item in order:
+        dataset[item]
+
+
+def _batches(dataset, data: MUSDBHQ, order: list) -> None:
+    for start in range(0, len(order), BATCH):
+        data.collate(dataset.__getitems__(order[start : start + BATCH]))
+
+
+def _loader(dataset, data: MUSDBHQ, order: list, workers: int) -> None:
+    for _ in DataLoader(dataset, BATCH, sampler=order, num_workers=workers, collate_fn=data.collate):
+        pass
+
+
+def _peer(dataset, order: list, dtype: str) -> None:
+    """As the references read: the file opened for every chunk, samples converted, channels first, stacked."""
+    random = np.random.default_rng(0)
+    samples = round(SECONDS * RATE)
+    for _ in range(0, len(order), BATCH):
+        chunks = []
+        for chunk in range(CHUNKS):
+            wav = dataset.tracks[random.integers(TRACKS)].stems[STEMS[chunk % len(STEMS)]]
+            start = int(random.integers(wav.frames - samples))
+            sound, _ = soundfile.read(wav.path, samples, start, dtype=dtype, always_2d=True)
+            chunks.append(torch.from_numpy(sound))
+        torch.stack(chunks)
+
+
+def _row(name: str, work: Callable[[], object]) -> str:
+    """Median of five after one warm-up."""
+    work()
+    rates = []
+    for _ in range(5):
+        cpu, wall = time.process_time(), time.perf_counter()
+        work()
+        rates.append((CHUNKS * BATCHES / (time.process_time() - cpu), CHUNKS * BATCHES / (time.perf_counter() - wall)))
+    cpu, wall = (statistics.median(column) for column in zip(*rates, strict=True))
+    return f"{name:44} {cpu:9.0f}  ({wall:.0f}/s)"

@@ -13,7 +13,7 @@ import yaml
 from tasks.__main__ import find_tasks
 from tasks.arguments import configs_in, row_of
 from tasks.tagging.paper import FIGURE_5, SAME_RUN, TABLE_5_CONFIG, TABLES
-from tests.commands import tagging
+from tests.commands import command, tagging
 from tests.layouts import write_folder, write_jamendo, write_msd, write_mtat
 
 ROOT = Path(__file__).parent.parent
@@ -101,7 +101,7 @@ def test_each_tagging_row_trains(path, roots, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", SHARED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_base_and_demo_parse(path):
-    done = tagging("fit", "--config", path, "--print_config")
+    done = command(path.parent.name, "fit", "--config", path, "--print_config")
     assert done.code == 0, done.err
 
 
@@ -126,7 +126,7 @@ def test_sweeps_name_accepted_options_and_a_logged_metric(path, monkeypatch):
     words = [word for word in sweep["command"] if not word.startswith("${")]
     assert words[:4] == ["python", "-m", f"tasks.{path.stem}", "fit"]
     tried = {name: (one.get("values") or [one.get("min")])[0] for name, one in sweep["parameters"].items()}
-    done = tagging(*words[3:], *(f"--{name}={value}" for name, value in tried.items()), "--print_config")
+    done = command(path.stem, *words[3:], *(f"--{name}={value}" for name, value in tried.items()), "--print_config")
     assert done.code == 0, done.err
     written = yaml.safe_load(done.out)
     assert written["model"]["optimizer"]["init_args"]["lr"] == tried["model.optimizer.lr"]

@@ -1,0 +1,205 @@
+"""The separator that Lightning trains: any separation network, its loss in either domain, its exact scores."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric
+
+from datamodules.errors import DataError
+from datamodules.separation import StemBatch, TrackBatch
+from datamodules.songs import SongBatch
+from models.stft import STFT
+from tasks.metrics.separation import FrameSDR
+from tasks.separation.estimates import domains
+from tasks.separation.ladder import Audio2Stems, File2Stems, Inference
+from tasks.separation.per_source import BestOfEachSource
+from tasks.separation.program import StemProgram
+
+
+class Separator(pl.LightningModule):
+    """One network for all sources of a mixture, trained by one loss, scored per track.
+
+    Args:
+        sources: names of the stems, in order (comes from the data set)
+        net: network class; called with the number of sources (`models.separation`)
+        loss: compares estimates and sources as magnitudes, as waveforms or as both (`losses`)
+        optimizer: optimizer of all parameters, or of each source's; the paper's is Adam at 1e-3
+        scheduler: learning-rate scheduler; one that waits for a plateau follows the validation loss
+        scheduler_interval: when any other steps: after every optimizer `step` or every `epoch`
+        one_optimizer: one for the whole network; false: one per source, each with its own schedule and best weights
+        patience: without one_optimizer: validations without improvement after which a source stops
+        stft: transform after a network on waveforms, for losses on magnitudes (Figure 1b)
+        inference: how whole recordings are separated in `test` and `predict`
+    """
+
+    def __init__(
+        self,
+        sources: list[str],
+        net: Callable[[int], nn.Module],
+        loss: nn.Module,
+        optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-3),
+        scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: str = "step",
+        one_optimizer: bool = True,
+        patience: int | None = None,
+        stft: STFT | None = None,
+        inference: Inference | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)  # the run record logs the whole config
+        self.sources = list(sources)
+        self.net = net(len(self.sources))
+        self.loss, self.stft = loss, getattr(self.net, "stft", None) or stft or STFT()
+        self.inference = inference or Inference()
+        self._optimizer, self._scheduler, self._interval = optimizer, scheduler, scheduler_interval
+        self._plateaus: list[ReduceLROnPlateau] = []
+        self.automatic_optimization = one_optimizer
+        self.best = None if one_optimizer else BestOfEachSource(self.net, len(self.sources), patience)
+        self.validation_losses = nn.ModuleList([MeanMetric() for _ in range(1 if one_optimizer else len(self.sources))])
+        self.frame_sdr = FrameSDR(len(self.sources), self.net.sample_rate)
+
+    @property
+    def separating(self) -> nn.Module:
+        """The network that separates: the trained one, or each source's best where sources are trained apart."""
+        return self.net if self.best is None else self.best.net
+
+    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
+        """Give the data the transform whose statistics the network starts from."""
+        stft = STFT(self.stft.n_fft, self.stft.hop)
+        datamodule.spectrogram = lambda audio: stft(audio).abs()
+        datamodule.spectrogram_key = f"stft {stft.n_fft} {stft.hop} hann"
+
+    def setup(self, stage: str) -> None:
+        """Refuse data of other stems, rate or channels; start from the statistics of the training set."""
+        datamodule = self.trainer.datamodule
+        if stage == "predict":
+            return
+        for what, theirs, ours in (
+            ("sources", list(datamodule.sources), self.sources),
+            ("sample_rate", datamodule.sample_rate, self.net.sample_rate),
+            ("channels", datamodule.channels, self.net.channels),
+        ):
+            if theirs != ours:
+                raise DataError(
+                    f"the network separates {what} {ours}, the data have {theirs}: use data as it was trained on, or train "
+                    f"with --model.net.{what} and --data.{what} alike"
+                )
+        if stage == "fit" and hasattr(self.net, "set_statistics"):
+            self.hand_over(datamodule)
+            statistics = datamodule.statistics()
+            for net in {id(net): net for net in (self.net, self.separating)}.values():
+                net.set_statistics(*statistics)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Stems (batch, sources, channels, samples) of mixtures (batch, channels, samples), without Wiener filter."""
+        return self.separating.separate(mixture)
+
+    def training_step(self, batch: StemBatch) -> Tensor | None:
+        """Loss of one batch of random mixtures; with one optimizer per source also their steps."""
+        stems, mixture = batch.waveforms()
+        estimate, target = domains(self.net, stems, mixture, self.loss, self.stft)
+        if self.automatic_optimization:
+            loss = self.loss(estimate, target, mixture)
+        else:
+            losses = self.loss.per_source(estimate, target, mixture)
+            loss = losses.mean().detach()
+            self._step_each_source(losses)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(stems))
+        return loss if self.automatic_optimization else None
+
+    def _step_each_source(self, losses: Tensor) -> None:
+        optimizers = self.optimizers()
+        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        # Sources share no weights, so one backward pass of the sum is that of each.
+        self.manual_backward(losses.sum())
+        for optimizer, running in zip(optimizers, self.best.running(), strict=True):
+            if running:
+                optimizer.step()
+        self.trainer.should_stop |= not any(self.best.running())
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the tracks of the epoch before; they stay readable until then."""
+        self.frame_sdr.reset()
+        for metric in self.validation_losses:
+            metric.reset()
+
+    def validation_step(self, batch: StemBatch) -> None:
+        """Loss of pieces of whole tracks with the data set's own mixture, weighted by length; SDR without Wiener filter."""
+        if not len(batch.stems):  # none of its tracks could be read
+            return
+        stems, mixture = batch.waveforms()
+        estimate, target = domains(self.net, stems, mixture, self.loss, self.stft, always_waveforms=True)
+        losses = (self.loss if self.best is None else self.loss.per_source)(estimate, target, mixture)
+        for metric, loss in zip(self.validation_losses, losses.reshape(-1), strict=True):
+            metric.update(loss, stems.shape[-1] * len(stems))
+        self.frame_sdr.update(estimate.waveforms, stems, batch.names, batch.start)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the loss and the SDR per source, the same on every rank; schedules that wait for a plateau take their step."""
+        losses = torch.stack([metric.compute() for metric in self.validation_losses])
+        values = {f"val/{name}": value for name, value in self.frame_sdr.compute(self.sources).items()}
+        training = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
+        if training:
+            for plateau, loss in zip(self._plateaus, losses, strict=len(self._plateaus) > 0):
+                plateau.step(float(loss))
+        if self.best is None:
+            values["val/loss"] = losses[0]
+        else:
+            if training:
+                self.best.update(self.net, losses.to(self.best.loss))
+            values |= {f"val/loss_{name}": loss for name, loss in zip(self.sources, losses, strict=True)}
+            # What is kept is each source's best, so this falls whenever any source improves.
+            values["val/loss"] = (self.best.loss if training else losses).mean()
+        self.log_dict(values, rank_zero_only=False)
+
+    def test_step(self, batch: TrackBatch) -> Tensor | None:
+        """Stems (sources, channels, samples) of a whole track as `predict` separates it; None where it could not be read."""
+        if batch.error or self.already_scored(batch.name):
+            return None
+        return Audio2Stems(self.separating, self.inference)(batch.waveforms()[1])
+
+    def already_scored(self, name: str) -> bool:
+        """Whether a track needs no separating; the report of a run that goes on knows."""
+        return False
+
+    def predict_step(self, batch: SongBatch) -> Any:
+        """Stems of one of the user's files as a stream that the writer drains; None for a file that could not be opened."""
+        return None if batch.error else File2Stems(self)(batch.path)
+
+    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], dict, list[tuple[Tensor, ...]]]:
+        """What `export` freezes: waveform to stems without Wiener filter, with inputs of two lengths to check."""
+        return StemProgram(self.separating).exported()
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, or one per source; the module itself drives schedules that wait for a plateau."""
+        if self.best is None:
+            optimizers = [self._optimizer(self.net.parameters())]
+        else:
+            optimizers = [self._optimizer(self.net.branch(j).parameters()) for j in range(len(self.sources))]
+        schedulers = [] if self._scheduler is None else [self._scheduler(optimizer) for optimizer in optimizers]
+        if not schedulers or isinstance(schedulers[0], ReduceLROnPlateau):
+            self._plateaus = schedulers
+            return optimizers
+        if self.best is not None:
+            raise DataError("with one optimizer per source --model.scheduler must be ReduceLROnPlateau or null")
+        return {"optimizer": optimizers[0], "lr_scheduler": {"scheduler": schedulers[0], "interval": self._interval}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep how long each plateau lasts already: Lightning steps such schedules only after it has saved."""
+        checkpoint["plateaus"] = [plateau.state_dict() for plateau in self._plateaus]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember the plateaus until the optimizers they belong to are there."""
+        self._restored = checkpoint.get("plateaus", [])
+
+    def on_fit_start(self) -> None:
+        """Hand restored plateaus to their schedules."""
+        for plateau, state in zip(self._plateaus, getattr(self, "_restored", []), strict=False):
+            plateau.load_state_dict(state)

@@ -1,0 +1,127 @@
+"""X-UMX's loss and training step against their restatement, then every other number of separation; one thread."""
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.naive_separation import NaiveUMX, naive_domains, naive_loss
+from benchmarks.paired import HEADER, paired
+from losses import Domains, MultiDomainLoss
+from models.separation.umx import UMX
+from models.stft import STFT
+from tasks.separation.estimates import domains
+
+BATCH, SOURCES, CHANNELS, SAMPLES = 4, 4, 2, 264_600  # 6 s at 44.1 kHz
+OTHERS = ("bss_eval", "stem_loader", "separate_long")
+PEAK = "import sys; from benchmarks.separation import peak; print(peak(sys.argv[1]))"
+
+
+def run() -> None:
+    """Print time and memory of both ways and how equal their results are, then run the other benchmarks of separation."""
+    torch.set_num_threads(1)
+    print(f"batch {BATCH} of 6 s, stereo, 44.1 kHz, {SOURCES} sources; one thread, CPU time\n{HEADER}")
+    _loss()
+    _step()
+    _memory()
+    for name in OTHERS:
+        if find_spec(f"benchmarks.{name}"):
+            print(f"\n{name}")
+            importlib.import_module(f"benchmarks.{name}").run()
+
+
+def _batch() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    stems = 0.1 * torch.randn(BATCH, SOURCES, CHANNELS, SAMPLES)
+    return stems, stems.sum(1)
+
+
+def _loss() -> None:
+    stems, mixture = _batch()
+    waveforms = stems + 0.05 * torch.randn_like(stems)
+    stft = STFT()
+    target, magnitudes = Domains(stft(stems).abs(), stems), stft(waveforms).abs()
+
+    def work(loss: Callable) -> Callable[[], tuple[Tensor, Domains]]:
+        def both_ways() -> tuple[Tensor, Domains]:
+            estimate = Domains(magnitudes.detach().requires_grad_(), waveforms.detach().requires_grad_())
+            value = loss(estimate, target, mixture)
+            value.backward()
+            return value.detach(), estimate
+
+        return both_ways
+
+    peer, ours = work(naive_loss), work(MultiDomainLoss(True, True))
+    print(paired(peer, ours).row("loss: all 14 subsets, both domains, fwd + bwd"))
+    (value, parts), (other, others) = peer(), ours()
+    apart = [float((a.grad - b.grad).norm() / a.grad.norm()) for a, b in zip(parts, others, strict=True)]
+    print(f"  relative difference of the loss: {abs(float(other / value) - 1):.1e}, of gradients: {max(apart):.1e}")
+
+
+def training(kind: str) -> tuple[UMX, Callable[[], Tensor]]:
+    """X-UMX and one step of its training on a fixed batch, as `ours` or as `naive`."""
+    stems, mixture = _batch()
+    torch.manual_seed(0)
+    net = (UMX if kind == "ours" else NaiveUMX)(SOURCES, bridge=True)
+    optimizer, loss = torch.optim.Adam(net.parameters(), lr=1e-3), MultiDomainLoss(True, True)
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        if kind == "ours":
+            value = loss(*domains(net, stems, mixture, loss, net.stft), mixture)
+        else:
+            value = naive_loss(*naive_domains(net, stems, mixture), mixture)
+        value.backward()
+        optimizer.step()
+        return value.detach()
+
+    return net, step
+
+
+def _step() -> None:
+    (net, ours), (peer_net, peer) = training("ours"), training("naive")
+    for one in (net, peer_net):
+        for branch in one.branches:
+            branch.lstm.dropout = 0.0
+    first = float(ours() / peer()) - 1
+    for one in (net, peer_net):
+        for branch in one.branches:
+            branch.lstm.dropout = 0.4
+    result = paired(peer, ours, 3)
+    print(result.row("training step of P (Adam, dropout)"))
+    print(
+        f"  ours / peer: {result.ours_s / result.peer_s:.2f} of the time; relative difference of the first loss: {abs(first):.1e}"
+    )
+
+
+def _memory() -> None:
+    """Each way in a process of its own, two steps."""
+    found = {kind: _peak_of_a_process(kind) for kind in ("naive", "ours")}
+    print(f"{'peak memory of the step, MB above the imports':44} {found['naive']:9.0f} {found['ours']:9.0f}")
+    print(f"  ours / peer: {found['ours'] / found['naive']:.2f} of the memory (weights, gradients and Adam's state in both)")
+
+
+def _peak_of_a_process(kind: str) -> float:
+    command = [sys.executable, "-c", PEAK, kind]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def peak(kind: str) -> float:
+    """MB by which two training steps, network included, raise this process's peak resident memory."""
+    torch.set_num_threads(1)
+    before = _high_water()
+    _, step = training(kind)
+    step(), step()
+    return _high_water() - before
+
+
+def _high_water() -> float:
+    """MB; ru_maxrss would do elsewhere, but on Linux a process starts with that of its parent."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

@@ -1,0 +1,339 @@
+"""Songs to stems on disk: rate, length, channels, formats, what they add up to, memory, and what goes wrong."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from datamodules.errors import DataError
+from datamodules.songs import Songs
+from tasks.separation.columns import LIMIT, Columns
+from tasks.separation.ladder import File2Stems, Inference
+from tasks.separation.outputs import Outputs
+from tasks.separation.song_stems import Piece, channel_groups
+from tasks.trainer import Trainer
+from tasks.writers.parts import unique_stem
+from tasks.writers.separation import StemWriter
+from tests.layouts import tone
+from tests.separators import SOURCES, EqualMasks, EqualWaves, LocalMasks, StandIn
+
+
+def song(path, rate=8000, channels=2, seconds=1.7, seed=0, **how):
+    """A song of tones and noise, every channel another."""
+    tones = [tone(seconds, seed + c, rate) for c in range(channels)]
+    how.setdefault("subtype", "FLOAT" if path.suffix == ".wav" else None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.stack(tones, axis=1), rate, **how)
+    return path
+
+
+def stems_of(path, module=None):
+    stems = File2Stems(module or StandIn())(path)
+    return torch.cat(list(stems), dim=-1), stems
+
+
+def predict(inputs, folder, module=None, strict=False, **how):
+    """Run the verb as the command line does; returns the trainer."""
+    writer = StemWriter(str(folder), **{"picture": False} | how)
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, enable_model_summary=False)
+    data = Songs([str(one) for one in inputs], SOURCES, strict=strict)
+    super(Trainer, trainer).predict(module or StandIn(), datamodule=data, return_predictions=False)
+    return trainer
+
+
+def place(folder, path):
+    return folder / unique_stem(str(path))
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_rate_channels_and_length_are_the_songs(tmp_path, rate, channels):
+    path = song(tmp_path / "x.wav", rate, channels, seconds=1.2345)
+    written, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    module = StandIn(EqualMasks(sample_rate=44_100, n_fft=1024, hop=256))
+    stems, file = stems_of(path, module)
+    assert stems.shape == (4, channels, len(written))
+    assert (file.rate, file.channels, file.frames, file.damage) == (rate, channels, len(written), None)
+    mended = stems.sum(0).T.numpy()
+    if rate == 44_100:
+        np.testing.assert_allclose(mended, written, rtol=0, atol=1e-6)
+    else:  # what lies above both rates' band is lost, and rings where the song is cut off
+        inside = slice(rate // 20, -rate // 20)
+        error = mended[inside] - written[inside]
+        assert np.sqrt(np.mean(error**2)) < 0.1 * np.sqrt(np.mean(written**2))
+        for c in range(channels):  # not a sample late
+            shifts = [np.dot(mended[50:-50, c], np.roll(written[:, c], s)[50:-50]) for s in (-1, 0, 1)]
+            assert np.argmax(shifts) == 1
+
+
+@pytest.mark.parametrize("ending", ["mp3", "flac", "ogg"])
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_compressed_songs(tmp_path, ending, rate):
+    path = song(tmp_path / f"x.{ending}", rate)
+    length = len(soundfile.read(path)[0])
+    stems, _ = stems_of(path, StandIn(EqualMasks(sample_rate=44_100, n_fft=1024, hop=256)))
+    assert stems.shape == (4, 2, length)
+
+
+@pytest.mark.parametrize("module", [StandIn(LocalMasks()), StandIn(EqualWaves(reach=3))])
+@pytest.mark.parametrize("seconds", [0.001, 0.01, 0.1])
+@pytest.mark.parametrize("rate", [8000, 44_100])
+def test_songs_of_a_moment(tmp_path, module, seconds, rate):
+    stems, _ = stems_of(song(tmp_path / "x.wav", rate, seconds=seconds), module)
+    assert stems.shape == (4, 2, round(seconds * rate))
+    assert torch.isfinite(stems).all()
+
+
+def test_silence(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.zeros((9000, 2)), 8000)
+    stems, _ = stems_of(tmp_path / "x.wav", StandIn(LocalMasks(), Inference(niter=1, window=20, chunk=0.5)))
+    assert torch.equal(stems, torch.zeros(4, 2, 9000))
+
+
+def test_chunks_do_not_change_a_resampled_song(tmp_path):
+    path = song(tmp_path / "x.wav", 11_025, seconds=4)
+    how = [Inference(niter=1, window=20, chunk=chunk, context=0.1) for chunk in (0.4, 100.0)]
+    one, other = (stems_of(path, StandIn(LocalMasks(), inference))[0] for inference in how)
+    torch.testing.assert_close(one, other, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(("channels", "of_net", "groups"), [
+    (1, 2, ((0,),)), (2, 2, ((0, 1),)), (2, 1, ((0,), (1,))), (3, 2, ((0, 1), (2,))), (4, 2, ((0, 1), (2, 3))),
+    (6, 2, ((0, 1), (2,), (3,), (4, 5))), (5, 2, ((0, 1), (2,), (3,), (4,))),
+])  # fmt: skip
+def test_channels_are_paired(channels, of_net, groups):
+    assert channel_groups(channels, of_net) == groups
+
+
+def test_a_mono_channel_is_heard_on_both_sides_and_averaged_back(tmp_path):
+    class Left(EqualMasks):
+        def forward(self, magnitude):
+            assert torch.equal(magnitude[:, 0], magnitude[:, 1])
+            return super().forward(magnitude) * torch.tensor([4.0, 0.0])[:, None, None]
+
+    path = song(tmp_path / "x.wav", channels=1)
+    stems, _ = stems_of(path, StandIn(Left()))
+    torch.testing.assert_close(stems[0, 0], torch.from_numpy(soundfile.read(path, dtype="float32")[0]) / 2, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("ending", "subtype", "tolerance"), [
+    ("wav", "PCM_16", 0.6 / 2**15), ("wav", "PCM_24", 0.6 / 2**23), ("wav", "FLOAT", 0),
+    ("flac", "PCM_16", 0.6 / 2**15), ("flac", "PCM_24", 0.6 / 2**23), ("mp3", "PCM_16", 0.05), ("ogg", "PCM_16", 0.05),
+])  # fmt: skip
+def test_formats(tmp_path, ending, subtype, tolerance):
+    path = song(tmp_path / "in/x.wav", 44_100, seconds=0.7)
+    module = StandIn(EqualMasks(sample_rate=44_100, n_fft=1024, hop=256))
+    expected, _ = stems_of(path, module)
+    predict([path], tmp_path / "out", module, format=ending, subtype=subtype)
+    folder = place(tmp_path / "out", path)
+    assert sorted(file.name for file in folder.iterdir()) == sorted(f"{name}.{ending}" for name in SOURCES)
+    for name, stem in zip(SOURCES, expected, strict=True):
+        read, rate = soundfile.read(folder / f"{name}.{ending}", dtype="float64", always_2d=True)
+        assert (rate, read.shape) == (44_100, (30_870, 2))
+        # Coders filter the very top of the band away.
+        assert np.abs(read - stem.T.numpy()).mean() <= tolerance
+        if ending in ("wav", "flac"):
+            assert soundfile.info(folder / f"{name}.{ending}").subtype == subtype
+            assert np.abs(read - stem.T.numpy()).max() <= tolerance
+
+
+def test_what_predict_leaves(tmp_path, capsys):
+    paths = [song(tmp_path / "in/a.wav"), song(tmp_path / "in/deep/a.wav", 11_025, seed=5)]
+    trainer = predict([tmp_path / "in"], tmp_path / "out", picture=True)
+    assert not trainer.failed_files
+    listing = json.loads((tmp_path / "out/stems.json").read_text())
+    assert list(listing["files"]) == [str(path) for path in paths]
+    said = capsys.readouterr().out
+    for path in paths:
+        row = listing["files"][str(path)]
+        assert row["duration_s"] == pytest.approx(soundfile.info(path).duration, abs=1e-6)
+        assert {file.name for file in place(tmp_path / "out", path).iterdir()} == {*row["stems"], "spectrogram.png"}
+        assert str(place(tmp_path / "out", path)) in said
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+@pytest.mark.parametrize(("subtype", "rate"), [("PCM_16", 8000), ("PCM_24", 8000), ("FLOAT", 8000), ("PCM_16", 11_025)])
+@pytest.mark.parametrize("two_stems", [None, "vocals"])
+def test_stems_sum_to_the_song(tmp_path, subtype, rate, two_stems):
+    path = song(tmp_path / "in/x.wav", rate, subtype="PCM_16")
+    mixture, _ = soundfile.read(path, dtype="float64", always_2d=True)
+
+    class Poor(LocalMasks):
+        def forward(self, magnitude):
+            return 0.7 * super().forward(magnitude)
+
+    predict([path], tmp_path / "out", StandIn(Poor()), subtype=subtype, sum_to_mix=True, two_stems=two_stems)
+    files = sorted(place(tmp_path / "out", path).glob("*.wav"))
+    total = sum(soundfile.read(file, dtype="float64", always_2d=True)[0] for file in files)
+    assert len(files) == (2 if two_stems else 4)
+    if subtype == "FLOAT":
+        np.testing.assert_allclose(total, mixture, rtol=0, atol=1e-6)
+    else:
+        assert np.array_equal(total, mixture)  # to the last bit
+    predict([path], tmp_path / "plain", StandIn(Poor()), subtype="FLOAT")
+    lacking = sum(soundfile.read(file, always_2d=True)[0] for file in place(tmp_path / "plain", path).glob("*.wav"))
+    assert np.abs(lacking - mixture).max() > 0.01
+
+
+def test_two_stems(tmp_path):
+    path = song(tmp_path / "in/x.wav")
+    mixture = torch.from_numpy(soundfile.read(path, dtype="float32")[0].T)
+    module = StandIn(LocalMasks())
+    stems, _ = stems_of(path, module)
+    for other, rest in (("sum", stems[:3].sum(0)), ("minus", mixture - stems[3])):
+        predict([path], tmp_path / other, module, two_stems="vocals", other=other, subtype="FLOAT")
+        folder = place(tmp_path / other, path)
+        assert sorted(file.name for file in folder.iterdir()) == ["no_vocals.wav", "vocals.wav"]
+        for name, expected in (("vocals", stems[3]), ("no_vocals", rest)):
+            written = soundfile.read(folder / f"{name}.wav", dtype="float32")[0].T
+            np.testing.assert_allclose(written, expected.numpy(), rtol=0, atol=1e-6)
+    with pytest.raises(DataError, match="no stem 'voice'; it has drums, bass, other, vocals"):
+        predict([path], tmp_path / "x", two_stems="voice")
+
+
+def test_clipping_is_counted_and_never_rescaled(tmp_path, capsys):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.tile([[1.0, 0.5]], (8000, 1)) * 6, 8000, subtype="FLOAT")
+    predict([path], tmp_path / "out")
+    out = capsys.readouterr().out
+    assert "clipped (drums.wav 8000, bass.wav 8000" in out
+    assert "--output.subtype FLOAT" in out
+    read, _ = soundfile.read(place(tmp_path / "out", path) / "drums.wav")
+    assert read[:, 0].min() > 0.99
+    np.testing.assert_allclose(read[:, 1], 0.75, atol=1e-3)
+    predict([path], tmp_path / "float", subtype="FLOAT")
+    assert "clipped" not in capsys.readouterr().out
+
+
+def test_bad_songs_are_named_and_leave_nothing(tmp_path):
+    good = song(tmp_path / "in/good.wav", seconds=4)
+    sound = np.stack([tone(40.0, rate=8000)] * 2, axis=1)
+    sound[-100] = np.nan
+    soundfile.write(tmp_path / "in/late_nan.wav", sound, 8000, subtype="FLOAT")
+    (tmp_path / "in/empty.wav").write_bytes(b"")
+    (tmp_path / "in/text.mp3").write_text("no sound\n" * 99)
+    soundfile.write(tmp_path / "in/nothing.wav", np.zeros((0, 2)), 8000)
+    trainer = predict([tmp_path / "in"], tmp_path / "out")
+    failed = {line.split(": ")[0].rpartition("/")[2]: line for line in trainer.failed_files}
+    assert set(failed) == {"late_nan.wav", "empty.wav", "text.mp3", "nothing.wav"}
+    for name, said in (("late_nan", "NaN"), ("empty", "0 bytes"), ("nothing", "no audio")):
+        assert said in failed[f"{name}.wav"]
+    assert "does not decode" in failed["text.mp3"]
+    assert not any("\n" in line for line in trainer.failed_files)
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json", place(tmp_path, good).name}
+    with pytest.raises(DataError, match="NaN"):
+        predict([tmp_path / "in/late_nan.wav"], tmp_path / "strict", strict=True)
+    assert not [file for file in (tmp_path / "strict").rglob("*") if file.is_dir()]
+
+
+def test_a_truncated_song_gives_the_stems_of_what_is_there(tmp_path, capsys):
+    path = song(tmp_path / "x.flac", seconds=50)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    trainer = predict([path], tmp_path / "out", StandIn(inference=Inference(0, 20, 5.0, 0.2)))
+    assert not trainer.failed_files
+    assert "x.flac: decoding breaks off at " in capsys.readouterr().out
+    assert 0 < soundfile.info(place(tmp_path / "out", path) / "bass.wav").duration < 50
+
+
+def test_formats_that_cannot_hold_a_song_say_so(tmp_path):
+    paths = [song(tmp_path / "in/six.wav", channels=6), song(tmp_path / "in/high.wav", rate=96_000)]
+    trainer = predict(paths, tmp_path / "out", format="mp3")
+    assert len(trainer.failed_files) == 2
+    assert all("choose --output.format wav or flac" in line and "\n" not in line for line in trainer.failed_files)
+    with pytest.raises(ValueError, match="PCM_24"):
+        StemWriter("out", format="flac", subtype="FLOAT")
+
+
+def test_nothing_is_overwritten_unasked(tmp_path):
+    path = song(tmp_path / "x.wav")
+    predict([path], tmp_path / "out")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.wav")}
+    with pytest.raises(DataError, match=r"already holds stems of .*x\.wav: add --overwrite true"):
+        predict([path], tmp_path / "out")
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.wav")} == before
+    other = song(tmp_path / "y.wav")
+    predict([other], tmp_path / "out")
+    assert len(json.loads((tmp_path / "out/stems.json").read_text())["files"]) == 2
+    predict([path], tmp_path / "out", overwrite=True)
+    assert all(file.stat().st_mtime_ns != time for file, time in before.items())
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_separated(tmp_path):
+    path = song(tmp_path / "x.wav")
+    (tmp_path / "file").write_text("in the way")
+
+    class Never(EqualMasks):
+        def forward(self, magnitude):
+            raise AssertionError
+
+    with pytest.raises(DataError, match=r"file/out cannot be written .*--output\.folder"):
+        predict([path], tmp_path / "file/out", StandIn(Never()))
+
+
+def test_a_full_disk_ends_in_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    path = song(tmp_path / "x.wav")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    trainer = predict([path], tmp_path / "out")
+    assert "No space left on device" in trainer.failed_files[0]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json"}
+
+
+def test_seams_are_reported(tmp_path, capsys):
+    paths = [song(tmp_path / "long.wav", 11_025, seconds=4), song(tmp_path / "short.wav", seconds=0.5)]
+    predict(paths, tmp_path / "out", StandIn(LocalMasks(reach=40)), check_seams=True)
+    out = capsys.readouterr().out
+    assert "long.wav: stems of chunks differ from those of the whole by -" in out
+    assert "short.wav: shorter than one chunk" in out
+
+
+def test_memory_does_not_grow_with_the_song(tmp_path):
+    def peak(seconds):
+        soundfile.write(tmp_path / "x.wav", np.zeros((seconds * 8000, 2)), 8000)
+        held = 0
+        tracemalloc.start()
+        for piece in File2Stems(StandIn(inference=Inference(0, 20, 2.0, 0.2)))(tmp_path / "x.wav").pieces():
+            held = max(held, piece.mixture.numel() + piece.stems.numel())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak, held
+
+    peak(20)
+    (short, short_held), (long, long_held) = peak(40), peak(400)
+    assert long < 1.1 * short
+    assert long_held == short_held
+
+
+def test_a_song_has_as_many_columns_as_a_picture_can_show():
+    rate = 8000
+    for seconds in (0.01, 1, 30, 400):
+        columns = Columns(rate, 2)
+        time = torch.arange(int(seconds * rate)) / rate
+        sound = torch.stack([torch.sin(2 * torch.pi * 1000 * time), torch.zeros_like(time)])[:, None]
+        sound[..., : sound.shape[-1] // 2] *= 0.1
+        for part in sound.split(10_000, dim=-1):
+            columns.push(part)
+        levels, step = columns.close()
+        assert levels.shape[:2] == (2, len(columns.hertz))
+        assert 1 <= levels.shape[2] <= LIMIT
+        if seconds >= 1:
+            assert levels.shape[2] * step == pytest.approx(seconds, abs=2 * step + 0.1)
+            assert levels.shape[2] > LIMIT / 2 or columns.pooled == 1
+            quiet, loud = levels[0, :, levels.shape[2] // 4], levels[0, :, 3 * levels.shape[2] // 4]
+            assert loud.max() - quiet.max() == pytest.approx(20, abs=0.1)
+            assert columns.hertz[loud.argmax()] == pytest.approx(1000, rel=0.05)
+        assert levels[1].max() <= -110
+
+
+def test_equal_shares_and_rounding():
+    piece = Piece(torch.tensor([[0.5, -0.25]]), torch.tensor([[[0.1, 0.0]], [[0.2, 0.0]]]))
+    exact = Outputs(["a", "b"], sum_to_mix=True)(piece)
+    torch.testing.assert_close(exact, torch.tensor([[[0.2, -0.125]], [[0.3, -0.125]]]))
+    rounded = Outputs(["a", "b"], sum_to_mix=True, steps=4)(piece)
+    assert torch.equal(rounded, torch.tensor([[[0.25, -0.0]], [[0.25, -0.25]]]))

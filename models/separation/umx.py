@@ -21,7 +21,7 @@ class UMX(MaskSeparator):
     full width that looks back only. `n_fft`, `hop`, `center`: the transform, see STFT. Any length is accepted.
     Input scaling, norms of the output and masks are float32 whatever the precision around.
 
-    Raises ValueError for a `hidden` that is odd and shared by two directions, or a bandwidth that is not positive.
+    Raises ValueError for a `hidden` that is odd and shared by two directions, or a negative bandwidth.
     """
 
     def __init__(
@@ -134,6 +134,6 @@ def max_bin(bandwidth: float | None, sample_rate: int, n_fft: int) -> int:
     bins = n_fft // 2 + 1
     if bandwidth is None:
         return bins
-    if bandwidth <= 0:
-        raise ValueError(f"bandwidth is {bandwidth} Hz, expected more than 0, or null for all bins.")
+    if bandwidth < 0:
+        raise ValueError(f"bandwidth is {bandwidth} Hz, expected 0 or more, or null for all bins.")
     return min(int(bandwidth * n_fft / sample_rate + 1e-9) + 1, bins)

@@ -1,65 +1,37 @@
-"""Small networks and a module that stand in for a trained separator: equal masks, a local filter, a wave filter."""
+"""Small separation networks on waveforms, one of each kind, and noise to put through them."""
 
-import pytorch_lightning as pl
+import pytest
 import torch
 from torch import Tensor, nn
 
-from models.separation.separator import MaskSeparator, WaveSeparator
-from models.stft import STFT
-from tasks.separation.ladder import File2Stems, Inference
+from models.separation.bs_roformer import BSRoFormer
+from models.separation.conv_tasnet import ConvTasNet
+from models.separation.demucs import Demucs, HDemucs, HTDemucs
+from models.separation.meta_tasnet import MetaTasNet
 
-SOURCES = ["drums", "bass", "other", "vocals"]
-
-
-class EqualMasks(MaskSeparator):
-    """Every source is an equal share of the mixture."""
-
-    def __init__(self, n_sources: int = 4, sample_rate: int = 8000, channels: int = 2, n_fft: int = 512, hop: int = 128):
-        super().__init__(n_sources, sample_rate, channels, STFT(n_fft, hop))
-
-    def forward(self, magnitude: Tensor) -> Tensor:
-        return (torch.ones_like(magnitude)[:, None] / self.n_sources).expand(-1, self.n_sources, -1, -1, -1)
-
-
-class LocalMasks(EqualMasks):
-    """Masks that depend on `reach` frames to either side, on frequency and on the source, all of them different."""
-
-    def __init__(self, reach: int = 3, **how) -> None:
-        super().__init__(**how)
-        generator = torch.Generator().manual_seed(0)
-        self.weight = nn.Parameter(torch.rand(self.n_sources, 1, 2 * reach + 1, generator=generator))
-        self.reach = reach
-
-    def forward(self, magnitude: Tensor) -> Tensor:
-        batch, channels, bins, frames = magnitude.shape
-        rows = nn.functional.pad(magnitude.reshape(-1, 1, frames), (self.reach, self.reach), mode="replicate")
-        scores = nn.functional.conv1d(rows, self.weight).log1p()
-        masks = scores / (scores.sum(1, keepdim=True) + 1e-6)
-        return masks.unflatten(0, (batch, channels, bins)).permute(0, 4 - 1, 1, 2, 4)
+PACKAGES = {"Demucs": "demucs", "HTDemucs": "demucs", "BSRoFormer": "bs_roformer"}
+BANDS = (2,) * 24 + (9,) * 9
+SMALL = {
+    "ConvTasNet": lambda n, c: ConvTasNet(n, channels=c, filters=16, bottleneck=8, hidden=12, blocks=3, repeats=2),
+    "Demucs": lambda n, c: Demucs(n, channels=c, width=4, depth=3),
+    "HDemucs": lambda n, c: HDemucs(n, channels=c, width=4, n_fft=1024, depth=5),
+    "HTDemucs": lambda n, c: HTDemucs(
+        n, channels=c, width=8, n_fft=1024, depth=3, t_layers=1, t_heads=2, options={"dconv_comp": 4}
+    ),
+    "BSRoFormer": lambda n, c: BSRoFormer(n, channels=c, width=8, depth=1, heads=2, head_width=8, n_fft=256, hop=64, bands=BANDS),
+    "MetaTasNet": lambda n, c: MetaTasNet(
+        n, channels=c, latents=16, n_fft=128, bands=8, width=8, hidden=8, layers=2, stacks=1, embedding=3, bottleneck=2
+    ),
+}
 
 
-class EqualWaves(WaveSeparator):
-    """Every source is an equal share of the waveform, seen through a filter of `reach` samples to either side."""
-
-    def __init__(self, reach: int = 0, n_sources: int = 4, channels: int = 2, segment: int = 4000, align: int = 8) -> None:
-        super().__init__(n_sources, 8000, channels, segment, align)
-        self.weight = nn.Parameter(torch.ones(2 * reach + 1) / (2 * reach + 1))
-        self.lengths: list[int] = []
-
-    def forward(self, mixture: Tensor) -> Tensor:
-        self.lengths.append(mixture.shape[-1])
-        rows, reach = mixture.flatten(0, 1)[:, None], len(self.weight) // 2
-        rows = nn.functional.conv1d(rows, self.weight[None, None], padding=reach)
-        return (rows.unflatten(0, mixture.shape[:2])[:, None, :, 0] / self.n_sources).expand(-1, self.n_sources, -1, -1)
+def build(name: str, n: int = 4, channels: int = 2) -> nn.Module:
+    """A small network of a name, the same at every call."""
+    if name in PACKAGES:
+        pytest.importorskip(PACKAGES[name])
+    torch.manual_seed(0)
+    return SMALL[name](n, channels)
 
 
-class StandIn(pl.LightningModule):
-    """What the writer and the ladder need of a separator."""
-
-    def __init__(self, net: nn.Module | None = None, inference: Inference | None = None) -> None:
-        super().__init__()
-        self.net, self.sources = net or EqualMasks(), SOURCES
-        self.inference = inference or Inference(niter=0, window=20, chunk=1.0, context=0.2)
-
-    def predict_step(self, batch):
-        return None if batch.error else File2Stems(self)(batch.path)
+def noise(samples: int, channels: int = 2, batch: int = 2) -> Tensor:
+    return 0.1 * torch.randn(batch, channels, samples, generator=torch.Generator().manual_seed(samples))

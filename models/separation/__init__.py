@@ -5,4 +5,5 @@ from models.separation.conv_tasnet import ConvTasNet as ConvTasNet
 from models.separation.demucs import Demucs as Demucs
 from models.separation.demucs import HDemucs as HDemucs
 from models.separation.demucs import HTDemucs as HTDemucs
+from models.separation.meta_tasnet import MetaTasNet as MetaTasNet
 from models.separation.umx import UMX as UMX

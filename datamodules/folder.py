@@ -1,7 +1,6 @@
 """A folder of one's own audio and a table of tags."""
 
 import csv
-import hashlib
 import io
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -13,16 +12,9 @@ import numpy as np
 
 from datamodules import coverage
 from datamodules.errors import DataError
+from datamodules.splits import SPLIT_NAMES, draw
 from datamodules.tagging import SPLITS, Files, Index, TaggingData
 from datamodules.tags import among
-
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), 0),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), 1),
-    **dict.fromkeys(("test", "testing"), 2),
-    "": -1,
-}
-HELD_OUT = 0.1
 
 
 class Folder(TaggingData):
@@ -119,7 +111,11 @@ class Folder(TaggingData):
                     raise DataError(f"{path}, row {line}: split {value!r} is none of train, validation, test.")
             return np.array([SPLIT_NAMES[value.lower()] for value in values], np.int8)
         groups = self._column(path, header, rows, self.group_column) if self.group_column else paths.tolist()
-        return _draw(path, groups)
+        if len(set(groups)) < len(SPLITS):
+            raise DataError(
+                f"{path} has {len(set(groups))} files or groups: three at least are needed to draw train, validation, test."
+            )
+        return draw(groups)
 
     def _labels(self, path: Path, header: list[str], rows: list[list[str]]) -> tuple[list[str], np.ndarray]:
         if self.tag_columns is None and "tags" in header:
@@ -177,19 +173,3 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         if len(row) != len(rows[0]):
             raise DataError(f"{path}, row {line}: {len(row)} cells where the header has {len(rows[0])}.")
     return [name.strip() for name in rows[0]], rows[1:]
-
-
-def _draw(path: Path, groups: list[str]) -> np.ndarray:
-    """Split by groups in an order that only their names decide: validation, then test, then the rest for training."""
-    names, sizes = np.unique(groups, return_counts=True)
-    if len(names) < len(SPLITS):
-        raise DataError(f"{path} has {len(names)} files or groups: three at least are needed to draw train, validation, test.")
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
-    part, filled, chosen = 1, 0, {}
-    for rank, i in enumerate(order):
-        chosen[str(names[i])] = part
-        filled += sizes[i]
-        # The last group is left for training, whatever the sizes.
-        if part and (filled >= HELD_OUT * len(groups) or rank == len(order) - (2 if part == 2 else 3)):
-            part, filled = (2, 0) if part == 1 else (0, 0)
-    return np.array([chosen[group] for group in groups], np.int8)

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+from datamodules import av_audio
 from datamodules.errors import DataError
 from datamodules.separation import SeparationData, TrackFiles
+from datamodules.stem_conversion import MP4, Job, convert, converted_folder
 
 STEMS = ("drums", "bass", "other", "vocals")
 MIXTURE = "mixture"
 NO_STEMS = (MIXTURE, "accompaniment")  # the second is drums + bass + other, in some copies
-VALIDATION_FOLDERS = ("validation", "valid")
+FOLDERS = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
+ENDING = ".stem.mp4"
 
 # musdb's mus.yaml: the training tracks that everybody validates on.
 VALIDATION = (
@@ -54,10 +57,9 @@ class MUSDBHQ(SeparationData):
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
         """Every folder below train/, validation/ and test/."""
-        folders = {"train": "train", "test": "test", **dict.fromkeys(VALIDATION_FOLDERS, "validation")}
         tracks = [
             self._files(folder, split)
-            for part, split in folders.items()
+            for part, split in FOLDERS.items()
             for folder in sorted((root / part).glob("*"))
             if folder.is_dir() and not folder.name.startswith(".")
         ]
@@ -75,7 +77,7 @@ class MUSDBHQ(SeparationData):
 
     def _refuse(self, root: Path) -> None:
         """Say what a folder without tracks is."""
-        if any(root.glob("**/*.stem.mp4")):
+        if any(root.rglob(f"*{ENDING}")):
             raise DataError(
                 f"{root} holds MUSDB18's .stem.mp4 files, not MUSDB18-HQ's folders of WAV files: read them with "
                 f"--data datamodules.musdb.MUSDB18 --data.root {root}."
@@ -90,3 +92,49 @@ class MUSDBHQ(SeparationData):
             "Of the folders in train/ those with the names of musdb's 14 validation tracks validate (Actions - One Minute "
             "Smile, ...): name others with --data.validation, or put them into a folder valid/ beside train/."
         )
+
+
+class MUSDB18(MUSDBHQ):
+    """MUSDB18 as .stem.mp4 files, which are converted once to 16 bit WAV files in MUSDB18-HQ's layout below the cache folder.
+
+    Its stems are band-limited to 16 kHz, and its mixture is not exactly their sum. Takes PyAV and about 32 GB.
+
+    Args:
+        sources: default drums, bass, other, vocals; of fewer the mixture is always their own sum
+        validation: names of the training tracks to validate on (default: the 14 of musdb's mus.yaml)
+    """
+
+    name = "musdb18"
+    layout = (
+        "MUSDB18's folder (train/ARTIST - TITLE.stem.mp4, 100 tracks, and test/ likewise, 50 tracks; ask for it at "
+        "zenodo.org/records/1117372, it is given on request)"
+    )
+
+    def read_tracks(self, root: Path) -> list[TrackFiles]:
+        """Every .stem.mp4 below train/, validation/ and test/, converted."""
+        sources = [
+            (path, split, self.converted(root) / part / path.name.removesuffix(ENDING))
+            for part, split in FOLDERS.items()
+            for path in sorted((root / part).glob(f"[!.]*{ENDING}"))
+        ]
+        if not sources:
+            self._refuse(root)
+        streams = (MIXTURE, *STEMS)
+        jobs = [Job(path, tuple(folder / f"{name}.wav" for name in streams)) for path, _, folder in sources]
+        if not all(job.done() for job in jobs):
+            av_audio.require(sources[0][0])
+        flaws = convert(jobs, self.converted(root), MP4)
+        return [self._files(folder, split)._replace(flaw=flaws.get(path)) for path, split, folder in sources]
+
+    def converted(self, root: Path) -> Path:
+        """Where the WAV files of this folder lie."""
+        return converted_folder(self.cache_dir, self.name, root)
+
+    def _refuse(self, root: Path) -> None:
+        """Say what a folder without tracks is."""
+        if any(root.glob("*/*/*.wav")):
+            raise DataError(
+                f"{root} holds MUSDB18-HQ's folders of WAV files, not MUSDB18's .stem.mp4 files: read them with "
+                f"--data datamodules.musdb.MUSDBHQ --data.root {root}."
+            )
+        raise DataError(f"{root} holds no track: --data.root must name {self.layout}. {self.advice()}")

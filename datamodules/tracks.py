@@ -39,6 +39,7 @@ class TrackFiles(NamedTuple):
     split: str  # train, validation or test
     stems: dict[str, Path | None]
     mixture: Path | None
+    flaw: str | None = None  # one sentence on why it cannot be used, where that is known already
 
 
 class Track(NamedTuple):
@@ -62,9 +63,13 @@ def open_track(files: TrackFiles, rate: int, channels: int) -> Track:
 
     rate in Hz. Mono files are taken for any number of channels.
     """
+    if files.flaw:
+        raise DataError(files.flaw)
     opened = {name: open_wav(path) for name, path in files.stems.items() if path is not None}
     mixture = None if files.mixture is None else open_wav(files.mixture)
     wavs = [*opened.values(), *([mixture] if mixture else [])]
+    if not wavs:
+        raise DataError(f"The track {files.name} has none of the stems {', '.join(files.stems)}: leave it out or name others.")
     for wav in wavs:
         _require_fit(wav, rate, channels)
     shortest, longest = min(wavs, key=lambda wav: wav.frames), max(wavs, key=lambda wav: wav.frames)

@@ -1,0 +1,186 @@
+"""Sound files that cannot be read in place, converted once to 16 bit WAV of their own rate and channels.
+
+A converted file gets its name when it is whole and on disk, and the time of change of its source: that of another time
+is converted again, so that a run that was killed goes on and a source that was exchanged is noticed.
+"""
+
+import hashlib
+import os
+import shutil
+import wave
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from datamodules import audio, av_audio
+from datamodules.decoding import BLOCK, open_audio
+from datamodules.errors import DataError
+from datamodules.pack import cache_root
+from datamodules.packing import exclusive
+
+CLOCK_S = 2.0
+"""Times of change are kept by some file systems no finer than this, s."""
+
+
+class Job(NamedTuple):
+    """A source and the WAV file that each of its sound streams becomes."""
+
+    source: Path
+    targets: tuple[Path, ...]
+
+    def done(self) -> bool:
+        """Whether all are there and of this source."""
+        time = self.source.stat().st_mtime
+        return all(target.is_file() and abs(target.stat().st_mtime - time) < CLOCK_S for target in self.targets)
+
+
+class Claim(NamedTuple):
+    """What a source says of itself."""
+
+    sample_rate: int
+    channels: int
+    streams: int
+    seconds: float
+
+
+class Kind(NamedTuple):
+    """How one kind of file is read."""
+
+    claim: Callable[[Path], Claim]
+    blocks: Callable[[Path], Iterable[tuple[int, np.ndarray]]]  # (stream, (frames, channels) float32)
+
+
+def converted_folder(cache_dir: str | None, name: str, root: Path) -> Path:
+    """Where the converted files of a data set lie: a folder for each root."""
+    digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
+    return cache_root(cache_dir) / "stems" / f"{name}-{digest}"
+
+
+def convert(jobs: Sequence[Job], folder: Path, kind: Kind) -> dict[Path, str]:
+    """Convert what is not yet; a sentence for each source that does not decode. `folder` holds all targets.
+
+    Of several processes that ask at once one works, the others wait. Raises DataError for a disk that is full.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder.with_name(f"{folder.name}.lock"), f"the converted stems in {folder}"):
+        left = [job for job in jobs if not job.done()]
+        if not left:
+            return {}
+        folder.mkdir(exist_ok=True)
+        for stray in folder.rglob("*.part"):
+            stray.unlink()
+        _require_space(left, folder, kind)
+        return _run(left, kind)
+
+
+def _run(jobs: Sequence[Job], kind: Kind) -> dict[Path, str]:
+    from tqdm import tqdm
+
+    flaws = {}
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) as pool:
+        done = pool.map(lambda job: _one(job, kind), jobs)
+        for job, flaw in zip(jobs, tqdm(done, "converting stems", len(jobs), unit="file", dynamic_ncols=True), strict=True):
+            if flaw:
+                flaws[job.source] = flaw
+    return flaws
+
+
+def _one(job: Job, kind: Kind) -> str | None:
+    """Convert one source; what is wrong with it."""
+    try:
+        claim = kind.claim(job.source)
+        if claim.streams != len(job.targets):
+            return f"{job.source} has {claim.streams} sound streams where {len(job.targets)} are expected: download it again."
+        return _write(job, claim, kind)
+    except DataError as error:
+        return str(error)
+    except OSError as error:
+        folder = job.targets[0].parent
+        raise DataError(
+            f"{folder} cannot be written ({error.strerror}): free some space or choose another --data.cache_dir."
+        ) from error
+
+
+def _write(job: Job, claim: Claim, kind: Kind) -> str | None:
+    parts = [target.with_name(f"{target.name}.part") for target in job.targets]
+    written = np.zeros(len(parts), np.int64)
+    for part in parts:
+        part.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        files = [stack.enter_context(wave.open(str(part), "wb")) for part in parts]
+        for file in files:
+            file.setnchannels(claim.channels)
+            file.setsampwidth(2)
+            file.setframerate(claim.sample_rate)
+        for stream, block in kind.blocks(job.source):
+            if not np.isfinite(block).all():
+                return f"{job.source} holds NaN or infinite samples: write it again or leave the track out."
+            files[stream].writeframesraw(audio.to_int16(block).tobytes())
+            written[stream] += len(block)
+    if not written.all():
+        return f"{job.source} holds no sound: replace it or leave the track out."
+    _name(parts, job)
+    return None
+
+
+def _name(parts: Sequence[Path], job: Job) -> None:
+    """Give files their names once they are on disk."""
+    stat = job.source.stat()
+    for part, target in zip(parts, job.targets, strict=True):
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        part.replace(target)
+
+
+def _require_space(jobs: Sequence[Job], folder: Path, kind: Kind) -> None:
+    """Refuse to fill a disk: the need is estimated from what some headers claim."""
+    claims = []
+    for job in jobs[:: max(1, len(jobs) // 64)]:
+        try:
+            claim = kind.claim(job.source)
+            claims.append(2 * claim.streams * claim.channels * claim.sample_rate * claim.seconds)
+        except DataError:
+            continue
+    need = len(jobs) * float(np.mean(claims)) if claims else 0.0
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise DataError(
+            f"The stems need about {need / 1e9:.1f} GB as WAV but {folder} has {free / 1e9:.1f} GB free: choose another "
+            f"--data.cache_dir."
+        )
+
+
+def _sound_claim(path: Path) -> Claim:
+    head = audio.header(path)
+    return Claim(head.sample_rate, head.channels, 1, head.frames / head.sample_rate)
+
+
+def _sound_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode by libsndfile: wav of any kind, flac, mp3, ogg."""
+    with open_audio(path) as file:
+        total = 0
+        while True:
+            try:
+                block = file.read(BLOCK, dtype="float32", always_2d=True)
+            # soundfile turns an error code of the mp3 decoder into a negative array size.
+            except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+                raise DataError(
+                    f"{path} does not decode beyond {total / file.samplerate:.1f} s: replace it or leave the track out."
+                ) from error
+            if not len(block):
+                return
+            total += len(block)
+            yield 0, block
+
+
+SOUND = Kind(_sound_claim, _sound_blocks)
+"""Files that libsndfile decodes."""
+
+MP4 = Kind(lambda path: Claim(*av_audio.header(path)), av_audio.blocks)
+"""Containers with several sound streams."""

@@ -1,0 +1,161 @@
+"""A folder of one's own multitrack recordings."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from datamodules.audio import EXTENSIONS
+from datamodules.errors import DataError
+from datamodules.separation import SPLITS, SeparationData, TrackFiles
+from datamodules.splits import SPLIT_NAMES, draw
+from datamodules.stem_conversion import SOUND, Job, convert, converted_folder
+from datamodules.wav import NotInPlace, open_wav
+
+
+class _Folder(NamedTuple):
+    path: Path
+    split: str
+    sounds: dict[str, Path]  # by the file's name without its ending, in lower case
+
+
+class StemFolder(SeparationData):
+    """A folder per track with one sound file per stem (wav, flac, mp3, ogg), such as ROOT/train/MY SONG/vocals.wav.
+
+    Tracks lie in folders train, valid(ation) and test, or directly in the root: then a tenth validates and a tenth
+    tests, drawn by name; where only the folder for validation is lacking, a tenth of the training tracks validates.
+    WAV files of 16 bit or 32 bit float are read in place, all others converted once to 16 bit WAV below the cache folder.
+
+    Args:
+        sources: default: the stems that every track has, by name
+        mixture_name: file of the mixture, where there is one; used where the sources are all other files of the track
+        missing: what to do with a track that lacks a source: `skip` the track, count it as `silence`, or `stop`
+    """
+
+    name = "stems"
+    layout = "a folder with one folder per track, in train/, validation/ and test/ or not, and in it a file per stem (STEM.wav)"
+
+    def __init__(
+        self,
+        root: str | None = None,
+        sources: list[str] | None = None,
+        mixture_name: str = "mixture",
+        missing: Literal["skip", "silence", "stop"] = "skip",
+        **kwargs,
+    ) -> None:
+        super().__init__(root, sources, **kwargs)
+        self.mixture_name, self.missing = mixture_name, missing
+        self.name = Path(root).expanduser().resolve().name if root else self.name
+
+    @cached_property
+    def folders(self) -> list[_Folder]:
+        """Every track's folder, its split and its files. Raises DataError where there are none or too few."""
+        root = self.find_root()
+        split = {name: SPLITS[place] for name, place in SPLIT_NAMES.items() if place >= 0 and (root / name).is_dir()}
+        found = [_Folder(path, split[name], _sounds(path)) for name in split for path in _subfolders(root / name)]
+        found = found or [_Folder(path, "", _sounds(path)) for path in _subfolders(root)]
+        found = [folder for folder in found if folder.sounds]
+        if not found:
+            self._refuse(root)
+        return _drawn(root, found)
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """Names of the stems, in the order of the network's outputs."""
+        if self.chosen:
+            return list(self.chosen)
+        shared = set.intersection(*(set(folder.sounds) for folder in self.folders)) - {self.mixture_name.lower()}
+        if len(shared) < 2:
+            raise DataError(
+                f"The {len(self.folders)} tracks in {self.find_root()} share no two stems (the first has "
+                f"{', '.join(sorted(self.folders[0].sounds)[:8])}): name them with --data.sources, and see --data.missing."
+            )
+        return sorted(shared)
+
+    def read_tracks(self, root: Path) -> list[TrackFiles]:
+        """Every track, what cannot be read in place converted."""
+        listed = [self._files(folder) for folder in self.folders]
+        places, flaws = self._in_place(root, listed)
+        tracks = []
+        for files in listed:
+            stems = {name: path and places.get(path, path) for name, path in files.stems.items()}
+            mixture = files.mixture and places.get(files.mixture, files.mixture)
+            wrong = [flaws[path] for path in (*files.stems.values(), files.mixture) if path in flaws]
+            tracks.append(files._replace(stems=stems, mixture=mixture, flaw=files.flaw or (wrong[0] if wrong else None)))
+        return tracks
+
+    def _files(self, folder: _Folder) -> TrackFiles:
+        """A track's files as they are. Raises DataError for a stem that is not there, if told to stop."""
+        stems = {name: folder.sounds.get(name.lower()) for name in self.sources}
+        lacking = [name for name, path in stems.items() if path is None]
+        flaw = None
+        if lacking and self.missing != "silence":
+            flaw = (
+                f"{folder.path} has no file {lacking[0]}.wav (or {', '.join(EXTENSIONS[:3])}): add it, or say --data.missing "
+                f"silence where a track without it has none to be heard."
+            )
+            if self.missing == "stop" or self.strict:
+                raise DataError(flaw)
+        mixture = folder.sounds.get(self.mixture_name.lower())
+        # Fewer stems than the mixture was made of do not add up to it.
+        whole = set(folder.sounds) <= {*(name.lower() for name in self.sources), self.mixture_name.lower()}
+        return TrackFiles(folder.path.name, folder.split, stems, mixture if whole else None, flaw)
+
+    def _in_place(self, root: Path, listed: list[TrackFiles]) -> tuple[dict[Path, Path], dict[Path, str]]:
+        """Where the WAV file of each converted file lies, and a sentence for each that does not decode."""
+        paths = [path for files in listed if not files.flaw for path in (*files.stems.values(), files.mixture) if path]
+        target = converted_folder(self.cache_dir, self.name, root)
+        places = {path: target / f"{path.relative_to(root)}.wav" for path in paths if _is_foreign(path)}
+        return places, convert([Job(path, (place,)) for path, place in places.items()], target, SOUND)
+
+    def _refuse(self, root: Path) -> None:
+        """Say what a folder without tracks is."""
+        if any(root.rglob("*.stem.mp4")):
+            raise DataError(f"{root} holds .stem.mp4 files: read them with --data datamodules.musdb.MUSDB18 --data.root {root}.")
+        loose = sorted(_sounds(root).values())
+        if loose:
+            raise DataError(
+                f"{root} holds sound files such as {loose[0].name} but no folder per track: expected {self.layout}, so put "
+                f"the stems of each track into a folder of its own."
+            )
+        raise DataError(f"{root} holds no track: --data.root must name {self.layout}. {self.advice()}")
+
+
+def _subfolders(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
+
+
+def _sounds(folder: Path) -> dict[str, Path]:
+    """Sound files by name in lower case; of a name with several endings the first that EXTENSIONS lists, but wav first."""
+    order = (".wav", *EXTENSIONS)
+    files = [path for path in folder.iterdir() if path.suffix.lower() in order and path.name[0] != "."]
+    files.sort(key=lambda path: (order.index(path.suffix.lower()), path.name), reverse=True)
+    return {path.stem.lower(): path for path in files}
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file has to be converted; a broken WAV has not, since opening it will tell why."""
+    if path.suffix.lower() != ".wav":
+        return True
+    try:
+        open_wav(path)
+    except NotInPlace:
+        return True
+    except DataError:
+        return False
+    return False
+
+
+def _drawn(root: Path, folders: list[_Folder]) -> list[_Folder]:
+    """Give a split to the tracks that have none. Raises DataError where they are too few."""
+    parts = (1, 2) if not folders[0].split else () if any(folder.split == "validation" for folder in folders) else (1,)
+    free = [folder for folder in folders if folder.split in ("", "train")]
+    if parts == (1, 2) and len(free) < 3:
+        raise DataError(
+            f"{root} holds {len(free)} tracks: three at least are needed to draw train, validation and test, or put them into "
+            f"folders train/, validation/ and test/."
+        )
+    if not parts or len(free) < 2:
+        return folders
+    drawn = dict(zip((folder.path for folder in free), draw([folder.path.name for folder in free], parts), strict=True))
+    return [folder._replace(split=SPLITS[drawn[folder.path]]) if folder.path in drawn else folder for folder in folders]

@@ -53,6 +53,8 @@ class StemPair(NamedTuple):
         return max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
 
     def _read(self, path: Path) -> np.ndarray:
+        if not path.exists():
+            raise DataError(f"{path} does not exist: write this stem, or choose others with --sources")
         try:
             sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:

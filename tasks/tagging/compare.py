@@ -1,54 +1,22 @@
 """`compare` of the tagging task: the paper's Tables 2 to 5 and Figure 5 beside the runs of this machine."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datamodules.errors import DataError
-from tasks.comparison import Group, Parser, Result, describe, fail, group, load, read_curves
-from tasks.tables import markdown, write_csv
+from tasks.comparison import Group, describe, read_curves
+from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, save, size, spread
 from tasks.tagging import paper
 
-CHOICES = ("2", "3", "4", "5", "figure5", "all")
 MEASURES = {"val/auroc_macro": "AUROC", "val/ap_macro": "average precision"}
 COMPLETE = 0.99  # share of the paper's test clips that must have been scored: a few recordings are lost for everyone
 
 
-@dataclass(frozen=True)
-class Section:
-    """One table: a heading that says what its numbers were measured on, display rows, and CSV rows."""
-
-    file: str
-    title: str
-    rows: list[dict[str, Any]]
-    records: list[dict[str, Any]]
-
-    def text(self) -> str:
-        """Markdown."""
-        return f"## {self.title}\n\n{markdown(self.rows)}\n"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Print and write the tables; exit code 0, or 2 after one sentence on stderr."""
-    parser = Parser(prog="python -m tasks.tagging compare", description=__doc__)
-    parser.add_argument("runs", nargs="*", default=["runs/tagging/*"], help="run folders, folders of runs or globs")
-    parser.add_argument("--table", choices=CHOICES, default="all", help="which of the paper's tables (default: all)")
-    parser.add_argument("--out", default="runs/compare/tagging", help="folder for Markdown, CSV and pictures")
-    args = parser.parse_args(argv)
-    try:
-        results, skipped = load(args.runs, "tagging")
-        groups, repeated = group(results, "tagging", paper.SAME_RUN)
-        sections = list(build(groups, args.table))
-        report = "\n".join(section.text() for section in sections)
-        print(report)
-        written = write(Path(args.out), sections, report, groups, args.table)
-    except DataError as error:
-        return fail(error)
-    for sentence in skipped + repeated:
-        print(f"left out: {sentence}")
-    print("written: " + ", ".join(map(str, written)))
-    return 0
+    title = "Music tagging: paper and ours"
+    return Comparison("tagging", title, str(__doc__), ("2", "3", "4", "5", "figure5"), build, pictures, paper.SAME_RUN).main(argv)
 
 
 def build(groups: Sequence[Group], wanted: str) -> Iterator[Section]:
@@ -58,10 +26,7 @@ def build(groups: Sequence[Group], wanted: str) -> Iterator[Section]:
             yield _scores(table, groups)
     if wanted in ("5", "all"):
         yield _per_tag(groups)
-    others: dict[str, list[Group]] = {}
-    for one in groups:
-        if not _has_row(one):
-            others.setdefault(describe(one.data), []).append(one)
+    others = by_data(one for one in groups if not _has_row(one))
     for i, (data, members) in enumerate(others.items(), 1):
         if wanted not in ("5", "figure5"):
             yield _elsewhere(f"other_{i}", data, members)
@@ -69,30 +34,25 @@ def build(groups: Sequence[Group], wanted: str) -> Iterator[Section]:
             yield _tags_elsewhere(f"other_{i}_per_tag", data, members)
 
 
-def write(out: Path, sections: Sequence[Section], report: str, groups: Sequence[Group], wanted: str) -> list[Path]:
-    """Write compare.md, one CSV per section and the pictures; return the paths."""
-    from tasks.writers.whole import write_text
-
-    written = []
-    if sections:
-        write_text(out / "compare.md", f"# Music tagging: paper and ours\n\n{report}")
-        written.append(out / "compare.md")
-    written += [write_csv(out / f"{section.file}.csv", section.records) for section in sections]
-    if wanted in ("5", "all"):
-        written += _tag_pictures(out, groups)
+def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
+    """Draw Table 5 and Figure 5; return the paths."""
+    written = _tag_pictures(out, groups) if wanted in ("5", "all") else []
     if wanted in ("figure5", "all"):
         written += _curve_pictures(out, groups)
-    if not written:
+    if not written and wanted == "figure5":
         raise DataError("no run has a metrics.csv with val/auroc_macro, which Figure 5 is drawn from: name folders of `fit` runs")
     return written
 
 
 def matches(one: Group, protocol: paper.Protocol) -> bool:
     """Whether a group was scored on what the paper was: same data, subset, split, policy, tags and (nearly all) clips."""
-    said = {key: one.data.get(key) for key in ("name", "subset", "split", "policy")}
-    asked = {key: getattr(protocol, key) for key in said}
+    asked = protocol.about()
     clips, tags = (float(one.data.get(key, 0)) for key in ("n_clips", "n_tags_scored"))
-    return said == asked and tags == protocol.tags and COMPLETE * protocol.clips <= clips <= protocol.clips
+    return (
+        asked == {key: one.data.get(key) for key in asked}
+        and tags == protocol.tags
+        and COMPLETE * protocol.clips <= clips <= protocol.clips
+    )
 
 
 def _has_row(one: Group) -> bool:
@@ -104,20 +64,16 @@ def _config(row: paper.Row) -> str:
     return paper.SAME_RUN.get(row.config, row.config)
 
 
-def _metric(name: str) -> Callable[[Result], float | None]:
+def _metric(name: str) -> Read:
     return lambda result: _percent(result.metrics.get(name))
 
 
-def _tag(name: str) -> Callable[[Result], float | None]:
+def _tag(name: str) -> Read:
     return lambda result: _percent((result.content.get("per_tag") or {}).get(name))
 
 
 def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
-
-
-def _protocol(protocol: paper.Protocol) -> str:
-    return f"{protocol.name}, subset {protocol.subset}, split {protocol.split}, policy {protocol.policy}"
 
 
 def _scores(table: paper.Table, groups: Sequence[Group]) -> Section:
@@ -134,7 +90,7 @@ def _scores(table: paper.Table, groups: Sequence[Group]) -> Section:
             theirs = {"paper_auroc": row.auroc, "paper_ap": row.ap}
             records.append({**row.system, **theirs, **_record(one, row.config, table.protocol)})
     quoted = " (* quoted by the paper)" if any(row.quoted for row in table.rows) else ""
-    title = f"Table {table.number}: {table.title}, in percent, {_protocol(table.protocol)}{quoted}"
+    title = f"Table {table.number}: {table.title}, in percent, {table.protocol.text()}{quoted}"
     return Section(f"table{table.number}_{table.protocol.name}", title, rows, records)
 
 
@@ -145,14 +101,7 @@ def _elsewhere(file: str, data: str, groups: Sequence[Group]) -> Section:
 
 
 def _ours(one: Group | None) -> dict[str, Any]:
-    if one is None:
-        return {"our AUROC": None, "our AUPR": None, "seeds": None, "parameters": None}
-    return {
-        "our AUROC": _spread(one, _metric("auroc_macro")),
-        "our AUPR": _spread(one, _metric("ap_macro")),
-        "seeds": len(one.results),
-        "parameters": _parameters(one),
-    }
+    return {"our AUROC": spread(one, _metric("auroc_macro")), "our AUPR": spread(one, _metric("ap_macro")), **size(one)}
 
 
 def _head_width(one: Group | None, heads: int) -> int | None:
@@ -160,38 +109,10 @@ def _head_width(one: Group | None, heads: int) -> int | None:
     return (one.results[0].settings.get("model.net.back_end.head_dim") or 512 // heads) if one else None
 
 
-def _parameters(one: Group) -> str | None:
-    counts = {result.content.get("parameters") for result in one.results} - {None}
-    return " or ".join(f"{count:,}" for count in sorted(counts)) or None
-
-
-def _spread(one: Group, read: Callable[[Result], float | None]) -> str | None:
-    """Mean and, from two seeds on, deviation."""
-    if not one.values(read):
-        return None
-    mean, deviation = one.mean(read), one.deviation(read)
-    return f"{mean:.2f}" if deviation != deviation else f"{mean:.2f} ± {deviation:.2f}"
-
-
 def _record(one: Group | None, config: str, protocol: paper.Protocol | None = None) -> dict[str, Any]:
     """CSV cells of a group: its numbers, and all that they were measured on."""
-    record: dict[str, Any] = {}
-    for name in ("auroc_macro", "ap_macro", "auroc_micro", "ap_micro"):
-        record[name] = one.mean(_metric(name)) if one else None
-        record[f"{name}_deviation"] = one.deviation(_metric(name)) if one else None
-    return {**record, **_about(one, config, protocol)}
-
-
-def _about(one: Group | None, config: str, protocol: paper.Protocol | None = None) -> dict[str, Any]:
-    """CSV cells that say which runs a number comes from, and what it was measured on."""
-    data = one.data if one else {key: getattr(protocol, key) for key in ("name", "subset", "split", "policy")}
-    return {
-        "config": config,
-        "departs": one.note if one else None,
-        "seeds": " ".join(map(str, one.seeds)) if one else None,
-        "parameters": (_parameters(one) or "").replace(",", "") if one else None,
-        **{"data" if key == "name" else key: value for key, value in data.items()},
-    }
+    names = ("auroc_macro", "ap_macro", "auroc_micro", "ap_micro")
+    return {**averages(one, {name: _metric(name) for name in names}), **about(one, config, protocol)}
 
 
 def _table_5_groups(groups: Sequence[Group]) -> list[Group]:
@@ -206,22 +127,22 @@ def _per_tag(groups: Sequence[Group]) -> Section:
         for one in found:
             mean = one.mean(_tag(tag))
             more = f"{mean - theirs:+.2f}" if mean == mean else None
-            shown |= {_column(one): _spread(one, _tag(tag)), f"{_column(one)} - paper": more}
+            shown |= {_column(one): spread(one, _tag(tag)), f"{_column(one)} - paper": more}
         rows.append(shown if found else shown | {"ours": None})
-        about = [_tag_record(one, tag) for one in found] or [_about(None, paper.TABLE_5_CONFIG, paper.MTAT)]
-        records += [{"tag": tag, "paper": theirs, **record} for record in about]
-    return Section("table5_mtat", f"Table 5: AUROC per tag, in percent, Spec Att, {_protocol(paper.MTAT)}", rows, records)
+        cells = [_tag_record(one, tag) for one in found] or [about(None, paper.TABLE_5_CONFIG, paper.MTAT)]
+        records += [{"tag": tag, "paper": theirs, **record} for record in cells]
+    return Section("table5_mtat", f"Table 5: AUROC per tag, in percent, Spec Att, {paper.MTAT.text()}", rows, records)
 
 
 def _tags_elsewhere(file: str, data: str, groups: Sequence[Group]) -> Section:
     tags = list(dict.fromkeys(tag for g in groups for r in g.results for tag in r.content.get("per_tag") or {}))
-    rows = [{"tag": tag} | {_column(one): _spread(one, _tag(tag)) for one in groups} for tag in tags]
+    rows = [{"tag": tag} | {_column(one): spread(one, _tag(tag)) for one in groups} for tag in tags]
     records = [{"tag": tag, **_tag_record(one, tag)} for tag in tags for one in groups]
     return Section(file, f"AUROC per tag of runs without numbers in the paper: {data}, in percent", rows, records)
 
 
 def _tag_record(one: Group, tag: str) -> dict[str, Any]:
-    return {"ours": one.mean(_tag(tag)), "deviation": one.deviation(_tag(tag)), **_about(one, one.row)}
+    return {"ours": one.mean(_tag(tag)), "deviation": one.deviation(_tag(tag)), **about(one, one.row)}
 
 
 def _column(one: Group) -> str:
@@ -236,7 +157,7 @@ def _tag_pictures(out: Path, groups: Sequence[Group]) -> list[Path]:
         tags = list(paper.TABLE_5)
         numbers = [one.mean(_tag(tag)) for tag in tags], [one.deviation(_tag(tag)) for tag in tags]
         title = f"Table 5: {_column(one)}, {describe(one.data)}"
-        written.append(_save(beside_paper(tags, list(paper.TABLE_5.values()), *numbers, title=title), out / f"table5_{i}.png"))
+        written.append(save(beside_paper(tags, list(paper.TABLE_5.values()), *numbers, title=title), out / f"table5_{i}.png"))
     return written
 
 
@@ -258,13 +179,5 @@ def _curve_pictures(out: Path, groups: Sequence[Group]) -> list[Path]:
 
         theirs = title.startswith("Figure 5")
         picture = draw(kinds[title], MEASURES, title=title, marks=paper.FIGURE_5_SWITCHES if theirs else ())
-        written.append(_save(picture, out / ("figure5.png" if theirs else f"curves_{len(written) + 1}.png")))
+        written.append(save(picture, out / ("figure5.png" if theirs else f"curves_{len(written) + 1}.png")))
     return written
-
-
-def _save(picture: Any, path: Path) -> Path:
-    from tasks.writers.whole import whole
-
-    with whole(path) as temporary:
-        picture.savefig(temporary, format="png")
-    return path

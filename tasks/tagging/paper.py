@@ -5,15 +5,13 @@ Each row names the config in `configs/tagging/` that trains it.
 
 from dataclasses import dataclass
 
+from tasks import comparison_tables
+
 
 @dataclass(frozen=True)
-class Protocol:
-    """What a number was measured on; numbers of different protocols are not compared."""
+class Protocol(comparison_tables.Protocol):
+    """What a number was measured on, with the count of clips and tags."""
 
-    name: str
-    subset: str
-    split: str
-    policy: str
     clips: int  # of the split when no file is missing
     tags: int = 50
 

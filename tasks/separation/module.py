@@ -173,8 +173,8 @@ class Separator(pl.LightningModule):
         """Stems of one of the user's files as a stream that the writer drains; None for a file that could not be opened."""
         return None if batch.error else File2Stems(self)(batch.path)
 
-    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], dict, list[tuple[Tensor, ...]]]:
-        """What `export` freezes: waveform to stems without Wiener filter, with inputs of two lengths to check."""
+    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
+        """What `export` freezes: a chunk of waveform to its stems without Wiener filter, with further inputs to check."""
         return StemProgram(self.separating).exported()
 
     def configure_optimizers(self) -> Any:

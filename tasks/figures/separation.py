@@ -116,7 +116,7 @@ def score_boxes(
         style.text(axes, place + 0.29, middle, f"{middle:.2f}", va="center", fontsize=style.LABEL)
     for place, name in enumerate(scores):
         if marks and name in marks:
-            axes.hlines(marks[name], place - 0.35, place + 0.35, color=style.INK, linewidth=1.5, linestyle="--")
+            axes.hlines(marks[name], place - 0.36, place + 0.27, color=style.INK, linewidth=1.5, linestyle="--")
     axes.axhline(0.0, color=style.FAINT, linewidth=1.5, zorder=0)
     counts = [int(np.isfinite(np.asarray(values, dtype=np.float64)).sum()) for values in scores.values()]
     ticks = [f"{style.shorten(name, 20)} ({count})" for name, count in zip(scores, counts, strict=True)]

@@ -84,6 +84,11 @@ class MUSDBHQ(SeparationData):
             )
         raise DataError(f"{root} holds no track: --data.root must name {self.layout}. {self.advice()}")
 
+    def remarks(self) -> dict:
+        """How many of the named validation tracks are there."""
+        here = {files.name for files in self.listed}
+        return {"validation_tracks": f"{len(here & set(self.validation))} of the {len(self.validation)} named ones"}
+
     def absent(self, split: str) -> str:
         """What makes a track one of this split."""
         if split != "validation":
@@ -124,7 +129,14 @@ class MUSDB18(MUSDBHQ):
         if not all(job.done() for job in jobs):
             av_audio.require(sources[0][0])
         flaws = convert(jobs, self.converted(root), MP4)
-        return [self._files(folder, split)._replace(flaw=flaws.get(path)) for path, split, folder in sources]
+        return [
+            self._files(folder, split)._replace(flaw=DataError(flaws[path]) if path in flaws else None)
+            for path, split, folder in sources
+        ]
+
+    def remarks(self) -> dict:
+        """As of MUSDBHQ, and where the WAV files lie."""
+        return super().remarks() | {"converted": {"folder": str(self.converted(self.find_root())), "files": 5 * len(self.listed)}}
 
     def converted(self, root: Path) -> Path:
         """Where the WAV files of this folder lie."""

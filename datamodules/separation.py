@@ -10,6 +10,9 @@ from torch import Tensor
 
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
+from datamodules.pack import cache_root
+from datamodules.stem_report import report
+from datamodules.stem_statistics import statistics
 from datamodules.stems import Chunk, Pieces, RandomStems, StemBatch, TrackBatch, WholeTracks, collate
 from datamodules.tracks import Track, TrackFiles, open_track
 
@@ -101,6 +104,10 @@ class SeparationData(SuiteData):
         """How evaluation reads the tracks, for the results' file."""
         return f"mixture {self.mixture}"
 
+    def remarks(self) -> dict:
+        """What else the report of `prepare` says about this kind of data set."""
+        return {}
+
     def find_root(self) -> Path:
         """The folder of the data set. Raises DataError where none was named or it is no folder."""
         if self.root is None:
@@ -125,8 +132,8 @@ class SeparationData(SuiteData):
         return self.read_tracks(self.find_root())
 
     @cached_property
-    def opened(self) -> tuple[list[Track], list[str]]:
-        """Usable tracks, and a sentence for each other one. Raises the first of these, as DataError, if strict."""
+    def opened(self) -> tuple[list[Track], list[DataError]]:
+        """Usable tracks, and what is wrong with each other one. Raises the first of these if strict."""
         tracks, flaws = [], []
         for files in self.listed:
             try:
@@ -137,7 +144,7 @@ class SeparationData(SuiteData):
             except DataError as error:
                 if self.strict:
                     raise
-                flaws.append(str(error))
+                flaws.append(error)
         _warn("Left out: %s", flaws)
         _warn("%s", [remark for track in tracks for remark in track.remarks])
         return tracks, flaws
@@ -179,6 +186,20 @@ class SeparationData(SuiteData):
     def _whole(self, split: str) -> tuple:
         return self.tracks(split), self.sources, self.channels, self.mixture == "file", self.strict
 
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (bins,) float32 of the training mixtures' magnitudes, over whole tracks without augmentation.
+
+        Measured once for all processes and runs. Raises ValueError where no `spectrogram` was handed over.
+        """
+        if self.spectrogram is None or not self.spectrogram_key:
+            raise ValueError("Hand over the network's magnitudes first: data.spectrogram = ..., data.spectrogram_key = '...'.")
+        tracks = WholeTracks(*self._whole("train"))
+        return statistics(cache_root(self.cache_dir) / "statistics", self.name, tracks, self.spectrogram, self.spectrogram_key)
+
+    def prepare(self, report_dir: Path) -> dict:
+        """Say what is present, missing, unequal, silent; convert what has to be, measure statistics; writes report.json."""
+        return report(self, report_dir)
+
     def collate(self, items: StemBatch | Sequence[Chunk | None]) -> StemBatch:
         """Chunks as one batch, those that could not be read left out; training chunks come as one already."""
         return items if isinstance(items, StemBatch) else collate(items, len(self.sources), self.channels)
@@ -188,7 +209,7 @@ class SeparationData(SuiteData):
         return items[0] if isinstance(items[0], TrackBatch) else self.collate(items)
 
 
-def _warn(text: str, sentences: list[str]) -> None:
+def _warn(text: str, sentences: Sequence[DataError | str]) -> None:
     """Name the first of them; `prepare` writes all to report.json."""
     for sentence in sentences[:SHOWN]:
         log.warning(text, sentence)

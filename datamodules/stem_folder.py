@@ -10,7 +10,7 @@ from datamodules.errors import DataError
 from datamodules.separation import SPLITS, SeparationData, TrackFiles
 from datamodules.splits import SPLIT_NAMES, draw
 from datamodules.stem_conversion import SOUND, Job, convert, converted_folder
-from datamodules.wav import NotInPlace, open_wav
+from datamodules.wav import Missing, NotInPlace, open_wav
 
 
 class _Folder(NamedTuple):
@@ -81,7 +81,9 @@ class StemFolder(SeparationData):
             stems = {name: path and places.get(path, path) for name, path in files.stems.items()}
             mixture = files.mixture and places.get(files.mixture, files.mixture)
             wrong = [flaws[path] for path in (*files.stems.values(), files.mixture) if path in flaws]
-            tracks.append(files._replace(stems=stems, mixture=mixture, flaw=files.flaw or (wrong[0] if wrong else None)))
+            tracks.append(
+                files._replace(stems=stems, mixture=mixture, flaw=files.flaw or (DataError(wrong[0]) if wrong else None))
+            )
         return tracks
 
     def _files(self, folder: _Folder) -> TrackFiles:
@@ -90,12 +92,12 @@ class StemFolder(SeparationData):
         lacking = [name for name, path in stems.items() if path is None]
         flaw = None
         if lacking and self.missing != "silence":
-            flaw = (
-                f"{folder.path} has no file {lacking[0]}.wav (or {', '.join(EXTENSIONS[:3])}): add it, or say --data.missing "
-                f"silence where a track without it has none to be heard."
+            flaw = Missing(
+                f"{folder.path} has no file {lacking[0]}.wav (nor {lacking[0]}{EXTENSIONS[0]}, ...): add it, or say "
+                f"--data.missing silence where a track without it has none to be heard."
             )
-            if self.missing == "stop" or self.strict:
-                raise DataError(flaw)
+            if self.missing == "stop":
+                raise flaw
         mixture = folder.sounds.get(self.mixture_name.lower())
         # Fewer stems than the mixture was made of do not add up to it.
         whole = set(folder.sounds) <= {*(name.lower() for name in self.sources), self.mixture_name.lower()}
@@ -107,6 +109,16 @@ class StemFolder(SeparationData):
         target = converted_folder(self.cache_dir, self.name, root)
         places = {path: target / f"{path.relative_to(root)}.wav" for path in paths if _is_foreign(path)}
         return places, convert([Job(path, (place,)) for path, place in places.items()], target, SOUND)
+
+    def remarks(self) -> dict:
+        """Where the converted files lie."""
+        target = converted_folder(self.cache_dir, self.name, self.find_root())
+        files = sum(1 for _ in target.rglob("*.wav"))
+        return {"converted": {"folder": str(target), "files": files} if files else None}
+
+    def absent(self, split: str) -> str:
+        """What makes a track one of this split."""
+        return f"Put the tracks that are for it into a folder {split}/ of the root, beside train/."
 
     def _refuse(self, root: Path) -> None:
         """Say what a folder without tracks is."""

@@ -96,6 +96,15 @@ class Stems(Dataset):
             fill(mixture, track.mixture, start)
         return stems, mixture
 
+    def mixed(self, index: int, start: int, samples: int) -> Tensor:
+        """Mixture of one track at one place, (channels, samples) float32: its own or the stems' sum."""
+        track = self.tracks[index]
+        total, part = np.zeros((2, samples, self.channels), np.float32)
+        for wav in [track.mixture] if self.mixture and track.mixture else [track.stems[name] for name in self.sources]:
+            fill(part, wav, start)
+            total += part
+        return torch.from_numpy(total).T.contiguous()
+
     def report(self, index: int, error: DataError) -> None:
         """Name a track that cannot be read, once over all workers; raise instead if strict."""
         if self.strict:
@@ -200,11 +209,15 @@ class WholeTracks(Stems):
 
 
 def pieces(frames: int, rate: int, seconds: float) -> list[tuple[int, int]]:
-    """(start, length) in frames of pieces that cover a track once; a rest below SHORTEST_S belongs to the piece before."""
+    """(start, length) in frames of pieces that cover a track once; a rest below SHORTEST_S belongs to the piece before.
+
+    A whole track below SHORTEST_S is one piece of that length, followed by zeros: a transform needs more than nothing.
+    """
     step = round(seconds * rate)
     starts = list(range(0, frames, step))
     if len(starts) > 1 and frames - starts[-1] < SHORTEST_S * rate:
         starts.pop()
+    frames = max(frames, round(SHORTEST_S * rate))
     return [(start, stop - start) for start, stop in zip(starts, [*starts[1:], frames], strict=True)]
 
 

@@ -13,6 +13,18 @@ TOLERANCE_S = 0.05
 """Stems that differ by no more than this are cut to the shortest, s: encoders and rounding leave a few ms."""
 
 
+class Unequal(DataError):
+    """Stems of one track that differ in length by more than TOLERANCE_S."""
+
+    kind = "unequal"
+
+
+class Unfit(DataError):
+    """A file of another rate, or of channels that cannot be made the expected ones."""
+
+    kind = "unfit"
+
+
 class Silence(NamedTuple):
     """Stands for a stem that a track does not have, where it was told to count as silent; reads like a Wav."""
 
@@ -39,7 +51,7 @@ class TrackFiles(NamedTuple):
     split: str  # train, validation or test
     stems: dict[str, Path | None]
     mixture: Path | None
-    flaw: str | None = None  # one sentence on why it cannot be used, where that is known already
+    flaw: DataError | None = None  # why it cannot be used, where that is known already
 
 
 class Track(NamedTuple):
@@ -64,7 +76,7 @@ def open_track(files: TrackFiles, rate: int, channels: int) -> Track:
     rate in Hz. Mono files are taken for any number of channels.
     """
     if files.flaw:
-        raise DataError(files.flaw)
+        raise files.flaw
     opened = {name: open_wav(path) for name, path in files.stems.items() if path is not None}
     mixture = None if files.mixture is None else open_wav(files.mixture)
     wavs = [*opened.values(), *([mixture] if mixture else [])]
@@ -75,7 +87,9 @@ def open_track(files: TrackFiles, rate: int, channels: int) -> Track:
     shortest, longest = min(wavs, key=lambda wav: wav.frames), max(wavs, key=lambda wav: wav.frames)
     remarks = [wav.damage for wav in wavs if wav.damage]
     if longest.frames - shortest.frames > TOLERANCE_S * rate:
-        raise DataError(shortest.damage or _unequal(shortest, longest, "export the stems of a track with one length."))
+        if shortest.damage:
+            raise DataError(shortest.damage)
+        raise Unequal(_unequal(shortest, longest, "export the stems of a track with one length."))
     if longest.frames > shortest.frames:
         remarks.append(_unequal(shortest, longest, "the track is cut to the shortest."))
     silent = Silence("", rate, channels, shortest.frames)
@@ -90,12 +104,12 @@ def _unequal(shortest: Wav, longest: Wav, end: str) -> str:
 
 def _require_fit(wav: Wav, rate: int, channels: int) -> None:
     if wav.rate != rate:
-        raise DataError(
+        raise Unfit(
             f"{wav.path} has {wav.rate} Hz where {rate} Hz are expected: convert it, or train at that rate with "
             f"--data.sample_rate {wav.rate}."
         )
     if wav.channels not in (1, channels):
-        raise DataError(
+        raise Unfit(
             f"{wav.path} has {wav.channels} channels where {channels} are expected: convert it, or say "
             f"--data.channels {wav.channels}."
         )

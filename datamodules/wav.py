@@ -50,7 +50,8 @@ class Wav(NamedTuple):
         place = self.offset + start * self.channels * np.dtype(self.dtype).itemsize
         while left:
             try:
-                done = os.preadv(_handle(self.path).fileno(), [left], place)
+                file = _handle(self.path)  # held, since another thread may push it out of the cache, which closes it
+                done = os.preadv(file.fileno(), [left], place)
             except OSError as error:
                 raise DataError(f"{self.path} cannot be read ({error.strerror}): copy it again or leave it out.") from error
             if not done:
@@ -58,18 +59,24 @@ class Wav(NamedTuple):
             left, place = left[done:], place + done
 
 
+class Missing(DataError):
+    """A file that is not there."""
+
+    kind = "missing"
+
+
 class NotInPlace(DataError):
     """A sound file that is in order but holds no PCM16 or float32: it has to be converted."""
 
 
 def open_wav(path: str | Path) -> Wav:
-    """Parse a header. Raises DataError where the file is missing, empty or no WAV, NotInPlace for other kinds of samples."""
+    """Parse a header. Raises Missing, NotInPlace for other kinds of samples, else DataError for what is no WAV."""
     path = os.fspath(path)
     try:
         with FileIO(path) as file:
             return _parse(path, file, os.fstat(file.fileno()).st_size)
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: copy it again or leave the track out.") from error
+        raise Missing(f"{path} is missing: copy it again or leave the track out.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): mend that or leave the track out.") from error
 

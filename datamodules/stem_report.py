@@ -1,0 +1,117 @@
+"""What of a multitrack set is usable, said in a report: every header, and the samples themselves for silence and NaN."""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from datamodules.errors import DataError
+from datamodules.tracks import Track
+from datamodules.wav import Wav
+
+if TYPE_CHECKING:
+    from datamodules.separation import SeparationData
+
+SHOWN = 10
+"""Files that are named on the screen; the report on disk names all."""
+
+BLOCK = 1 << 18
+"""Frames read at a time."""
+
+KINDS = ("missing", "unequal", "unfit", "unreadable")
+
+
+class _Heard(NamedTuple):
+    """What reading a track's samples shows."""
+
+    silent: tuple[str, ...]
+    bad: tuple[str, ...]
+
+
+def report(data: "SeparationData", folder: Path) -> dict:
+    """Counts, and the first files of each kind, of a data set; `folder`/report.json names every file.
+
+    Silent stems are used, since an instrumental has no vocals; tracks with NaN are left out when they are read.
+    Raises the first flaw, as DataError, if the data are strict.
+    """
+    tracks, flaws = data.opened
+    heard = _listen(tracks)
+    lists = {kind: [str(flaw) for flaw in flaws if getattr(flaw, "kind", "unreadable") == kind] for kind in KINDS}
+    lists["unreadable"] += [sentence for track in heard for sentence in track.bad]
+    lists["odd"] = [remark for track in tracks for remark in track.remarks]
+    lists["silent"] = [path for track in heard for path in track.silent]
+    bad = [track for track, found in zip(tracks, heard, strict=True) if found.bad]
+    if data.strict and bad:
+        raise DataError(lists["unreadable"][0])
+    summary = {
+        "data": data.name,
+        "root": str(data.find_root()),
+        "subset": data.subset,
+        "listed": len(data.listed),
+        "usable": len(tracks) - len(bad),
+        "splits": {split: _split(data, split, [t for t in tracks if t not in bad]) for split in ("train", "validation", "test")},
+        "sources": data.sources,
+        "sample_rate": data.sample_rate,
+        "channels": data.channels,
+        **{kind: len(names) for kind, names in lists.items()},
+        **data.remarks(),
+        "statistics": _statistics(data),
+    }
+    path = folder / "report.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary | {"files": lists}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return summary | {"first": {kind: names[:SHOWN] for kind, names in lists.items() if names}, "report": str(path)}
+
+
+def _split(data: "SeparationData", split: str, tracks: Sequence[Track]) -> dict:
+    chosen = [track for track in tracks if track.split == split]
+    return {
+        "listed": sum(files.split == split for files in data.listed),
+        "usable": len(chosen),
+        "hours": round(sum(track.frames for track in chosen) / data.sample_rate / 3600, 3),
+        "own_mixture": sum(track.mixture is not None for track in chosen),
+    }
+
+
+def _statistics(data: "SeparationData") -> dict | None:
+    """Measure them, where the network said what it hears."""
+    if data.spectrogram is None or not any(track.split == "train" for track in data.opened[0]):
+        return None
+    mean, std = data.statistics()
+    return {"bins": len(mean), "mean": round(float(mean.mean()), 6), "std": round(float(std.mean()), 6)}
+
+
+def _listen(tracks: Sequence[Track]) -> list[_Heard]:
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(_track, tracks)
+        return list(tqdm(found, "checking stems", len(tracks), unit="track", dynamic_ncols=True))
+
+
+def _track(track: Track) -> _Heard:
+    silent, bad = [], []
+    for wav in track.wavs:
+        try:
+            if _is_silent(wav):
+                silent.append(wav.path)
+        except DataError as error:
+            bad.append(str(error))
+    return _Heard(tuple(silent), tuple(bad))
+
+
+def _is_silent(wav: Wav) -> bool:
+    """Whether all samples are 0; int16 is read no further than its first sound. Raises DataError for NaN and infinity."""
+    silent = True
+    for start in range(0, wav.frames, BLOCK):
+        block = wav.read(start, BLOCK)
+        silent = silent and not block.any()
+        if wav.dtype == "<i2" and not silent:
+            return False
+        if wav.dtype != "<i2" and not np.isfinite(block).all():
+            raise DataError(f"{wav.path} holds NaN or infinite samples: write it again or leave the track out.")
+    return silent

@@ -32,6 +32,7 @@ INDIFFERENT = (
     "data.seed",
     "data.strict",
     "data.eval_batch_size",
+    "report.",  # what is written beside the scores, and by how many processes
     "trainer.accelerator",
     "trainer.strategy",
     "trainer.devices",

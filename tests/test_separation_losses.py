@@ -166,6 +166,20 @@ def test_a_source_that_is_the_whole_mixture_is_finite():
     assert same.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_energies_that_round_below_zero_are_finite(seed):
+    """Two sources share the mixture exactly, the others are silent; samples as large as 16 bit integers."""
+    torch.manual_seed(seed)
+    mixture = 30_000 * torch.randn(2, 2, 400, dtype=torch.float64)
+    parts = torch.rand(4, dtype=torch.float64) * torch.tensor([1, 1, 0, 0])
+    theirs = (parts / parts.sum()).view(1, -1, 1, 1) * mixture[:, None]
+    ours = theirs.flip(1).requires_grad_()
+    loss = combination_weighted_sdr(ours, theirs, mixture)
+    loss.backward()
+    assert loss.isfinite()
+    assert ours.grad.isfinite().all()
+
+
 def test_float32_is_as_exact_as_its_input():
     """Quiet sources beside loud ones, a minute of samples: the naive sum in float32 loses digits here, ours does not."""
     torch.manual_seed(0)

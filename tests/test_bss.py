@@ -67,7 +67,7 @@ def test_filters_of_512_taps_equal_museval(museval):
 
 
 def silenced(case):
-    """Sounds whose second of five frames is silent for one source in one of museval's ways; the last as good as silent."""
+    """Sounds whose second of five frames is silent for one source in one of museval's ways; two more are as good as silent."""
     reference, estimate = sounds(3, 5.0)
     side = estimate if "estimate" in case else reference
     frame = slice(RATE, 2 * RATE)
@@ -75,7 +75,8 @@ def silenced(case):
         side[1, frame, 1] = -side[1, frame, 0]
     else:
         side[1, frame] = 0
-    side[1, 4 * RATE + 7 :] = 0  # seven samples sound: not silent
+    side[1, 3 * RATE : 4 * RATE - 7] = 0  # seven samples sound: not silent
+    side[1, 4 * RATE + 7 :] = 0
     return reference, estimate
 
 

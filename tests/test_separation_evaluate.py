@@ -37,12 +37,14 @@ def sounds(seconds=3.5, seed=0, sources=2):
 def together(ranks):
     """Let metrics gather from each other as if each lived on a rank of its own."""
     for mine in ranks:
-        rows = iter([[other.held(name) for other in ranks] for name in mine.columns])
-        types = iter(mine.columns.values())
-        mine.dist_sync_fn = lambda _, group, rows=rows, types=types: [
-            torch.as_tensor(held).to(kind) for kind in (next(types),) for held in next(rows)
-        ]
-        mine.distributed_available_fn = lambda: True
+        columns = iter(mine.columns.items())
+
+        def gather(rows, group, columns=columns):
+            name, kind = next(columns)
+            assert rows.dtype == kind  # else NCCL and gloo would mix bytes up
+            return [torch.as_tensor(other.held(name)).to(kind) for other in ranks]
+
+        mine.dist_sync_fn, mine.distributed_available_fn = gather, lambda: True
     return ranks
 
 
@@ -244,7 +246,8 @@ def test_tracks_scored_before_are_kept_and_stale_ones_are_not(tmp_path):
     assert evaluated(tmp_path, system="another checkpoint")[1] == ["c", "a", "b"]
 
 
-def test_other_processes_give_the_same_scores_and_one_bad_track_stops_no_other(tmp_path):
+def test_other_processes_give_the_same_scores_and_one_bad_track_stops_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     before = dict(os.environ)
     here, _ = evaluated(tmp_path / "here")
     there, _ = evaluated(tmp_path / "there", processes=2, broken="a")

@@ -92,7 +92,7 @@ def snr(reference: Array, estimate: Array) -> float:
 
 def decibels(numerator: float, denominator: float) -> float:
     """Ratio of two energies in dB, infinite for a denominator of zero."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore"):  # nothing of an estimate may be explained: minus infinity
         return float(10 * np.log10(numerator / denominator)) if denominator > 0 else float("inf")
 
 

@@ -113,16 +113,12 @@ def _add_filtered(
     scores: Frames, reference: Array, estimate: Array, sources: list[int], frames: list[tuple[int, slice]], taps: int
 ) -> None:
     """Fill in ISR, SIR and SAR of the named sources and frames."""
-    # Interferers stay in the system even where they are not scored themselves; zeros would make it singular.
-    present = [j for j, sound in enumerate(reference) if sound.any()]
-    if len(present) < len(reference):
-        reference, estimate = reference[present], estimate[present]
-    rows = [present.index(j) for j in sources]
+    # All references, scored or not, since each may be what interferes.
     filters = distortion_filters(reference, estimate, taps)
     projector = Projector(filters, frames[0][1].stop - frames[0][1].start)
     for i, window in frames:
-        isr, sir, sar = projector.ratios(reference[:, window], estimate[:, window])
-        scores.isr[sources, i], scores.sir[sources, i], scores.sar[sources, i] = isr[rows], sir[rows], sar[rows]
+        ratios = projector.ratios(reference[:, window], estimate[:, window])[:, sources]
+        scores.isr[sources, i], scores.sir[sources, i], scores.sar[sources, i] = ratios
 
 
 def _warn(quiet: list[NDArray[np.bool_]], names: Sequence[str] | None) -> None:

@@ -1,9 +1,9 @@
 """Open-Unmix and CrossNet-Open-Unmix (X-UMX): one recurrent branch per source, side by side or bridged by two averages."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.linear import linear
 from models.separation.separator import MaskSeparator
 from models.stft import STFT
 
@@ -66,7 +66,7 @@ class UMX(MaskSeparator):
             remembered = sum(branch.lstm(shared)[0] for branch in self.branches) / self.n_sources
             # The mean over sources of [encoding, memory]: the mean encoding is here already.
             seen = torch.cat([shared, remembered.to(shared.dtype)], -1).flatten(0, 1)
-            dense = F.linear(seen, torch.cat([branch.fc2.weight for branch in self.branches])).chunk(self.n_sources, -1)
+            dense = linear(seen, torch.cat([branch.fc2.weight for branch in self.branches])).chunk(self.n_sources, -1)
         else:
             dense = [branch.recall(encoding) for branch, encoding in zip(self.branches, encodings, strict=True)]
         masks = torch.stack([branch.decode(hidden) for branch, hidden in zip(self.branches, dense, strict=True)])
@@ -77,7 +77,7 @@ class UMX(MaskSeparator):
         """(frames, batch, hidden) per source, by one product of the mixture with all branches' first layers."""
         heard = magnitude[:, :, : self.max_bin].permute(3, 0, 1, 2)
         weights, biases = zip(*(branch.first_layer() for branch in self.branches), strict=True)
-        dense = F.linear(heard.flatten(2).flatten(0, 1), torch.cat(weights), torch.cat(biases)).float()
+        dense = linear(heard.flatten(2).flatten(0, 1), torch.cat(weights), torch.cat(biases)).float()
         parts = dense.chunk(self.n_sources, -1)
         return [branch.bn1(part).tanh_().view(*heard.shape[:2], -1) for branch, part in zip(self.branches, parts, strict=True)]
 
@@ -119,11 +119,11 @@ class Branch(nn.Module):
     def recall(self, encoding: Tensor) -> Tensor:
         """(frames, batch, hidden) -> (frames * batch, hidden): the LSTM, its input beside it, the second layer."""
         memory, _ = self.lstm(encoding)
-        return self.fc2(torch.cat([encoding, memory.to(encoding.dtype)], -1).flatten(0, 1))
+        return linear(torch.cat([encoding, memory.to(encoding.dtype)], -1).flatten(0, 1), self.fc2.weight)
 
     def decode(self, dense: Tensor) -> Tensor:
         """(rows, hidden) -> (rows, channels * bins), to be rectified; the last scaling is done by the last norm's own."""
-        rows = self.fc3(self.bn2(dense.float()).relu_()).float()
+        rows = linear(self.bn2(dense.float()).relu_(), self.fc3.weight).float()
         scale, shift = self.output_scale.repeat(self.channels), self.output_mean.repeat(self.channels)
         folded = {"weight": self.bn3.weight * scale, "bias": torch.addcmul(shift, self.bn3.bias, scale)}
         return torch.func.functional_call(self.bn3, folded, (rows,))

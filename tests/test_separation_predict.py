@@ -18,7 +18,7 @@ from tasks.trainer import Trainer
 from tasks.writers.parts import unique_stem
 from tasks.writers.separation import StemWriter
 from tests.layouts import tone
-from tests.separators import SOURCES, EqualMasks, EqualWaves, LocalMasks, StandIn
+from tests.stand_ins import SOURCES, EqualMasks, EqualWaves, LocalMasks, StandIn
 
 
 def song(path, rate=8000, channels=2, seconds=1.7, seed=0, **how):

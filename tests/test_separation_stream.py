@@ -16,7 +16,7 @@ from tasks.separation.overlap_add import OverlapAdd
 from tasks.separation.seams import check_seams
 from tasks.separation.stream import MaskStream
 from tasks.separation.tape import Tape
-from tests.separators import EqualMasks, EqualWaves, LocalMasks, StandIn
+from tests.stand_ins import EqualMasks, EqualWaves, LocalMasks, StandIn
 
 
 def noise(samples, channels=2, seed=0):

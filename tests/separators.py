@@ -14,7 +14,7 @@ BANDS = (2,) * 24 + (9,) * 9
 SMALL = {
     "ConvTasNet": lambda n, c: ConvTasNet(n, channels=c, filters=16, bottleneck=8, hidden=12, blocks=3, repeats=2),
     "Demucs": lambda n, c: Demucs(n, channels=c, width=4, depth=3),
-    "HDemucs": lambda n, c: HDemucs(n, channels=c, width=4, n_fft=1024, depth=5),
+    "HDemucs": lambda n, c: HDemucs(n, channels=c, width=4, n_fft=1024, depth=5, options={"norm_starts": 2}),
     "HTDemucs": lambda n, c: HTDemucs(
         n, channels=c, width=8, n_fft=1024, depth=3, t_layers=1, t_heads=2, options={"dconv_comp": 4}
     ),

@@ -72,6 +72,14 @@ def test_stems_stay_float32_under_bf16(name):
 
 
 @small
+def test_channels_may_lie_interleaved_as_in_the_file(name):
+    net, mixture = build(name).eval(), noise(3000)
+    with torch.no_grad():
+        interleaved = mixture.transpose(1, 2).contiguous().transpose(1, 2)
+        torch.testing.assert_close(net(interleaved), net(mixture), atol=1e-5, rtol=1e-4)
+
+
+@small
 def test_examples_of_a_batch_do_not_mix(name):
     net, mixture = build(name).eval(), noise(3000)
     with torch.no_grad():

@@ -172,7 +172,8 @@ class MetaTasNet(WaveSeparator):
     def at_rates(self, audio: Tensor) -> list[Tensor]:
         """Audio (..., samples) at the rate of every stage, filled up with zeros to the same whole number of frames."""
         with torch.autocast(audio.device.type, enabled=False):
-            resampled = [down(audio.float()) for down in self.down]
+            audio = audio.float().contiguous()  # torchaudio wants views of it
+            resampled = [down(audio) for down in self.down]
         least = max(self.least, *(math.ceil(each.shape[-1] / 2**stage) for stage, each in enumerate(resampled)))
         samples = math.ceil(least / self.hop) * self.hop
         return [F.pad(each, (0, samples * 2**stage - each.shape[-1])) for stage, each in enumerate(resampled)]
@@ -181,7 +182,7 @@ class MetaTasNet(WaveSeparator):
         """Sources (rows, sources, samples of the highest rate) -> (batch, sources, channels, samples), scaled to the mixture."""
         batch, channels, samples = mixture.shape
         with torch.autocast(mixture.device.type, enabled=False):
-            sources = self.up(sources)[..., :samples]
+            sources = self.up(sources.contiguous())[..., :samples]
             sources = gains(sources, mixture.flatten(0, 1).float())[..., None] * sources
         return sources.unflatten(0, (batch, channels)).transpose(1, 2).to(mixture.dtype)
 
@@ -194,8 +195,8 @@ class MetaTasNet(WaveSeparator):
 
     def training_outputs(self, mixture: Tensor, stems: Tensor) -> StageEstimates:
         """What `losses.MetaTasNetLoss` wants: mixture (batch, channels, samples), stems (batch, n_sources, channels, samples)."""
-        mixtures = self.at_rates(mixture.flatten(0, 1))
-        targets = self.at_rates(stems.transpose(1, 2).flatten(0, 1))
+        mixtures = self.at_rates(mixture.flatten(0, 1).contiguous())
+        targets = self.at_rates(stems.transpose(1, 2).flatten(0, 1).contiguous())
         latents, stages = None, []
         for stage, audio, target in zip(self.stages, mixtures, targets, strict=True):
             level = deviation(audio)

@@ -17,6 +17,11 @@ EIGHT = ("c1", "c1_bar", "c2", "c2_bar", "c3", "c3_bar", "c4", "p")
 SMALL = {
     "UMX": {"hidden": 16, "layers": 1},
     "ConvTasNet": {"filters": 16, "bottleneck": 8, "hidden": 8, "blocks": 2, "repeats": 1},
+    "Demucs": {"width": 4, "depth": 4},
+    "HDemucs": {"width": 8},
+    "HTDemucs": {"width": 4, "t_layers": 1, "t_heads": 2},
+    "BSRoFormer": {"width": 8, "depth": 1, "heads": 1, "head_width": 8},
+    "MetaTasNet": {"latents": 16, "width": 8, "hidden": 8, "layers": 2, "stacks": 1, "bands": 16, "embedding": 2, "bottleneck": 1},
 }
 
 

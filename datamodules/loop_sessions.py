@@ -1,0 +1,220 @@
+"""Sessions of bar-exact loops: read, cut to whole bars, grouped and split, and kept as WAV files."""
+
+import csv
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from datamodules import audio
+from datamodules.decoding import open_audio
+from datamodules.errors import DataError
+from datamodules.loop_variants import bar_prints, deal, variant_groups
+from datamodules.packing import exclusive
+from datamodules.wav import Wav, open_wav
+
+log = logging.getLogger(__name__)
+
+VERSION = 2
+COLUMNS = ("file", "role", "duration_s", "bars")
+TABLE = "stems.csv"
+TOLERANCE_S = 0.15  # encoders leave some ms at the ends of a loop
+SILENT_DB = -45  # a loop below it, of full scale, is no example of its role
+PEAK = 0.7  # at most: two layers, and their sum, do not clip
+
+
+class Loop(NamedTuple):
+    """One decoded loop."""
+
+    name: str
+    role: str
+    bars: int
+    sound: np.ndarray  # (samples, channels) float32 of whole bars
+
+
+class Kept(NamedTuple):
+    """A loop on disk, with the group of near-variants and the split it belongs to."""
+
+    role: str
+    bars: int
+    group: str
+    split: str
+    wav: Wav
+
+
+class Session(NamedTuple):
+    """A tempo, given by a bar in samples, and the loops that mix in it."""
+
+    name: str
+    bar: int
+    loops: tuple[Kept, ...]
+
+    def groups(self, role: str, split: str) -> list[list[Kept]]:
+        """A role's loops of one split, near-variants in lists of their own."""
+        chosen: dict[str, list[Kept]] = {}
+        for loop in self.loops:
+            if (loop.role, loop.split) == (role, split):
+                chosen.setdefault(loop.group, []).append(loop)
+        return list(chosen.values())
+
+
+def tables(root: Path) -> list[Path]:
+    """The table of every session, sorted."""
+    return sorted(path for path in root.glob(f"*/{TABLE}") if not path.parent.name.startswith("."))
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a session's table. Raises DataError where it is not as expected."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a CSV in UTF-8 ({error}): write it again.") from error
+    if not rows or not set(COLUMNS) <= set(rows[0]):
+        found = ", ".join(map(str, rows[0])) if rows else "nothing"
+        raise DataError(f"{path} must have a row per loop and the columns {', '.join(COLUMNS)}; it has {found}.")
+    for row in rows:
+        try:
+            bars, seconds = float(row["bars"]), float(row["duration_s"])
+        except (TypeError, ValueError):
+            bars = seconds = 0.0
+        if seconds <= 0 or round(bars) < 1 or abs(bars - round(bars)) > 0.01:
+            raise DataError(f"{path} says {row['file']} has {row['bars']} bars in {row['duration_s']} s: a loop has whole bars.")
+    return rows
+
+
+def bar_length(rows: Sequence[dict[str, str]], rate: int) -> int:
+    """A bar in samples, from the longest loop, whose rounded duration tells it best."""
+    longest = max(rows, key=lambda row: float(row["bars"]))
+    return round(float(longest["duration_s"]) / round(float(longest["bars"])) * rate)
+
+
+def read_loop(folder: Path, row: dict[str, str], bar: int, rate: int, channels: int, level: float | None) -> Loop:
+    """Decode a loop, cut to whole bars and brought to `level` dB of full scale if given. Raises DataError, by name."""
+    path, bars = folder / row["file"], round(float(row["bars"]))
+    sound = read_sound(path, rate, channels)
+    if abs(len(sound) - bars * bar) > TOLERANCE_S * rate:
+        raise DataError(
+            f"{path} lasts {len(sound) / rate:.2f} s where {bars} bars of its session last {bars * bar / rate:.2f} s: "
+            f"mend {TABLE} or leave it out."
+        )
+    sound = np.pad(sound[: bars * bar], ((0, max(0, bars * bar - len(sound))), (0, 0)))
+    return Loop(Path(row["file"]).stem, row["role"], bars, leveled(sound, level, path))
+
+
+def read_sound(path: Path, rate: int, channels: int) -> np.ndarray:
+    """A whole file, (samples, channels) float32 at `rate`; mono for one channel. Raises DataError."""
+    import soxr
+
+    with open_audio(path) as file:
+        try:
+            # In one piece: soundfile seeks after every read, and what an mp3 yields after that is wrong for a while.
+            sound = file.read(dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+            raise DataError(f"{path} breaks off in decoding: replace it or leave it out.") from error
+    if channels == 1:
+        sound = sound.mean(1, keepdims=True)
+    if sound.shape[1] not in (1, channels):
+        raise DataError(f"{path} has {sound.shape[1]} channels where {channels} are expected: say --data.channels.")
+    if not np.isfinite(sound).all():
+        raise DataError(f"{path} holds NaN or infinite samples: replace it or leave it out.")
+    if file.samplerate != rate:
+        sound = soxr.resample(sound, file.samplerate, rate, quality=audio.RESAMPLER)
+    return np.repeat(sound, channels // sound.shape[1], axis=1)
+
+
+def leveled(sound: np.ndarray, level: float | None, path: Path) -> np.ndarray:
+    """Sound at a level in dB of full scale, its peak not over PEAK. Raises DataError for silence, a constant included."""
+    sound = sound - sound.mean(0, dtype=np.float64).astype(np.float32)
+    power = float(np.mean(np.square(sound, dtype=np.float64)))
+    if power < 10 ** (SILENT_DB / 10):
+        raise DataError(f"{path} is silent, {10 * np.log10(power + 1e-12):.0f} dB of full scale: leave it out.")
+    gain = 1.0 if level is None else 10 ** (level / 20) / power**0.5
+    return sound * np.float32(min(gain, PEAK / np.abs(sound).max()))
+
+
+def keep(root: Path, folder: Path, rate: int, channels: int, level: float | None, strict: bool, more: Callable) -> None:
+    """Decode all sessions below `root` into `folder` and write its index; `more(name, bar)` gives further loops of a session.
+
+    Loops that do not decode or do not fit are left out by name, or stop it if strict.
+    """
+    from tqdm import tqdm
+
+    sessions = []
+    for table in tqdm(tables(root), "decoding sessions of loops, once", unit="session", dynamic_ncols=True):
+        rows = read_table(table)
+        bar = bar_length(rows, rate)
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(lambda row: _try(strict, table.parent, row, bar, rate, channels, level), rows))  # noqa: B023
+        loops = [loop for loop in made if loop is not None]
+        kept = [entry for role in sorted({loop.role for loop in loops}) for entry in _split(loops, role, rate)]
+        kept += more(table.parent.name, bar)
+        (folder / table.parent.name).mkdir(parents=True)
+        for loop, _, _ in kept:
+            write_wav(folder / table.parent.name / f"{loop.role}-{loop.name}.wav", loop.sound, rate)
+        lines = [[loop.name, loop.role, loop.bars, group, split] for loop, group, split in kept]
+        sessions.append({"session": table.parent.name, "bar": bar, "loops": lines})
+    (folder / "index.json").write_text(json.dumps(sessions, indent=1), encoding="utf-8")
+
+
+def _try(strict: bool, *what) -> Loop | None:
+    try:
+        return read_loop(*what)
+    except DataError as error:
+        if strict:
+            raise
+        log.warning("Left out: %s", error)
+        return None
+
+
+def _split(loops: Sequence[Loop], role: str, rate: int) -> list[tuple[Loop, str, str]]:
+    """A role's loops with the first name of their group and its split."""
+    loops = sorted((loop for loop in loops if loop.role == role), key=lambda loop: loop.name)
+    prints = [bar_prints(loop.sound.mean(1), loop.bars, rate) for loop in loops]
+    groups = variant_groups([loop.name for loop in loops], prints)
+    names = [loops[group[0]].name for group in groups]
+    splits = deal(names, [sum(loops[index].bars for index in group) for group in groups])
+    return [(loops[index], name, split) for group, name, split in zip(groups, names, splits, strict=True) for index in group]
+
+
+def write_wav(path: Path, sound: np.ndarray, rate: int) -> None:
+    """(samples, channels) float32 as 16 bit."""
+    soundfile.write(path, audio.to_int16(sound), rate, subtype="PCM_16")
+
+
+def read_index(folder: Path) -> list[Session]:
+    """The sessions that `keep` left."""
+    sessions = []
+    for entry in json.loads((folder / "index.json").read_text(encoding="utf-8")):
+        where = folder / entry["session"]
+        loops = (
+            Kept(role, bars, group, split, open_wav(where / f"{role}-{name}.wav"))
+            for name, role, bars, group, split in entry["loops"]
+        )
+        sessions.append(Session(entry["session"], entry["bar"], tuple(loops)))
+    return sessions
+
+
+def build_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, filled by `make` if no run has done so; it bears its name only when it is whole."""
+    with exclusive(folder.with_name(f"{folder.name}.lock"), f"the loops in {folder}"):
+        if not folder.is_dir():
+            part = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            make(part)
+            part.rename(folder)
+    return folder
+
+
+def digest(files: Sequence[Path], settings: object) -> str:
+    """Twelve hex digits that change with any file's path, size or time of change, and with the settings."""
+    text = [f"{path}|{path.stat().st_size}|{path.stat().st_mtime_ns}" for path in files if path.is_file()]
+    return hashlib.sha256("\n".join([f"{VERSION} {settings!r}", *text]).encode()).hexdigest()[:12]

@@ -1,0 +1,202 @@
+"""Mixtures of bar-exact loops: what a band recorded loop by loop, put together in sync in ever new ways."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from datamodules.errors import DataError
+from datamodules.loop_sessions import Session, build_once, digest, keep, read_index, read_table, tables, write_wav
+from datamodules.pack import cache_root
+from datamodules.separation import SPLITS, SeparationData, TrackFiles
+from datamodules.stems import Chunk
+from datamodules.sung_phrases import phrases
+from datamodules.tracks import fill
+
+ROLES = ("drums", "bass", "other")
+
+
+class LoopSessions(SeparationData):
+    """Folders of loops, ROOT/SESSION/stems.csv and the files beside it; any loops of one session mix in sync.
+
+    stems.csv has a row per loop: `file`, `role` (one of the sources), `duration_s` and `bars` (whole ones). What trains
+    is mixed anew for every chunk; what validates and tests are fixed mixtures, written out once below the cache folder.
+    No loop of theirs, nor any near-variant of one, is ever trained on: the loops of a role and session are grouped by
+    how their bars sound and by their names (`datamodules.loop_variants`), and whole groups are dealt out. A role of
+    which a session has but one group trains alone; in that session's other mixtures it is silent, and has no score.
+
+    Args:
+        sources: roles to separate (default drums, bass, other)
+        voices: folder of single sung notes (female_aa_Db4.mp3): phrases of them are the role `vocals`, split by singer
+        layers: at most so many loops at once make up a stem
+        level: dB of full scale every loop is brought to; null leaves them as recorded
+        mixtures: fixed mixtures of every session and split; those of the training split serve its statistics alone
+        mixture_seconds: their length, rounded up to whole bars
+        random_tracks: also mix roles of different sessions, out of time
+        channels: default 1; loops of one channel serve any number
+    """
+
+    name = "loops"
+    layout = "a folder with a folder per session, in it loops and stems.csv (columns file, role, duration_s, bars)"
+
+    def __init__(
+        self,
+        root: str | None = None,
+        sources: list[str] | None = None,
+        voices: str | None = None,
+        layers: int = 2,
+        level: float | None = -26.0,
+        mixtures: int = 12,
+        mixture_seconds: float = 16.0,
+        random_tracks: bool = False,
+        channels: int = 1,
+        **kwargs,
+    ) -> None:
+        chosen = sources or [*ROLES, *(["vocals"] if voices else [])]
+        super().__init__(root, chosen, random_tracks=random_tracks, channels=channels, **kwargs)
+        if layers < 1 or mixtures < 1 or mixture_seconds <= 0:
+            raise ValueError(f"layers, mixtures and mixture_seconds must be positive: {layers}, {mixtures}, {mixture_seconds}.")
+        self.voices, self.layers, self.level = voices, layers, level
+        self.mixtures, self.mixture_seconds = mixtures, mixture_seconds
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the decoded loops and the fixed mixtures lie; filled on first use. Raises DataError for a wrong root."""
+        root = self.find_root()
+        found = tables(root)
+        if not found:
+            raise DataError(f"{root} holds no SESSION/stems.csv: --data.root must name {self.layout}. {self.advice()}")
+        files = [table.parent / row["file"] for table in found for row in read_table(table)]
+        voices = sorted(Path(self.voices).expanduser().glob("*")) if self.voices else []
+        settings = (self.sources, self.sample_rate, self.channels, self.level, self.layers, self.mixtures, self.mixture_seconds)
+        name = f"{root.resolve().name}-{digest([*found, *files, *voices], (settings, self.strict))}"
+        return build_once(cache_root(self.cache_dir) / "loops" / name, lambda part: self._fill(root, part))
+
+    def _fill(self, root: Path, folder: Path) -> None:
+        def vocals(session: str, bar: int):
+            if not self.voices:
+                return ()
+            return phrases(Path(self.voices).expanduser(), session, bar, self.sample_rate, self.channels, self.level)
+
+        keep(root, folder / "loops", self.sample_rate, self.channels, self.level, self.strict, vocals)
+        for session in read_index(folder / "loops"):
+            for split in SPLITS:
+                self._write_mixtures(folder / "mixtures" / split, session, split)
+
+    def _write_mixtures(self, folder: Path, session: Session, split: str) -> None:
+        """Fixed mixtures of a session; none where less than two roles have loops in this split."""
+        if sum(bool(session.groups(role, split)) for role in self.sources) < 2:
+            return
+        player = Player(session, split, self.layers, self.channels)
+        samples = session.bar * -(-round(self.mixture_seconds * self.sample_rate) // session.bar)
+        for number in range(self.mixtures):
+            random = np.random.default_rng([SPLITS.index(split), number, *session.name.encode()])
+            track = folder / f"{session.name} {number:02d}"
+            track.mkdir(parents=True)
+            for role in self.sources:
+                if session.groups(role, split):
+                    write_wav(track / f"{role}.wav", player.play(role, 0, samples, random), self.sample_rate)
+
+    @cached_property
+    def sessions(self) -> list[Session]:
+        """Every session with its loops and their splits."""
+        return read_index(self.folder / "loops")
+
+    def read_tracks(self, root: Path) -> list[TrackFiles]:
+        """The fixed mixtures of all splits."""
+        del root
+        return [
+            TrackFiles(folder.name, split, {role: _there(folder / f"{role}.wav") for role in self.sources}, None)
+            for split in SPLITS
+            for folder in sorted((self.folder / "mixtures" / split).glob("*"))
+        ]
+
+    def remarks(self) -> dict:
+        """How the loops were dealt out, and where their groups are listed."""
+        loops = [(session.name, loop.role, loop.split) for session in self.sessions for loop in session.loops]
+        counts = {" ".join(key): loops.count(key) for key in sorted(set(loops))}
+        return {"loops": counts, "groups": str(self.folder / "loops" / "index.json")}
+
+    def absent(self, split: str) -> str:
+        """What makes a mixture one of this split."""
+        return f"A session needs two roles with three groups of loops or more, unlike each other, to have {split} mixtures."
+
+    def train_set(self) -> "RandomLoops":
+        """Random mixtures, samples_per_track for every fixed one of the training split."""
+        count = len(self.tracks("train")) * self.samples_per_track
+        players = [Player(session, "train", self.layers, self.channels) for session in self.sessions]
+        samples = round(self.seconds * self.sample_rate)
+        return RandomLoops(players, self.sources, count, samples, self.sample_rate, self.random_tracks, self.gain, self.swap)
+
+
+def _there(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+class Player:
+    """Plays a session's loops of one split."""
+
+    def __init__(self, session: Session, split: str, layers: int, channels: int) -> None:
+        self.session, self.split, self.layers, self.channels = session, split, layers, channels
+
+    def play(self, role: str, start: int, samples: int, random: np.random.Generator) -> np.ndarray:
+        """(samples, channels) float32 of a role, `start` samples after a bar line: loops of different groups at once.
+
+        Each goes round and round from a bar of its own; zeros where the session has no such loop.
+        """
+        total = np.zeros((samples, self.channels), np.float32)
+        groups = self.session.groups(role, self.split)
+        if not groups:
+            return total
+        count = int(random.integers(1, min(self.layers, len(groups)) + 1))
+        for index in random.permutation(len(groups))[:count]:
+            loop = groups[index][int(random.integers(len(groups[index])))]
+            place = int(random.integers(loop.bars)) * self.session.bar + start
+            done = 0
+            while done < samples:
+                place %= loop.wav.frames
+                piece = np.empty((min(samples - done, loop.wav.frames - place), self.channels), np.float32)
+                fill(piece, loop.wav, place)
+                total[done : done + len(piece)] += piece
+                done, place = done + len(piece), place + len(piece)
+        return total / np.float32(np.sqrt(count))
+
+
+class RandomLoops(Dataset):
+    """Chunks of `samples` frames, a function of (index, seed): roles of one session in sync, or each of a session of its own.
+
+    Sessions take turns by index. Per source a gain uniform in `gain` and reversed channels with probability `swap`.
+    """
+
+    def __init__(
+        self,
+        players: Sequence[Player],
+        sources: Sequence[str],
+        count: int,
+        samples: int,
+        rate: int,
+        random_tracks: bool,
+        gain: tuple[float, float],
+        swap: float,
+    ) -> None:
+        self.players, self.sources, self.count, self.samples, self.rate = list(players), list(sources), count, samples, rate
+        self.random_tracks, self.gain, self.swap = random_tracks, gain, swap
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, item: tuple[int, int]) -> Chunk:
+        index, seed = item
+        random = np.random.default_rng(seed)
+        count = len(self.sources)
+        together = [self.players[index % len(self.players)]] * count
+        players = [self.players[i] for i in random.integers(len(self.players), size=count)] if self.random_tracks else together
+        places = random.random(count) if self.random_tracks else np.full(count, random.random())  # of a bar
+        starts = [int(place * player.session.bar) for place, player in zip(places, players, strict=True)]
+        parts = zip(players, self.sources, starts, strict=True)
+        stems = np.stack([player.play(source, start, self.samples, random) for player, source, start in parts])
+        gain, swap = random.uniform(*self.gain, count), random.random(count) < self.swap
+        names = dict.fromkeys(player.session.name for player in players)
+        return Chunk(stems, stems[0, :0], gain.astype(np.float32), swap, " + ".join(names), starts[0] / self.rate)

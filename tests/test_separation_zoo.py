@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.separation.bs_roformer import BSRoFormer
 from models.separation.conv_tasnet import ConvTasNet
 from models.separation.demucs import Demucs, HDemucs, HTDemucs
-from tests.separators import SMALL, build, noise
+from tests.separators import BANDS, SMALL, build, noise
 
 small = pytest.mark.parametrize("name", SMALL)
 one_output = pytest.mark.parametrize("name", [name for name in SMALL if name != "MetaTasNet"])
@@ -216,3 +216,10 @@ def test_bs_roformer_lets_every_attention_kernel_run_on_every_gpu():
     attends = [module for module in build("BSRoFormer").modules() if hasattr(module, "cuda_config")]
     assert attends
     assert all(all(module.cuda_config) for module in attends)
+
+
+def test_bs_roformers_masks_leave_bf16_before_they_become_complex():
+    """On a GPU `view_as_complex` refuses bfloat16; autocast on a CPU hides it."""
+    net = build("BSRoFormer")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert net.net.mask_estimators[0](torch.randn(1, 5, len(BANDS), 8)).dtype == torch.float32

@@ -113,8 +113,8 @@ class Branch(nn.Module):
     def first_layer(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of fc1((x + input_mean) * input_scale) as one linear map of x, so that no scaled x is made."""
         with torch.autocast(self.input_mean.device.type, enabled=False):
-            weight = self.fc1.weight * self.input_scale.repeat(self.channels)
-            return weight, weight @ self.input_mean.repeat(self.channels)
+            scale, shift = self.input_scale, self.input_scale * self.input_mean
+            return self.fc1.weight * scale.repeat(self.channels), self.fc1.weight @ shift.repeat(self.channels)
 
     def recall(self, encoding: Tensor) -> Tensor:
         """(frames, batch, hidden) -> (frames * batch, hidden): the LSTM, its input beside it, the second layer."""

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -14,17 +14,19 @@ from torch import Tensor
 
 from datamodules.errors import DataError
 from datamodules.packing import exclusive, write_atomically
-from datamodules.stems import WholeTracks, pieces
+from datamodules.stems import SHORTEST_S, WholeTracks
 from datamodules.tracks import Track
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
-PIECE_S = 300.0
-"""Tracks are transformed whole up to this length, s: an hour's spectrum would not fit into memory."""
+PIECE_S = 10.0
+"""Tracks are transformed in pieces of about this length, s: small arrays are reused, those of whole tracks never are."""
+
+CONTEXT_S = 1.0
+"""Sound on both sides of a piece, s, whose frames are dropped: makes the others equal those of the whole track."""
 
 THREADS = 4
-"""Tracks at a time, each with a spectrum of up to 2 GB."""
 
 
 class Moments(NamedTuple):
@@ -90,10 +92,10 @@ def _measured(track: Track, tracks: WholeTracks) -> Sequence:
 def _measure(tracks: WholeTracks, spectrogram: Callable[[Tensor], Tensor]) -> Moments:
     from tqdm import tqdm
 
-    total = None
+    total, hop = None, _hop(spectrogram)
     # Threads: the transform lets go of the interpreter, on whatever device it runs. Joined in the order of the tracks.
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        parts = pool.map(lambda index: _track(tracks, index, spectrogram), range(len(tracks)))
+        parts = pool.map(lambda index: _track(tracks, index, spectrogram, hop), range(len(tracks)))
         for part in tqdm(parts, "measuring spectra", len(tracks), unit="track", dynamic_ncols=True):
             total = part if total is None else total if part is None else total.joined(part)
     if total is None:
@@ -101,22 +103,41 @@ def _measure(tracks: WholeTracks, spectrogram: Callable[[Tensor], Tensor]) -> Mo
     return total
 
 
-def _track(tracks: WholeTracks, index: int, spectrogram: Callable[[Tensor], Tensor]) -> Moments | None:
+def _hop(spectrogram: Callable[[Tensor], Tensor]) -> int:
+    """Samples between frames, by the answers to two lengths; exact where they divide 65,536 or are fewer than 700."""
+    short, long = 2**16, 2**20
+    with torch.no_grad():
+        frames = [spectrogram(torch.zeros(1, length)).shape[-1] for length in (short, long)]
+    return round((long - short) / (frames[1] - frames[0]))
+
+
+def _track(tracks: WholeTracks, index: int, spectrogram: Callable[[Tensor], Tensor], hop: int) -> Moments | None:
     """Of one track; None where it cannot be read, which is said."""
-    track = tracks.tracks[index]
     total = None
-    for start, samples in pieces(track.frames, tracks.rate, PIECE_S):
-        try:
-            mixture = tracks.mixed(index, start, samples)
-        except DataError as error:
-            tracks.report(index, error)
-            return None
-        with torch.no_grad():
-            magnitude = spectrogram(mixture).double().mean(0)
-        mean = magnitude.mean(1)
-        spread = (magnitude - mean[:, None]).square_().sum(1)
-        if not torch.isfinite(mean + spread).all():
-            raise DataError(f"The spectrum of {track.name} is not finite: look at its files, or leave the track out.")
-        part = Moments(magnitude.shape[1], mean.cpu().numpy(), spread.cpu().numpy())
-        total = part if total is None else total.joined(part)
+    try:
+        for magnitude in _frames(tracks, index, spectrogram, hop):
+            mean = magnitude.mean(1)
+            spread = magnitude.sub_(mean[:, None]).square_().sum(1)
+            if not torch.isfinite(mean + spread).all():
+                raise DataError(f"The spectrum of {tracks.tracks[index].name} is not finite: look at its files, or leave it out.")
+            part = Moments(magnitude.shape[1], mean.cpu().numpy(), spread.cpu().numpy())
+            total = part if total is None else total.joined(part)
+    except DataError as error:
+        tracks.report(index, error)
+        return None
     return total
+
+
+def _frames(tracks: WholeTracks, index: int, spectrogram: Callable[[Tensor], Tensor], hop: int) -> Iterator[Tensor]:
+    """All frames of a track's mixture, each once, as (bins, frames) float64 of successive pieces."""
+    step, context = (max(1, round(seconds * tracks.rate / hop)) * hop for seconds in (PIECE_S, CONTEXT_S))
+    length = max(tracks.tracks[index].frames, round(SHORTEST_S * tracks.rate))
+    for start in range(0, length, step):
+        begin, stop = max(0, start - context), start + step
+        mixture = tracks.mixed(index, begin, min(stop + context, length) - begin)
+        with torch.no_grad():
+            magnitude = spectrogram(mixture).mean(0)
+        first = (start - begin) // hop
+        magnitude = magnitude[:, first : None if stop >= length else first + step // hop].double()
+        if magnitude.shape[1]:
+            yield magnitude

@@ -63,7 +63,7 @@ def test_waveforms_are_the_files_samples_times_gain_with_swapped_channels(tmp_pa
     data = ready(root, samples_per_track=16)
     dataset = data.train_set()
     files = {track.name: {name: of_file(wav) for name, wav in track.stems.items()} for track in dataset.tracks}
-    swaps, found = 0, 0
+    swaps, places = 0, []
     for batch in epoch(data):
         assert batch.stems.dtype == (torch.int16 if subtype == "PCM_16" else torch.float32)
         sources, _ = batch.waveforms()
@@ -75,15 +75,16 @@ def test_waveforms_are_the_files_samples_times_gain_with_swapped_channels(tmp_pa
                 gain = batch.gain[i, j].numpy()
                 assert 0.25 <= gain <= 1.25
                 tracks = [files[track][name] for track in batch.names[i].split(" + ")]
-                found += any(_occurs(got, whole * gain) for whole in tracks)
-    assert found == 12 * 4 * 4
+                places += [place for whole in tracks if (place := _place(got, whole * gain)) is not None][:1]
+    assert len(places) == 12 * 4 * 4  # every one was found
+    assert len(set(places)) > 180  # of 16,001 possible ones: no two sources share one but by chance
     assert 60 < swaps < 132  # of 192
 
 
-def _occurs(piece: np.ndarray, whole: np.ndarray) -> bool:
-    """Whether the piece is, bit by bit, somewhere in the whole."""
+def _place(piece: np.ndarray, whole: np.ndarray) -> int | None:
+    """Where in the whole the piece is, bit by bit."""
     starts = np.flatnonzero((whole[: len(whole) - len(piece) + 1] == piece[0]).all(1))
-    return any(np.array_equal(whole[start : start + len(piece)], piece) for start in starts)
+    return next((int(start) for start in starts if np.array_equal(whole[start : start + len(piece)], piece)), None)
 
 
 def test_every_source_is_of_a_track_and_place_of_its_own(root):

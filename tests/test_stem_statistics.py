@@ -50,17 +50,19 @@ def test_they_equal_a_plain_restatement(root, tmp_path):
     np.testing.assert_allclose(std, wanted[1], rtol=1e-6)
 
 
-def test_long_tracks_are_measured_in_pieces(root, tmp_path, monkeypatch):
+@pytest.mark.parametrize("centre", [True, False])
+def test_pieces_of_a_track_have_the_frames_of_the_whole(root, tmp_path, monkeypatch, centre):
     lengths = []
 
-    def apart(audio):  # frames that do not overlap, so that a cut between them changes nothing
+    def measure(audio):
         lengths.append(audio.shape[1])
-        return torch.fft.rfft(audio.unfold(1, 250, 250)).abs().transpose(1, 2)
+        return torch.stft(audio, N_FFT, 100, window=torch.hann_window(N_FFT), center=centre, return_complex=True).abs()
 
-    whole = ready(root, tmp_path / "whole", apart).statistics()
-    monkeypatch.setattr(stem_statistics, "PIECE_S", 1.0)
-    cut = ready(root, tmp_path / "cut", apart).statistics()
-    assert lengths == [2 * RATE] * 3 + [RATE] * 6
+    whole = ready(root, tmp_path / "whole", measure).statistics()
+    monkeypatch.setattr(stem_statistics, "PIECE_S", 0.3)
+    monkeypatch.setattr(stem_statistics, "CONTEXT_S", 0.05)
+    cut = ready(root, tmp_path / "cut", measure).statistics()
+    assert lengths[2:5] == [2 * RATE] * 3 and len(lengths) == 2 + 3 + 2 + 3 * 7
     for a, b in zip(whole, cut, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
@@ -79,16 +81,16 @@ def test_they_are_measured_once_for_files_and_settings(root, tmp_path):
         return spectrogram(audio)
 
     first = ready(root, tmp_path, counted).statistics()
-    assert calls == [(2, 2 * RATE)] * 3
+    assert calls == [(1, 2**16), (1, 2**20), *[(2, 2 * RATE)] * 3]  # the first two ask for its hop
     again = ready(root, tmp_path, counted).statistics()
-    assert len(calls) == 3
+    assert len(calls) == 5
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     ready(root, tmp_path, counted, key="other").statistics()
-    assert len(calls) == 6
+    assert len(calls) == 10
     [kept, _] = sorted((tmp_path / "statistics").glob("*.npz"), key=lambda path: path.stat().st_mtime_ns)
     kept.write_bytes(b"broken")
     repaired = ready(root, tmp_path, counted).statistics()
-    assert len(calls) == 9 and torch.equal(repaired[0], first[0])
+    assert len(calls) == 15 and torch.equal(repaired[0], first[0])
 
 
 def test_a_changed_file_is_measured_again(tmp_path):
@@ -118,10 +120,13 @@ def test_processes_that_ask_at_once_get_the_same(root, tmp_path):
     assert not list((tmp_path / "statistics").glob("*.part"))
 
 
-def test_what_is_not_finite_is_an_error_by_name(root, tmp_path):
-    with pytest.raises(DataError, match="The spectrum of Artist A - One is not finite"):
+def test_what_is_not_finite_is_named_and_left_out(root, tmp_path, caplog):
+    with pytest.raises(DataError, match="No training track can be read"):
         ready(root, tmp_path, lambda audio: spectrogram(audio) / 0).statistics()
+    assert "Left out: The spectrum of Artist A - One is not finite" in caplog.text
     assert not list((tmp_path / "statistics").glob("*.npz"))
+    with pytest.raises(DataError, match="The spectrum of Artist A - One is not finite"):
+        ready(root, tmp_path, lambda audio: spectrogram(audio) / 0, strict=True).statistics()
 
 
 def test_a_track_that_cannot_be_read_is_left_out(tmp_path, caplog):

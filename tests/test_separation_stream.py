@@ -72,8 +72,8 @@ def test_wiener_windows_lie_on_the_grid_of_the_recording_and_have_their_own_scal
 def test_blocks_of_any_length_give_the_same(net):
     audio, how = noise(23_456), Inference(window=20, chunk=0.5, context=0.1)
     whole = Audio2Stems(net, how)(audio)
-    for lengths in ([777] * 31, [1] * 50 + [10_000, 0, 0, 20_000], [23_456]):
-        blocks = audio.split([n for n in lengths if sum(lengths) == 23_456] or [23_456 - 5, 5], dim=-1)
+    for lengths in (777, [1] * 50 + [10_000, 0, 0, 13_406], [23_451, 5]):
+        blocks = audio.split(lengths, dim=-1)
         assert torch.equal(torch.cat(list(Stream2Stems(net, how)(blocks)), dim=-1), whole)
 
 

@@ -158,7 +158,7 @@ class FrameSDR(RowMetric):
         sdr = 10 * torch.log10(energy / error)  # (batch, sources, frames)
         heard = (target.sum(2) != 0).any(-1).all(1, keepdim=True)
         sdr = torch.where(heard, sdr, torch.nan)
-        first = torch.zeros(len(target)) if start is None else start.double().cpu() * self.rate
+        first = torch.zeros(len(target)) if start is None else start.cpu().double() * self.rate
         frame = first.round().long()[:, None] + torch.arange(count) * window
         frame = frame if start is not None else torch.full_like(frame, -1)  # every window is one of its own
         track = torch.tensor([_number(name) for name in names])[:, None].expand(-1, count)

@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 BLOCKS = 8  # transformed at once
 
+# Mono or band-limited references make the system singular to the last digit: it is then tried again with its diagonal
+# this much larger. Scores of four MP3 loops then differ from museval's, whose rounding errors do the same, by 0.02 dB at
+# most; by 9 dB and in twenty times the time with an LU decomposition that goes on, or least squares where it does not.
+RIDGES = (0.0, *(10.0**power for power in range(-14, -5)))
+
 
 class Filters(NamedTuple):
     """Filters that map references to the part of an estimate that they explain; `channels` of one source in a row."""
@@ -71,16 +76,16 @@ def _solve(inner: NDArray[np.float64], references: NDArray[np.int64], estimates:
 
     taps = inner.shape[-1]
     right = inner[np.ix_(references, estimates)].transpose(0, 2, 1).reshape(-1, len(estimates))
-    try:
-        factor = cho_factor(_gram(inner, references).T, lower=True, overwrite_a=True, check_finite=False)
-        solution = cho_solve(factor, right, check_finite=False)
-    except LinAlgError:
-        # Band-limited or repeated references: no longer positive definite in float64, museval's way from here on.
+    for ridge in RIDGES:
+        gram = _gram(inner, references)
+        gram.flat[:: len(gram) + 1] *= 1 + ridge
         try:
-            solution = np.linalg.solve(_gram(inner, references), right)
-        except np.linalg.LinAlgError:
-            solution = np.linalg.lstsq(_gram(inner, references), right)[0]
-    return solution.reshape(len(references), taps, len(estimates))
+            # Symmetric, so its transpose is it in the order in which it can be factored in place.
+            factor = cho_factor(gram.T, lower=True, overwrite_a=True, check_finite=False)
+        except LinAlgError:
+            continue
+        return cho_solve(factor, right, check_finite=False).reshape(len(references), taps, len(estimates))
+    raise ValueError("the references determine no distortion filters: are their samples finite?")
 
 
 def _gram(inner: NDArray[np.float64], references: NDArray[np.int64]) -> NDArray[np.float64]:

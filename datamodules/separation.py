@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -87,6 +87,10 @@ class SeparationData(SuiteData):
         self.root, self.chosen, self.sample_rate, self.channels = root, sources, sample_rate, channels
         self.seconds, self.samples_per_track, self.random_tracks = seconds, samples_per_track, random_tracks
         self.gain, self.swap, self.validation_seconds, self.mixture = tuple(gain), swap, validation_seconds, mixture
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Spawned workers need no transform, which may not travel."""
+        return super().__getstate__() | {"spectrogram": None}
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
         """Every track with the files of its stems. Raises DataError where the folder is not as expected."""

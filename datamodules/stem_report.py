@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from datamodules.errors import DataError
-from datamodules.tracks import Track
+from datamodules.tracks import Track, printable
 from datamodules.wav import Wav
 
 if TYPE_CHECKING:
@@ -44,12 +44,13 @@ def report(data: "SeparationData", folder: Path) -> dict:
     lists["unreadable"] += [sentence for track in heard for sentence in track.bad]
     lists["odd"] = [remark for track in tracks for remark in track.remarks]
     lists["silent"] = [path for track in heard for path in track.silent]
+    lists = {kind: [printable(text) for text in texts] for kind, texts in lists.items()}
     bad = [track for track, found in zip(tracks, heard, strict=True) if found.bad]
     if data.strict and bad:
         raise DataError(lists["unreadable"][0])
     summary = {
         "data": data.name,
-        "root": str(data.find_root()),
+        "root": printable(str(data.find_root())),
         "subset": data.subset,
         "listed": len(data.listed),
         "usable": len(tracks) - len(bad),

@@ -94,7 +94,12 @@ def open_track(files: TrackFiles, rate: int, channels: int) -> Track:
         remarks.append(_unequal(shortest, longest, "the track is cut to the shortest."))
     silent = Silence("", rate, channels, shortest.frames)
     stems = {name: opened.get(name, silent) for name in files.stems}
-    return Track(files.name, files.split, stems, mixture, shortest.frames, tuple(remarks))
+    return Track(printable(files.name), files.split, stems, mixture, shortest.frames, tuple(remarks))
+
+
+def printable(text: str) -> str:
+    """Text with the bytes of file names that are no UTF-8 replaced: safe to print and to log."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _unequal(shortest: Wav, longest: Wav, end: str) -> str:

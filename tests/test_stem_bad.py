@@ -196,3 +196,14 @@ def test_prepare_reports_every_kind(harmed, tmp_path):
     assert all(str(harmed) in message for kind in written["files"].values() for message in kind)
     with pytest.raises(DataError):
         ready(harmed, strict=True).prepare(tmp_path / "strict")
+
+
+def test_names_that_are_no_text_can_be_printed(tmp_path):
+    root = write_musdb_hq(tmp_path / "set", seconds=1.0, rate=RATE)
+    for split in ("train", "test"):
+        write_track(root / split / "Cafe", 1.0, 1, rate=RATE).rename(root / split / "Caf\udce9")
+    (root / "train" / "Caf\udce9" / "bass.wav").write_bytes(b"")
+    data = ready(root, cache_dir=str(tmp_path))
+    said = data.prepare(tmp_path / "run")
+    assert "Caf\ufffd/bass.wav is empty" in json.dumps(said, ensure_ascii=False).encode().decode()
+    assert [batch.name for batch in data.test_dataloader()] == ["Artist D - Four", "Artist E - Five", "Caf\ufffd"]

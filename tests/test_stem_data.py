@@ -1,5 +1,7 @@
 """Stems as batches: what is drawn, that it depends on (index, seed) alone, and that waveforms are the files' own samples."""
 
+import pickle
+
 import numpy as np
 import pytest
 import soundfile
@@ -126,6 +128,14 @@ def test_batches_do_not_depend_on_the_workers(root):
     assert len(runs[0]) == 6
     assert all(same(a, b) for a, b in zip(*runs, strict=True))
     assert not any(same(a, b) for i, a in enumerate(runs[0]) for b in runs[0][:i])
+
+
+def test_sets_travel_to_spawned_workers(root):
+    data = ready(root)
+    data.spectrogram = lambda audio: audio
+    dataset, collate = pickle.loads(pickle.dumps((data.train_set(), data.collate)))
+    assert same(collate(dataset.__getitems__([(1, 2), (3, 4)])), data.train_set().__getitems__([(1, 2), (3, 4)]))
+    assert len(pickle.dumps(data.validation_set())) < 10_000
 
 
 def test_ranks_draw_different_chunks(root):

@@ -107,7 +107,7 @@ def test_conversion_is_done_once_and_again_for_another_source(tmp_path, monkeypa
     assert calls[4:] == ["guitar.flac"]
     np.testing.assert_array_equal(one.stems["guitar"].read(0, 10**6) / np.float32(32768), wanted)
     # What a killed run left is swept away, and what it had finished is kept.
-    stray = Path(one.stems["guitar"].path).with_name("backing.flac.wav.part")
+    stray = Path(one.stems["guitar"].path).with_name("gone.flac.wav.part")
     stray.write_bytes(b"half")
     Path(one.stems["backing"].path).unlink()
     ready(root).tracks("train")

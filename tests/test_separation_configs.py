@@ -12,7 +12,9 @@ from tests.stems import write_musdb_hq
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs/separation"
-ROWS = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in ("base", "default", "loops") and "tiny" not in path.stem)
+ROWS = sorted(
+    path for path in CONFIGS.glob("*.yaml") if path.stem not in ("base", "default", "loops") and "tiny" not in path.stem
+)
 EIGHT = ("c1", "c1_bar", "c2", "c2_bar", "c3", "c3_bar", "c4", "p")
 SMALL = {
     "UMX": {"hidden": 16, "layers": 1},
@@ -21,7 +23,16 @@ SMALL = {
     "HDemucs": {"width": 8},
     "HTDemucs": {"width": 4, "t_layers": 1, "t_heads": 2},
     "BSRoFormer": {"width": 8, "depth": 1, "heads": 1, "head_width": 8},
-    "MetaTasNet": {"latents": 16, "width": 8, "hidden": 8, "layers": 2, "stacks": 1, "bands": 16, "embedding": 2, "bottleneck": 1},
+    "MetaTasNet": {
+        "latents": 16,
+        "width": 8,
+        "hidden": 8,
+        "layers": 2,
+        "stacks": 1,
+        "bands": 16,
+        "embedding": 2,
+        "bottleneck": 1,
+    },
 }
 
 

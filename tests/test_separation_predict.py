@@ -87,6 +87,13 @@ def test_songs_of_a_moment(tmp_path, module, seconds, rate):
     assert torch.isfinite(stems).all()
 
 
+@pytest.mark.parametrize("module", [StandIn(LocalMasks()), StandIn(EqualWaves())])
+def test_a_song_shorter_than_one_sample_of_the_network(tmp_path, module):
+    soundfile.write(tmp_path / "x.wav", np.full((3, 2), 0.5), 192_000)
+    stems, _ = stems_of(tmp_path / "x.wav", module)
+    assert stems.shape == (4, 2, 3)
+
+
 def test_silence(tmp_path):
     soundfile.write(tmp_path / "x.wav", np.zeros((9000, 2)), 8000)
     stems, _ = stems_of(tmp_path / "x.wav", StandIn(LocalMasks(), Inference(niter=1, window=20, chunk=0.5)))

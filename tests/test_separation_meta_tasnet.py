@@ -3,9 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from losses.meta_tasnet import MetaTasNetLoss, si_snr
-from models.separation.generated import GeneratedConv, GeneratedNorm
+from models.separation.generated import GeneratedConv, GeneratedMasks, GeneratedNorm
 from models.separation.meta_tasnet import MetaTasNet, gains
 from tests.separators import build, noise
 
@@ -36,6 +37,37 @@ def test_each_source_is_convolved_and_normed_by_what_its_own_embedding_makes():
         halves = torch.where(x[:, source] > 0, x[:, source], 0.25 * x[:, source]).reshape(2, 2, -1)
         halves = (halves - halves.mean(-1, keepdim=True)) / halves.std(-1, unbiased=False, keepdim=True)
         torch.testing.assert_close(normed[:, source], halves.reshape(2, 8, 11) * gain[:, None] + bias[:, None])
+
+
+def restated_scores(masks: GeneratedMasks, latents: Tensor, source: int, dilations: list[int]) -> Tensor:
+    """What one source's path (batch, inputs, frames) -> (batch, latents, frames) gives before sources are compared."""
+    code = masks.embedding.weight[source]
+
+    def norm(part: GeneratedNorm, x: Tensor) -> Tensor:
+        gain, bias = part.affine(part.bottleneck(code)).chunk(2)
+        return F.group_norm(torch.where(x > 0, x, 0.25 * x), 8, gain, bias, 1e-8)
+
+    def dense(part: GeneratedConv, x: Tensor) -> Tensor:
+        return part.filters(part.bottleneck(code)).reshape(-1, x.shape[1]) @ x
+
+    x, skips = norm(masks.norm_narrow, dense(masks.narrow, norm(masks.norm_in, latents))), 0
+    for layer, dilation in zip(masks.layers, dilations, strict=True):
+        inside = norm(layer.norm, dense(layer.widen, x))
+        taps = layer.dilated.filters(layer.dilated.bottleneck(code)).reshape(-1, 3, 1)
+        padded, frames = F.pad(inside, (dilation, dilation)), x.shape[-1]
+        inside = sum(taps[:, tap] * padded[..., tap * dilation : tap * dilation + frames] for tap in range(3))
+        inside = norm(layer.norm_2, inside)
+        x, skips = x + dense(layer.residual, inside), skips + dense(layer.skip, inside)
+    return norm(masks.norm_out, dense(masks.out, norm(masks.norm_skips, skips)))
+
+
+@torch.no_grad()
+def test_masks_are_what_their_definition_says():
+    torch.manual_seed(0)
+    masks = GeneratedMasks(3, 24, 16, sizes=(4, 2), width=8, hidden=16, layers=3, stacks=2)
+    latents = torch.randn(2, 3, 24, 30)
+    scores = [restated_scores(masks, latents[:, source], source, [1, 2, 4, 1, 2, 4]) for source in range(3)]
+    torch.testing.assert_close(masks(latents), torch.stack(scores, 1).softmax(1), atol=1e-5, rtol=1e-4)
 
 
 def test_meta_tasnets_masks_share_out_the_mixture_and_each_stage_hears_the_one_before():
@@ -143,3 +175,8 @@ def test_meta_tasnet_learns_under_its_own_loss():
     silence = torch.zeros_like(stems)
     loss(net.training_outputs(silence.sum(1), silence), None, silence.sum(1)).backward()
     assert all(p.grad.isfinite().all() for p in net.parameters() if p.requires_grad)
+
+
+def test_sizes_are_multiples_of_eight():
+    with pytest.raises(ValueError, match="make 440, 12, 160 multiples of 8"):
+        MetaTasNet(4, width=12)

@@ -45,7 +45,7 @@ class GeneratedNorm(nn.Module):
 
 
 class Layer(nn.Module):
-    """One dilated convolution between two of width one: (batch, sources*width, frames) -> (what is added, what skips)."""
+    """(batch, sources*width, frames) -> (batch, sources*hidden, frames), out of which come `residual` and `skip`."""
 
     def __init__(self, sizes: tuple[int, int], width: int, hidden: int, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -56,10 +56,9 @@ class Layer(nn.Module):
         self.residual = GeneratedConv(*sizes, hidden, width)
         self.skip = GeneratedConv(*sizes, hidden, width)
 
-    def forward(self, x: Tensor, embedding: Tensor, last: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         x = self.norm(self.widen(x, embedding), embedding)
-        x = self.norm_2(self.dilated(x, embedding), embedding)
-        return x if last else self.residual(x, embedding), self.skip(x, embedding)
+        return self.norm_2(self.dilated(x, embedding), embedding)
 
 
 class GeneratedMasks(nn.Module):
@@ -99,7 +98,9 @@ class GeneratedMasks(nn.Module):
         x = self.norm_narrow(x, embedding)
         skips: Tensor | float = 0.0
         for layer in self.layers:
-            residual, skip = layer(x, embedding, last=layer is self.layers[-1])
-            x, skips = x + residual, skips + skip
+            inside = layer(x, embedding)
+            skips = skips + layer.skip(inside, embedding)
+            if layer is not self.layers[-1]:
+                x = x + layer.residual(inside, embedding)
         masks = self.norm_out(self.out(self.norm_skips(skips, embedding), embedding), embedding)
         return masks.unflatten(1, (n_sources, -1)).softmax(1)

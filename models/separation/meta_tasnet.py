@@ -152,8 +152,8 @@ class MetaTasNet(WaveSeparator):
         stacks: int = 3,
         segment: int = 352_800,
     ) -> None:
-        if latents % 8:
-            raise ValueError(f"Meta-TasNet shares its latents out in eighths: {latents} is no multiple of 8.")
+        if latents % 8 or width % 8 or hidden % 8:
+            raise ValueError(f"Meta-TasNet norms eighths of its channels: make {latents}, {width}, {hidden} multiples of 8.")
         common = math.gcd(sample_rate, base_rate)
         grid = math.lcm(base_rate // common, hop, n_fft // 4)  # in samples at base_rate
         super().__init__(n_sources, sample_rate, channels, segment, align=grid * sample_rate // base_rate)
@@ -195,8 +195,8 @@ class MetaTasNet(WaveSeparator):
 
     def training_outputs(self, mixture: Tensor, stems: Tensor) -> StageEstimates:
         """What `losses.MetaTasNetLoss` wants: mixture (batch, channels, samples), stems (batch, n_sources, channels, samples)."""
-        mixtures = self.at_rates(mixture.flatten(0, 1).contiguous())
-        targets = self.at_rates(stems.transpose(1, 2).flatten(0, 1).contiguous())
+        mixtures = self.at_rates(mixture.flatten(0, 1))
+        targets = self.at_rates(stems.transpose(1, 2).flatten(0, 1))
         latents, stages = None, []
         for stage, audio, target in zip(self.stages, mixtures, targets, strict=True):
             level = deviation(audio)

@@ -38,7 +38,8 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x if weight.requires_grad else None, weight if x.requires_grad else None)
+        wanted_x, wanted_weight = ctx.needs_input_grad
+        ctx.save_for_backward(x if wanted_weight else None, weight if wanted_x else None)
         return _multiply(x, weight)
 
     @staticmethod

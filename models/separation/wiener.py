@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-BLOCK = 32  # frames worked on at a time: what is computed between stays in the processor's cache
+BLOCK = 32  # frames a CPU works on at a time: what is computed between stays in its cache
 LOUDEST = 10.0  # magnitude to which the loudest bin of a window is scaled down, so that eps means the same for all
 
 
@@ -23,6 +23,8 @@ def wiener(
     """
     if iterations == 0:
         return _with_phase(magnitudes, spectrum)
+    if spectrum.device.type == "mps":  # has no float64
+        return wiener(magnitudes.cpu(), spectrum.cpu(), iterations, eps, scale).to(spectrum.device)
     if scale is None:
         scale = spectrum.abs().amax() / LOUDEST
     scale = torch.as_tensor(scale, device=spectrum.device, dtype=spectrum.real.dtype).clamp(min=1)
@@ -59,12 +61,17 @@ def wiener_windows(
     return torch.cat([part.mT for part in parts], -2).mT
 
 
+def _blocks(signal: Tensor) -> tuple[Tensor, ...]:
+    """(..., frames) cut into what is worked on at a time."""
+    return signal.split(BLOCK if signal.device.type == "cpu" else signal.shape[-1], -1)
+
+
 def _with_phase(magnitudes: Tensor, spectrum: Tensor, scale: Tensor | float = 1) -> Tensor:
     """Magnitudes / scale with the phase of the mixture, 0 where that is 0."""
     phase = torch.where(spectrum == 0, 1, torch.sgn(spectrum)) / scale
     estimates = torch.empty_like(magnitudes, dtype=spectrum.dtype)
     for estimate, magnitude in zip(estimates, magnitudes, strict=True):
-        for to, some, way in zip(*(x.split(BLOCK, -1) for x in (estimate, magnitude, phase)), strict=True):
+        for to, some, way in zip(*map(_blocks, (estimate, magnitude, phase)), strict=True):
             torch.mul(some, way, out=to)
     return estimates
 
@@ -77,7 +84,7 @@ def _maximize(estimates: Tensor, mixture: Tensor, eps: float) -> None:
     """
     models = [_gaussian(estimate, eps) for estimate in estimates]
     channels = range(len(mixture))
-    for index, (some, x) in enumerate(zip(estimates.split(BLOCK, -1), mixture.split(BLOCK, -1), strict=True)):
+    for index, (some, x) in enumerate(zip(_blocks(estimates), _blocks(mixture), strict=True)):
         powers, shapes = [powers[index] for powers, _ in models], [R for _, R in models]
         white = _solve(_mix(powers, shapes, eps), x.to(torch.complex128))
         for estimate, v, R in zip(some, powers, shapes, strict=True):
@@ -92,7 +99,7 @@ def _gaussian(estimate: Tensor, eps: float) -> tuple[list[Tensor], list[list[Ten
     """
     channels = range(len(estimate))
     powers, sums = [], [[0] * len(estimate) for _ in channels]
-    for some in estimate.split(BLOCK, -1):
+    for some in _blocks(estimate):
         real, imag = some.real.double(), some.imag.double()
         squares = real.square().addcmul_(imag, imag)
         powers.append(squares.mean(0))

@@ -85,6 +85,7 @@ def test_a_second_test_takes_up_the_scores_that_are_there(place, monkeypatch):
     assert after == pytest.approx(before, abs=1e-4)  # museval's JSON has five decimals
 
 
+@pytest.mark.slow
 def test_museval_confirms_the_scores(place):
     before = json.loads((run_of(place) / "metrics.json").read_text())["metrics"]
     words = ["--report.evaluator", "museval", "--runs", place / "confirmed", "--name", "museval"]

@@ -32,7 +32,7 @@ def domains(
     target = Domains(_magnitudes(stems, stft) if loss.needs_magnitudes else None, stems)
     if getattr(loss, "needs_stages", False):
         if not hasattr(net, "training_outputs"):
-            raise ValueError(f"{type(loss).__name__} compares stages, which {type(net).__name__} has none of: change --model.loss")
+            raise ValueError(f"{type(loss).__name__} needs a network with stages, not {type(net).__name__}: change --model.loss")
         return net.training_outputs(mixture, stems), target
     heard = net(mixture)
     heard = heard if heard.dtype == torch.float64 else heard.float()

@@ -10,6 +10,7 @@ Weights (wheel, unpacked package or .npz): Pons and Serra 2019, ISC licence.
 import argparse
 from pathlib import Path
 
+from tasks.imported import refuse_existing, write_imported
 from tasks.launch import run_safely
 
 
@@ -24,19 +25,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _write(weights: str, model: str, folder: Path) -> None:
-    import torch
-    from pytorch_lightning import __version__
-
     from datamodules.errors import DataError
     from models.tagging import Musicnn
     from models.tagging.importers import load_musicnn
-    from tasks.checkpoints import KEY
     from tasks.tagging.module import Tagger
-    from tasks.writers.whole import whole
 
-    path = folder / "checkpoints" / "best.ckpt"
-    if path.exists():
-        raise DataError(f"{path} exists already: remove it first, or choose another --runs")
+    path = refuse_existing(folder)
     try:
         state, tags, init_args = load_musicnn(weights, model)
     except (ValueError, OSError) as error:
@@ -44,16 +38,7 @@ def _write(weights: str, model: str, folder: Path) -> None:
     tagger = Tagger(tags, lambda n_tags: Musicnn(n_tags, **init_args))
     tagger.net.load_state_dict(state)
     net = {"class_path": "models.tagging.Musicnn", "init_args": init_args}
-    content = {
-        "state_dict": tagger.state_dict(),
-        "hyper_parameters": {"tags": list(tags), "net": net, "_instantiator": "pytorch_lightning.cli.instantiate_module"},
-        "pytorch-lightning_version": __version__,
-        "epoch": 0,
-        "global_step": 0,
-        KEY: {"task": "tagging", "row": model, "seed": 0},
-    }
-    with whole(path) as temporary:
-        torch.save(content, temporary)
+    write_imported(path, "tagging", tagger, {"tags": list(tags), "net": net})
     print(f"{len(tags)} tags, {sum(p.numel() for p in tagger.net.parameters()):,} parameters: {folder}")
 
 

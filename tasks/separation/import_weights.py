@@ -1,0 +1,77 @@
+"""Turn published weights of Open-Unmix or asteroid's X-UMX into a run folder that every verb reads.
+
+python -m tasks.separation.import_weights openunmix vocals=vocals.pth drums=drums.pth bass=bass.pth other=other.pth --name umxhq
+python -m tasks.separation.import_weights asteroid pytorch_model.bin --name xumx
+python -m tasks.separation predict --ckpt_path runs/separation/xumx --data.inputs song.mp3
+
+umx, umxhq, umxse (MIT) and umxl (CC BY-NC-SA 4.0): Stöter et al. 2019; X-UMX: Sawata et al. 2021, by way of asteroid.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from datamodules.errors import DataError
+from tasks.imported import refuse_existing, write_imported
+from tasks.launch import run_safely
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Import one model; exit code 2 after one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.separation.import_weights", description=__doc__.splitlines()[0])
+    parser.add_argument("program", choices=["openunmix", "asteroid"], help="whose weights these are")
+    parser.add_argument("weights", nargs="+", help="openunmix: SOURCE=FILE for each source; asteroid: the one file")
+    parser.add_argument("--name", help="of the run folder (default: the program)")
+    parser.add_argument("--sample_rate", type=int, help="Hz, where it is not 44100 (umxse: 16000)")
+    parser.add_argument("--hop", type=int, help="samples, where it is not a quarter of the transform (umxse: 512)")
+    parser.add_argument("--runs", default="runs", help="where the folders of all runs live")
+    args = parser.parse_args(argv)
+    run_safely(lambda: _write(args, Path(args.runs) / "separation" / (args.name or args.program)))
+
+
+def _write(args: argparse.Namespace, folder: Path) -> None:
+    from losses import MultiDomainLoss
+    from models.separation import UMX
+    from models.separation.importers import from_asteroid, from_openunmix
+    from tasks.separation.module import Separator
+
+    path = refuse_existing(folder)
+    facts = {"sample_rate": args.sample_rate, "hop": args.hop}
+    try:
+        if args.program == "openunmix":
+            found = from_openunmix(_per_source(args.weights), **facts)
+        elif len(args.weights) > 1:
+            raise ValueError("asteroid keeps all sources in one file: name it alone")
+        else:
+            found = from_asteroid(_load(args.weights[0]), **facts)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    separator = Separator(found.sources, lambda n: UMX(n, **found.init_args), MultiDomainLoss(True, True))
+    separator.net.load_state_dict(found.state_dict)
+    net = {"class_path": "models.separation.UMX", "init_args": found.init_args}
+    loss = {"class_path": "losses.MultiDomainLoss", "init_args": {"multi_domain": True, "combination": True}}
+    write_imported(path, "separation", separator, {"sources": found.sources, "net": net, "loss": loss})
+    print(f"{', '.join(found.sources)}, {sum(p.numel() for p in separator.net.parameters()):,} parameters: {folder}")
+
+
+def _per_source(words: list[str]) -> dict[str, Any]:
+    pairs = [word.partition("=") for word in words]
+    if not all(source and equals and file for source, equals, file in pairs):
+        raise ValueError("openunmix has one file per source: give each as SOURCE=FILE, such as vocals=vocals.pth")
+    return {source: _load(file) for source, _, file in pairs}
+
+
+def _load(path: str) -> Any:
+    """Tensors and plain values of a file."""
+    import torch
+
+    try:
+        return torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: download the weights first") from error
+    except Exception as error:
+        raise DataError(f"{path} holds no plain weights ({type(error).__name__}): expected a file of torch.save") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Published weights from the command line to a run folder that predicts."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from models.separation import UMX
+from models.separation.importers import ASTEROID_LAYERS, SCALES
+from tasks.separation.import_weights import main
+from tests.commands import separation
+
+SIZES = {"hidden": 8, "layers": 1, "n_fft": 256, "hop": 64, "bandwidth": 6000.0}
+
+
+def branches(sources):
+    torch.manual_seed(0)
+    net = UMX(len(sources), **SIZES)
+    return net, {source: net.branch(j).state_dict() for j, source in enumerate(sources)}
+
+
+def run(words):
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    return left.value.code
+
+
+def test_openunmix_files_separate_a_song(tmp_path):
+    net, states = branches(["vocals", "drums"])
+    for source, state in states.items():
+        torch.save(state, tmp_path / f"{source}.pth")
+    main(["openunmix", *(f"{s}={tmp_path}/{s}.pth" for s in states), "--runs", str(tmp_path / "runs"), "--name", "mine"])
+    soundfile.write(tmp_path / "song.wav", 0.1 * np.random.default_rng(0).standard_normal((44100, 2)), 44100)
+    folder = tmp_path / "runs/separation/mine"
+    done = separation("predict", "--ckpt_path", folder, "--data.inputs", tmp_path / "song.wav", "--output.picture", "false")
+    assert done.code == 0, done.err
+    assert {path.stem for path in folder.rglob("*.wav")} == {"vocals", "drums"}
+    stored = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(stored[f"net.{name}"], value) for name, value in net.state_dict().items())
+
+
+def test_asteroids_file(tmp_path):
+    _, states = branches(["bass", "vocals"])
+    theirs = {}
+    for source, state in states.items():
+        for name, value in state.items():
+            layer, _, rest = name.partition(".")
+            found = next((t for t, o in ASTEROID_LAYERS.items() if o == layer), None)
+            theirs[f"mean_scale.{name}_{source}" if name in SCALES else f"{found.format(source)}.{rest}"] = value
+    torch.save({"state_dict": theirs, "model_args": {"sources": ["bass", "vocals"]}}, tmp_path / "xumx.bin")
+    main(["asteroid", str(tmp_path / "xumx.bin"), "--runs", str(tmp_path)])
+    stored = torch.load(tmp_path / "separation/asteroid/checkpoints/best.ckpt", weights_only=True)
+    assert stored["hyper_parameters"]["net"]["init_args"]["bridge"] is True
+    assert stored["hyper_parameters"]["sources"] == ["bass", "vocals"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["openunmix", "vocals.pth"], "SOURCE=FILE"),
+        (["openunmix", "vocals=nowhere.pth"], "does not exist"),
+        (["asteroid", "a", "b"], "one file"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, capsys, words, said):
+    assert run([*words, "--runs", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.ckpt"))

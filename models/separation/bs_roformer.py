@@ -1,5 +1,6 @@
 """BS-RoFormer (Lu et al. 2023): attention over time and over bands of the complex spectrum, from the package bs-roformer."""
 
+import warnings
 from typing import Any
 
 from torch import Tensor, nn
@@ -45,19 +46,21 @@ class BSRoFormer(LibrarySeparator):
         if sum(bands) != n_fft // 2 + 1:
             raise ValueError(f"The bands of BS-RoFormer hold {sum(bands)} bins, an n_fft of {n_fft} has {n_fft // 2 + 1}.")
         paper = {"time_transformer_depth": 1, "freq_transformer_depth": 1, "num_residual_streams": 1}
-        net = installed("bs_roformer", "BS-RoFormer").BSRoformer(
-            width,
-            depth=depth,
-            stereo=channels == 2,
-            num_stems=n_sources,
-            heads=heads,
-            dim_head=head_width,
-            freqs_per_bands=tuple(bands),
-            stft_n_fft=n_fft,
-            stft_win_length=n_fft,
-            stft_hop_length=hop,
-            **paper | (options or {}),
-        )
+        with warnings.catch_warnings():  # the package transforms noise without a window to count bins
+            warnings.simplefilter("ignore", UserWarning)
+            net = installed("bs_roformer", "BS-RoFormer").BSRoformer(
+                width,
+                depth=depth,
+                stereo=channels == 2,
+                num_stems=n_sources,
+                heads=heads,
+                dim_head=head_width,
+                freqs_per_bands=tuple(bands),
+                stft_n_fft=n_fft,
+                stft_win_length=n_fft,
+                stft_hop_length=hop,
+                **paper | (options or {}),
+            )
         for module in net.modules():
             if hasattr(module, "cuda_config"):  # on an A100 the package allows the one kernel that knows no float32
                 module.cuda_config = module.cpu_config

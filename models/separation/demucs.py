@@ -84,7 +84,7 @@ class HTDemucs(LibrarySeparator):
     26,899,536 parameters for four stereo sources with the class's own settings; options {bottom_channels: 512,
     dconv_mode: 3} make the authors' published network, 41,984,456. n_fft and depth go together: 1024 wants depth 3.
     t_layers, t_heads: of the transformer; segment: samples; options: any other argument.
-    Raises ValueError where the package `demucs` is missing.
+    Raises ValueError where the package `demucs` is missing or nothing is left of the residual branches.
     """
 
     def __init__(
@@ -101,6 +101,8 @@ class HTDemucs(LibrarySeparator):
         options: dict[str, Any] | None = None,
     ) -> None:
         # use_train_segment would keep the length of the last batch outside the weights and refuse longer chunks.
+        if width < (share := (options or {}).get("dconv_comp", 8)):
+            raise ValueError(f"The residual branches of HTDemucs are 1/{share} as wide as it is: make width {share} or more.")
         settings = {"t_layers": t_layers, "t_heads": t_heads, "use_train_segment": False} | (options or {})
         net = installed("demucs.htdemucs", "HTDemucs").HTDemucs(
             stem_names(n_sources),

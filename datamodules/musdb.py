@@ -69,7 +69,7 @@ class MUSDBHQ(SeparationData):
 
     def _files(self, folder: Path, split: str) -> TrackFiles:
         split = "validation" if split == "train" and folder.name in self.validation else split
-        there = {path.stem for path in folder.glob("*.wav")}
+        there = {path.stem for path in folder.glob("[!.]*.wav")}
         # Fewer stems than the mixture was made of do not add up to it.
         whole = MIXTURE in there and there <= {*self.sources, *NO_STEMS}
         mixture = folder / f"{MIXTURE}.wav" if whole else None
@@ -77,7 +77,7 @@ class MUSDBHQ(SeparationData):
 
     def _refuse(self, root: Path) -> None:
         """Say what a folder without tracks is."""
-        if any(root.rglob(f"*{ENDING}")):
+        if holds_stem_mp4(root):
             raise DataError(
                 f"{root} holds MUSDB18's .stem.mp4 files, not MUSDB18-HQ's folders of WAV files: read them with "
                 f"--data datamodules.musdb.MUSDB18 --data.root {root}."
@@ -150,3 +150,8 @@ class MUSDB18(MUSDBHQ):
                 f"--data datamodules.musdb.MUSDBHQ --data.root {root}."
             )
         raise DataError(f"{root} holds no track: --data.root must name {self.layout}. {self.advice()}")
+
+
+def holds_stem_mp4(root: Path) -> bool:
+    """Whether .stem.mp4 files lie in a folder or in the folders in it."""
+    return any(True for pattern in ("*", "*/*") for _ in root.glob(f"{pattern}{ENDING}"))

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from datamodules.audio import EXTENSIONS
 from datamodules.errors import DataError
+from datamodules.musdb import holds_stem_mp4
 from datamodules.separation import SPLITS, SeparationData, TrackFiles
 from datamodules.splits import SPLIT_NAMES, draw
 from datamodules.stem_conversion import SOUND, Job, convert, converted_folder
@@ -122,7 +123,7 @@ class StemFolder(SeparationData):
 
     def _refuse(self, root: Path) -> None:
         """Say what a folder without tracks is."""
-        if any(root.rglob("*.stem.mp4")):
+        if holds_stem_mp4(root):
             raise DataError(f"{root} holds .stem.mp4 files: read them with --data datamodules.musdb.MUSDB18 --data.root {root}.")
         loose = sorted(_sounds(root).values())
         if loose:

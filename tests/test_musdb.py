@@ -68,10 +68,11 @@ def test_a_track_without_mixture_is_mixed_from_its_stems(tmp_path):
     assert len(second.mixture) == 4000
 
 
-def test_an_accompaniment_file_is_no_stem(tmp_path):
+def test_accompaniment_and_hidden_files_are_no_stems(tmp_path):
     root = write_musdb_hq(tmp_path, seconds=0.5, rate=8000)
     folder = root / "test" / "Artist D - Four"
     shutil.copy(folder / "other.wav", folder / "accompaniment.wav")
+    (folder / "._drums.wav").write_bytes(b"what macOS leaves behind")
     assert len(MUSDBHQ(str(root), sample_rate=8000).test_set()[0].mixture) == 4000
 
 

@@ -36,8 +36,10 @@ class StemBatch(NamedTuple):
 
     def waveforms(self) -> tuple[Tensor, Tensor]:
         """Sources (batch, sources, channels, samples) and mixture (batch, channels, samples), float32, where the batch is."""
-        swapped = torch.where(self.swap[..., None, None], self.stems.flip(-1), self.stems)
-        sources = _planar(swapped) * self.gain[..., None, None]
+        last = self.stems.shape[-1] - 1
+        pairs = ((self.stems[..., last - channel], self.stems[..., channel]) for channel in range(last + 1))
+        planes = [torch.where(self.swap[..., None], mirrored, plain).float() for mirrored, plain in pairs]
+        sources = torch.stack(planes, -2).mul_((self.gain * _unit(self.stems))[..., None, None])
         return sources, _planar(self.mixture) if self.mixture.shape[1] else sources.sum(1)
 
 
@@ -57,9 +59,16 @@ class TrackBatch(NamedTuple):
 
 
 def _planar(sound: Tensor) -> Tensor:
-    """(..., samples, channels) int16 or float32 as (..., channels, samples) float32 in [-1, 1)."""
-    planar = sound.transpose(-1, -2).to(torch.float32, memory_format=torch.contiguous_format)
-    return planar * 2**-15 if sound.dtype == torch.int16 else planar
+    """(..., samples, channels) int16 or float32 as (..., channels, samples) float32 in [-1, 1).
+
+    Channel by channel: to transpose all at once takes three times as long on a CPU.
+    """
+    return torch.stack([plane.float() for plane in sound.unbind(-1)], -2).mul_(_unit(sound))
+
+
+def _unit(sound: Tensor) -> float:
+    """What the smallest step of the samples is worth."""
+    return 2**-15 if sound.dtype == torch.int16 else 1.0
 
 
 class Chunk(NamedTuple):
@@ -142,7 +151,7 @@ class RandomStems(Stems):
         return _batch(chunks, stems, stems[:, 0, :0])
 
     def _draw(self, item: tuple[int, int], out: np.ndarray) -> Chunk:
-        """Fill `out` (sources, samples, channels); the file that cannot be read decides nothing but that all is drawn anew."""
+        """Fill `out` (sources, samples, channels); where a file cannot be read all is drawn again."""
         index, seed = item
         for attempt in range(RETRIES):
             random = np.random.default_rng(mix(seed, attempt) if attempt else seed)

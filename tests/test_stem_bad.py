@@ -106,6 +106,8 @@ def test_nan_is_drawn_anew_from_other_tracks(tmp_path):
     assert sum(item.name == "NaN" for item in items) < 8
     with pytest.raises(DataError, match="holds NaN or infinite samples"):
         list(ready(root, strict=True).train_dataloader())
+    with pytest.raises(DataError, match="holds NaN or infinite samples"):
+        ready(root, strict=True).prepare(tmp_path / "run")
 
 
 def test_only_bad_chunks_end_in_a_sentence(tmp_path):

@@ -17,6 +17,7 @@ from tasks.separation.song_stems import Piece, channel_groups
 from tasks.trainer import Trainer
 from tasks.writers.parts import unique_stem
 from tasks.writers.separation import StemWriter
+from tasks.writers.stem_files import StemFiles
 from tests.layouts import tone
 from tests.stand_ins import SOURCES, EqualMasks, EqualWaves, LocalMasks, StandIn
 
@@ -145,6 +146,15 @@ def test_formats(tmp_path, ending, subtype, tolerance):
         if ending in ("wav", "flac"):
             assert soundfile.info(folder / f"{name}.{ending}").subtype == subtype
             assert np.abs(read - stem.T.numpy()).max() <= tolerance
+
+
+@pytest.mark.parametrize(("subtype", "steps"), [("PCM_16", 2**15), ("PCM_24", 2**23)])
+def test_integers_are_the_stems_own_up_to_full_scale(tmp_path, subtype, steps):
+    values = torch.arange(-steps, steps, steps // 1000).double() / steps
+    with StemFiles(tmp_path / "x", ["a"], 8000, 1, len(values), "wav", subtype) as files:
+        files.write(values[None, None].float())
+    assert np.array_equal(soundfile.read(tmp_path / "x/a.wav")[0], values.numpy())
+    assert files.clipped.tolist() == [0]
 
 
 def test_what_predict_leaves(tmp_path, capsys):

@@ -15,6 +15,7 @@ from tasks.separation.ladder import Audio2Stems
 from tasks.separation.song_stems import resampler
 
 FRAME_S = 0.1
+EQUAL = -200.0  # dB
 
 
 def check_seams(separator: nn.Module, audio: Tensor, inference: Inference | None = None) -> float:
@@ -38,7 +39,7 @@ def check_seams(separator: nn.Module, audio: Tensor, inference: Inference | None
 
 
 def file_seams(separator: nn.Module, path: str | Path) -> float | None:
-    """`check_seams` of a file's first two and a half chunks; None for a file that is one chunk, at most -200 dB of silence."""
+    """`check_seams` of a file's first two and a half chunks; None for a file that is one chunk; -200 dB means equal."""
     net, inference = getattr(separator, "separating", separator.net), separator.inference
     chunk_s = net.segment / net.sample_rate if isinstance(net, WaveSeparator) else inference.chunk
     blocks, seconds = [], 0.0
@@ -52,4 +53,4 @@ def file_seams(separator: nn.Module, path: str | Path) -> float | None:
     if seconds <= chunk_s:
         return None
     worst = check_seams(separator, torch.from_numpy(np.ascontiguousarray(audio.T)).expand(net.channels, -1), inference)
-    return max(round(worst, 1), -200.0)
+    return max(round(worst, 1), EQUAL)

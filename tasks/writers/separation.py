@@ -14,7 +14,7 @@ from datamodules.errors import DataError
 from tasks.separation.columns import Columns
 from tasks.separation.ladder import SongStems
 from tasks.separation.outputs import Outputs
-from tasks.separation.seams import file_seams
+from tasks.separation.seams import EQUAL, file_seams
 from tasks.writers.parts import Parts, unique_stem
 from tasks.writers.stem_files import STEPS, StemFiles, check_writable
 
@@ -194,7 +194,9 @@ def _remarks(rows: list[dict]) -> list[str]:
             lines.append(f"{name}: samples beyond full scale were clipped ({counts}): --output.subtype FLOAT keeps them")
         if "damage" in row:
             lines.append(f"{name}: {row['damage']}, and the stems end there")
-        if row.get("seams_db") is not None:
+        if row.get("seams_db", 0) == EQUAL:
+            lines.append(f"{name}: stems of chunks equal those of the whole")
+        elif row.get("seams_db") is not None:
             lines.append(f"{name}: stems of chunks differ from those of the whole by {row['seams_db']} dB at most")
         elif "seams_db" in row:
             lines.append(f"{name}: shorter than one chunk, so it has no seams")

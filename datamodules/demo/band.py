@@ -36,6 +36,7 @@ COMPERS = {
     "brass": Comper((61, 62), -25),
     "pad": Comper((50, 89, 90), -29),
 }
+STRUCK = ("piano", "guitar", "harpsichord", "electric piano", "mallets", "electric guitar", "harp")
 BASSES = (32, 33, 34, 35, 36, 38, 39)
 SINGERS = (52, 53, 54, 85)
 # Felt beats a minute.
@@ -82,7 +83,8 @@ class Casting:
         self.random = random
         self.kit, self.bass, self.singer = Deck(random, *KITS.values()), Deck(random, *BASSES), Deck(random, *SINGERS)
         self.drumming = Deck(random, "backbeat", "backbeat", "light", "four on the floor")
-        self.comper, self.comping = Deck(random, *COMPERS), Deck(random, *accompany.COMPING)
+        # Twice what is struck or plucked: what is held is the harder to tell from a voice.
+        self.comper, self.comping = Deck(random, *COMPERS, *STRUCK), Deck(random, *accompany.COMPING)
         self.players = Deck(random, 1, 2, 2)
 
     def song(self, piece: Piece) -> Song:
@@ -104,15 +106,16 @@ class Casting:
             pan=int(random.integers(58, 71)),
             vibrato=int(random.integers(30, 90)),
             gate=float(random.choice((0.95, 0.95, 0.6))),
-            levels=tuple(float(level) for level in random.uniform((-2, -1, -2, -3), (2, 3, 2, 1))),
+            levels=tuple(float(level) for level in random.uniform((-2, -1, -1, -3), (2, 2, 3, 1))),
             seed=int(random.integers(2**31)),
         )
 
     def _chairs(self) -> tuple[Chair, ...]:
         """One or two different chord players, the second one opposite the first."""
-        chairs, side = [], int(self.random.choice((-1, 1)))
+        chairs, names, side = [], [], int(self.random.choice((-1, 1)))
         for _ in range(self.players.draw()):
-            comper = COMPERS[self.comper.draw()]
+            names.append(self.comper.draw(lambda name: name not in names))
+            comper = COMPERS[names[-1]]
             program, low = int(self.random.choice(comper.programs)), int(self.random.integers(COMPER_LOW[0], COMPER_LOW[1] + 1))
             pan = 64 + side * int(self.random.integers(10, 50))
             chairs.append(Chair(program, comper.level, self.comping.draw(), low + 7 * len(chairs), pan))

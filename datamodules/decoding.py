@@ -73,6 +73,8 @@ class Source:
         self.file = open_audio(path)
         self.mono, self.rate, self.channels = mono, self.file.samplerate, self.file.channels
         self._mp3 = self.file.format in ("MP3", "MPEG")
+        if self._mp3:
+            _read_on(self.file)
         self.damage: str | None = None
         # A wild header must not allocate memory; an array for more than this grows as it is filled.
         self.plausible = int(Path(self.path).stat().st_size / 500 * self.rate) + BLOCK
@@ -123,6 +125,7 @@ class Source:
             return False
         self.file.close()
         self.file = soundfile.SoundFile(_Endless(self.path))
+        _read_on(self.file)
         return True
 
     def _read(self, count: int) -> np.ndarray:
@@ -140,6 +143,11 @@ class Source:
 
     def _nothing(self) -> np.ndarray:
         return np.zeros(0 if self.mono else (0, self.channels), np.float32)
+
+
+def _read_on(file: soundfile.SoundFile) -> None:
+    """Keep soundfile from seeking after every read: an mp3 decoder forgets the bits it kept, and up to 0.3 s are wrong."""
+    file.seekable = lambda: False
 
 
 def _counts_frames(path: str) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datamodules.errors import DataError
 
-VERSION = 1
+VERSION = 2
 FINE, DAMAGED, UNREADABLE = 0, 1, 2
 
 Level = Callable[[Tensor], Tensor]

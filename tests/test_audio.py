@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules import audio
+from datamodules import audio, decoding
 from datamodules.errors import DataError
 from tests.layouts import tone
 
@@ -215,3 +215,15 @@ def test_an_hour_is_decoded_in_little_more_than_its_own_memory(tmp_path):
 def test_int16_rounds_and_clips():
     sound = np.array([-2, -1, -0.5 / 32768 - 1e-6, 0.4 / 32768, 0.99999, 1, 2], np.float32)
     assert audio.to_int16(sound).tolist() == [-32768, -32768, -1, 0, 32767, 32767, 32767]
+
+
+@pytest.mark.skipif("MP3" not in soundfile.available_formats(), reason="this libsndfile cannot write mp3")
+def test_an_mp3_read_in_blocks_is_the_one_read_at_once(tmp_path):
+    """Bits that a frame keeps in the frames before it survive from block to block."""
+    random = np.random.default_rng(0)
+    sound = random.standard_normal(5 * decoding.BLOCK // 2) * np.repeat(random.random(5 * decoding.BLOCK // 2 // 512) ** 4, 512)
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, 0.3 * sound, 44_100, bitrate_mode="CONSTANT", compression_level=0.9)
+    with decoding.Source(path) as source:
+        blocks = np.concatenate(list(source.blocks()))
+    assert np.array_equal(blocks, soundfile.read(path, dtype="float32")[0])

@@ -21,7 +21,7 @@ SMALL = {
     "ConvTasNet": {"filters": 16, "bottleneck": 8, "hidden": 8, "blocks": 2, "repeats": 1},
     "Demucs": {"width": 4, "depth": 4},
     "HDemucs": {"width": 8},
-    "HTDemucs": {"width": 4, "t_layers": 1, "t_heads": 2},
+    "HTDemucs": {"width": 8, "t_layers": 1, "t_heads": 2},
     "BSRoFormer": {"width": 8, "depth": 1, "heads": 1, "head_width": 8},
     "MetaTasNet": {
         "latents": 16,

@@ -250,8 +250,9 @@ def evaluated(folder, processes=0, system="", broken=()):
 def assert_same(ours, theirs):
     for one, other in zip(ours, theirs, strict=True):
         assert one[:2] == other[:2]
-        np.testing.assert_array_equal(one.medians, other.medians)
-        np.testing.assert_array_equal(one.usdr, other.usdr)
+        # Libraries add up in another order with another number of threads.
+        np.testing.assert_allclose(one.medians, other.medians, rtol=1e-9)
+        np.testing.assert_allclose(one.usdr, other.usdr, rtol=1e-9)
 
 
 def test_tracks_scored_before_are_kept_and_stale_ones_are_not(tmp_path):

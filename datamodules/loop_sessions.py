@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +16,6 @@ from datamodules import audio
 from datamodules.decoding import open_audio
 from datamodules.errors import DataError
 from datamodules.loop_variants import bar_prints, deal, variant_groups
-from datamodules.packing import exclusive
 from datamodules.wav import Wav, open_wav
 
 log = logging.getLogger(__name__)
@@ -200,18 +198,6 @@ def read_index(folder: Path) -> list[Session]:
         )
         sessions.append(Session(entry["session"], entry["bar"], tuple(loops)))
     return sessions
-
-
-def build_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """`folder`, filled by `make` if no run has done so; it bears its name only when it is whole."""
-    with exclusive(folder.with_name(f"{folder.name}.lock"), f"the loops in {folder}"):
-        if not folder.is_dir():
-            part = folder.with_name(f"{folder.name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            make(part)
-            part.rename(folder)
-    return folder
 
 
 def digest(files: Sequence[Path], settings: object) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from datamodules.errors import DataError
-from datamodules.loop_sessions import Session, build_once, digest, keep, read_index, read_table, tables, write_wav
+from datamodules.loop_sessions import Session, digest, keep, read_index, read_table, tables, write_wav
 from datamodules.pack import cache_root
+from datamodules.packing import build_folder
 from datamodules.separation import SPLITS, SeparationData, TrackFiles
 from datamodules.stems import Chunk
 from datamodules.sung_phrases import phrases
@@ -72,7 +73,8 @@ class LoopSessions(SeparationData):
         voices = sorted(Path(self.voices).expanduser().glob("*")) if self.voices else []
         settings = (self.sources, self.sample_rate, self.channels, self.level, self.layers, self.mixtures, self.mixture_seconds)
         name = f"{root.resolve().name}-{digest([*found, *files, *voices], (settings, self.strict))}"
-        return build_once(cache_root(self.cache_dir) / "loops" / name, lambda part: self._fill(root, part))
+        folder = cache_root(self.cache_dir) / "loops" / name
+        return build_folder(folder, lambda part: self._fill(root, part), f"the loops in {folder}")
 
     def _fill(self, root: Path, folder: Path) -> None:
         def vocals(session: str, bar: int):

@@ -6,6 +6,7 @@ whatever bears its final name is whole, so a build that was killed goes on where
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,24 @@ def write_atomically(path: Path, write: Callable) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def build_folder(folder: Path, make: Callable[[Path], None], what: str) -> Path:
+    """`folder`, filled by `make(part)` if no run has done so; of several processes that ask at once one builds.
+
+    It bears its name only when it is whole: after a kill the next run starts anew.
+    """
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder.with_name(f"{folder.name}.lock"), what):
+        if not folder.is_dir():
+            part = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            make(part)
+            part.rename(folder)
+    return folder
 
 
 class _Shards(Dataset):

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from datamodules.base import SuiteData
 from datamodules.errors import DataError
 from datamodules.pack import cache_root
+from datamodules.rooted import RootedData
 from datamodules.stem_report import report
 from datamodules.stem_statistics import statistics
 from datamodules.stems import Chunk, Pieces, RandomStems, StemBatch, TrackBatch, WholeTracks, collate
@@ -24,7 +24,7 @@ SPLITS = ("train", "validation", "test")
 SHOWN = 10
 
 
-class SeparationData(SuiteData):
+class SeparationData(RootedData):
     """Any multitrack data set: subclasses say which files are the stems of which track.
 
     Args:
@@ -50,6 +50,7 @@ class SeparationData(SuiteData):
     frames) of a signal (channels, samples), and a name that changes with its settings.
     """
 
+    task = "separation"
     name = "separation"
     subset = "full"
     layout = "a folder of multitrack recordings"
@@ -111,20 +112,6 @@ class SeparationData(SuiteData):
     def remarks(self) -> dict:
         """What else the report of `prepare` says about this kind of data set."""
         return {}
-
-    def find_root(self) -> Path:
-        """The folder of the data set. Raises DataError where none was named or it is no folder."""
-        if self.root is None:
-            raise DataError(f"No data set was named: give --data.root, {self.layout}.")
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise DataError(f"{root} is no folder: --data.root must name {self.layout}. {self.advice()}")
-        return root
-
-    def advice(self) -> str:
-        """The command that says what is wrong with a data set."""
-        kind = f"{type(self).__module__}.{type(self).__name__}"
-        return f"Check it with: python -m tasks.separation prepare --data {kind} --data.root {self.root or 'DIR'}"
 
     def absent(self, split: str) -> str:
         """What to do about a split without tracks."""

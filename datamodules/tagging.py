@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from datamodules import coverage
-from datamodules.base import SuiteData
 from datamodules.chunks import Chunks, ClipChunks, Crops
 from datamodules.clips import Clips, FileAudio, Shared, Store
 from datamodules.errors import DataError
 from datamodules.pack import UNREADABLE, Pack, cache_root, fingerprint, level_key
 from datamodules.packing import build
+from datamodules.rooted import RootedData
 from datamodules.windows import Window, cover, won16
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Files(NamedTuple):
     empty: np.ndarray
 
 
-class TaggingData(SuiteData):
+class TaggingData(RootedData):
     """Any tagging data set: subclasses read its files into an Index.
 
     Args:
@@ -75,6 +75,7 @@ class TaggingData(SuiteData):
     reference level (1,) dB of a whole clip (1, samples), None where it needs none.
     """
 
+    task = "tagging"
     name = "tagging"
     subset = "full"
     layout = "a data set's folder"
@@ -101,20 +102,6 @@ class TaggingData(SuiteData):
     def read_index(self, root: Path) -> Index:
         """Every clip that the data set's own files list. Raises DataError where they are absent or not as expected."""
         raise NotImplementedError(f"{type(self).__name__} lists no clips: choose a data set as --data.")
-
-    def find_root(self) -> Path:
-        """The folder of the data set. Raises DataError where none was named or it is no folder."""
-        if self.root is None:
-            raise DataError(f"No data set was named: give --data.root, {self.layout}.")
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise DataError(f"{root} is no folder: --data.root must name {self.layout}. {self.advice()}")
-        return root
-
-    def advice(self) -> str:
-        """The command that says what is wrong with a data set."""
-        kind = f"{type(self).__module__}.{type(self).__name__}"
-        return f"Check it with: python -m tasks.tagging prepare --data {kind} --data.root {self.root or 'DIR'}"
 
     def remarks(self) -> dict:
         """What else the report of `prepare` says about this kind of data set."""

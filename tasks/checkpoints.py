@@ -80,3 +80,14 @@ def hyper_parameters(path: Path, task: str) -> tuple[dict[str, Any], dict[str, A
     data = dict(content.get("datamodule_hyper_parameters", {}))
     data.pop("_instantiator", None)
     return model, data
+
+
+def load_module(module: type[LightningModule], task: str, path: str | Path, device: str = "cpu") -> LightningModule:
+    """Module of a checkpoint file or run folder, in evaluation mode, plain weights only.
+
+    Raises:
+        DataError: no such checkpoint, or one of another task.
+    """
+    file = locate(str(path))
+    read(file, task)
+    return module.load_from_checkpoint(file, map_location=device, weights_only=True).eval()

@@ -1,13 +1,12 @@
 """Where an embedded data set is built, once, and when it has to be built again."""
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 from datamodules.pack import cache_root
-from datamodules.packing import exclusive
+from datamodules.packing import build_folder
 
 # What the notes and the sound come from: another version of these is another data set.
 INGREDIENTS = ("music21", "pretty_midi", "midirenderer")
@@ -27,16 +26,7 @@ def build_once(
     Of several processes that ask at once one builds and the others wait.
     """
     target = cache_root(cache_dir) / "demo" / f"{name}-{fingerprint(sources, settings)}"
-    if target.is_dir():
-        return target
-    with exclusive(target.with_name(f"{target.name}.lock"), f"the demo data {target}"):
-        if not target.is_dir():
-            part = target.with_name(f"{target.name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            make(part)
-            part.rename(target)
-    return target
+    return build_folder(target, make, f"the demo data {target}")
 
 
 def fingerprint(sources: Iterable[str | Path], settings: object) -> str:

@@ -24,12 +24,10 @@ def load_separator(path: str | Path, device: str = "cpu") -> nn.Module:
     Raises:
         DataError: no such checkpoint, or one of another task.
     """
-    from tasks.checkpoints import locate, read
+    from tasks.checkpoints import load_module
     from tasks.separation.module import Separator
 
-    file = locate(str(path))
-    read(file, "separation")
-    return Separator.load_from_checkpoint(file, map_location=device, weights_only=True).eval()
+    return load_module(Separator, "separation", path, device)
 
 
 class Audio2Stems:

@@ -51,12 +51,10 @@ def load_tagger(path: str | Path, device: str = "cpu") -> nn.Module:
     Raises:
         DataError: no such checkpoint, or one of another task.
     """
-    from tasks.checkpoints import locate, read
+    from tasks.checkpoints import load_module
     from tasks.tagging.module import Tagger
 
-    file = locate(str(path))
-    read(file, "tagging")
-    return Tagger.load_from_checkpoint(file, map_location=device, weights_only=True).eval()
+    return load_module(Tagger, "tagging", path, device)
 
 
 class Chunks2Scores:

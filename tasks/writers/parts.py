@@ -30,15 +30,18 @@ class Parts:
         with self._journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def merge(self) -> list[dict[str, Any]]:
-        """Rows of all ranks, sorted by file, each file once; removes the journals."""
+    def merge(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Rows of all ranks, sorted by file, each file once: those without and with an `error`; removes the journals."""
         rows: dict[str, dict] = {}
         for journal in sorted(self.root.glob(".part-*.jsonl")):
             for line in journal.read_text(encoding="utf-8").splitlines():
                 row = json.loads(line)
                 rows.setdefault(row["file"], row)
             journal.unlink()
-        return [rows[name] for name in sorted(rows)]
+        good, failed = [], []
+        for name in sorted(rows):
+            (failed if "error" in rows[name] else good).append(rows[name])
+        return good, failed
 
     def write(self, name: str, text: str) -> None:
         """Write a text file under the folder."""

@@ -152,11 +152,9 @@ class StemWriter(BasePredictionWriter):
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             return
-        rows = self.parts.merge()
-        good = [row for row in rows if "error" not in row]
-        failed = [row for row in rows if "error" in row]
+        good, failed = self.parts.merge()
         self._list(good, failed)
-        print(f"\n{len(good)} of {len(rows)} songs separated into {', '.join(self.outputs.names)} ({self.format}):")
+        print(f"\n{len(good)} of {len(good) + len(failed)} songs separated into {', '.join(self.outputs.names)} ({self.format}):")
         print("".join(f"  {self.parts.root / row['folder']}\n" for row in good[:LISTED]), end="")
         if len(good) > LISTED:
             print(f"  ... and {len(good) - LISTED} more, listed in {self.parts.root / 'stems.json'}")

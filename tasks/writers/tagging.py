@@ -86,9 +86,7 @@ class TagWriter(BasePredictionWriter):
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             return
-        rows = self.parts.merge()
-        good = [row for row in rows if "error" not in row]
-        failed = [row for row in rows if "error" in row]
+        good, failed = self.parts.merge()
         self._tables(pl_module.tags, good, failed)
         print(f"\n{len(good)} files tagged: {self.parts.root / 'tags.csv'}, {self.parts.root / 'tags.json'}", flush=True)
         if self.join and len(good) >= 2:

@@ -1,0 +1,28 @@
+"""Data that lie in a folder which the user names."""
+
+from pathlib import Path
+
+from datamodules.base import SuiteData
+from datamodules.errors import DataError
+
+
+class RootedData(SuiteData):
+    """Base of the data modules that read a data set's own folder, `root`."""
+
+    task: str  # whose `prepare` verb says what is wrong with the folder
+    layout: str  # what `root` must name, in words
+    root: str | None = None
+
+    def find_root(self) -> Path:
+        """The folder of the data set. Raises DataError where none was named or it is no folder."""
+        if self.root is None:
+            raise DataError(f"No data set was named: give --data.root, {self.layout}.")
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise DataError(f"{root} is no folder: --data.root must name {self.layout}. {self.advice()}")
+        return root
+
+    def advice(self) -> str:
+        """The command that says what is wrong with a data set."""
+        kind = f"{type(self).__module__}.{type(self).__name__}"
+        return f"Check it with: python -m tasks.{self.task} prepare --data {kind} --data.root {self.root or 'DIR'}"

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.memory import memory_mb
 from benchmarks.paired import HEADER, Paired
 
 RATE, SECONDS, SOURCES = 44_100, 30, 4
@@ -54,9 +54,8 @@ def measure(way: str, scores: str) -> None:
     for _ in range(WAYS[way]):
         result = evaluate(reference, estimate)
     seconds = (time.process_time() - start) / WAYS[way]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     np.save(Path(scores) / f"{way}.npy", np.stack(result))
-    print(json.dumps({"seconds": seconds, "peak_mb": peak / 1024}))
+    print(json.dumps({"seconds": seconds, "peak_mb": memory_mb()}))
 
 
 def _paired(found: dict[str, list[dict]], way: str) -> Paired:

@@ -14,6 +14,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from benchmarks.memory import memory_mb
 from benchmarks.paired import HEADER, paired
 from models.separation import UMX
 from tasks.separation.ladder import Audio2Stems, File2Stems, Inference
@@ -68,11 +69,11 @@ def measure(who: str, seconds: int) -> None:
         path = Path(folder) / "noise.wav"
         _write(path, seconds)
         work = _files(path) if who == "ours" else _whole(path)
-        before = _memory("VmRSS")
+        before = memory_mb("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
         start = time.process_time()
         work()
-        cpu, peak = time.process_time() - start, _memory("VmHWM")
+        cpu, peak = time.process_time() - start, memory_mb("VmHWM")
     name = f"{who}: {seconds // 60} min"
     print(f"{name:44} {cpu:9.1f} {cpu / seconds:12.3f} {peak:9.0f} {peak - before:30.0f}", flush=True)
 
@@ -112,9 +113,3 @@ def _write(path: Path, seconds: int) -> None:
 
 def _child(who: str, seconds: int) -> None:
     subprocess.run([sys.executable, "-c", CHILD, who, str(seconds)], cwd=Path(__file__).parent.parent, check=True)
-
-
-def _memory(kind: str) -> float:
-    """This process's memory in MB, from Linux."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{kind}:")[1].split()[0]) / 1024

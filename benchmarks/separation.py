@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.memory import memory_mb
 from benchmarks.naive_separation import NaiveUMX, naive_domains, naive_loss
 from benchmarks.paired import HEADER, paired
 from losses import Domains, MultiDomainLoss
@@ -115,13 +116,7 @@ def _peak_of_a_process(kind: str) -> float:
 def peak(kind: str) -> float:
     """MB by which two training steps, network included, raise this process's peak resident memory."""
     torch.set_num_threads(1)
-    before = _high_water()
+    before = memory_mb()
     _, step = training(kind)
     step(), step()
-    return _high_water() - before
-
-
-def _high_water() -> float:
-    """MB; ru_maxrss would do elsewhere, but on Linux a process starts with that of its parent."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return memory_mb() - before

@@ -1,6 +1,7 @@
 """Short-time Fourier transform and its inverse, in float32 whatever the precision of the network around it."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -8,7 +9,8 @@ class STFT(nn.Module):
     """Periodic Hann window, not normalised: audio (..., samples) <-> complex spectrum (..., bins, frames).
 
     With `center` frame t is centred on sample t*hop and the edges are padded by reflection (at least n_fft/2 + 1
-    samples are needed); without it frame t covers samples t*hop .. t*hop+n_fft, and there is no inverse.
+    samples are needed). Where frames overlap by less than three quarters there may be one more than `torch.stft` has: the
+    last samples would lie under the very end of a window, and the inverse divide by nearly nothing. Without `center` frame t covers samples t*hop .. t*hop+n_fft, and there is no inverse.
     """
 
     window: Tensor
@@ -23,6 +25,11 @@ class STFT(nn.Module):
         return self if self.center else STFT(self.n_fft, self.hop).to(self.window.device)
 
     @property
+    def sparse(self) -> bool:
+        """Whether a window is nearly nothing, or low at least, where the next frame is centred."""
+        return 4 * self.hop > self.n_fft
+
+    @property
     def bins(self) -> int:
         """Frequency bins from 0 Hz to half the sample rate."""
         return self.n_fft // 2 + 1
@@ -34,6 +41,8 @@ class STFT(nn.Module):
         """Complex spectrum (..., bins, frames) of audio (..., samples)."""
         flat = audio.reshape(-1, audio.shape[-1])
         flat = flat if flat.dtype == torch.float64 else flat.float()
+        if self.center and self.sparse:
+            flat = F.pad(flat, (0, -flat.shape[-1] % self.hop))
         with torch.autocast(audio.device.type, enabled=False):
             spectrum = torch.stft(
                 flat,

@@ -47,3 +47,14 @@ def test_autocast_does_not_touch_it():
         spectrum = stft(audio.bfloat16())
         assert stft.inverse(spectrum, 500).dtype == torch.float32
     assert torch.equal(spectrum, stft(audio.bfloat16().float()))
+
+
+@pytest.mark.parametrize("hop", [64, 48, 32])
+def test_a_changed_spectrum_stays_small_to_the_last_sample(hop):
+    """Just before a frame that is not there a window of half overlap is nearly nothing, and the inverse divides by it."""
+    audio = torch.randn(hop * 12 - 1, generator=torch.Generator().manual_seed(0))
+    stft = STFT(128, hop)
+    spectrum = stft(audio)
+    changed = stft.inverse(spectrum * torch.rand(spectrum.shape, generator=torch.Generator().manual_seed(1)), len(audio))
+    assert changed.abs().max() < 3 * audio.abs().max()
+    torch.testing.assert_close(stft.inverse(spectrum, len(audio)), audio, atol=1e-5, rtol=0)

@@ -57,6 +57,8 @@ class MaskStream:
         if last:
             if length <= self.half:  # too short to be reflected
                 self.tape.append(self.tape.blocks[0].new_zeros(len(audio), self.half + 1 - length))
+            if self.net.stft.sparse:  # as STFT does
+                self.tape.append(self.tape.blocks[0].new_zeros(len(audio), -self.tape.end % self.hop))
             frames = 1 + self.tape.end // self.hop
         else:
             # Frames whose samples are all there, less the context that a chunk wants behind it.

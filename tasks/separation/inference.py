@@ -27,7 +27,7 @@ class Inference:
     niter: int = 1
     window: int = 300
     chunk: float = 28.0
-    context: float = 3.0
+    context: float = 5.0
     overlap: float = 0.25
     swap: bool = False
     shifts: int = 0

@@ -67,5 +67,5 @@ def require(path: str | Path) -> None:
         import av  # noqa: F401
     except ImportError as error:
         raise DataError(
-            f"{path} is read by PyAV, which is not installed: pip install 'quintet[video]' (or: pip install av)."
+            f"{path} is read by PyAV, which is not installed: pip install -e '.[video]' (or: pip install av)."
         ) from error

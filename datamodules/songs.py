@@ -122,7 +122,7 @@ class VideoSong:
         try:
             import av
         except ImportError:
-            raise DataError(f"{why_not} Or read it as it is, with `pip install 'quintet[video]'`.") from None
+            raise DataError(f"{why_not} Or read it as it is, with `pip install -e '.[video]'`.") from None
         self.path, self.damage = str(path), None
         try:
             self.container = av.open(self.path)

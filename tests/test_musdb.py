@@ -166,7 +166,7 @@ def test_without_pyav_the_command_that_installs_it_is_said(tmp_path, monkeypatch
         MUSDB18(str(tmp_path), cache_dir=str(tmp_path / "cache")).tracks("train")
     said = str(caught.value)
     assert said == (
-        f"{tmp_path / 'train' / 'A - B.stem.mp4'} is read by PyAV, which is not installed: pip install 'quintet[video]' "
+        f"{tmp_path / 'train' / 'A - B.stem.mp4'} is read by PyAV, which is not installed: pip install -e '.[video]' "
         f"(or: pip install av)."
     )
 

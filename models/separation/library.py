@@ -15,7 +15,7 @@ def installed(module: str, network: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        raise ValueError(f"{network} is the network of the package {package}: pip install 'quintet[zoo]'. ({error})") from error
+        raise ValueError(f"{network} is the network of the package {package}: pip install -e '.[zoo]'. ({error})") from error
 
 
 def stem_names(n_sources: int) -> list[str]:

@@ -104,10 +104,10 @@ def test_chunks_that_start_at_a_multiple_of_align_see_the_same_grid(name):
 
 def test_a_missing_package_is_one_sentence_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "demucs.demucs", None)
-    with pytest.raises(ValueError, match=r"package demucs: pip install 'quintet\[zoo\]'"):
+    with pytest.raises(ValueError, match=r"package demucs: pip install -e '.\[zoo\]'"):
         Demucs(4, width=4)
     monkeypatch.setitem(sys.modules, "bs_roformer", None)
-    with pytest.raises(ValueError, match=r"package bs_roformer: pip install 'quintet\[zoo\]'"):
+    with pytest.raises(ValueError, match=r"package bs_roformer: pip install -e '.\[zoo\]'"):
         BSRoFormer(4, width=8)
 
 

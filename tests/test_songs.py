@@ -102,5 +102,5 @@ def test_mp4_is_read_where_pyav_is_installed(tmp_path, monkeypatch):
     count = min(len(read), len(sound))
     assert np.corrcoef(read[4096 : count - 4096, 0], sound[4096 : count - 4096, 0])[0, 1] > 0.99
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(DataError, match=r"pip install 'quintet\[video\]'"):
+    with pytest.raises(DataError, match=r"pip install -e '.\[video\]'"):
         open_song(tmp_path / "x.m4a")

@@ -10,7 +10,8 @@ class STFT(nn.Module):
 
     With `center` frame t is centred on sample t*hop and the edges are padded by reflection (at least n_fft/2 + 1
     samples are needed). Where frames overlap by less than three quarters there may be one more than `torch.stft` has: the
-    last samples would lie under the very end of a window, and the inverse divide by nearly nothing. Without `center` frame t covers samples t*hop .. t*hop+n_fft, and there is no inverse.
+    last samples would lie under the very end of a window, and the inverse divide by nearly nothing. Without `center`
+    frame t covers samples t*hop .. t*hop+n_fft, and there is no inverse.
     """
 
     window: Tensor

@@ -1,7 +1,6 @@
 """Sessions of bar-exact loops: read, cut to whole bars, grouped and split, and kept as WAV files."""
 
 import csv
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -198,9 +197,3 @@ def read_index(folder: Path) -> list[Session]:
         )
         sessions.append(Session(entry["session"], entry["bar"], tuple(loops)))
     return sessions
-
-
-def digest(files: Sequence[Path], settings: object) -> str:
-    """Twelve hex digits that change with any file's path, size or time of change, and with the settings."""
-    text = [f"{path}|{path.stat().st_size}|{path.stat().st_mtime_ns}" for path in files if path.is_file()]
-    return hashlib.sha256("\n".join([f"{VERSION} {settings!r}", *text]).encode()).hexdigest()[:12]

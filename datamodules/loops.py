@@ -1,5 +1,6 @@
 """Mixtures of bar-exact loops: what a band recorded loop by loop, put together in sync in ever new ways."""
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -7,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
+from datamodules.cache import build_folder, cache_root, fingerprint
 from datamodules.errors import DataError
-from datamodules.loop_sessions import Session, digest, keep, read_index, read_table, tables, write_wav
-from datamodules.pack import cache_root
-from datamodules.packing import build_folder
+from datamodules.loop_sessions import VERSION, Session, keep, read_index, read_table, tables, write_wav
 from datamodules.separation import SPLITS, SeparationData, TrackFiles
 from datamodules.stems import Chunk
 from datamodules.sung_phrases import phrases
@@ -72,8 +72,9 @@ class LoopSessions(SeparationData):
         files = [table.parent / row["file"] for table in found for row in read_table(table)]
         voices = sorted(Path(self.voices).expanduser().glob("*")) if self.voices else []
         settings = (self.sources, self.sample_rate, self.channels, self.level, self.layers, self.mixtures, self.mixture_seconds)
-        name = f"{root.resolve().name}-{digest([*found, *files, *voices], (settings, self.strict))}"
-        folder = cache_root(self.cache_dir) / "loops" / name
+        there = [os.fsencode(path) for path in (*found, *files, *voices) if path.is_file()]
+        key = fingerprint(f"{VERSION} {settings} {self.strict}", zip(there, there, strict=True))
+        folder = cache_root(self.cache_dir) / "loops" / f"{root.resolve().name}-{key}"
         return build_folder(folder, lambda part: self._fill(root, part), f"the loops in {folder}")
 
     def _fill(self, root: Path, folder: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.cache import cache_root, fingerprint
 from datamodules.errors import DataError
 
 VERSION = 2
@@ -30,19 +31,11 @@ class Flaw(NamedTuple):
     used: bool
 
 
-def cache_root(cache_dir: str | Path | None) -> Path:
-    """Where packs and rendered sets live: the option, else $QUINTET_CACHE, else `.cache` in the working directory."""
-    return Path(cache_dir or os.environ.get("QUINTET_CACHE") or ".cache").expanduser()
-
-
-def fingerprint(root: Path, paths: Sequence[bytes], rate: int) -> str:
-    """Twelve hex digits that change with any file's path, size or time of change, and with the rate (Hz)."""
-    digest = hashlib.sha256(f"{VERSION} {rate} {len(paths)}\n".encode())
+def pack_folder(cache_dir: str | Path | None, name: str, root: Path, paths: Sequence[bytes], rate: int) -> Path:
+    """Where the pack of `paths` under `root` at `rate` Hz lies or would lie: the name changes with any of them."""
     base = os.fsencode(root) + b"/"
-    for path in paths:
-        stat = os.stat(base + path)  # noqa: PTH116  a Path for each of 240,000 files takes seconds
-        digest.update(path + f"|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:12]
+    key = fingerprint(f"{VERSION} {rate} {len(paths)}", ((path, base + path) for path in paths))
+    return cache_root(cache_dir) / "packs" / f"{name}-{rate}-{key}"
 
 
 def level_key(level: Level, rate: int) -> str:

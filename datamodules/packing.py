@@ -4,21 +4,17 @@ Every file is written under a temporary name, flushed to disk and renamed, a sha
 whatever bears its final name is whole, so a build that was killed goes on where it stopped.
 """
 
-import logging
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules import audio
+from datamodules.cache import exclusive, require_space, unwritable, write_atomically
 from datamodules.errors import DataError
 from datamodules.pack import DAMAGED, UNREADABLE, Level, Pack, level_key, measure, samples_path
-
-log = logging.getLogger(__name__)
+from datamodules.workers import cores
 
 SHARDS = 400  # at most: each is one open file in every worker
 
@@ -37,7 +33,6 @@ def build(
     Of several processes that ask at once one builds, the others wait. `level` also stores each clip's reference.
     workers: processes, default one per core. Raises DataError for a full disk, and for the first bad file if strict.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     key = None if level is None else level_key(level, rate)
     with exclusive(folder.with_name(f"{folder.name}.lock"), f"the pack {folder}"):
         folder.mkdir(exist_ok=True)
@@ -52,55 +47,6 @@ def build(
     if strict and (flaws := pack.flaws()):
         raise DataError(flaws[0].message)
     return pack
-
-
-@contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file; wait while another process holds it. The kernel frees it when its holder dies, however."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.warning("Waiting for another process that builds %s.", what)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise DataError(f"{path.parent} allows no file locks: choose a local disk with --data.cache_dir.") from error
-        try:
-            yield
-        finally:
-            # Explicitly: a forked worker that outlives us shares the lock and would keep it.
-            fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def write_atomically(path: Path, write: Callable) -> None:
-    """Call `write` on a binary file that gets its name once all of it is on disk."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def build_folder(folder: Path, make: Callable[[Path], None], what: str) -> Path:
-    """`folder`, filled by `make(part)` if no run has done so; of several processes that ask at once one builds.
-
-    It bears its name only when it is whole: after a kill the next run starts anew.
-    """
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder.with_name(f"{folder.name}.lock"), what):
-        if not folder.is_dir():
-            part = folder.with_name(f"{folder.name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            make(part)
-            part.rename(folder)
-    return folder
 
 
 class _Shards(Dataset):
@@ -134,7 +80,7 @@ class _Shards(Dataset):
             if self.key is not None and not self.level_path(shard).is_file():
                 self._measure(shard, lengths)
         except OSError as error:
-            return -1, f"{self.folder} cannot be written ({error.strerror}): free some space or choose another --data.cache_dir."
+            return -1, str(unwritable(self.folder, error))
         return len(lengths), os.fsdecode(messages[0]) if len(messages) else ""
 
     def _decode(self, shard: int) -> None:
@@ -182,17 +128,13 @@ def _run(job: _Shards, workers: int | None, strict: bool) -> None:
     if not left:
         return
     ready = len(job.paths) - sum(len(job.clips(shard)) for shard in left)
-    workers = max(1, min(workers or _cores(), len(left)))
+    workers = max(1, min(workers or cores(), len(left)))
     loader = DataLoader(job, batch_size=None, sampler=left, num_workers=workers, collate_fn=_same, worker_init_fn=_quiet)
     with tqdm(total=len(job.paths), initial=ready, unit="clip", desc="packing audio", dynamic_ncols=True) as bar:
         for clips, message in loader:
             if clips < 0 or (strict and message):
                 raise DataError(message)
             bar.update(clips)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _same(item: tuple[int, str]) -> tuple[int, str]:
@@ -207,24 +149,13 @@ def _quiet(_worker: int) -> None:
 
 
 def _require_space(job: _Shards) -> None:
-    """Refuse to fill a disk: the need is estimated from what some headers claim."""
-    import shutil
-
     left = [shard for shard in range(len(job)) if not _index(job.folder, shard).is_file()]
     paths = np.concatenate([job.clips(shard) for shard in left]) if left else job.paths[:0]
-    claims = []
-    for path in paths[:: max(1, len(paths) // 64)]:
-        try:
-            claims.append(audio.claimed_length(job.root / os.fsdecode(path), job.rate))
-        except DataError:
-            continue
-    need = 2 * len(paths) * float(np.mean(claims)) if claims else 0.0
-    free = shutil.disk_usage(job.folder).free
-    if need > free:
-        raise DataError(
-            f"The pack needs about {need / 1e9:.1f} GB but {job.folder} has {free / 1e9:.1f} GB free: choose another "
-            f"--data.cache_dir, or read the files directly with --data.pack never."
-        )
+
+    def size(path: bytes) -> float:
+        return 2 * audio.claimed_length(job.root / os.fsdecode(path), job.rate)
+
+    require_space(job.folder, paths, size, "The pack needs", ", or read the files directly with --data.pack never")
 
 
 def _merge(job: _Shards) -> None:

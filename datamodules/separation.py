@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from datamodules.cache import cache_root
 from datamodules.errors import DataError
-from datamodules.pack import cache_root
 from datamodules.rooted import RootedData
 from datamodules.stem_report import report
 from datamodules.stem_statistics import statistics

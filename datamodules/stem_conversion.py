@@ -6,7 +6,6 @@ is converted again, so that a run that was killed goes on and a source that was 
 
 import hashlib
 import os
-import shutil
 import wave
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,10 @@ import numpy as np
 import soundfile
 
 from datamodules import audio, av_audio
+from datamodules.cache import cache_root, exclusive, require_space, unwritable
 from datamodules.decoding import BLOCK, open_audio
 from datamodules.errors import DataError
-from datamodules.pack import cache_root
-from datamodules.packing import exclusive
+from datamodules.workers import cores
 
 CLOCK_S = 2.0
 """Times of change are kept by some file systems no finer than this, s."""
@@ -66,7 +65,6 @@ def convert(jobs: Sequence[Job], folder: Path, kind: Kind) -> dict[Path, str]:
 
     Of several processes that ask at once one works, the others wait. Raises DataError for a disk that is full.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(folder.with_name(f"{folder.name}.lock"), f"the converted stems in {folder}"):
         left = [job for job in jobs if not job.done()]
         if not left:
@@ -74,7 +72,7 @@ def convert(jobs: Sequence[Job], folder: Path, kind: Kind) -> dict[Path, str]:
         folder.mkdir(exist_ok=True)
         for stray in folder.rglob("*.part"):
             stray.unlink()
-        _require_space(left, folder, kind)
+        require_space(folder, left, lambda job: _bytes(kind.claim(job.source)), "As WAV files the stems need")
         return _run(left, kind)
 
 
@@ -82,7 +80,7 @@ def _run(jobs: Sequence[Job], kind: Kind) -> dict[Path, str]:
     from tqdm import tqdm
 
     flaws = {}
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         done = pool.map(lambda job: _one(job, kind), jobs)
         for job, flaw in zip(jobs, tqdm(done, "converting stems", len(jobs), unit="file", dynamic_ncols=True), strict=True):
             if flaw:
@@ -100,10 +98,7 @@ def _one(job: Job, kind: Kind) -> str | None:
     except DataError as error:
         return str(error)
     except OSError as error:
-        folder = job.targets[0].parent
-        raise DataError(
-            f"{folder} cannot be written ({error.strerror}): free some space or choose another --data.cache_dir."
-        ) from error
+        raise unwritable(job.targets[0].parent, error) from error
 
 
 def _write(job: Job, claim: Claim, kind: Kind) -> str | None:
@@ -138,22 +133,8 @@ def _name(parts: Sequence[Path], job: Job) -> None:
         part.replace(target)
 
 
-def _require_space(jobs: Sequence[Job], folder: Path, kind: Kind) -> None:
-    """Refuse to fill a disk: the need is estimated from what some headers claim."""
-    claims = []
-    for job in jobs[:: max(1, len(jobs) // 64)]:
-        try:
-            claim = kind.claim(job.source)
-            claims.append(2 * claim.streams * claim.channels * claim.sample_rate * claim.seconds)
-        except DataError:
-            continue
-    need = len(jobs) * float(np.mean(claims)) if claims else 0.0
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise DataError(
-            f"The stems need about {need / 1e9:.1f} GB as WAV but {folder} has {free / 1e9:.1f} GB free: choose another "
-            f"--data.cache_dir."
-        )
+def _bytes(claim: Claim) -> float:
+    return 2 * claim.streams * claim.channels * claim.sample_rate * claim.seconds
 
 
 def _sound_claim(path: Path) -> Claim:

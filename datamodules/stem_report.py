@@ -1,7 +1,6 @@
 """What of a multitrack set is usable, said in a report: every header, and the samples themselves for silence and NaN."""
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from datamodules.errors import DataError
 from datamodules.tracks import Track, printable
 from datamodules.wav import Wav
+from datamodules.workers import cores
 
 if TYPE_CHECKING:
     from datamodules.separation import SeparationData
@@ -89,7 +89,7 @@ def _statistics(data: "SeparationData") -> dict | None:
 def _listen(tracks: Sequence[Track]) -> list[_Heard]:
     from tqdm import tqdm
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         found = pool.map(_track, tracks)
         return list(tqdm(found, "checking stems", len(tracks), unit="track", dynamic_ncols=True))
 

@@ -1,6 +1,5 @@
 """Mean and deviation of the training mixtures' spectrum, bin by bin: measured once per data set and transform, then read."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.cache import exclusive, fingerprint, write_atomically
 from datamodules.errors import DataError
-from datamodules.packing import exclusive, write_atomically
 from datamodules.stems import SHORTEST_S, WholeTracks
 from datamodules.tracks import Track
 
@@ -51,7 +50,7 @@ def statistics(folder: Path, name: str, tracks: WholeTracks, spectrogram: Callab
     `folder` under `name` and what decides the numbers. Of several processes that ask at once one measures.
     Raises DataError where no track can be read.
     """
-    path = folder / f"{name}-{_digest(tracks, key)}.npz"
+    path = folder / f"{name}-{_key(tracks, key)}.npz"
     with exclusive(path.with_suffix(".lock"), f"the statistics {path}"):
         if (kept := _read(path)) is None:
             moments = _measure(tracks, spectrogram)
@@ -73,16 +72,12 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-def _digest(tracks: WholeTracks, key: str) -> str:
-    """Sixteen hex digits that change with any file that is measured, and with how."""
-    digest = hashlib.sha256(f"{VERSION} {key} {tracks.rate} {tracks.channels} {tracks.sources}\n".encode())
-    for track in tracks.tracks:
-        for wav in _measured(track, tracks):
-            digest.update(f"{track.name}|{Path(wav.path).name}|{wav.frames}".encode(errors="surrogateescape"))
-            if wav.path:
-                stat = os.stat(wav.path)  # noqa: PTH116  as datamodules.pack.fingerprint does
-                digest.update(f"|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+def _key(tracks: WholeTracks, key: str) -> str:
+    """Changes with any file that is measured, wherever the set lies, and with how."""
+    wavs = [wav for track in tracks.tracks for wav in _measured(track, tracks)]
+    names = [(track.name, [Path(wav.path).name for wav in _measured(track, tracks)], track.frames) for track in tracks.tracks]
+    settings = f"{VERSION} {key} {tracks.rate} {tracks.channels} {tracks.sources} {names}"
+    return fingerprint(settings, ((b"", os.fsencode(wav.path)) for wav in wavs if wav.path))
 
 
 def _measured(track: Track, tracks: WholeTracks) -> Sequence:

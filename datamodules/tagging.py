@@ -14,7 +14,7 @@ from datamodules import coverage
 from datamodules.chunks import Chunks, ClipChunks, Crops
 from datamodules.clips import Clips, FileAudio, Shared, Store
 from datamodules.errors import DataError
-from datamodules.pack import UNREADABLE, Pack, cache_root, fingerprint, level_key
+from datamodules.pack import UNREADABLE, Pack, level_key, pack_folder
 from datamodules.packing import build
 from datamodules.rooted import RootedData
 from datamodules.windows import Window, cover, won16
@@ -167,9 +167,7 @@ class TaggingData(RootedData):
 
     def pack_folder(self) -> Path:
         """Where the pack of the present files lies or would lie: the name changes with them."""
-        rate = self.chunk().sample_rate
-        digest = fingerprint(self.index.audio, self._present_bytes(), rate)
-        return cache_root(self.cache_dir) / "packs" / f"{self.name}-{rate}-{digest}"
+        return pack_folder(self.cache_dir, self.name, self.index.audio, self._present_bytes(), self.chunk().sample_rate)
 
     def _present_bytes(self) -> np.ndarray:
         paths = self.index.paths[self.files.present]

@@ -1,8 +1,13 @@
-"""Loader processes under signals meant for the run."""
+"""Processes that read data: how many, and how they live under signals meant for the run."""
 
 import os
 import signal
 import threading
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def outlive_signals(_worker: int) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import audio, pack, packing
+from datamodules import audio
+from datamodules.cache import cache_root, exclusive
 from datamodules.errors import DataError
-from datamodules.pack import Pack, fingerprint, level_key
+from datamodules.pack import Pack, level_key, pack_folder
 from datamodules.packing import build
 from models.features import LogMel
 from tests.layouts import tone, write_audio
@@ -98,18 +99,22 @@ def test_what_is_read_is_a_copy(built):
     assert not np.array_equal(built.read(0, 0, 100), first)
 
 
-def test_the_fingerprint_notices_changes(clips, tmp_path):
+def folder_of(root, paths, rate=RATE):
+    return pack_folder(None, "set", root, paths, rate).name.removeprefix(f"set-{rate}-")
+
+
+def test_the_folder_of_a_pack_changes_with_its_files(clips, tmp_path):
     root, paths = clips
-    old = fingerprint(root, paths, RATE)
-    assert fingerprint(root, paths, RATE) == old
-    assert fingerprint(root, paths, 22_050) != old
-    assert fingerprint(root, paths[:-1], RATE) != old
+    old = folder_of(root, paths)
+    assert folder_of(root, paths) == old
+    assert folder_of(root, paths, 22_050) != old
+    assert folder_of(root, paths[:-1]) != old
     file = root / os.fsdecode(paths[3])
     stat = file.stat()
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert fingerprint(root, paths, RATE) != old
+    assert folder_of(root, paths) != old
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert fingerprint(root, paths, RATE) == old
+    assert folder_of(root, paths) == old
 
 
 def bad_set(root):
@@ -243,7 +248,7 @@ def test_a_killed_build_goes_on_and_several_processes_build_once(clips, built, t
 
 
 def hold(path, entered, release):
-    with packing.exclusive(Path(path), "a test"):
+    with exclusive(Path(path), "a test"):
         entered.set()
         release.wait(30)
 
@@ -257,13 +262,13 @@ def test_a_lock_is_free_once_its_holder_is_killed(tmp_path):
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
     began = time.monotonic()
-    with packing.exclusive(tmp_path / "lock", "a test"):
+    with exclusive(tmp_path / "lock", "a test"):
         assert time.monotonic() - began < 5
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch):
     monkeypatch.setenv("QUINTET_CACHE", "/scratch")
-    assert pack.cache_root(None) == Path("/scratch")
-    assert pack.cache_root("here") == Path("here")
+    assert cache_root(None) == Path("/scratch")
+    assert cache_root("here") == Path("here")
     monkeypatch.delenv("QUINTET_CACHE")
-    assert pack.cache_root(None) == Path(".cache")
+    assert cache_root(None) == Path(".cache")

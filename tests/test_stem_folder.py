@@ -1,6 +1,7 @@
 """Any folder of stems: layouts, formats, stems that some tracks lack, conversion once."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,9 +117,9 @@ def test_conversion_is_done_once_and_again_for_another_source(tmp_path, monkeypa
 
 def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypatch):
     root = write_tracks(tmp_path / "set", ["train/One"], ending="flac")
-    usage = stem_conversion.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(stem_conversion.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(DataError, match=r"need about 0.0 GB as WAV .* --data.cache_dir"):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(DataError, match=r"As WAV files the stems need about 0.0 GB .* --data.cache_dir"):
         ready(root).tracks("train")
     assert not list((tmp_path / "cache").rglob("*.wav*"))
 

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from datamodules.pack import cache_root
-from datamodules.packing import build_folder
+from datamodules.cache import build_folder, cache_root
 
 # What the notes and the sound come from: another version of these is another data set.
 INGREDIENTS = ("music21", "pretty_midi", "midirenderer")

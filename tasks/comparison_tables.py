@@ -8,6 +8,7 @@ from typing import Any
 from datamodules.errors import DataError
 from tasks.comparison import Group, Parser, Result, describe, fail, group, load
 from tasks.tables import markdown, write_csv
+from tasks.writers.whole import write_text
 
 Read = Callable[[Result], float | None]
 
@@ -129,19 +130,8 @@ def size(one: Group | None) -> dict[str, Any]:
     return {"seeds": len(one.results) if one else None, "parameters": parameters(one)}
 
 
-def save(picture: Any, path: Path) -> Path:
-    """Write a picture, whole."""
-    from tasks.writers.whole import whole
-
-    with whole(path) as temporary:
-        picture.savefig(temporary, format="png")
-    return path
-
-
 def _write(out: Path, sections: Sequence[Section], report: str) -> list[Path]:
     """compare.md and one CSV per section."""
-    from tasks.writers.whole import write_text
-
     if not sections:
         return []
     write_text(out / "compare.md", report)

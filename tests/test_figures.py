@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.image import AxesImage
 
-from tasks.figures import style
 from tasks.figures.runs import beside_paper, curves
 from tasks.figures.tagging import attention_map, contribution_map, per_tag_bars, timeline
+from tasks.writers.whole import write_figure
 
 HOP = 256 / 16000
 HERTZ = np.geomspace(60, 7800, 96)
@@ -30,8 +30,7 @@ def drawn(figure, tmp_path):
     """Width and height in px of the written picture."""
     from PIL import Image
 
-    style.save(figure, tmp_path / "picture.png")
-    with Image.open(tmp_path / "picture.png") as picture:
+    with Image.open(write_figure(tmp_path / "picture.png", figure)) as picture:
         return picture.size
 
 

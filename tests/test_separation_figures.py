@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.figures.separation import DEPTH, estimate_grid, score_boxes, stem_grid
+from tasks.figures.separation import estimate_grid, score_boxes, stem_grid
+from tasks.figures.style import DEPTH
 from tasks.separation.columns import levels
 
 RATE = 8000
@@ -23,7 +24,7 @@ def rows(figure):
 
 def test_mixture_and_stems_share_time_and_colour(tmp_path):
     values, hertz, step = levels(tones(), RATE)
-    made = stem_grid(values, names=["mixture", "a_b", "$c$"], mel_hertz=hertz, column_s=step, title="x.wav", start_s=2.0)
+    made = stem_grid(values, names=["mixture", "a_b", "$c$"], mel_hertz=hertz, hop_s=step, title="x.wav", start_s=2.0)
     cells = rows(made)
     assert [axes.texts[0].get_text() for axes in cells] == ["mixture", "a_b", "$c$"]
     assert cells[-1].get_xlabel() == "time (s)"
@@ -44,7 +45,7 @@ def test_mixture_and_stems_share_time_and_colour(tmp_path):
 
 def test_frequency_labels_stand_at_their_bands():
     values, hertz, step = levels(tones(), RATE)
-    axes = rows(stem_grid(values, names=["a", "b", "c"], mel_hertz=hertz, column_s=step, title=""))[0]
+    axes = rows(stem_grid(values, names=["a", "b", "c"], mel_hertz=hertz, hop_s=step, title=""))[0]
     ticks = dict(zip([label.get_text() for label in axes.get_yticklabels()], axes.get_yticks(), strict=True))
     assert abs(ticks["500"] - values[0].mean(axis=1).argmax()) < 1
     assert abs(ticks["2 k"] - values[1].mean(axis=1).argmax()) < 1
@@ -53,19 +54,19 @@ def test_frequency_labels_stand_at_their_bands():
 def test_targets_stand_beside_their_estimates():
     values, hertz, step = levels(tones(), RATE)
     made = estimate_grid(
-        values, values - 6, names=["a", "b", "c"], mel_hertz=hertz, column_s=step, title="t", scores=[1.25, 2, -3]
+        values, values - 6, names=["a", "b", "c"], mel_hertz=hertz, hop_s=step, title="t", scores=[1.25, 2, -3]
     )
     cells = rows(made)
     assert [axes.texts[0].get_text() for axes in cells[:2]] == ["a: target", "a: estimate, SDR 1.2 dB"]
     difference = cells[0].images[0].get_array() - cells[1].images[0].get_array()
     np.testing.assert_allclose(difference, 6, atol=1e-4)
     with pytest.raises(ValueError, match="targets are"):
-        estimate_grid(values, values[..., :-1], names=["a", "b", "c"], mel_hertz=hertz, column_s=step, title="t")
+        estimate_grid(values, values[..., :-1], names=["a", "b", "c"], mel_hertz=hertz, hop_s=step, title="t")
 
 
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"2 names, 3 bands, columns\), got \(2, 4, 5\)"):
-        stem_grid(np.zeros((2, 4, 5)), names=["a", "b"], mel_hertz=[1, 2, 3], column_s=1.0, title="")
+        stem_grid(np.zeros((2, 4, 5)), names=["a", "b"], mel_hertz=[1, 2, 3], hop_s=1.0, title="")
 
 
 def test_boxes_show_median_quartiles_and_every_track():

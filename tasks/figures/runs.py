@@ -43,8 +43,7 @@ def curves(
             at, mean = _mean(seeds, x, column)
             # A single epoch is a point, not an invisible line.
             axes.plot(at, mean, color=colour, linewidth=2.2, marker="o" if len(at) < 3 else None, label=name)
-        axes.grid(color="#E5E5E5")
-        axes.set_axisbelow(True)
+        style.grid(axes)
         style.dress(axes, x, label)
     if runs:
         handles, _ = panels[0].get_legend_handles_labels()
@@ -83,9 +82,8 @@ def beside_paper(
     axes.errorbar(mine, place, xerr=spread, fmt="o", color=style.COLOURS[0], markersize=6, capsize=3, label="ours")
     axes.set_yticks(place, [style.shorten(name, 30) for name in names], parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(color="#E5E5E5")
-    axes.set_axisbelow(True)
-    axes.legend(fontsize=style.LABEL, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    style.grid(axes)
+    style.legend_above(axes)
     style.dress(axes, measure)
     return made
 

@@ -1,7 +1,7 @@
 """Pictures of separation: mixture and stems side by side, targets against estimates, and scores per track."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
 ROW = 165  # px, height of one spectrogram
 FRAME = 110  # px, for title and axis
-DEPTH = 80.0  # dB below the loudest that are shown
 TRACK = 20  # px, height of one track's line
 SPREAD = 0.28  # width over which the tracks of a source are spread
 
 
 def stem_grid(
-    levels: ArrayLike, *, names: Sequence[str], mel_hertz: ArrayLike, column_s: float, title: str, start_s: float = 0.0
+    levels: ArrayLike, *, names: Sequence[str], mel_hertz: ArrayLike, hop_s: float, title: str, start_s: float = 0.0
 ) -> "Figure":
     """Spectrograms of a mixture and its stems under one another, all on one colour scale.
 
@@ -28,7 +27,7 @@ def stem_grid(
         levels: (signals, bands, columns) dB, the mixture first
         names: of the signals
         mel_hertz: (bands,) centre frequency of each band, Hz
-        column_s: time from column to column, s
+        hop_s: time from column to column, s
         title: the file
         start_s: time of the first column, s
 
@@ -39,7 +38,7 @@ def stem_grid(
     made = style.figure(FRAME + ROW * len(levels), title)
     grid = made.subplots(len(levels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name, values in zip(grid, names, levels, strict=True):
-        image = _draw(axes, values, levels.max(), mel_hertz, column_s, start_s)
+        image = _draw(axes, values, levels.max(), mel_hertz, hop_s, start_s)
         style.dress(axes, "time (s)" if axes is grid[-1] else None, "Hz")
         _name(axes, name)
     _shared_bar(made, image, list(grid))
@@ -52,7 +51,7 @@ def estimate_grid(
     *,
     names: Sequence[str],
     mel_hertz: ArrayLike,
-    column_s: float,
+    hop_s: float,
     title: str,
     start_s: float = 0.0,
     scores: Sequence[float] | None = None,
@@ -64,7 +63,7 @@ def estimate_grid(
         estimates: as `targets`
         names: of the sources
         mel_hertz: (bands,) centre frequency of each band, Hz
-        column_s: time from column to column, s
+        hop_s: time from column to column, s
         title: the track
         start_s: time of the first column, s
         scores: SDR of each source in dB, written beside its name
@@ -81,7 +80,7 @@ def estimate_grid(
     for i, name in enumerate(names):
         score = "" if scores is None else f", SDR {scores[i]:.1f} dB"
         for axes, values, kind in zip(grid[i], (targets[i], estimates[i]), ("target", f"estimate{score}"), strict=True):
-            image = _draw(axes, values, peak, mel_hertz, column_s, start_s)
+            image = _draw(axes, values, peak, mel_hertz, hop_s, start_s)
             style.dress(axes, "time (s)" if i == len(names) - 1 else None, "Hz" if axes is grid[i, 0] else None)
             axes.tick_params(labelleft=axes is grid[i, 0])
             _name(axes, f"{name}: {kind}")
@@ -103,29 +102,33 @@ def score_boxes(
     made = style.figure(430, title)
     axes = made.subplots()
     random = np.random.default_rng(0)
+    counts = []
     for place, (name, colour) in enumerate(zip(scores, style.colours(len(scores)), strict=True)):
         values = np.asarray(scores[name], dtype=np.float64)
         values = values[np.isfinite(values)]
-        if not len(values):
-            style.text(axes, place, 0, "no track could be scored", ha="center", va="bottom")
-            continue
-        axes.plot(place + SPREAD * (random.random(len(values)) - 0.5), values, "o", color=colour, alpha=0.55, markersize=6)
-        low, middle, high = np.percentile(values, [25, 50, 75])
-        axes.bar(place, high - low, 0.5, low, facecolor="none", edgecolor=colour, linewidth=1.6)
-        axes.hlines(middle, place - 0.25, place + 0.25, color=colour, linewidth=3)
-        style.text(axes, place + 0.29, middle, f"{middle:.2f}", va="center", fontsize=style.LABEL)
-    for place, name in enumerate(scores):
+        counts.append(len(values))
+        _box(axes, place, values, random, colour)
         if marks and name in marks:
             axes.hlines(marks[name], place - 0.36, place + 0.27, color=style.INK, linewidth=1.5, linestyle="--")
     axes.axhline(0.0, color=style.FAINT, linewidth=1.5, zorder=0)
-    counts = [int(np.isfinite(np.asarray(values, dtype=np.float64)).sum()) for values in scores.values()]
     ticks = [f"{style.shorten(name, 20)} ({count})" for name, count in zip(scores, counts, strict=True)]
     axes.set_xticks(range(len(scores)), ticks, parse_math=False)
     axes.set_xlim(-0.5, len(scores) - 0.4)
-    axes.grid(axis="y", color="#E5E5E5")
-    axes.set_axisbelow(True)
+    style.grid(axes, "y")
     style.dress(axes, "source (tracks); box: quartiles, line: median" + ("; dashed: paper" if marks else ""), label)
     return made
+
+
+def _box(axes: "Axes", place: float, values: np.ndarray, random: np.random.Generator, colour: str) -> None:
+    """A point per track, their quartiles as a box, their median as a line and in words."""
+    if not len(values):
+        style.text(axes, place, 0, "no track could be scored", ha="center", va="bottom")
+        return
+    axes.plot(place + SPREAD * (random.random(len(values)) - 0.5), values, "o", color=colour, alpha=0.55, markersize=6)
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    axes.bar(place, high - low, 0.5, low, facecolor="none", edgecolor=colour, linewidth=1.6)
+    axes.hlines(middle, place - 0.25, place + 0.25, color=colour, linewidth=3)
+    style.text(axes, place + 0.29, middle, f"{middle:.2f}", va="center", fontsize=style.LABEL)
 
 
 def _checked(levels: ArrayLike, names: Sequence[str], mel_hertz: ArrayLike) -> np.ndarray:
@@ -135,12 +138,10 @@ def _checked(levels: ArrayLike, names: Sequence[str], mel_hertz: ArrayLike) -> n
     return levels
 
 
-def _draw(axes: "Axes", values: np.ndarray, peak: float, mel_hertz: ArrayLike, column_s: float, start_s: float):
-    """One spectrogram against the loudest of all; `style.spectrogram` labels its axis and scales to its own peak."""
-    image = style.spectrogram(axes, values, mel_hertz, column_s, start_s)
-    image.set_data(values - peak)
-    image.set_clim(-DEPTH, 0.0)
-    axes.set_xlim(start_s, start_s + values.shape[1] * column_s)
+def _draw(axes: "Axes", values: np.ndarray, peak: float, mel_hertz: ArrayLike, hop_s: float, start_s: float) -> Any:
+    """One spectrogram against the loudest of all."""
+    image = style.spectrogram(axes, values, mel_hertz, hop_s, start_s, peak)
+    axes.set_xlim(start_s, start_s + values.shape[1] * hop_s)
     return image
 
 
@@ -149,8 +150,5 @@ def _name(axes: "Axes", name: str) -> None:
     style.text(axes, 0.008, 0.94, name, transform=axes.transAxes, va="top", fontsize=style.LABEL, bbox=box)
 
 
-def _shared_bar(made: "Figure", image, axes: list) -> None:
-    bar = made.colorbar(image, ax=axes, fraction=0.02, pad=0.01, aspect=40)
-    bar.set_label("dB below the loudest", fontsize=style.TICK, color=style.INK)
-    bar.ax.tick_params(labelsize=style.TICK - 1, color=style.FAINT, labelcolor=style.INK)
-    bar.outline.set_edgecolor(style.FAINT)
+def _shared_bar(made: "Figure", image: Any, axes: list["Axes"]) -> None:
+    style.colour_bar(made, image, "dB below the loudest", ax=axes, fraction=0.02, pad=0.01, aspect=40)

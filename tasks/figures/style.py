@@ -4,7 +4,6 @@ Figures are built without pyplot: nothing global changes, nothing needs closing,
 """
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +15,13 @@ if TYPE_CHECKING:
 
 WIDTH = 1200  # px
 DPI = 100
+DEPTH = 80.0  # dB below the peak that a spectrogram shows
 TITLE, LABEL, TICK = 14, 12, 11  # pt
 SPECTROGRAM = "magma"
 HEAT = "YlOrRd"  # light means little: a row of zeros looks empty
 # Okabe and Ito's palette without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-INK, FAINT = "#222222", "#BBBBBB"
+INK, FAINT, GRID = "#222222", "#BBBBBB", "#E5E5E5"
 MEL_TICKS = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
 
 
@@ -34,11 +34,6 @@ def figure(height: int, title: str) -> "Figure":
     FigureCanvasAgg(made)
     made.suptitle(shorten(title, 110), fontsize=TITLE, color=INK, parse_math=False)
     return made
-
-
-def save(made: "Figure", path: str | PathLike) -> None:
-    """Write a figure as PNG (or by the suffix of `path`), 1200 px wide."""
-    made.savefig(path, dpi=DPI)
 
 
 def shorten(text: str, length: int) -> str:
@@ -65,16 +60,29 @@ def text(axes: "Axes", x: float, y: float, words: str, **options: Any) -> None:
     axes.text(x, y, words, **{"fontsize": TICK, "color": INK, "parse_math": False, **options})
 
 
-def colour_bar(made: "Figure", image: Any, place: "Axes", label: str) -> None:
-    """Colour bar drawn into the axes `place`."""
-    bar = made.colorbar(image, cax=place)
+def grid(axes: "Axes", along: str = "both") -> None:
+    """Faint lines behind the data, along the axis `x`, `y` or `both`."""
+    axes.grid(axis=along, color=GRID)
+    axes.set_axisbelow(True)
+
+
+def legend_above(axes: "Axes", size: float = LABEL) -> None:
+    """Legend in a row above the axes, where it hides no data."""
+    axes.legend(fontsize=size, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+
+
+def colour_bar(made: "Figure", image: Any, label: str, **where: Any) -> None:
+    """Colour bar in axes of its own, `cax`, or beside one or several, `ax`."""
+    bar = made.colorbar(image, **where)
     bar.set_label(label, fontsize=TICK, color=INK)
     bar.ax.tick_params(labelsize=TICK - 1, color=FAINT, labelcolor=INK)
     bar.outline.set_edgecolor(FAINT)
 
 
-def spectrogram(axes: "Axes", values: ArrayLike, mel_hertz: ArrayLike, hop_s: float, start_s: float = 0.0) -> Any:
-    """Draw a log-mel spectrogram (mels, frames) in dB below its peak, 80 dB deep, the mel axis labelled in Hz.
+def spectrogram(
+    axes: "Axes", values: ArrayLike, mel_hertz: ArrayLike, hop_s: float, start_s: float = 0.0, peak: float | None = None
+) -> Any:
+    """Draw a log-mel spectrogram (mels, frames) in dB below its peak, `DEPTH` deep, the mel axis labelled in Hz.
 
     Args:
         axes: to draw into
@@ -82,18 +90,18 @@ def spectrogram(axes: "Axes", values: ArrayLike, mel_hertz: ArrayLike, hop_s: fl
         mel_hertz: (mels,) centre frequency of each band, Hz
         hop_s: time from frame to frame, s
         start_s: time of the first frame, s
+        peak: dB of the brightest colour, where several spectrograms share it (default: its own loudest)
     """
     values, centres = np.asarray(values, dtype=np.float64), np.asarray(mel_hertz, dtype=np.float64)
     if values.shape[0] != len(centres):
         raise ValueError(f"{len(centres)} band frequencies for a spectrogram of {values.shape[0]} bands")
-    level = values - values.max()
     image = axes.imshow(
-        level,
+        values - (values.max() if peak is None else peak),
         aspect="auto",
         origin="lower",
         cmap=SPECTROGRAM,
         interpolation="nearest",
-        vmin=-80.0,
+        vmin=-DEPTH,
         vmax=0.0,
         extent=(start_s, start_s + values.shape[1] * hop_s, -0.5, len(centres) - 0.5),
     )

@@ -54,23 +54,15 @@ def attention_map(
     rows = [("all heads" if len(attention) > 1 else "attention", total)]
     if per_head:
         rows += [(f"head {i + 1}", head) for i, head in enumerate(attention)]
-    step = token_s or hop_s
     made, _, cells = _stack(title, spectrogram, mel_hertz, hop_s, start_s, len(rows), extra=True)
-    span = np.asarray(spectrogram).shape[1] * hop_s
     for (name, values), (side, axes, bar) in zip(rows, cells, strict=True):
         # One colour scale for the heads, another for their sum; [CLS] may saturate so that the tokens stay visible.
         among = [total] if values is total else list(attention)
         limits = {"vmin": 0.0, "vmax": max(float(v[1:].max()) for v in among) or 1.0}
-        image = _heat(axes, values[1:], start_s, step, limits)
-        axes.set_xlim(start_s, start_s + span)
-        side.imshow(values[:1, None], aspect="auto", cmap=style.HEAT, **limits)
-        side.set_yticks([0], [name])
+        image = _heat(axes, values[1:], start_s, token_s or hop_s, limits)
+        _cls_box(side, name, values[0], limits)
         side.set_xticks([0], ["[CLS]"] if axes is cells[-1][1] else [""])
-        style.dress(side, x="")
-        colour, digits = "white" if values[0] > 0.6 * limits["vmax"] else style.INK, 2 if values[0] >= 0.1 else 3
-        style.text(side, 0, 0, f"{values[0]:.{digits}f}", ha="center", va="center", fontsize=10, color=colour)
-        style.colour_bar(made, image, bar, "")
-        bar.set_yticks([0.0, limits["vmax"]], ["0", f"{limits['vmax']:.2g}"])
+        _two_ticks(made, image, bar, ("0", f"{limits['vmax']:.2g}"))
     return made
 
 
@@ -110,20 +102,13 @@ def contribution_map(
     if contribution.ndim != 2 or contribution.shape[1] != len(tags):
         raise ValueError(f"contribution must be (frames, {len(tags)} tags), got {contribution.shape}")
     made, top, cells = _stack(title, spectrogram, mel_hertz, hop_s, start_s, len(tags))
-    end = start_s + np.asarray(spectrogram).shape[1] * hop_s
     for name, values, (_, axes, bar) in zip(tags, contribution.T, cells, strict=True):
         low, high = float(values.min()), float(values.max())
         image = _heat(axes, values, start_s, token_s or hop_s, {"vmin": low, "vmax": max(high, low + FLAT)})
         axes.set_yticks([0], [style.shorten(name, 18)], parse_math=False)
-        axes.set_xlim(start_s, end)
-        style.colour_bar(made, image, bar, "")
-        bar.set_yticks([image.norm.vmin, image.norm.vmax], [f"{image.norm.vmin:.2f}", f"{image.norm.vmax:.2f}"])
+        _two_ticks(made, image, bar, (f"{image.norm.vmin:.2f}", f"{image.norm.vmax:.2f}"))
     if boundary_s is not None:
-        for axes in (top, *(cell[1] for cell in cells)):
-            axes.axvline(boundary_s, color="white", linewidth=3)
-            axes.axvline(boundary_s, color=style.INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        for name, centre in zip(halves, ((start_s + boundary_s) / 2, (boundary_s + end) / 2), strict=False):
-            style.text(top, centre, 1.02, style.shorten(name, 55), transform=top.get_xaxis_transform(), ha="center", va="bottom")
+        _divide([top, *(axes for _, axes, _ in cells)], boundary_s, halves)
     return made
 
 
@@ -163,7 +148,7 @@ def timeline(
     for edge in range(1, len(order)):
         axes.axhline(edge - 0.5, color="white", linewidth=1)
     style.dress(axes, "time (s)", "tag and its mean")
-    style.colour_bar(made, image, bar, "probability")
+    style.colour_bar(made, image, "probability", cax=bar)
     return made
 
 
@@ -191,8 +176,7 @@ def per_tag_bars(rows: Sequence[Mapping[str, Any]], *, title: str) -> "Figure":
         for i in np.flatnonzero(~np.isfinite(value)):
             where = {"ha": "right", "va": "center", "transform": axes.get_yaxis_transform()}
             style.text(axes, 0.99, i, "cannot be scored", **where)
-        axes.grid(axis="x", color="#E5E5E5")
-        axes.set_axisbelow(True)
+        style.grid(axes, "x")
         style.dress(axes, label)
     panels[0].axvline(0.5, color=style.FAINT, linewidth=1.5, label="guessing")
     chance = [row["prevalence"] for row in ranked]
@@ -203,7 +187,7 @@ def per_tag_bars(rows: Sequence[Mapping[str, Any]], *, title: str) -> "Figure":
     panels[0].set_ylim(len(ranked) - 0.4, -0.6)
     panels[0].set_ylabel(f"tag (positives among {ranked[0]['clips'] if ranked else 0})", fontsize=style.LABEL, color=style.INK)
     for axes in panels:
-        axes.legend(fontsize=style.TICK - 1, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+        style.legend_above(axes, style.TICK - 1)
     return made
 
 
@@ -218,8 +202,9 @@ def _stack(
     main = len(widths) - 2
     top = made.add_subplot(grid[0, main])
     image = style.spectrogram(top, spectrogram, mel_hertz, hop_s, start_s)
+    top.set_xlim(start_s, start_s + np.asarray(spectrogram).shape[1] * hop_s)  # tokens may end elsewhere
     style.dress(top, y="frequency (Hz)")
-    style.colour_bar(made, image, made.add_subplot(grid[0, -1]), "dB below peak")
+    style.colour_bar(made, image, "dB below peak", cax=made.add_subplot(grid[0, -1]))
     cells = []
     for i in range(1, 1 + rows):
         axes = made.add_subplot(grid[i, main], sharex=top)
@@ -233,3 +218,29 @@ def _heat(axes: "Axes", values: ArrayLike, start_s: float, step_s: float, limits
     """One row of colour over time."""
     extent = (start_s, start_s + len(values) * step_s, -0.5, 0.5)
     return axes.imshow(values[None], aspect="auto", cmap=style.HEAT, interpolation="nearest", extent=extent, **limits)
+
+
+def _cls_box(axes: "Axes", name: str, score: float, limits: Mapping[str, float]) -> None:
+    """The score that [CLS] gives itself, as a colour and in digits."""
+    axes.imshow([[score]], aspect="auto", cmap=style.HEAT, **limits)
+    axes.set_yticks([0], [name])
+    style.dress(axes, x="")
+    colour, digits = "white" if score > 0.6 * limits["vmax"] else style.INK, 2 if score >= 0.1 else 3
+    style.text(axes, 0, 0, f"{score:.{digits}f}", ha="center", va="center", fontsize=10, color=colour)
+
+
+def _two_ticks(made: "Figure", image: Any, bar: "Axes", ends: tuple[str, str]) -> None:
+    """Colour bar of a row: room for its two ends alone."""
+    style.colour_bar(made, image, "", cax=bar)
+    bar.set_yticks([image.norm.vmin, image.norm.vmax], ends)
+
+
+def _divide(stack: Sequence["Axes"], boundary_s: float, halves: Sequence[str]) -> None:
+    """Line through a stack of axes where the second recording begins; names of both above the first axes."""
+    for axes in stack:
+        axes.axvline(boundary_s, color="white", linewidth=3)
+        axes.axvline(boundary_s, color=style.INK, linewidth=1.2, linestyle=(0, (4, 3)))
+    top = stack[0]
+    start, end = top.get_xlim()
+    for name, centre in zip(halves, ((start + boundary_s) / 2, (boundary_s + end) / 2), strict=False):
+        style.text(top, centre, 1.02, style.shorten(name, 55), transform=top.get_xaxis_transform(), ha="center", va="bottom")

@@ -65,10 +65,6 @@ class Resamples:
         """Percentile intervals of ROC area and average precision, each (2, tags): low, high."""
         return _interval(self.roc_auc, level), _interval(self.average_precision, level)
 
-    def macro_interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Percentile intervals of the two macro averages, each (2,): low, high."""
-        return tuple(_interval(_mean_over_tags(x), level)[:, 0] for x in (self.roc_auc, self.average_precision))
-
 
 def bootstrap(scores: Array, labels: NDArray, resamples: int = 500, seed: int = 0) -> Resamples:
     """Score resamples of the clips, drawn with replacement; the same draws for every tag.
@@ -158,13 +154,6 @@ def _sweep(scores: Array, labels: NDArray, counts: NDArray) -> tuple[Array, Arra
         area = 1.0 - (added * false).sum(axis=0) / (positives * (clips - positives))
     defined = (positives > 0) & (clips > positives)
     return np.where(defined, area, np.nan), np.where(defined, precision, np.nan)
-
-
-def _mean_over_tags(values: Array) -> Array:
-    """Mean of the columns that are not NaN, (resamples, 1)."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return (np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1))[:, None]
 
 
 def _interval(values: Array, level: float) -> Array:

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from tasks.metrics.bss import median_over_tracks
 from tasks.metrics.bss.frames import nanmedian
+from tasks.metrics.rows import RowMetric
 
 METRICS = ("sdr", "isr", "sir", "sar")
 
@@ -23,44 +22,6 @@ class TrackScores(NamedTuple):
     track: NDArray[np.int64]  # (tracks,) position in the split
     medians: NDArray[np.float64]  # (tracks, sources, 4): SDR, ISR, SIR, SAR in dB, medians over frames
     usdr: NDArray[np.float64]  # (tracks, sources), dB
-
-
-class RowMetric(Metric):
-    """Rows that are gathered from all ranks; a rank may have none."""
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    columns: ClassVar[dict[str, torch.dtype]] = {}
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        # Flat rows: a rank without tracks can then join the gathering without knowing the number of sources.
-        for name in self.columns:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
-
-    def add(self, **rows: Any) -> None:
-        """Append values, flattened, on the metric's device, where both gloo and NCCL can gather them."""
-        for name, values in rows.items():
-            getattr(self, name).append(torch.as_tensor(values).flatten().to(self.device, self._type(name)))
-
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gather the rows of all ranks; a rank without any joins with rows of the same types."""
-        for name in self.columns:
-            rows = getattr(self, name)
-            if isinstance(rows, list) and not rows:
-                rows.append(torch.zeros(0, dtype=self._type(name), device=self.device))
-        super().sync(*args, **kwargs)
-
-    def held(self, name: str) -> NDArray:
-        """Values of a column that are held here: those of all ranks while synced."""
-        rows = getattr(self, name)
-        return dim_zero_cat(rows).cpu().numpy() if len(rows) else np.zeros(0)
-
-    def _type(self, name: str) -> torch.dtype:
-        # Apple's MPS has no float64.
-        exact = self.columns[name]
-        return torch.float32 if exact == torch.float64 and self.device.type == "mps" else exact
 
 
 class SeparationScores(RowMetric):
@@ -107,10 +68,7 @@ class SeparationScores(RowMetric):
 
     def scores(self) -> TrackScores:
         """Rows of all tracks seen, gathered from all ranks."""
-        if self._is_synced:
-            return self._rows()
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync):
-            return self._rows()
+        return self.gathered(self._rows)
 
     def _rows(self) -> TrackScores:
         ids, first = np.unique(self.held("track").astype(np.int64), return_index=True)
@@ -154,7 +112,7 @@ class FrameSDR(RowMetric):
         target, estimate = (
             x[..., : count * window].detach().float().unflatten(-1, (count, window)) for x in (target, estimate)
         )
-        energy, error = (x.square().sum(dim=(2, 4), dtype=self._type("values")) for x in (target, estimate - target))
+        energy, error = (x.square().sum(dim=(2, 4), dtype=self.kind("values")) for x in (target, estimate - target))
         sdr = 10 * torch.log10(energy / error)  # (batch, sources, frames)
         heard = (target.sum(2) != 0).any(-1).all(1, keepdim=True)
         sdr = torch.where(heard, sdr, torch.nan)

@@ -1,15 +1,14 @@
 """Scores of a tagger per clip, exact and the same for any number of processes."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from tasks.metrics.ranking import average_precision, best_f1_thresholds, bootstrap, roc_auc, summary
+from tasks.metrics.rows import RowMetric
 
 
 class ClipScores(NamedTuple):
@@ -20,29 +19,24 @@ class ClipScores(NamedTuple):
     labels: NDArray[np.uint8]  # (clips, tags)
 
 
-class TaggingScores(Metric):
+class TaggingScores(RowMetric):
     """Macro and micro ROC area and average precision over clips, never over batches or ranks.
 
-    A clip's probability is the weighted mean over its chunks, taken in float64. The rows are gathered from all
-    ranks, and a clip that several ranks saw counts once. Rows stay on the metric's device, where both gloo and NCCL
-    can gather them: the largest test set of the field (28,435 clips, 50 tags) needs 13 MB. Ranks may hold different
-    numbers of clips, or none. `compute`, `scores` and `best_thresholds` gather: call them on every rank.
+    A clip's probability is the weighted mean over its chunks, taken in float64. A clip that several ranks saw counts
+    once. The largest test set of the field (28,435 clips, 50 tags) needs 13 MB. `compute`, `scores` and
+    `best_thresholds` gather: call them on every rank.
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
+    columns: ClassVar = {
+        "clip": torch.int64,
+        "weight": torch.float64,
+        "labels": torch.uint8,
+        "probabilities": torch.float64,
+    }
     clip: list[Tensor]
     weight: list[Tensor]
     labels: list[Tensor]
     probabilities: list[Tensor]
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        # Flat rows: a rank without clips can then join the gathering without knowing the number of tags.
-        for name in ("clip", "weight", "labels", "probabilities"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, probabilities: Tensor, labels: Tensor, clip: Tensor, weight: Tensor) -> None:
         """Add whole clips.
@@ -61,8 +55,7 @@ class TaggingScores(Metric):
         if not (probabilities.shape == labels.shape and clip.shape == weight.shape == probabilities.shape[:1]):
             shapes = [tuple(x.shape) for x in (probabilities, labels, clip, weight)]
             raise ValueError(f"expected (chunks, tags) twice and (chunks,) twice, got {shapes}")
-        # Apple's MPS has no float64.
-        exact = torch.float32 if probabilities.device.type == "mps" else torch.float64
+        exact = self.kind("probabilities")
         ids, row = torch.unique(clip, return_inverse=True)
         weight = weight.to(exact)
         total = weight.new_zeros(len(ids)).index_add_(0, row, weight)
@@ -70,19 +63,7 @@ class TaggingScores(Metric):
         weighted.index_add_(0, row, weight[:, None] * probabilities.detach().to(exact))
         label = torch.zeros_like(weighted, dtype=torch.uint8)
         label[row] = (labels > 0.5).to(torch.uint8)
-        self.clip.append(ids)
-        self.weight.append(total)
-        self.labels.append(label.flatten())
-        self.probabilities.append((weighted / total[:, None]).flatten())
-
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gather the rows of all ranks; a rank that saw no clip joins with rows of the same types."""
-        if isinstance(self.clip, list) and not self.clip:
-            exact = torch.float32 if self.device.type == "mps" else torch.float64
-            types = {"clip": torch.int64, "weight": exact, "labels": torch.uint8, "probabilities": exact}
-            for name, dtype in types.items():
-                getattr(self, name).append(torch.zeros(0, dtype=dtype, device=self.device))
-        super().sync(*args, **kwargs)
+        self.add(clip=ids, weight=total, labels=label, probabilities=weighted / total[:, None])
 
     def compute(self) -> dict[str, float]:
         """Scores over all clips seen: auroc_macro, auroc_micro, ap_macro, ap_micro, n_clips, n_tags_scored.
@@ -94,10 +75,7 @@ class TaggingScores(Metric):
 
     def scores(self) -> ClipScores:
         """Rows of all clips seen, gathered from all ranks."""
-        if self._is_synced:
-            return self._rows()
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync):
-            return self._rows()
+        return self.gathered(self._rows)
 
     def best_thresholds(self, default: float = 0.5) -> NDArray[np.float64]:
         """Threshold of best F1 per tag, (tags,); `default` for a tag without positive clips."""
@@ -106,11 +84,7 @@ class TaggingScores(Metric):
         return np.where(np.isfinite(thresholds), thresholds, default)
 
     def _rows(self) -> ClipScores:
-        # Without an update a state is an empty list, after gathering it is one tensor.
-        clip, weight, labels, probabilities = (
-            dim_zero_cat(x).cpu().numpy() if len(x) else np.zeros(0)
-            for x in (self.clip, self.weight, self.labels, self.probabilities)
-        )
+        clip, weight, labels, probabilities = map(self.held, self.columns)
         wrong = ~(np.abs(weight - 1) < 1e-3)
         if wrong.any():
             worst = int(np.argmax(wrong))

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.comparison import Group
-from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, save, size, spread
+from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
 from tasks.separation import paper
+from tasks.writers.whole import write_figure
 
 MEASURES = ("sdr", "usdr", "isr", "sir", "sar")
 
@@ -41,7 +42,7 @@ def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
             ours, deviation = [one.mean(read) for one, read in reads], [one.deviation(read) for one, read in reads]
             title = f"Table {table.number}: {paper.PROTOCOL.text()}"
             picture = beside_paper(names, theirs, ours, deviation, title=title, measure="SDR (dB)")
-            written.append(save(picture, out / f"table{table.number}.png"))
+            written.append(write_figure(out / f"table{table.number}.png", picture))
     return written
 
 

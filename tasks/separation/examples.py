@@ -38,10 +38,10 @@ def _log(trainer: Trainer, separator: LightningModule, name: str, title: str, st
     for signals in (stems, estimates):
         columns = Columns(rate, len(signals))
         columns.push(signals)
-        level, column_s = columns.close()
+        level, hop_s = columns.close()
         levels.append(level)
     figure = estimate_grid(
-        *levels, names=separator.sources, mel_hertz=columns.hertz, column_s=column_s, title=f"{title}: true stems and estimates"
+        *levels, names=separator.sources, mel_hertz=columns.hertz, hop_s=hop_s, title=f"{title}: true stems and estimates"
     )
     log_media(trainer, name, figure=figure, caption=title)
     for source, estimate in zip(separator.sources, estimates, strict=True):

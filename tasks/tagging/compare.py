@@ -6,8 +6,9 @@ from typing import Any
 
 from datamodules.errors import DataError
 from tasks.comparison import Group, describe, read_curves
-from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, save, size, spread
+from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
 from tasks.tagging import paper
+from tasks.writers.whole import write_figure
 
 MEASURES = {"val/auroc_macro": "AUROC", "val/ap_macro": "average precision"}
 COMPLETE = 0.99  # share of the paper's test clips that must have been scored: a few recordings are lost for everyone
@@ -157,7 +158,8 @@ def _tag_pictures(out: Path, groups: Sequence[Group]) -> list[Path]:
         tags = list(paper.TABLE_5)
         numbers = [one.mean(_tag(tag)) for tag in tags], [one.deviation(_tag(tag)) for tag in tags]
         title = f"Table 5: {_column(one)}, {describe(one.data)}"
-        written.append(save(beside_paper(tags, list(paper.TABLE_5.values()), *numbers, title=title), out / f"table5_{i}.png"))
+        picture = beside_paper(tags, list(paper.TABLE_5.values()), *numbers, title=title)
+        written.append(write_figure(out / f"table5_{i}.png", picture))
     return written
 
 
@@ -179,5 +181,5 @@ def _curve_pictures(out: Path, groups: Sequence[Group]) -> list[Path]:
 
         theirs = title.startswith("Figure 5")
         picture = draw(kinds[title], MEASURES, title=title, marks=paper.FIGURE_5_SWITCHES if theirs else ())
-        written.append(save(picture, out / ("figure5.png" if theirs else f"curves_{len(written) + 1}.png")))
+        written.append(write_figure(out / ("figure5.png" if theirs else f"curves_{len(written) + 1}.png"), picture))
     return written

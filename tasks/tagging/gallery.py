@@ -12,7 +12,7 @@ from tasks.metrics.tagging import ClipScores
 from tasks.tagging.ladder import File2Tags
 from tasks.tagging.maps import Segment, attention_figure, contribution_figure, explain, explain_joined, strongest
 from tasks.tagging.paper import PAIRS
-from tasks.writers.whole import whole
+from tasks.writers.whole import write_figure
 
 
 def draw_gallery(tagger: nn.Module, clips: Any, scores: ClipScores, folder: Path) -> int:
@@ -27,13 +27,13 @@ def draw_gallery(tagger: nn.Module, clips: Any, scores: ClipScores, folder: Path
         name, segment = _segment(tagger, clips, clip, tagger.tags.index(tag))
         segments[tag] = segment
         found = explain(tagger, segment)
-        _save(attention_figure(found, f"{tag}: {name}"), folder / "attention" / f"{_file(tag)}.png")
+        write_figure(folder / "attention" / f"{_file(tag)}.png", attention_figure(found, f"{tag}: {name}"))
     pairs = [pair for pair in PAIRS if set(pair) <= set(segments)] or _own_pairs(tagger.tags, scores)
     for first, second in pairs:
         found = explain_joined(tagger, segments[first], segments[second])
         title = f"{first} + {second}"
         picture = contribution_figure(found, tagger.tags, [first, second], title, (first, second))
-        _save(picture, folder / "contribution" / f"{_file(first)}+{_file(second)}.png")
+        write_figure(folder / "contribution" / f"{_file(first)}+{_file(second)}.png", picture)
     return len(segments) + len(pairs)
 
 
@@ -66,11 +66,6 @@ def _segment(tagger: nn.Module, clips: Any, clip: int, tag: int) -> tuple[str, S
     audio = audio.float() / 32768 if audio.dtype == torch.int16 else audio
     name = str(clips.paths[clip])
     return name, strongest(tagger, audio, File2Tags(tagger).tagged(name, audio).chunks, tag)
-
-
-def _save(figure: Any, path: Path) -> None:
-    with whole(path) as temporary:
-        figure.savefig(temporary, format="png")
 
 
 def _file(tag: str) -> str:

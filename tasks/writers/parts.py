@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.writers.whole import whole, write_text
+from tasks.writers.whole import whole, write_figure, write_text
 
 
 class Parts:
@@ -54,8 +54,7 @@ class Parts:
 
     def figure(self, name: str, figure: Any) -> None:
         """Write a matplotlib figure as PNG under the folder."""
-        with whole(self.root / name) as path:
-            figure.savefig(path, format="png")
+        write_figure(self.root / name, figure)
 
 
 def unique_stem(path: str) -> str:

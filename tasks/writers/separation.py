@@ -138,10 +138,8 @@ class StemWriter(BasePredictionWriter):
     def _drawn(self, columns: Columns, title: str) -> bytes:
         from tasks.figures.separation import stem_grid
 
-        levels, column_s = columns.close()
-        picture = stem_grid(
-            levels, names=["mixture", *self.outputs.names], mel_hertz=columns.hertz, column_s=column_s, title=title
-        )
+        levels, hop_s = columns.close()
+        picture = stem_grid(levels, names=["mixture", *self.outputs.names], mel_hertz=columns.hertz, hop_s=hop_s, title=title)
         content = io.BytesIO()
         picture.savefig(content, format="png")
         return content.getvalue()

@@ -1,0 +1,85 @@
+"""The embedded sound event set: soundscapes of ten classes over noise, in DCASE 2018 task 4's layout on disk.
+
+A root holds metadata/ and audio/ with weakly labelled and unlabelled clips to train on, and strongly labelled ones: `test`
+to validate on, `eval` to test on, as the task names them. Clips are mono, 16 kHz, mostly of 10 s. No variant of a sound or of
+a background is in two of training, validation and test.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from datamodules import scenes
+from datamodules.demo import render, sounds
+from datamodules.demo.cache import build_once
+from datamodules.scenes import LISTS, Recipe
+
+CLIPS = {"weak": 256, "unlabeled": 384, "validation": 64, "test": 128}
+VARIANTS = {"train": 16, "validation": 4, "test": 8}  # sounds of each class, and backgrounds
+RECIPE = Recipe()
+
+
+def build(
+    cache_dir: str | Path | None = None,
+    clips: Mapping[str, int] = CLIPS,
+    variants: Mapping[str, int] = VARIANTS,
+    processes: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """The root of the embedded set, rendered on the first call.
+
+    clips: how many of each subset; variants: how many of each class of sound, and of backgrounds, for each split.
+
+    Raises DataError where no renderer or SoundFont is installed.
+    """
+
+    def make(root: Path) -> None:
+        banks = _banks(root, variants, processes, seed)
+        for k, (subset, count) in enumerate(clips.items()):
+            _write(root, subset, count, banks["train" if subset in ("weak", "unlabeled") else subset], (seed, k))
+
+    sources = [module.__file__ for module in (render, scenes, sounds)] + [__file__]
+    return build_once("soundscapes", make, sources, (dict(clips), dict(variants), RECIPE, seed), cache_dir)
+
+
+def _banks(root: Path, variants: Mapping[str, int], processes: int | None, seed: int) -> dict[str, tuple[list, list]]:
+    """For each split the sounds of each class, and backgrounds; rendered in parallel into files that are then removed."""
+    work = root / "sounds"
+    work.mkdir()
+    names = [*sorted(sounds.CLASSES), ""]
+    calls = [(name, variant, work, seed) for name in names for variant in range(sum(variants.values()))]
+    render.parallel(_render, calls, processes, f"rendering {len(calls)} sounds for the demo, once")
+    banks, first = {}, 0
+    for split, count in variants.items():
+        *classes, beds = ([np.load(_file(work, name, v)) for v in range(first, first + count)] for name in names)
+        banks[split] = (classes, beds)
+        first += count
+    for path in work.iterdir():
+        path.unlink()
+    work.rmdir()
+    return banks
+
+
+def _file(work: Path, name: str, variant: int) -> Path:
+    return work / f"{name or 'background'}-{variant}.npy"
+
+
+def _render(name: str, variant: int, work: Path, seed: int) -> None:
+    sound = sounds.sound(name, variant, RECIPE.rate, seed) if name else sounds.bed(variant, RECIPE.rate, seed)
+    np.save(_file(work, name, variant), sound)
+
+
+def _write(root: Path, subset: str, count: int, bank: tuple[list, list], seed: tuple[int, int]) -> None:
+    random = np.random.default_rng([*seed, count])
+    folder = root / "audio" / LISTS[subset][1]
+    folder.mkdir(parents=True)
+    written: dict[str, scenes.Scene] = {}
+    while len(written) < count:
+        scene = scenes.compose(random, *bank, RECIPE)
+        if LISTS[subset][2] == "weak" and not len(scene.label):
+            continue  # the real list of weak labels has no clip without a class
+        name = scenes.name(random, len(scene.samples) / RECIPE.rate)
+        scenes.write_scene(folder / name, scene, RECIPE.rate)
+        written[name] = scene
+    scenes.write_table(root, subset, dict(sorted(written.items())), sorted(sounds.CLASSES))

@@ -1,0 +1,152 @@
+"""Soundscapes with strong labels, mixed by rule from isolated sounds over a background, in DCASE 2018 task 4's layout on disk.
+
+Where a sound begins and ends is read off its own energy, so that a label never covers what cannot be heard.
+"""
+
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+FRAME_S = 0.01
+RANGE_DB = 30.0  # a sound is on where it is less than this under its loudest moment,
+MASKED_DB = 6.0  # and less than this under the background it lies in
+GAP_S = 0.2  # shorter pauses belong to the event
+SHORTEST_S = 0.05
+CLASSES_AT_ONCE = (0.04, 0.56, 0.31, 0.09)  # how many scenes have none, one, two, three classes
+PEAK = 0.9
+
+LISTS = {  # subset -> its table in metadata/, its folder in audio/, whether it names events, classes or neither
+    "weak": ("train/weak.csv", "train/weak", "weak"),
+    "unlabeled": ("train/unlabel_in_domain.csv", "train/unlabel_in_domain", "none"),
+    "validation": ("test/test.csv", "test", "strong"),
+    "test": ("eval/eval.csv", "eval", "strong"),
+}
+
+
+class Scene(NamedTuple):
+    """A soundscape: samples (samples,) int16, and its events (events,) sorted by onset."""
+
+    samples: np.ndarray
+    label: np.ndarray  # int64
+    onset: np.ndarray  # s
+    offset: np.ndarray  # s
+
+
+class Recipe(NamedTuple):
+    """How scenes are mixed."""
+
+    rate: int = 16_000
+    seconds: float = 10.0
+    snr_db: tuple[float, float] = (3.0, 20.0)  # of a sound where it is on, over the background
+    events: tuple[int, int] = (1, 3)  # of a class that occurs
+    shorter: float = 0.03  # how many scenes last but 30 to 90 % of `seconds`
+
+
+def level(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Level (frames,) in dB of full scale, every 10 ms."""
+    size = round(FRAME_S * rate)
+    frames = samples[: len(samples) // size * size].reshape(-1, size)
+    return 10 * np.log10(np.square(frames, dtype=np.float64).mean(1) + 1e-12)
+
+
+def active(samples: np.ndarray, rate: int, floor_db: float = -np.inf) -> np.ndarray:
+    """Where a sound is on: (segments, 2) s, by its energy; nothing counts under `floor_db`."""
+    levels = level(samples, rate)
+    if not len(levels):
+        return np.zeros((0, 2))
+    on = np.concatenate([[0], levels > max(levels.max() - RANGE_DB, floor_db), [0]]).astype(np.int8)
+    begin, stop = (np.flatnonzero(np.diff(on) == sign) * FRAME_S for sign in (1, -1))
+    apart = begin[1:] - stop[:-1] >= GAP_S
+    first, last = np.concatenate([[True], apart]), np.concatenate([apart, [True]])
+    segments = np.stack([begin[first[: len(begin)]], stop[last[: len(stop)]]], axis=1)
+    return segments[segments[:, 1] - segments[:, 0] >= SHORTEST_S]
+
+
+def compose(
+    random: np.random.Generator, sounds: Sequence[Sequence[np.ndarray]], beds: Sequence[np.ndarray], recipe: Recipe
+) -> Scene:
+    """One scene.
+
+    sounds: for each class its isolated sounds (samples,) float32 at recipe.rate; beds: backgrounds, repeated if too short.
+    """
+    seconds = recipe.seconds * (random.uniform(0.3, 0.9) if random.random() < recipe.shorter else 1.0)
+    scene = _bed(random, beds[random.integers(len(beds))], round(seconds * recipe.rate))
+    floor = 10 * np.log10(np.square(scene, dtype=np.float64).mean() + 1e-12)
+    events: list[tuple[float, float, int]] = []
+    for label in random.choice(len(sounds), random.choice(4, p=CLASSES_AT_ONCE), replace=False):
+        for _ in range(random.integers(recipe.events[0], recipe.events[1] + 1)):
+            sound = sounds[label][random.integers(len(sounds[label]))]
+            _place(random, scene, sound, int(label), floor, recipe, events)
+    scene *= PEAK / max(np.abs(scene).max(), PEAK)
+    label, onset, offset = (np.array([event[k] for event in sorted(events)]) for k in (2, 0, 1))
+    return Scene(np.round(scene * 32767).astype(np.int16), label.astype(np.int64), onset.astype(float), offset.astype(float))
+
+
+def _bed(random: np.random.Generator, bed: np.ndarray, length: int) -> np.ndarray:
+    turned = np.roll(np.tile(bed, -(-length // len(bed)) + 1), -int(random.integers(len(bed))))[:length]
+    return (turned * 10 ** (random.uniform(-6, 0) / 20)).astype(np.float32)
+
+
+def _place(
+    random: np.random.Generator, scene: np.ndarray, sound: np.ndarray, label: int, floor: float, recipe: Recipe, events: list
+) -> None:
+    """Mix a sound in where no event of its class is; where none of ten places will do, leave it out."""
+    levels = level(sound, recipe.rate)
+    loudness = 10 * np.log10(np.mean(10 ** (levels[levels > levels.max() - RANGE_DB] / 10)))
+    sound = sound * np.float32(10 ** ((floor + random.uniform(*recipe.snr_db) - loudness) / 20))
+    for _ in range(10):
+        start = int(random.integers(max(1, len(scene) - min(len(sound), len(scene) // 2))))
+        piece = sound[: len(scene) - start]
+        heard = active(piece, recipe.rate, floor - MASKED_DB) + start / recipe.rate
+        clear = all(b + GAP_S <= onset or a - GAP_S >= offset for onset, offset, k in events if k == label for a, b in heard)
+        if len(heard) and clear:
+            scene[start : start + len(piece)] += piece * _fade(len(piece), len(piece) < len(sound), recipe.rate)
+            events += [(float(a), float(b), label) for a, b in heard]
+            return
+
+
+def _fade(length: int, cut: bool, rate: int) -> np.ndarray:
+    """Ones, falling over the last 10 ms of a sound that was cut off."""
+    envelope = np.ones(length, np.float32)
+    if cut:
+        last = min(length, round(0.01 * rate))
+        envelope[length - last :] = np.linspace(1, 0, last, dtype=np.float32)
+    return envelope
+
+
+def name(random: np.random.Generator, seconds: float) -> str:
+    """A file name as the data set has them: Y, eleven characters, and where in some recording the clip lay."""
+    letters = np.array(list(string.ascii_letters + string.digits + "-_"))
+    start = float(random.integers(0, 300))
+    return f"Y{''.join(random.choice(letters, 11))}_{start:.3f}_{start + seconds:.3f}.wav"
+
+
+def write_scene(path: Path, scene: Scene, rate: int) -> None:
+    """Its sound as mono WAV, 16 bit."""
+    soundfile.write(path, scene.samples, rate, subtype="PCM_16")
+
+
+def write_table(root: Path, subset: str, scenes: Mapping[str, Scene], classes: Sequence[str]) -> None:
+    """metadata/ of one subset: names alone, names with classes, or one row an event."""
+    table, _, kind = LISTS[subset]
+    header, rows = _rows(kind, scenes, classes)
+    path = root / "metadata" / table
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["\t".join(row) for row in [header, *rows]]) + "\n", encoding="utf-8")
+
+
+def _rows(kind: str, scenes: Mapping[str, Scene], classes: Sequence[str]) -> tuple[list[str], Iterable[list[str]]]:
+    if kind == "none":
+        return ["filename"], ([name] for name in scenes)
+    if kind == "weak":
+        named = {name: [classes[k] for k in np.unique(scene.label)] for name, scene in scenes.items()}
+        return ["filename", "event_labels"], ([name, ",".join(labels)] for name, labels in named.items() if labels)
+    rows = []
+    for clip, scene in scenes.items():
+        events = zip(scene.onset, scene.offset, scene.label, strict=True)
+        rows += [[clip, f"{a:.3f}", f"{b:.3f}", classes[k]] for a, b, k in events] or [[clip, "", "", ""]]
+    return ["filename", "onset", "offset", "event_label"], rows

@@ -1,0 +1,134 @@
+"""What pretrained networks say of each clip: computed once, kept on disk clip by clip, so that a killed run goes on."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from datamodules import audio
+from datamodules.cache import exclusive, unwritable, write_atomically
+from datamodules.errors import DataError
+
+log = logging.getLogger(__name__)
+
+VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
+
+
+class Extractor(Protocol):
+    """A pretrained network (`models.extractors`)."""
+
+    dim: int
+    kind: Literal["audio", "video"]
+    fingerprint: str
+
+    def extract(self, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(embeddings (n, dim), times (n,) s) of audio (samples,) or images (images, height, width, 3)."""
+
+
+class Embeddings(NamedTuple):
+    """Of one clip: values (n, dim) float16 and the centre (n,) s of what each of them heard or saw."""
+
+    values: np.ndarray
+    times: np.ndarray
+
+
+class EmbeddingCache:
+    """Embeddings of clips by one extractor, a file for each clip.
+
+    folder: where they are kept, in a folder of this extractor's; stream: its name among the network's inputs;
+    locate: the file that a clip's signal is read from (a video beside the audio).
+    """
+
+    def __init__(self, folder: Path, stream: str, extractor: Extractor, locate: Callable[[Path], Path]) -> None:
+        self.folder, self.stream = folder / f"{stream}-{extractor.fingerprint}", stream
+        self.extractor, self.locate = extractor, locate
+
+    def __getstate__(self) -> dict:
+        """Loader processes read; they need no network."""
+        return self.__dict__ | {"extractor": None}
+
+    def build(self, clips: Sequence[Path], strict: bool = False) -> dict[Path, str]:
+        """Extract what is missing; returns one sentence for each clip that has no signal or cannot be read.
+
+        Of several processes that ask at once one extracts. Raises the first such sentence as DataError if strict.
+        """
+        from tqdm import tqdm
+
+        faults: dict[Path, str] = {}
+        with exclusive(self.folder.with_name(f"{self.folder.name}.lock"), f"the embeddings {self.folder}"):
+            missing = [clip for clip in clips if not self._has(clip, faults)]
+            for clip in tqdm(missing, f"embedding clips ({self.stream})", unit="clip", dynamic_ncols=True, disable=not missing):
+                try:
+                    self._store(clip)
+                except DataError as error:
+                    if strict:
+                        raise
+                    faults[clip] = str(error)
+        return faults
+
+    def read(self, clip: Path) -> Embeddings:
+        """Embeddings of a clip. Raises DataError where there are none."""
+        path = self._path(clip)
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                return Embeddings(kept["values"], kept["times"])
+        except FileNotFoundError as error:
+            raise DataError(f"{clip} has no embeddings of stream {self.stream}: build them with `prepare`.") from error
+        except Exception as error:
+            raise DataError(f"{path} is damaged: delete it and run `prepare` again.") from error
+
+    def _has(self, clip: Path, faults: dict[Path, str]) -> bool:
+        try:
+            return self._path(clip).is_file()
+        except DataError as error:
+            faults[clip] = str(error)
+            return True
+
+    def _path(self, clip: Path) -> Path:
+        """Where a clip's embeddings lie: the name changes with the file's path, size and time of change."""
+        source = self.locate(clip)
+        try:
+            stat = source.stat()
+        except OSError as error:
+            raise DataError(f"{source} is missing: stream {self.stream} needs it beside {clip.name}.") from error
+        text = f"{source.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+        digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:20]
+        return self.folder / digest[:2] / f"{digest}.npz"
+
+    def _store(self, clip: Path) -> None:
+        values, times = embed(self.extractor, self.locate(clip))
+        path = self._path(clip)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, lambda file: np.savez(file, values=values.astype(np.float16), times=times))
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+
+
+def embed(extractor: Extractor, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings and times of a file, its sound or its images. Raises DataError where it has none or does not decode."""
+    if extractor.kind == "video":
+        from datamodules.av_video import images
+
+        return extractor.extract(images(path, extractor.fps))
+    return extractor.extract(audio.read_file(path, extractor.sample_rate))
+
+
+def video_beside(root: Path) -> Callable[[Path], Path]:
+    """For a clip root/audio/A/B.wav the film root/video/A/B.mp4 (or another ending), for a film itself that."""
+
+    def locate(clip: Path) -> Path:
+        if clip.suffix.lower() in VIDEO_ENDINGS:
+            return clip
+        try:
+            inside = clip.relative_to(root / "audio")
+        except ValueError:
+            inside = Path(clip.name)
+        films = [(root / "video" / inside).with_suffix(ending) for ending in VIDEO_ENDINGS]
+        return next((film for film in films if film.is_file()), films[0])
+
+    return locate

@@ -124,10 +124,16 @@ class SuiteData(pl.LightningDataModule):
     """Loaders of every task: subclasses give map-style sets and collate functions.
 
     A training set is indexed by (index, seed) and draws all its randomness from that seed; evaluation sets by index.
+    What a subclass takes as `**kwargs` and hands on to here is an option of it on the command line, and kept in checkpoints.
 
-    batch_size: training items per step over all ranks, or per rank with `batch_scope: rank`.
-    num_workers: loader processes per rank; the batches do not depend on it.
-    seed: of the order and of each item. strict: stop at the first bad file. cache_dir: where packs are built.
+    Args:
+        batch_size: training items per step, over all ranks or per rank
+        batch_scope: what batch_size counts: `global` or `rank`
+        num_workers: loader processes per rank; the batches do not depend on it
+        seed: of the order and of each item
+        strict: stop at the first file that is missing or cannot be used, instead of naming it and going on without it
+        cache_dir: where what is computed once is kept (default $QUINTET_CACHE, else .cache); may be a disk of the node
+
     Raises ValueError for impossible numbers; loaders raise DataError when the set does not fit the ranks.
     """
 
@@ -146,6 +152,7 @@ class SuiteData(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1 or num_workers < 0:
             raise ValueError(f"batch_size must be positive and num_workers not negative: {batch_size}, {num_workers}.")
+        self.save_hyperparameters(logger=False)  # of the subclass: the run record logs the whole config
         self.batch_size, self.batch_scope, self.num_workers = batch_size, batch_scope, num_workers
         self.seed, self.strict, self.cache_dir = seed, strict, cache_dir
 

@@ -1,17 +1,27 @@
 """Data that lie in a folder which the user names."""
 
 from pathlib import Path
+from typing import Any
 
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
 
 
 class RootedData(SuiteData):
-    """Base of the data modules that read a data set's own folder, `root`."""
+    """Base of the data modules that read a data set's own folder.
+
+    Args:
+        root: folder of the data set
+    """
 
     task: str  # whose `prepare` verb says what is wrong with the folder
     layout: str  # what `root` must name, in words
-    root: str | None = None
+    name: str  # results are filed under it
+    subset: str = "full"  # what a printed number has to name beside it
+
+    def __init__(self, root: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.root = root
 
     def find_root(self) -> Path:
         """The folder of the data set. Raises DataError where none was named or it is no folder."""
@@ -26,3 +36,7 @@ class RootedData(SuiteData):
         """The command that says what is wrong with a data set."""
         kind = f"{type(self).__module__}.{type(self).__name__}"
         return f"Check it with: python -m tasks.{self.task} prepare --data {kind} --data.root {self.root or 'DIR'}"
+
+    def remarks(self) -> dict:
+        """What else the report of `prepare` says about this kind of data set."""
+        return {}

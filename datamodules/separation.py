@@ -28,7 +28,6 @@ class SeparationData(RootedData):
     """Any multitrack data set: subclasses say which files are the stems of which track.
 
     Args:
-        root: folder of the data set
         sources: stems to separate, in the order of the network's outputs
         sample_rate: of the data set and the network, Hz; files at other rates are left out by name
         channels: of the data set and the network; mono files are taken for any number
@@ -39,12 +38,6 @@ class SeparationData(RootedData):
         swap: probability that a training source's channels are exchanged
         validation_seconds: length of the pieces that validation tracks are cut into
         mixture: what is separated in evaluation: the data set's own `file` where a track has one, or the `sum` of the stems
-        batch_size: training chunks per step, over all ranks or per rank
-        batch_scope: what batch_size counts: `global` or `rank`
-        num_workers: loader processes per rank; the batches do not depend on it
-        seed: of the order and of each chunk
-        strict: stop at the first file that is missing or does not fit, instead of naming it and going on without its track
-        cache_dir: where conversions and statistics are kept (default $QUINTET_CACHE, else .cache)
 
     `spectrogram` and `spectrogram_key` are handed over before `statistics`: the network's magnitudes (channels, bins,
     frames) of a signal (channels, samples), and a name that changes with its settings.
@@ -52,7 +45,6 @@ class SeparationData(RootedData):
 
     task = "separation"
     name = "separation"
-    subset = "full"
     layout = "a folder of multitrack recordings"
     spectrogram: Callable[[Tensor], Tensor] | None = None
     spectrogram_key: str = ""
@@ -70,22 +62,16 @@ class SeparationData(RootedData):
         swap: float = 0.5,
         validation_seconds: float = 10.0,
         mixture: Literal["file", "sum"] = "file",
-        batch_size: int = 16,
-        batch_scope: Literal["global", "rank"] = "global",
-        num_workers: int = 0,
-        seed: int = 0,
-        strict: bool = False,
-        cache_dir: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size, batch_scope, num_workers, seed, strict, cache_dir)
+        super().__init__(root, **kwargs)
         if sources is not None and (len(sources) < 2 or len(set(sources)) < len(sources)):
             raise ValueError(f"sources must name two stems or more, each once: {sources}.")
         if min(sample_rate, channels, samples_per_track) < 1 or seconds <= 0 or validation_seconds < 1:
             raise ValueError("sample_rate, channels, seconds, samples_per_track must be positive, validation_seconds at least 1.")
         if not 0 <= gain[0] <= gain[1] or not 0 <= swap <= 1:
             raise ValueError(f"gain must be two rising factors and swap a probability: {gain}, {swap}.")
-        self.save_hyperparameters(logger=False)
-        self.root, self.chosen, self.sample_rate, self.channels = root, sources, sample_rate, channels
+        self.chosen, self.sample_rate, self.channels = sources, sample_rate, channels
         self.seconds, self.samples_per_track, self.random_tracks = seconds, samples_per_track, random_tracks
         self.gain, self.swap, self.validation_seconds, self.mixture = tuple(gain), swap, validation_seconds, mixture
 
@@ -103,15 +89,6 @@ class SeparationData(RootedData):
         if self.chosen is None:
             raise ValueError("Name the stems to separate: --data.sources '[drums, bass, other, vocals]'.")
         return list(self.chosen)
-
-    @property
-    def policy(self) -> str:
-        """How evaluation reads the tracks, for the results' file."""
-        return f"mixture {self.mixture}"
-
-    def remarks(self) -> dict:
-        """What else the report of `prepare` says about this kind of data set."""
-        return {}
 
     def absent(self, split: str) -> str:
         """What to do about a split without tracks."""

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -59,17 +59,10 @@ class TaggingData(RootedData):
     """Any tagging data set: subclasses read its files into an Index.
 
     Args:
-        root: folder of the data set
         pack: read from the pack that `prepare` builds: `auto` if it is there, `require` it, `build` it when first
             needed, or `never`: decode the files themselves
         policy: chunks of a clip in evaluation: `won16` as the authors, `cover` the whole clip
         eval_batch_size: clips per evaluation batch on each rank
-        batch_size: training clips per step, over all ranks or per rank
-        batch_scope: what batch_size counts: `global` or `rank`
-        num_workers: loader processes per rank; the batches do not depend on it
-        seed: of the order and of each crop
-        strict: stop at the first file that is missing or cannot be read, instead of naming it and going on
-        cache_dir: where packs are kept (default $QUINTET_CACHE, else .cache); may be a disk of the node
 
     `window` and `clip_level` are handed over before the loaders are made: what a chunk is, and the network's
     reference level (1,) dB of a whole clip (1, samples), None where it needs none.
@@ -77,7 +70,6 @@ class TaggingData(RootedData):
 
     task = "tagging"
     name = "tagging"
-    subset = "full"
     layout = "a data set's folder"
     window: Window | None = None
     clip_level: Callable[[Tensor], Tensor] | None = None
@@ -88,24 +80,16 @@ class TaggingData(RootedData):
         pack: Literal["auto", "require", "build", "never"] = "auto",
         policy: Literal["won16", "cover"] = "won16",
         eval_batch_size: int = 8,
-        batch_size: int = 16,
-        batch_scope: Literal["global", "rank"] = "global",
-        num_workers: int = 0,
-        seed: int = 0,
-        strict: bool = False,
-        cache_dir: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size, batch_scope, num_workers, seed, strict, cache_dir)
-        self.save_hyperparameters(logger=False)
-        self.root, self.pack, self.policy, self.eval_batch_size = root, pack, policy, eval_batch_size
+        super().__init__(root, **kwargs)
+        if eval_batch_size < 1:
+            raise ValueError(f"eval_batch_size must be positive: {eval_batch_size}.")
+        self.pack, self.policy, self.eval_batch_size = pack, policy, eval_batch_size
 
     def read_index(self, root: Path) -> Index:
         """Every clip that the data set's own files list. Raises DataError where they are absent or not as expected."""
         raise NotImplementedError(f"{type(self).__name__} lists no clips: choose a data set as --data.")
-
-    def remarks(self) -> dict:
-        """What else the report of `prepare` says about this kind of data set."""
-        return {}
 
     @cached_property
     def index(self) -> Index:

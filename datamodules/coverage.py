@@ -11,6 +11,7 @@ import numpy as np
 from datamodules import audio
 from datamodules.errors import DataError
 from datamodules.pack import Flaw, Pack
+from datamodules.splits import SPLITS
 
 if TYPE_CHECKING:
     from datamodules.tagging import TaggingData
@@ -66,7 +67,7 @@ def report(data: "TaggingData", pack: Pack | None, folder: Path) -> dict:
         "readable": len(readable),
         "splits": {
             split: {"listed": int((index.split == i).sum()), "readable": int((index.split[readable] == i).sum())}
-            for i, split in enumerate(("train", "validation", "test"))
+            for i, split in enumerate(SPLITS)
         },
         "tags": len(index.tags),
         **{kind: len(names) for kind, names in lists.items()},
@@ -96,7 +97,7 @@ def _size(pack: Pack) -> dict:
 def _per_tag(data: "TaggingData", rows: np.ndarray) -> dict:
     index = data.index
     counts = {tag: {} for tag in index.tags}
-    for i, split in enumerate(("train", "validation", "test")):
+    for i, split in enumerate(SPLITS):
         sums = index.labels[rows[index.split[rows] == i]].sum(0, dtype=np.int64)
         for tag, count in zip(index.tags, sums.tolist(), strict=True):
             counts[tag][split] = count

@@ -12,8 +12,8 @@ import numpy as np
 
 from datamodules import coverage
 from datamodules.errors import DataError
-from datamodules.splits import SPLIT_NAMES, draw
-from datamodules.tagging import SPLITS, Files, Index, TaggingData
+from datamodules.splits import SPLIT_NAMES, SPLITS, draw
+from datamodules.tagging import Files, Index, TaggingData
 from datamodules.tags import among
 
 

@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 
 from datamodules.errors import DataError
-from datamodules.tagging import SPLITS, Index, TaggingData
+from datamodules.splits import SPLITS
+from datamodules.tagging import Index, TaggingData
 from datamodules.tags import among, published
 
 HEADER = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION")

@@ -14,7 +14,8 @@ import soundfile
 from datamodules import audio
 from datamodules.decoding import open_audio
 from datamodules.errors import DataError
-from datamodules.loop_variants import bar_prints, deal, variant_groups
+from datamodules.loop_variants import bar_prints, variant_groups
+from datamodules.splits import deal
 from datamodules.wav import Wav, open_wav
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
-"""Which loops of a session are near-variants of each other, heard bar by bar, and a split that keeps those together."""
+"""Which loops of a session are near-variants of each other, heard bar by bar."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +14,6 @@ QUIET_DB = 30  # a bar so far below the loudest says nothing
 WAVE_RATE = 11_025  # Hz
 ALIKE = 0.8  # correlation of levels
 COPIED = 0.7  # correlation of waveforms: where one of two equally loud layers is the same
-SHARES = {"train": 0.6, "test": 0.25, "validation": 0.15}
 
 
 class BarPrints(NamedTuple):
@@ -84,19 +82,3 @@ def _alike(first: BarPrints, second: BarPrints) -> bool:
 def _takes(first: str, second: str) -> bool:
     short, long = sorted((re.sub(r"[\d_ -]+$", "", name) for name in (first, second)), key=len)
     return 0 < len(short) < len(long) and re.fullmatch(re.escape(short) + r"[_ -]?[A-Z]\w*", long) is not None
-
-
-def deal(names: Sequence[str], sizes: Sequence[float]) -> list[str]:
-    """The split of each group: the largest trains, the next two test and validate, the rest go where most is missing.
-
-    In an order that only their names decide. A single group trains, of two one tests.
-    """
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
-    order.sort(key=lambda i: sizes[i] < max(sizes))
-    splits, filled = {}, dict.fromkeys(SHARES, 0.0)
-    for place, index in enumerate(order):
-        missing = max(SHARES, key=lambda split: SHARES[split] * sum(sizes) - filled[split])
-        split = list(SHARES)[place] if place < len(SHARES) else missing
-        splits[index] = split
-        filled[split] += sizes[index]
-    return [splits[index] for index in range(len(names))]

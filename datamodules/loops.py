@@ -11,10 +11,11 @@ from torch.utils.data import Dataset
 from datamodules.cache import build_folder, cache_root, fingerprint
 from datamodules.errors import DataError
 from datamodules.loop_sessions import VERSION, Session, keep, read_index, read_table, tables, write_wav
-from datamodules.separation import SPLITS, SeparationData, TrackFiles
+from datamodules.separation import SeparationData
+from datamodules.splits import SPLITS
 from datamodules.stems import Chunk
 from datamodules.sung_phrases import phrases
-from datamodules.tracks import fill
+from datamodules.tracks import TrackFiles, fill
 
 ROLES = ("drums", "bass", "other")
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from datamodules import av_audio
 from datamodules.errors import DataError
-from datamodules.separation import SeparationData, TrackFiles
+from datamodules.separation import SeparationData
+from datamodules.splits import split_folders
 from datamodules.stem_conversion import MP4, Job, convert, converted_folder
+from datamodules.tracks import TrackFiles
 
 STEMS = ("drums", "bass", "other", "vocals")
 MIXTURE = "mixture"
 NO_STEMS = (MIXTURE, "accompaniment")  # the second is drums + bass + other, in some copies
-FOLDERS = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 ENDING = ".stem.mp4"
 
 # musdb's mus.yaml: the training tracks that everybody validates on.
@@ -59,7 +60,7 @@ class MUSDBHQ(SeparationData):
         """Every folder below train/, validation/ and test/."""
         tracks = [
             self._files(folder, split)
-            for part, split in FOLDERS.items()
+            for part, split in split_folders(root).items()
             for folder in sorted((root / part).glob("*"))
             if folder.is_dir() and not folder.name.startswith(".")
         ]
@@ -119,7 +120,7 @@ class MUSDB18(MUSDBHQ):
         """Every .stem.mp4 below train/, validation/ and test/, converted."""
         sources = [
             (path, split, self.converted(root) / part / path.name.removesuffix(ENDING))
-            for part, split in FOLDERS.items()
+            for part, split in split_folders(root).items()
             for path in sorted((root / part).glob(f"[!.]*{ENDING}"))
         ]
         if not sources:

@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.cache import cache_root
 from datamodules.errors import DataError
 from datamodules.rooted import RootedData
+from datamodules.splits import Split
 from datamodules.stem_report import report
 from datamodules.stem_statistics import statistics
 from datamodules.stems import Chunk, Pieces, RandomStems, StemBatch, TrackBatch, WholeTracks, collate
@@ -18,9 +19,8 @@ from datamodules.tracks import Track, TrackFiles, open_track
 
 log = logging.getLogger(__name__)
 
-__all__ = ["SPLITS", "SeparationData", "StemBatch", "Track", "TrackBatch", "TrackFiles"]
+__all__ = ["SeparationData", "StemBatch", "TrackBatch"]
 
-SPLITS = ("train", "validation", "test")
 SHOWN = 10
 
 
@@ -117,7 +117,7 @@ class SeparationData(RootedData):
         _warn("%s", [remark for track in tracks for remark in track.remarks])
         return tracks, flaws
 
-    def tracks(self, split: Literal["train", "validation", "test"]) -> list[Track]:
+    def tracks(self, split: Split) -> list[Track]:
         """The usable tracks of a split, sorted by name. Raises DataError where there are none."""
         tracks, flaws = self.opened
         chosen = sorted((track for track in tracks if track.split == split), key=lambda track: track.name)
@@ -151,7 +151,7 @@ class SeparationData(RootedData):
         """The test tracks, one whole track an item."""
         return WholeTracks(*self._whole("test"))
 
-    def _whole(self, split: str) -> tuple:
+    def _whole(self, split: Split) -> tuple:
         return self.tracks(split), self.sources, self.channels, self.mixture == "file", self.strict
 
     def statistics(self) -> tuple[Tensor, Tensor]:

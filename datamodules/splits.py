@@ -2,8 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+
+SPLITS = ("train", "validation", "test")
+Split = Literal["train", "validation", "test"]
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), 0),
@@ -11,7 +16,15 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), 2),
     "": -1,
 }
+"""What they are called elsewhere, as positions in SPLITS; an empty cell: in none of them."""
+
 HELD_OUT = 0.1
+SHARES = {"train": 0.6, "test": 0.25, "validation": 0.15}  # as `deal` aims at them
+
+
+def split_folders(root: Path) -> dict[str, str]:
+    """The split of each folder in `root` that is called after one."""
+    return {name: SPLITS[place] for name, place in SPLIT_NAMES.items() if place >= 0 and (root / name).is_dir()}
 
 
 def draw(groups: Sequence[str], parts: Sequence[int] = (1, 2)) -> np.ndarray:
@@ -20,7 +33,7 @@ def draw(groups: Sequence[str], parts: Sequence[int] = (1, 2)) -> np.ndarray:
     The items of a group stay together. Wants at least one group more than parts.
     """
     names, sizes = np.unique(groups, return_counts=True)
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
+    order = _shuffled(names)
     left, filled, chosen = list(parts), 0, {}
     for rank, i in enumerate(order):
         chosen[str(names[i])] = left[0] if left else 0
@@ -30,3 +43,23 @@ def draw(groups: Sequence[str], parts: Sequence[int] = (1, 2)) -> np.ndarray:
             left.pop(0)
             filled = 0
     return np.array([chosen[group] for group in groups], np.int8)
+
+
+def deal(names: Sequence[str], sizes: Sequence[float]) -> list[str]:
+    """The split of each group: the largest trains, the next two test and validate, the rest go where most is missing.
+
+    In an order that only their names decide. A single group trains, of two one tests.
+    """
+    order = sorted(_shuffled(names), key=lambda i: sizes[i] < max(sizes))
+    splits, filled = {}, dict.fromkeys(SHARES, 0.0)
+    for place, index in enumerate(order):
+        missing = max(SHARES, key=lambda split: SHARES[split] * sum(sizes) - filled[split])
+        split = list(SHARES)[place] if place < len(SHARES) else missing
+        splits[index] = split
+        filled[split] += sizes[index]
+    return [splits[index] for index in range(len(names))]
+
+
+def _shuffled(names: Sequence[str]) -> list[int]:
+    """Positions in an order that the names alone decide."""
+    return sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())

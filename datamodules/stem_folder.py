@@ -8,9 +8,10 @@ from typing import Literal, NamedTuple
 from datamodules.audio import EXTENSIONS
 from datamodules.errors import DataError
 from datamodules.musdb import holds_stem_mp4
-from datamodules.separation import SPLITS, SeparationData, TrackFiles
-from datamodules.splits import SPLIT_NAMES, draw
+from datamodules.separation import SeparationData
+from datamodules.splits import SPLITS, draw, split_folders
 from datamodules.stem_conversion import SOUND, Job, convert, converted_folder
+from datamodules.tracks import TrackFiles
 from datamodules.wav import Missing, NotInPlace, open_wav
 
 
@@ -52,8 +53,8 @@ class StemFolder(SeparationData):
     def folders(self) -> list[_Folder]:
         """Every track's folder, its split and its files. Raises DataError where there are none or too few."""
         root = self.find_root()
-        split = {name: SPLITS[place] for name, place in SPLIT_NAMES.items() if place >= 0 and (root / name).is_dir()}
-        found = [_Folder(path, split[name], _sounds(path)) for name in split for path in _subfolders(root / name)]
+        parts = split_folders(root).items()
+        found = [_Folder(path, split, _sounds(path)) for part, split in parts for path in _subfolders(root / part)]
         found = found or [_Folder(path, "", _sounds(path)) for path in _subfolders(root)]
         found = [folder for folder in found if folder.sounds]
         if not found:

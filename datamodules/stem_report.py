@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from datamodules.errors import DataError
+from datamodules.splits import SPLITS
 from datamodules.tracks import Track, printable
 from datamodules.wav import Wav
 from datamodules.workers import cores
@@ -54,7 +55,7 @@ def report(data: "SeparationData", folder: Path) -> dict:
         "subset": data.subset,
         "listed": len(data.listed),
         "usable": len(tracks) - len(bad),
-        "splits": {split: _split(data, split, [t for t in tracks if t not in bad]) for split in ("train", "validation", "test")},
+        "splits": {split: _split(data, split, [t for t in tracks if t not in bad]) for split in SPLITS},
         "sources": data.sources,
         "sample_rate": data.sample_rate,
         "channels": data.channels,

@@ -9,7 +9,7 @@ import numpy as np
 from datamodules.audio import EXTENSIONS
 from datamodules.errors import DataError
 from datamodules.loop_sessions import Loop, leveled, read_sound
-from datamodules.loop_variants import deal
+from datamodules.splits import deal
 
 STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 BEATS, BARS, PHRASES = 4, 4, 3  # of a bar, of a phrase, for every vowel of every voice

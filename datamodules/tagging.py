@@ -17,11 +17,11 @@ from datamodules.errors import DataError
 from datamodules.pack import UNREADABLE, Pack, level_key, pack_folder
 from datamodules.packing import build
 from datamodules.rooted import RootedData
+from datamodules.splits import SPLITS, Split
 from datamodules.windows import Window, cover, won16
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation", "test")
 POLICIES = {"won16": won16, "cover": cover}
 
 
@@ -163,7 +163,7 @@ class TaggingData(RootedData):
             raise ValueError("Tell the data what a chunk is first: data.window = Window(sample_rate, samples, hop, lead).")
         return self.window
 
-    def clips(self, split: Literal["train", "validation", "test"]) -> Clips:
+    def clips(self, split: Split) -> Clips:
         """The readable clips of a split. Raises DataError where there are none."""
         store, shared = self.store
         present = self.files.present

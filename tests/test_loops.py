@@ -11,8 +11,9 @@ import soundfile
 from datamodules import loops as module
 from datamodules.errors import DataError
 from datamodules.loop_sessions import read_sound
-from datamodules.loop_variants import bar_prints, deal, variant_groups
+from datamodules.loop_variants import bar_prints, variant_groups
 from datamodules.loops import LoopSessions
+from datamodules.splits import deal
 from datamodules.sung_phrases import notes_in
 from tests.loop_layout import BAR_S, loop, write_sessions
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from datamodules.demo import separation, tagging
 from datamodules.mtat import MTAT
 from datamodules.musdb import MUSDBHQ, VALIDATION
-from datamodules.separation import TrackFiles
+from datamodules.tracks import TrackFiles
 
 
 class TaggingDemo(MTAT):

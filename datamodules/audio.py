@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from datamodules.decoding import Source, open_audio
 from datamodules.errors import DataError
@@ -17,12 +18,12 @@ from datamodules.errors import DataError
 EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64")
 """File name endings that are decoded here."""
 
+MOST_CHANNELS = 64
+"""Channels beyond which an array must be (samples, channels) by mistake."""
+
 RESAMPLER = "HQ"
 CONTEXT_S = 0.05
 """Context on both sides of a resampled crop, s: makes it equal the crop of the whole to 1e-5."""
-
-TOLERANCE_S = 0.5
-"""A file that decodes to less than its header claims by more than this is reported, s."""
 
 
 class Header(NamedTuple):
@@ -103,20 +104,38 @@ def decode(path: str | Path, rate: int) -> Decoded:
     the audio holds NaN or infinity.
     """
     with Source(path) as source:
-        claimed = source.file.frames
-        audio = _Growing(resampled(max(0, min(claimed, source.plausible)), source.rate, rate))
+        audio = _Growing(resampled(max(0, min(source.file.frames, source.plausible)), source.rate, rate))
         resampler = _stream(source.rate, rate)
-        frames = 0
         for block in source.blocks():
-            frames += len(block)
             audio.append(resampler(block, False))
         audio.append(resampler(np.zeros(0, np.float32), True))
-        damage = source.damage
-        if damage is None and claimed - frames > TOLERANCE_S * source.rate:
-            damage = f"decodes to {frames / source.rate:.1f} s where its header claims {claimed / source.rate:.1f} s"
         if not audio.used:
             raise DataError(f"{path} is shorter than one sample at {rate} Hz: replace it or leave it out.")
-        return Decoded(audio.close(), damage)
+        return Decoded(audio.close(), source.damage)
+
+
+def mono(audio: ArrayLike, source_rate: int, rate: int) -> np.ndarray:
+    """Audio in memory, (samples,) or (channels, samples), as float32 (samples,) at `rate`, mixed down like a file.
+
+    Floats in [-1, 1) or int16; arrays and tensors. Raises ValueError for anything else.
+    """
+    waveform = as_waveform(audio)
+    return _resample(waveform.mean(axis=0, dtype=np.float32) if len(waveform) > 1 else waveform[0], source_rate, rate)
+
+
+def as_waveform(audio: ArrayLike) -> np.ndarray:
+    """Floats in [-1, 1) or int16, (samples,) or (channels, samples), as float32 (channels, samples).
+
+    Raises ValueError for other shapes and types.
+    """
+    audio = np.atleast_2d(np.asarray(audio))
+    if audio.ndim != 2 or len(audio) > MOST_CHANNELS:
+        raise ValueError(f"expected audio as (samples,) or (channels, samples), got {audio.shape}: soundfile's is the transpose")
+    if audio.dtype == np.int16:
+        return audio.astype(np.float32) / np.float32(32768)
+    if not np.issubdtype(audio.dtype, np.floating):
+        raise ValueError(f"expected audio as floats in [-1, 1) or int16, got {audio.dtype}")
+    return np.asarray(audio, dtype=np.float32)
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:

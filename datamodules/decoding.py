@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -10,6 +11,7 @@ import numpy as np
 import soundfile
 
 from datamodules.errors import DataError
+from datamodules.notes import without_notes
 
 UNREADABLE = (".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv")
 """Endings of audio files that libsndfile cannot decode: a user should be told, not ignored."""
@@ -30,6 +32,9 @@ VORBIS_SEEK_S = 60
 After a seek libsndfile misplaces Vorbis by up to 20 ms where short blocks meet a page, and in the last page.
 """
 
+TOLERANCE_S = 0.5
+"""A file that decodes to less than its header claims by more than this is reported, s."""
+
 ENDLESS = 64
 """Times its size that an mp3 may decode to beyond the guess: from 320 down to less than 8 kbit/s."""
 
@@ -41,7 +46,8 @@ def open_audio(path: str | Path) -> soundfile.SoundFile:
     """Open a file for reading. Raises DataError, which says why, where it does not open."""
     path = os.fspath(path)
     try:
-        return soundfile.SoundFile(path)
+        with without_notes():
+            return soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         raise DataError(_why(path)) from error
 
@@ -63,7 +69,7 @@ def _why(path: str) -> str:
 
 
 class Source:
-    """An open file as float32 at its own rate; `damage` tells why decoding stopped early.
+    """An open file as float32 at its own rate; after the last block `damage` tells why that came early (None: it did not).
 
     mono: mix the channels to blocks (frames,); without it blocks are (frames, channels), as in the file.
     """
@@ -87,7 +93,7 @@ class Source:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The file from its start, block by block. Raises DataError where it yields nothing."""
-        total = 0
+        total, claimed = 0, self.file.frames
         while len(block := self._read(BLOCK)):
             total += len(block)
             yield block
@@ -98,7 +104,9 @@ class Source:
         if not total:
             raise DataError(f"{self.path} holds no audio: replace it or leave it out.")
         if self.damage:
-            self.damage = f"decoding breaks off at {total / self.rate:.1f} s"
+            self.damage = f"breaks off at {total / self.rate:.1f} s"
+        elif claimed - total > TOLERANCE_S * self.rate:
+            self.damage = f"decodes to {total / self.rate:.1f} s where its header claims {claimed / self.rate:.1f} s"
 
     def frames(self, start: int, count: int) -> np.ndarray:
         """Frames `start .. start + count` as far as the file goes."""
@@ -110,7 +118,8 @@ class Source:
         elif self.file.subtype == "VORBIS":
             preroll = start if start <= VORBIS_SEEK_S * self.rate else 0
         try:
-            self.file.seek(start - preroll)
+            with self._hushed():
+                self.file.seek(start - preroll)
         except (soundfile.LibsndfileError, RuntimeError, ValueError):
             return self._nothing()
         return self._read(count + preroll)[preroll:]
@@ -124,22 +133,27 @@ class Source:
         if _counts_frames(self.path):
             return False
         self.file.close()
-        self.file = soundfile.SoundFile(_Endless(self.path))
+        with without_notes():
+            self.file = soundfile.SoundFile(_Endless(self.path))
         _read_on(self.file)
         return True
 
     def _read(self, count: int) -> np.ndarray:
         try:
-            block = self.file.read(count, dtype="float32", always_2d=True)
+            with self._hushed():
+                block = self.file.read(count, dtype="float32", always_2d=True)
         # soundfile turns an error code of the mp3 decoder into a negative array size.
         except (soundfile.LibsndfileError, RuntimeError, ValueError):
-            self.damage = "decoding breaks off"
+            self.damage = "breaks off"
             return self._nothing()
         if self.mono:
             block = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
         if not np.isfinite(block).all():
             raise DataError(f"{self.path} holds NaN or infinite samples: replace it or leave it out.")
         return block
+
+    def _hushed(self) -> AbstractContextManager[None]:
+        return without_notes() if self._mp3 else nullcontext()
 
     def _nothing(self) -> np.ndarray:
         return np.zeros(0 if self.mono else (0, self.channels), np.float32)

@@ -17,11 +17,15 @@ from datamodules.windows import Window
 
 
 class FileBatch(NamedTuple):
-    """One file: `audio` (samples,) float32 mono at the network's rate, empty where `error` says why."""
+    """One file: `audio` (samples,) float32 mono at the network's rate, empty where `error` says why.
+
+    `damage` says why it is shorter than it should be.
+    """
 
     path: str
     audio: Tensor
     error: str | None
+    damage: str | None = None
 
 
 class AudioFiles(SuiteData):
@@ -70,7 +74,8 @@ class _Files(Dataset):
     def __getitem__(self, index: int) -> FileBatch:
         path = self.paths[index]
         try:
-            return FileBatch(path, torch.from_numpy(audio.read_file(path, self.rate)), None)
+            decoded = audio.decode(path, self.rate)
+            return FileBatch(path, torch.from_numpy(decoded.audio), None, decoded.damage)
         except DataError as error:
             if self.strict:
                 raise

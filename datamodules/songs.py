@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from torch.utils.data import Dataset
 
+from datamodules.audio import as_waveform
 from datamodules.base import SuiteData
-from datamodules.decoding import UNREADABLE, Source
+from datamodules.decoding import BLOCK, UNREADABLE, Source
 from datamodules.errors import DataError
 from datamodules.files import find
 
@@ -74,8 +76,10 @@ class _Songs(Dataset):
         return SongBatch(path, None)
 
 
-def open_song(path: str | Path) -> "Song | VideoSong":
+def open_song(path: "str | Path | LoadedSong") -> "Song | VideoSong | LoadedSong":
     """Open a file to be read block by block with its channels. Raises DataError where it does not open."""
+    if isinstance(path, LoadedSong):
+        return path
     if not str(path).lower().endswith(UNREADABLE):
         return Song(path)
     try:
@@ -110,6 +114,33 @@ class Song:
     def blocks(self) -> Iterator[np.ndarray]:
         """float32 (frames, channels), block by block. Raises DataError where there is none, or NaN in it."""
         return self.source.blocks()
+
+
+class LoadedSong:
+    """Audio in memory, (channels, samples) or (samples,), read as a file would be.
+
+    Raises ValueError for other shapes and for integers but int16.
+    """
+
+    path, damage = "the audio in memory", None
+
+    def __init__(self, audio: ArrayLike, rate: int) -> None:
+        self.audio, self.rate = as_waveform(audio), rate
+        self.channels, self.frames = self.audio.shape
+
+    __enter__, __exit__ = Song.__enter__, Song.__exit__
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """float32 (frames, channels), block by block. Raises DataError where there is none, or NaN in it."""
+        if not self.frames:
+            raise DataError(f"{self.path} has no samples.")
+        if not np.isfinite(self.audio).all():
+            raise DataError(f"{self.path} holds NaN or infinite samples.")
+        for start in range(0, self.frames, BLOCK):
+            yield np.ascontiguousarray(self.audio[:, start : start + BLOCK].T)
 
 
 class VideoSong:
@@ -151,7 +182,7 @@ class VideoSong:
                 decoded = next(frames, None)
                 pieces = convert.resample(decoded)
             except (self._broken, OSError):
-                self.damage = f"decoding breaks off at {total / self.rate:.1f} s"
+                self.damage = f"breaks off at {total / self.rate:.1f} s"
                 break
             for piece in pieces:
                 block = np.ascontiguousarray(piece.to_ndarray().T, dtype=np.float32)

@@ -1,14 +1,17 @@
 """Decoding: crops equal the whole, whatever the format; lying, damaged and impossible files."""
 
+import os
 import struct
 import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from datamodules import audio, decoding
 from datamodules.errors import DataError
+from datamodules.notes import without_notes
 from tests.layouts import tone
 
 RATE = 16_000
@@ -227,3 +230,29 @@ def test_an_mp3_read_in_blocks_is_the_one_read_at_once(tmp_path):
     with decoding.Source(path) as source:
         blocks = np.concatenate(list(source.blocks()))
     assert np.array_equal(blocks, soundfile.read(path, dtype="float32")[0])
+
+
+def test_notes_of_the_decoder_stay_off_the_terminal_and_nothing_else_does(tmp_path, capfd):
+    whole = low_rate_mp3(tmp_path / "whole.mp3").read_bytes()
+    (tmp_path / "hole.mp3").write_bytes(whole[:3000] + b"x" * 900 + whole[3900:] + b"trash" * 99)
+    (tmp_path / "noise.mp3").write_bytes(np.random.default_rng(0).bytes(3000))
+    audio.read_file(tmp_path / "hole.mp3", RATE)
+    audio.read(tmp_path / "hole.mp3", 0, 2 * RATE, RATE)
+    with pytest.raises(DataError, match="does not decode"):
+        audio.read_file(tmp_path / "noise.mp3", RATE)
+    with without_notes():
+        os.write(2, b"of another thread\nNote: Trying to resync...\n")
+    assert capfd.readouterr().err == "of another thread\n"
+
+
+def test_audio_in_memory_is_mixed_and_resampled_like_a_file(tmp_path):
+    sound = np.stack([tone(1.0, seed, 22_050) for seed in (1, 2)])
+    path = write(tmp_path / "x.wav", sound.T, 22_050, subtype="FLOAT")
+    whole = audio.read_file(path, RATE)
+    np.testing.assert_allclose(audio.mono(sound, 22_050, RATE), whole, atol=1e-5)
+    np.testing.assert_allclose(audio.mono(torch.from_numpy(sound), 22_050, RATE), whole, atol=1e-5)
+    assert np.array_equal(audio.mono(sound[0], RATE, RATE), sound[0])
+    assert np.abs(audio.mono(audio.to_int16(sound[0]), RATE, RATE) - sound[0]).max() < 2**-15
+    for wrong in (sound.T, sound[None], (sound * 100).astype(np.int32)):
+        with pytest.raises(ValueError, match="expected audio as"):
+            audio.mono(wrong, RATE, RATE)

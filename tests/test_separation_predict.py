@@ -11,7 +11,7 @@ import torch
 from datamodules.errors import DataError
 from datamodules.songs import Songs
 from tasks.separation.columns import LIMIT, Columns
-from tasks.separation.ladder import File2Stems, Inference
+from tasks.separation.ladder import Audio2Stems, File2Stems, Inference
 from tasks.separation.outputs import Outputs
 from tasks.separation.song_stems import Piece, channel_groups
 from tasks.trainer import Trainer
@@ -29,6 +29,21 @@ def song(path, rate=8000, channels=2, seconds=1.7, seed=0, **how):
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.stack(tones, axis=1), rate, **how)
     return path
+
+
+def test_audio_in_memory_is_separated_as_a_file_is(tmp_path):
+    separator = StandIn(LocalMasks())
+    separator.separating = separator.net
+    for channels, rate in ((1, 11_025), (2, 8000), (6, 8000)):
+        path = song(tmp_path / f"{channels}.wav", rate, channels)
+        audio = soundfile.read(path, dtype="float32", always_2d=True)[0].T
+        torch.testing.assert_close(Audio2Stems(separator)(audio, rate), stems_of(path, separator)[0])
+    with pytest.raises(ValueError, match=r"expected audio \(2, samples\), got \(6, 13600\)"):
+        Audio2Stems(separator)(torch.from_numpy(audio))
+    with pytest.raises(ValueError, match="the transpose"):
+        Audio2Stems(separator)(audio.T, rate)
+    with pytest.raises(DataError, match="no samples"):
+        Audio2Stems(separator)(audio[:, :0], rate)
 
 
 def stems_of(path, module=None):
@@ -234,8 +249,9 @@ def test_bad_songs_are_named_and_leave_nothing(tmp_path):
     (tmp_path / "in/text.mp3").write_text("no sound\n" * 99)
     soundfile.write(tmp_path / "in/nothing.wav", np.zeros((0, 2)), 8000)
     trainer = predict([tmp_path / "in"], tmp_path / "out")
-    failed = {line.split(": ")[0].rpartition("/")[2]: line for line in trainer.failed_files}
+    failed = {line.split()[0].rpartition("/")[2]: line for line in trainer.failed_files}
     assert set(failed) == {"late_nan.wav", "empty.wav", "text.mp3", "nothing.wav"}
+    assert all(line.count(str(tmp_path)) == 1 for line in trainer.failed_files)
     for name, said in (("late_nan", "NaN"), ("empty", "0 bytes"), ("nothing", "no audio")):
         assert said in failed[f"{name}.wav"]
     assert "does not decode" in failed["text.mp3"]
@@ -251,7 +267,7 @@ def test_a_truncated_song_gives_the_stems_of_what_is_there(tmp_path, capsys):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     trainer = predict([path], tmp_path / "out", StandIn(inference=Inference(0, 20, 5.0, 0.2)))
     assert not trainer.failed_files
-    assert "x.flac: decoding breaks off at " in capsys.readouterr().out
+    assert "x.flac breaks off at " in capsys.readouterr().out
     assert 0 < soundfile.info(place(tmp_path / "out", path) / "bass.wav").duration < 50
 
 

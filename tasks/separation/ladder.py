@@ -1,8 +1,8 @@
 """From a network to stems on disk, one small step a class: waveform, stream, file.
 
     separator = load_separator("runs/separation/default")             # a checkpoint or a run folder
-    stems = Audio2Stems(separator.net)(waveform)                      # (sources, channels, samples) at the network's rate
-    for block in File2Stems(separator)("song.mp3"):                   # (sources, channels, frames) at the song's rate
+    stems = Audio2Stems(separator)(audio, rate)                       # (sources, channels, samples) of (channels, samples)
+    for block in File2Stems(separator)("song.mp3"):                   # (sources, channels, frames), a song of any length
         ...
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from datamodules.songs import LoadedSong
 from tasks.separation.inference import Inference
 from tasks.separation.song_stems import Piece, SongStems
 from tasks.separation.stream import Stream2Stems
@@ -31,15 +32,31 @@ def load_separator(path: str | Path, device: str = "cpu") -> nn.Module:
 
 
 class Audio2Stems:
-    """Waveform step: audio of any length at the network's rate to its stems, by the same code as a stream."""
+    """Waveform step: audio of any length to its stems, by the same code as a stream.
 
-    def __init__(self, net: nn.Module, inference: Inference | None = None) -> None:
-        self.stems = Stream2Stems(net, inference)
+    `separator`: what `load_separator` gives, or a network of `models.separation` by itself.
+    """
 
-    def __call__(self, audio: Tensor) -> Tensor:
-        """Stems (sources, channels, samples), on the network's device, of audio (channels, samples)."""
+    def __init__(self, separator: nn.Module, inference: Inference | None = None) -> None:
+        net = getattr(separator, "separating", separator)
+        self.stems = Stream2Stems(net, inference or getattr(separator, "inference", None))
+
+    def __call__(self, audio: Tensor, rate: int | None = None) -> Tensor:
+        """Stems (sources, channels, samples) of audio (channels, samples), at its own `rate` (Hz) and on the CPU.
+
+        Without a rate the audio must have the network's, and its channels; the stems then are on the network's device.
+
+        Raises:
+            ValueError: audio of another shape, or of other channels than the network's and no rate.
+            DataError: with a rate: audio that is empty or not finite.
+        """
+        net = self.stems.net
+        if rate is not None:
+            return torch.cat(list(SongStems(LoadedSong(audio, rate), self.stems, range(net.n_sources))), dim=-1)
+        if audio.ndim != 2 or len(audio) != net.channels:
+            raise ValueError(f"expected audio ({net.channels}, samples), got {tuple(audio.shape)}: with a rate any channels do")
         pieces = list(self.stems([audio]))
-        return torch.cat(pieces, dim=-1) if pieces else audio.new_zeros(self.stems.net.n_sources, *audio.shape)
+        return torch.cat(pieces, dim=-1) if pieces else audio.new_zeros(net.n_sources, *audio.shape)
 
 
 class File2Stems:

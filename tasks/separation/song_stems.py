@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules.audio import RESAMPLER
-from datamodules.songs import open_song
+from datamodules.songs import LoadedSong, open_song
 from tasks.separation.stream import Stream2Stems
 from tasks.separation.tape import Tape
 
@@ -25,18 +25,19 @@ class Piece(NamedTuple):
 
 
 class SongStems:
-    """Stems of one file, separated while they are read; opening it reads no more than the header.
+    """Stems of one file (or of audio in memory), separated while they are read; opening it reads no more than the header.
 
     `rate`, `channels` and `path` are the file's; `frames` is its length as claimed, and after the last piece as decoded;
     `damage` then says why decoding stopped early. Raises DataError where the file does not open or decode.
     """
 
-    def __init__(self, path: str | Path, separate: Stream2Stems, sources: list[str]) -> None:
-        self.path, self.separate, self.sources = str(path), separate, list(sources)
+    def __init__(self, path: str | Path | LoadedSong, separate: Stream2Stems, sources: list[str]) -> None:
+        self.separate, self.sources = separate, list(sources)
         self.damage: str | None = None
         # What the network runs in is decided now: a stream is drained later, by whoever writes the stems.
         self._open = open_song(path)
-        self.rate, self.channels, self.frames = self._open.rate, self._open.channels, self._open.frames
+        self.path, self.rate = self._open.path, self._open.rate
+        self.channels, self.frames = self._open.channels, self._open.frames
         self._groups = channel_groups(self.channels, separate.net.channels)
         self._streams = [separate.start() for _ in self._groups]
 

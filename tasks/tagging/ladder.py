@@ -1,8 +1,8 @@
 """From a network to tags on disk, one small step a class: chunks, audio, file, folder of files.
 
-    net = load_tagger("runs/tagging/default")          # a checkpoint or a run folder
-    scores = Audio2Tags(net)(waveform)                 # (tags,) probabilities of a 16 kHz waveform
-    top = File2Tags(net)("song.mp3").top(5)            # [("piano", 0.93), ...]
+    tagger = load_tagger("runs/tagging/default")       # a checkpoint or a run folder
+    scores = Audio2Tags(tagger)(audio, rate)           # (tags,) probabilities of (samples,) or (channels, samples)
+    top = File2Tags(tagger)("song.mp3").top(5)         # [("piano", 0.93), ...]
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datamodules.audio import read_file
+from datamodules.audio import mono, read_file
 from datamodules.windows import Window, cover, every, won16
 
 POLICIES = {"cover": cover, "won16": won16}
@@ -95,14 +95,19 @@ class Audio2Scores:
 
 
 class Audio2Tags:
-    """Clip step: a waveform to one probability per tag."""
+    """Clip step: a waveform to one probability for each of `tags`."""
 
     def __init__(self, tagger: nn.Module, policy: str = "cover") -> None:
-        self.scores = Audio2Scores(tagger, policy)
+        self.scores, self.tags = Audio2Scores(tagger, policy), tuple(tagger.tags)
 
-    def __call__(self, audio: Tensor) -> np.ndarray:
-        """Probabilities (tags,) of audio (samples,)."""
-        return self.scores(audio).clip()
+    def __call__(self, audio: Tensor | np.ndarray, rate: int | None = None) -> np.ndarray:
+        """Probabilities (tags,) of audio (samples,) or (channels, samples) at `rate` Hz (None: at the network's).
+
+        Raises:
+            ValueError: audio of another shape, or integers but int16.
+        """
+        own = self.scores.window.sample_rate
+        return self.scores(torch.from_numpy(mono(audio, rate or own, own))).clip()
 
 
 class File2Tags:

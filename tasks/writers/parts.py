@@ -57,6 +57,16 @@ class Parts:
         write_figure(self.root / name, figure)
 
 
+def sentences(failed: list[dict[str, Any]]) -> list[str]:
+    """What went wrong with each file, its name said once: most errors begin with it."""
+    return [row["error"] if row["file"] in row["error"] else f"{row['file']}: {row['error']}" for row in failed]
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with its noun: 1 file, 2 files."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
 def unique_stem(path: str) -> str:
     """File name for the outputs of an input path: readable, safe, and different for equal names in two folders."""
     stem = re.sub(r"[^\w.-]+", "_", Path(path).stem).strip("._") or "file"

@@ -15,7 +15,7 @@ from tasks.separation.columns import Columns
 from tasks.separation.ladder import SongStems
 from tasks.separation.outputs import Outputs
 from tasks.separation.seams import EQUAL, file_seams
-from tasks.writers.parts import Parts, unique_stem
+from tasks.writers.parts import Parts, counted, sentences, unique_stem
 from tasks.writers.stem_files import STEPS, StemFiles, check_writable
 
 LISTED = 10
@@ -152,13 +152,14 @@ class StemWriter(BasePredictionWriter):
             return
         good, failed = self.parts.merge()
         self._list(good, failed)
-        print(f"\n{len(good)} of {len(good) + len(failed)} songs separated into {', '.join(self.outputs.names)} ({self.format}):")
+        songs = counted(len(good) + len(failed), "song")
+        print(f"\n{len(good)} of {songs} separated into {', '.join(self.outputs.names)} ({self.format}):")
         print("".join(f"  {self.parts.root / row['folder']}\n" for row in good[:LISTED]), end="")
         if len(good) > LISTED:
             print(f"  ... and {len(good) - LISTED} more, listed in {self.parts.root / 'stems.json'}")
         for line in _remarks(good):
             print(line)
-        trainer.failed_files = [f"{row['file']}: {row['error']}" for row in failed]
+        trainer.failed_files = sentences(failed)
 
     def _list(self, good: list[dict], failed: list[dict]) -> None:
         """stems.json: songs of earlier runs into the same folder stay listed."""
@@ -189,7 +190,7 @@ def _remarks(rows: list[dict]) -> list[str]:
             counts = ", ".join(f"{stem} {count}" for stem, count in row["clipped"].items())
             lines.append(f"{name}: samples beyond full scale were clipped ({counts}): --output.subtype FLOAT keeps them")
         if "damage" in row:
-            lines.append(f"{name}: {row['damage']}, and the stems end there")
+            lines.append(f"{name} {row['damage']}, and the stems end there")
         if row.get("seams_db", 0) == EQUAL:
             lines.append(f"{name}: stems of chunks equal those of the whole")
         elif row.get("seams_db") is not None:

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from datamodules.errors import DataError
-from tasks.writers.parts import Parts, unique_stem
+from tasks.writers.parts import Parts, counted, sentences, unique_stem
 
 
 class TagWriter(BasePredictionWriter):
@@ -79,7 +79,8 @@ class TagWriter(BasePredictionWriter):
         if self.embeddings:
             self._embeddings(pl_module, batch, stem)
         scores = [round(float(score), 6) for score in prediction.scores]
-        self.parts.add({"file": batch.path, "duration_s": round(prediction.duration_s, 3), "scores": scores})
+        row = {"file": batch.path, "duration_s": round(prediction.duration_s, 3), "scores": scores}
+        self.parts.add(row | ({"damage": batch.damage} if batch.damage else {}))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks' parts into tags.csv and tags.json; say which files failed."""
@@ -88,10 +89,14 @@ class TagWriter(BasePredictionWriter):
             return
         good, failed = self.parts.merge()
         self._tables(pl_module.tags, good, failed)
-        print(f"\n{len(good)} files tagged: {self.parts.root / 'tags.csv'}, {self.parts.root / 'tags.json'}", flush=True)
+        place = f"{self.parts.root / 'tags.csv'}, {self.parts.root / 'tags.json'}"
+        print(f"\n{counted(len(good), 'file')} tagged: {place}", flush=True)
+        for row in good:
+            if "damage" in row:
+                print(f"{row['file']} {row['damage']}: the tags are those of what is there", flush=True)
         if self.join and len(good) >= 2:
             self._joined(pl_module, good[0]["file"], good[1]["file"])
-        trainer.failed_files = [f"{row['file']}: {row['error']}" for row in failed]
+        trainer.failed_files = sentences(failed)
 
     def _tables(self, tags: list[str], good: list[dict], failed: list[dict]) -> None:
         lines = [",".join(["file", "duration_s", *map(_quoted, tags)])]

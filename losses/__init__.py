@@ -1,7 +1,9 @@
-"""Losses of separation: one differentiable idea per file."""
+"""Losses: one differentiable idea per file."""
 
 from losses.combination import combination_mse, combination_weighted_sdr
+from losses.consistency import clip_consistency, frame_consistency
 from losses.domains import Domains
+from losses.labelled_bce import clip_bce, frame_bce
 from losses.magnitude_mse import magnitude_mse
 from losses.multi_domain import MultiDomainLoss
 from losses.waveform import WaveformL1
@@ -11,8 +13,12 @@ __all__ = [
     "Domains",
     "MultiDomainLoss",
     "WaveformL1",
+    "clip_bce",
+    "clip_consistency",
     "combination_mse",
     "combination_weighted_sdr",
+    "frame_bce",
+    "frame_consistency",
     "magnitude_mse",
     "weighted_sdr",
 ]

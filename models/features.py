@@ -1,14 +1,15 @@
 """Feature extractors that run on the device, inside the network, so that training and use cannot differ."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchaudio.functional import melscale_fbanks
+
+from models.precision import ExactBuffers, full_precision
 
 
 def decibels(power: Tensor, factor: float, amin: float) -> Tensor:
@@ -21,18 +22,28 @@ def compressed(power: Tensor, gain: float = 10_000.0) -> Tensor:
     return (1.0 + gain * power).log10()
 
 
+def natural(mel: Tensor, floor: float = 1e-5) -> Tensor:
+    """Natural log, with mel kept at or above floor."""
+    return mel.clamp(min=floor).log()
+
+
 # "amplitude": librosa.amplitude_to_db given a power mel, as Won et al. 2019 did: every level counts twice.
 # "power": librosa.power_to_db, torchaudio's AmplitudeToDB("power").
+# "log": the usual one of sound event detection, of magnitudes (`power` 1).
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "amplitude": partial(decibels, factor=20.0, amin=1e-5),
     "power": partial(decibels, factor=10.0, amin=1e-10),
     "compressed": compressed,
+    "log": natural,
 }
 # librosa's default filterbank against torchaudio's: different spacing and different height of the triangles.
 FILTERBANKS: dict[str, dict] = {
     "slaney": {"mel_scale": "slaney", "norm": "slaney"},
     "htk": {"mel_scale": "htk", "norm": None},
+    "slaney_unnormed": {"mel_scale": "slaney", "norm": None},
+    "htk_normed": {"mel_scale": "htk", "norm": "slaney"},
 }
+WINDOWS: dict[str, Callable[[int], Tensor]] = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 
 
 def as_float(audio: Tensor) -> Tensor:
@@ -42,7 +53,7 @@ def as_float(audio: Tensor) -> Tensor:
     return audio if audio.dtype == torch.float64 else audio.float()
 
 
-class LogMel(nn.Module):
+class LogMel(ExactBuffers):
     """Log-mel spectrogram: audio (batch, samples) int16 or float in [-1, 1) -> (batch, n_mels, frames) float32.
 
     The defaults are the front end of Won, Chun and Serra 2019: Hann window of 512, Slaney mel bands, 20*log10 of the
@@ -51,9 +62,10 @@ class LogMel(nn.Module):
     Without `center` frame t covers samples t*hop .. t*hop+n_fft, so a chunk has to bring its context: cut `lead`
     samples before its start, it gives exactly the frames that the whole, zero-padded clip gives there.
     With `center` the edges are padded by `pad_mode`, as librosa ("constant") and torchaudio ("reflect") do.
+    `power` 1 sums magnitudes in each band, 2 powers; bands lie between `f_min` and `f_max` Hz (None: half the rate).
     Computed in float32 whatever the autocast or the module's own dtype: log of a bfloat16 power is off by whole dB.
 
-    Raises ValueError for an unknown `mel` or `db`.
+    Raises ValueError for an unknown `mel`, `db`, `window` or `power`.
     """
 
     window: Tensor
@@ -65,24 +77,30 @@ class LogMel(nn.Module):
         n_fft: int = 512,
         hop: int = 256,
         n_mels: int = 96,
-        mel: Literal["slaney", "htk"] = "slaney",
-        db: Literal["amplitude", "power", "compressed"] = "amplitude",
+        mel: Literal["slaney", "htk", "slaney_unnormed", "htk_normed"] = "slaney",
+        db: Literal["amplitude", "power", "compressed", "log"] = "amplitude",
         top_db: float | None = 80.0,
         center: bool = False,
         pad_mode: Literal["constant", "reflect"] = "constant",
+        power: Literal[1, 2] = 2,
+        window: Literal["hann", "hamming"] = "hann",
+        f_min: float = 0.0,
+        f_max: float | None = None,
     ):
         super().__init__()
-        for name, value, known in (("mel", mel, FILTERBANKS), ("db", db, SCALES)):
+        options = (("mel", mel, FILTERBANKS), ("db", db, SCALES), ("window", window, WINDOWS), ("power", power, (1, 2)))
+        for name, value, known in options:
             if value not in known:
-                raise ValueError(f"LogMel: {name} is {value!r}, expected one of {', '.join(known)}")
+                raise ValueError(f"{type(self).__name__}: {name} is {value!r}, expected one of {', '.join(map(str, known))}")
         self.sample_rate, self.n_fft, self.hop, self.n_mels = sample_rate, n_fft, hop, n_mels
-        self.top_db, self.center, self.pad_mode = top_db, center, pad_mode
+        self.top_db, self.center, self.pad_mode, self.power = top_db, center, pad_mode, power
         self.scale = SCALES[db]
         here = torch.get_default_device()
         with torch.device("cpu"):  # torchaudio's function cannot run on the meta device
-            filterbank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, **FILTERBANKS[mel])
+            band = f_min, sample_rate / 2 if f_max is None else f_max
+            filterbank = melscale_fbanks(n_fft // 2 + 1, *band, n_mels, sample_rate, **FILTERBANKS[mel])
         # Not persistent: both follow from the settings, and a checkpoint must not pin the audio front end's shape.
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("window", WINDOWS[window](n_fft), persistent=False)
         self.register_buffer("filterbank", filterbank.T.contiguous().to(here), persistent=False)
 
     @property
@@ -123,19 +141,7 @@ class LogMel(nn.Module):
         return F.pad(audio, (self.n_fft // 2, self.n_fft // 2), mode=self.pad_mode)
 
     def _scaled(self, audio: Tensor) -> Tensor:
-        device = audio.device.type
-        # Entered only where autocast is on: torch.export would otherwise wrap the front end in a sub-graph.
-        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+        with full_precision(audio):
             spectrum = torch.stft(audio, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
             power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)  # a third of abs()**2's time
-            return self.scale(self.filterbank @ power)
-
-    def _apply(self, fn, recurse=True):
-        """Follow the network to another device, but not to a shorter (or longer) float."""
-        exact = dict(self.named_buffers())
-        super()._apply(fn, recurse)
-        for name, buffer in exact.items():
-            moved = getattr(self, name)
-            if moved.dtype != buffer.dtype:
-                setattr(self, name, buffer.to(moved.device))
-        return self
+            return self.scale(self.filterbank @ (power if self.power == 2 else power.sqrt()))

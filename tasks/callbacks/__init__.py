@@ -2,6 +2,7 @@
 
 from tasks.callbacks.checkpoint import Checkpoint
 from tasks.callbacks.guard import FiniteGuard
+from tasks.callbacks.mean_teacher import MeanTeacher
 from tasks.callbacks.media import log_media
 from tasks.callbacks.preempt import Preempt
 from tasks.callbacks.record import RunRecord
@@ -14,6 +15,7 @@ from tasks.callbacks.watchdog import Watchdog
 __all__ = [
     "Checkpoint",
     "FiniteGuard",
+    "MeanTeacher",
     "OptimizerSwitch",
     "Phase",
     "Preempt",

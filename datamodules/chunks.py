@@ -9,9 +9,8 @@ from torch.utils.data import Dataset
 from datamodules.base import mix
 from datamodules.clips import Clips
 from datamodules.errors import DataError
+from datamodules.unreadable import until_read
 from datamodules.windows import Window, crop, cut
-
-RETRIES = 20
 
 
 class Chunks(NamedTuple):
@@ -37,13 +36,14 @@ class Crops(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> Chunks:
         index, seed = item
-        for attempt in range(RETRIES):
-            clip = mix(seed, attempt) % len(self) if attempt else index
-            try:
-                return self._crop(clip, np.random.default_rng(seed))
-            except DataError as error:
-                self.clips.report(clip, error)
-        raise DataError(f"{RETRIES} training clips in a row cannot be read: check the data set with the `prepare` verb.")
+        return until_read(lambda attempt: self._try(mix(seed, attempt) % len(self) if attempt else index, seed), "clips")
+
+    def _try(self, clip: int, seed: int) -> Chunks | None:
+        try:
+            return self._crop(clip, np.random.default_rng(seed))
+        except DataError as error:
+            self.clips.report(clip, error)
+            return None
 
     def _crop(self, clip: int, generator: np.random.Generator) -> Chunks:
         claim = self.clips.claim(clip)

@@ -1,6 +1,5 @@
 """The clips of one split, wherever their audio lies: in the files themselves or in a pack."""
 
-import logging
 from pathlib import Path
 from typing import Protocol
 
@@ -8,10 +7,9 @@ import numpy as np
 import torch
 
 from datamodules import audio
-from datamodules.errors import DataError
+from datamodules.errors import DataError, printable
 from datamodules.pack import Level, measure
-
-log = logging.getLogger(__name__)
+from datamodules.unreadable import NamedOnce
 
 
 class Store(Protocol):
@@ -59,15 +57,14 @@ class FileAudio:
 class Shared:
     """What the loader processes of a run share about each row: its reference level, and whether it was named as bad.
 
-    levels (rows,) float32 dB: from the table that `prepare` stored, else measured once and kept. named (rows,) uint8.
+    levels (rows,) float32 dB: from the table that `prepare` stored, else measured once and kept.
     """
 
     def __init__(self, rows: int, extractor: Level | None, levels: np.ndarray | None = None) -> None:
         self.extractor = extractor
         self.levels = torch.full((rows,), torch.nan) if levels is None else torch.from_numpy(levels)
-        self.named = torch.zeros(rows, dtype=torch.uint8)
         self.levels.share_memory_()
-        self.named.share_memory_()
+        self.unreadable = NamedOnce(rows)
 
     def level(self, row: int, store: Store, whole: np.ndarray | None = None) -> float:
         """dB of a row; NaN where the network needs none. `whole`: its samples, if at hand."""
@@ -95,7 +92,7 @@ class Clips:
 
     def name(self, clip: int) -> str:
         """Path of a clip, safe to print and to log."""
-        return str(self.paths[clip]).encode(errors="surrogateescape").decode(errors="replace")
+        return printable(str(self.paths[clip]))
 
     def length(self, clip: int) -> int:
         """Samples of a clip."""
@@ -119,8 +116,4 @@ class Clips:
 
     def report(self, clip: int, error: DataError) -> None:
         """Name an unreadable clip, once over all workers; raise instead if strict."""
-        if self.strict:
-            raise error
-        if not self.shared.named[self.rows[clip]]:
-            self.shared.named[self.rows[clip]] = 1
-            log.warning("Left out: %s", error)
+        self.shared.unreadable.report(self.rows[clip], error, self.strict)

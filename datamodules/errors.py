@@ -1,4 +1,4 @@
-"""The one error that data can cause and a user can mend."""
+"""The one error that data can cause and a user can mend, and how it names files."""
 
 
 class DataError(Exception):
@@ -13,3 +13,8 @@ class DataError(Exception):
         if text.startswith("Caught DataError in "):
             return text.rstrip().rsplit("DataError: ", 1)[-1]
         return text
+
+
+def printable(text: str) -> str:
+    """Text with the bytes of file names that are no UTF-8 replaced: safe to print and to log."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")

@@ -4,7 +4,6 @@ Samples stay as they lie on disk, int16 and interleaved; gain, channel swap, tra
 device, by the batch's `waveforms()`.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,10 +15,8 @@ from torch.utils.data import Dataset
 from datamodules.base import mix
 from datamodules.errors import DataError
 from datamodules.tracks import Track, fill, sample_type
+from datamodules.unreadable import NamedOnce, until_read
 
-log = logging.getLogger(__name__)
-
-RETRIES = 20
 SHORTEST_S = 1.0
 """A shorter rest of a track is joined to the validation piece before it, s."""
 
@@ -89,7 +86,7 @@ class Stems(Dataset):
         self.tracks, self.sources, self.channels, self.mixture, self.strict = list(tracks), sources, channels, mixture, strict
         self.rate = self.tracks[0].wavs[0].rate
         self.dtype = sample_type(tracks)
-        self.named = torch.zeros(len(self.tracks), dtype=torch.uint8).share_memory_()
+        self.unreadable = NamedOnce(len(self.tracks))
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -116,11 +113,7 @@ class Stems(Dataset):
 
     def report(self, index: int, error: DataError) -> None:
         """Name a track that cannot be read, once over all workers; raise instead if strict."""
-        if self.strict:
-            raise error
-        if not self.named[index]:
-            self.named[index] = 1
-            log.warning("Left out: %s", error)
+        self.unreadable.report(index, error, self.strict)
 
 
 class RandomStems(Stems):
@@ -152,15 +145,16 @@ class RandomStems(Stems):
 
     def _draw(self, item: tuple[int, int], out: np.ndarray) -> Chunk:
         """Fill `out` (sources, samples, channels); where a file cannot be read all is drawn again."""
-        index, seed = item
-        for attempt in range(RETRIES):
-            random = np.random.default_rng(mix(seed, attempt) if attempt else seed)
-            tracks, starts = self._places(int(random.integers(len(self.tracks))) if attempt else index // self.per_track, random)
-            gain, swap = random.uniform(*self.gain, len(tracks)), random.random(len(tracks)) < self.swap
-            if self._read(out, tracks, starts):
-                names = dict.fromkeys(self.tracks[track].name for track in tracks)
-                return Chunk(out, out[0, :0], gain.astype(np.float32), swap, " + ".join(names), starts[0] / self.rate)
-        raise DataError(f"{RETRIES} training chunks in a row cannot be read: check the data set with the `prepare` verb.")
+        return until_read(lambda attempt: self._try(*item, attempt, out), "chunks")
+
+    def _try(self, index: int, seed: int, attempt: int, out: np.ndarray) -> Chunk | None:
+        random = np.random.default_rng(mix(seed, attempt) if attempt else seed)
+        tracks, starts = self._places(int(random.integers(len(self.tracks))) if attempt else index // self.per_track, random)
+        gain, swap = random.uniform(*self.gain, len(tracks)), random.random(len(tracks)) < self.swap
+        if not self._read(out, tracks, starts):
+            return None
+        names = dict.fromkeys(self.tracks[track].name for track in tracks)
+        return Chunk(out, out[0, :0], gain.astype(np.float32), swap, " + ".join(names), starts[0] / self.rate)
 
     def _places(self, track: int, random: np.random.Generator) -> tuple[list[int], list[int]]:
         """Track and first frame of each source."""

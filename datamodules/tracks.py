@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.errors import DataError
+from datamodules.errors import DataError, printable
 from datamodules.wav import Wav, open_wav
 
 TOLERANCE_S = 0.05
@@ -95,11 +95,6 @@ def open_track(files: TrackFiles, rate: int, channels: int) -> Track:
     silent = Silence("", rate, channels, shortest.frames)
     stems = {name: opened.get(name, silent) for name in files.stems}
     return Track(printable(files.name), files.split, stems, mixture, shortest.frames, tuple(remarks))
-
-
-def printable(text: str) -> str:
-    """Text with the bytes of file names that are no UTF-8 replaced: safe to print and to log."""
-    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _unequal(shortest: Wav, longest: Wav, end: str) -> str:

@@ -1,0 +1,38 @@
+"""Items that cannot be read: named once in a run, and in training replaced by others."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from datamodules.errors import DataError
+
+log = logging.getLogger(__name__)
+
+RETRIES = 20
+
+Item = TypeVar("Item")
+
+
+class NamedOnce:
+    """Which of `count` items were named already, by any loader process of the run."""
+
+    def __init__(self, count: int) -> None:
+        self.named = torch.zeros(count, dtype=torch.uint8).share_memory_()
+
+    def report(self, item: int, error: DataError, strict: bool) -> None:
+        """Say that an item is left out and why, once; raise instead if strict."""
+        if strict:
+            raise error
+        if not self.named[item]:
+            self.named[item] = 1
+            log.warning("Left out: %s", error)
+
+
+def until_read(read: Callable[[int], Item | None], what: str) -> Item:
+    """The first of `read(0)`, `read(1)`, ... that is not None. Raises DataError where RETRIES of `what` in a row are."""
+    for attempt in range(RETRIES):
+        if (item := read(attempt)) is not None:
+            return item
+    raise DataError(f"{RETRIES} training {what} in a row cannot be read: check the data set with the `prepare` verb.")

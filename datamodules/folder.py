@@ -12,8 +12,9 @@ import numpy as np
 
 from datamodules import coverage
 from datamodules.errors import DataError
+from datamodules.packed import Files
 from datamodules.splits import SPLIT_NAMES, SPLITS, draw
-from datamodules.tagging import Files, Index, TaggingData
+from datamodules.tagging import Index, TaggingData
 from datamodules.tags import among
 
 

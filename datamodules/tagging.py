@@ -1,7 +1,7 @@
 """Tagging data: random crops to train on, all chunks of a clip to evaluate, from any data set with an index of tags."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,11 +12,9 @@ from torch import Tensor
 
 from datamodules import coverage
 from datamodules.chunks import Chunks, ClipChunks, Crops
-from datamodules.clips import Clips, FileAudio, Shared, Store
+from datamodules.clips import Clips
 from datamodules.errors import DataError
-from datamodules.pack import UNREADABLE, Pack, level_key, pack_folder
-from datamodules.packing import build
-from datamodules.rooted import RootedData
+from datamodules.packed import PackedData
 from datamodules.splits import SPLITS, Split
 from datamodules.windows import Window, cover, won16
 
@@ -47,22 +45,11 @@ class Index(NamedTuple):
     split: np.ndarray  # (clips,) int8, position in SPLITS; -1: listed, but not in the chosen subset
 
 
-class Files(NamedTuple):
-    """Rows of the index by what lies on disk."""
-
-    present: np.ndarray
-    missing: np.ndarray
-    empty: np.ndarray
-
-
-class TaggingData(RootedData):
+class TaggingData(PackedData):
     """Any tagging data set: subclasses read its files into an Index.
 
     Args:
-        pack: read from the pack that `prepare` builds: `auto` if it is there, `require` it, `build` it when first
-            needed, or `never`: decode the files themselves
         policy: chunks of a clip in evaluation: `won16` as the authors, `cover` the whole clip
-        eval_batch_size: clips per evaluation batch on each rank
 
     `window` and `clip_level` are handed over before the loaders are made: what a chunk is, and the network's
     reference level (1,) dB of a whole clip (1, samples), None where it needs none.
@@ -72,20 +59,10 @@ class TaggingData(RootedData):
     name = "tagging"
     layout = "a data set's folder"
     window: Window | None = None
-    clip_level: Callable[[Tensor], Tensor] | None = None
 
-    def __init__(
-        self,
-        root: str | None = None,
-        pack: Literal["auto", "require", "build", "never"] = "auto",
-        policy: Literal["won16", "cover"] = "won16",
-        eval_batch_size: int = 8,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, root: str | None = None, policy: Literal["won16", "cover"] = "won16", **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
-        if eval_batch_size < 1:
-            raise ValueError(f"eval_batch_size must be positive: {eval_batch_size}.")
-        self.pack, self.policy, self.eval_batch_size = pack, policy, eval_batch_size
+        self.policy = policy
 
     def read_index(self, root: Path) -> Index:
         """Every clip that the data set's own files list. Raises DataError where they are absent or not as expected."""
@@ -101,61 +78,13 @@ class TaggingData(RootedData):
         """Names of the tags, in the order of the labels."""
         return self.index.tags
 
-    @cached_property
-    def files(self) -> Files:
-        """Which listed files are there. Raises DataError where none is, or, if strict, where one is not."""
-        audio, paths = self.index.audio, self.index.paths
-        sizes = coverage.sizes(audio, paths)
-        found = Files(np.flatnonzero(sizes > 0), np.flatnonzero(sizes < 0), np.flatnonzero(sizes == 0))
-        if not len(found.present):
-            first = f" (the first would be {audio / str(paths[0])})" if len(paths) else ""
-            raise DataError(
-                f"None of the {len(paths)} listed audio files is in {audio}{first}: --data.root must name {self.layout}. "
-                f"{self.advice()}"
-            )
-        lacking = np.flatnonzero(sizes <= 0)
-        if len(lacking):
-            said = f"{audio / str(paths[lacking[0]])} is {'missing' if sizes[lacking[0]] < 0 else 'empty'}"
-            if self.strict:
-                raise DataError(f"{said}: copy it again, or go on without such files by --data.strict false.")
-            log.warning("%s; %d of %d listed files are missing or empty and left out.", said, len(lacking), len(paths))
-        return found
+    def listing(self) -> tuple[Path, np.ndarray]:
+        """The index's audio and paths, whatever their split."""
+        return self.index.audio, self.index.paths
 
-    @cached_property
-    def store(self) -> tuple[Store, Shared]:
-        """Audio of the rows in `files.present`, from a pack or from the files, and what the processes share of them."""
-        paths, rate = self.index.paths[self.files.present], self.chunk().sample_rate
-        pack = self._find_pack()
-        if pack is None:
-            return FileAudio(self.index.audio, paths, rate), Shared(len(paths), self.clip_level)
-        if self.strict and (flaws := pack.flaws()):
-            raise DataError(flaws[0].message)
-        table = None if self.clip_level is None else pack.levels(level_key(self.clip_level, rate))
-        return pack, Shared(len(paths), self.clip_level, table)
-
-    def _find_pack(self) -> Pack | None:
-        if self.pack == "never":
-            return None
-        if self.pack == "build":
-            return self.build_pack()
-        if Pack.exists(folder := self.pack_folder()):
-            return Pack(folder)
-        if self.pack == "require":
-            raise DataError(f"There is no pack of these files in {folder}: build it with `prepare`. {self.advice()}")
-        return None
-
-    def build_pack(self) -> Pack:
-        """Build the pack of all present files, whatever their split, or open it if it is there."""
-        rate, paths = self.chunk().sample_rate, self._present_bytes()
-        return build(self.pack_folder(), self.index.audio, paths, rate, self.clip_level, strict=self.strict)
-
-    def pack_folder(self) -> Path:
-        """Where the pack of the present files lies or would lie: the name changes with them."""
-        return pack_folder(self.cache_dir, self.name, self.index.audio, self._present_bytes(), self.chunk().sample_rate)
-
-    def _present_bytes(self) -> np.ndarray:
-        paths = self.index.paths[self.files.present]
-        return np.char.encode(paths, "utf-8", "surrogateescape")
+    def rate(self) -> int:
+        """The window's rate."""
+        return self.chunk().sample_rate
 
     def chunk(self) -> Window:
         """The window handed over. Raises ValueError where none was."""
@@ -165,17 +94,15 @@ class TaggingData(RootedData):
 
     def clips(self, split: Split) -> Clips:
         """The readable clips of a split. Raises DataError where there are none."""
-        store, shared = self.store
         present = self.files.present
-        usable = store.status != UNREADABLE if isinstance(store, Pack) else np.ones(len(present), bool)
-        rows = np.flatnonzero((self.index.split[present] == SPLITS.index(split)) & usable)
+        rows = np.flatnonzero((self.index.split[present] == SPLITS.index(split)) & self.readable())
         if not len(rows):
             raise DataError(
                 f"{self.name} ({self.subset}) has no readable clip of the {split} split in {self.index.audio}: expected "
                 f"{self.layout}. {self.advice()}"
             )
         chosen = present[rows]
-        return Clips(self.index.paths[chosen], self.index.labels[chosen], rows, store, shared, self.strict)
+        return Clips(self.index.paths[chosen], self.index.labels[chosen], rows, *self.store, self.strict)
 
     def train_set(self) -> Crops:
         """One random chunk of every training clip."""

@@ -1,0 +1,125 @@
+"""Data whose clips are listed by name, and whose audio is read from a pack or from the files themselves."""
+
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from datamodules import coverage
+from datamodules.clips import FileAudio, Shared, Store
+from datamodules.errors import DataError
+from datamodules.pack import UNREADABLE, Pack, level_key, pack_folder
+from datamodules.packing import build
+from datamodules.rooted import RootedData
+
+log = logging.getLogger(__name__)
+
+
+class Files(NamedTuple):
+    """Rows of what is listed, by what lies on disk."""
+
+    present: np.ndarray
+    missing: np.ndarray
+    empty: np.ndarray
+
+
+class PackedData(RootedData):
+    """Base of the data modules that read whole clips of mono audio by name.
+
+    Subclasses say what is listed and at which rate it is wanted; `files` says what of it is there, `store` reads it.
+    `clip_level` may be handed over: the network's reference level (1,) dB of a whole clip (1, samples).
+
+    Args:
+        pack: read from the pack that `prepare` builds: `auto` if it is there, `require` it, `build` it when first
+            needed, or `never`: decode the files themselves
+        eval_batch_size: clips per evaluation batch on each rank
+    """
+
+    clip_level: Callable[[Tensor], Tensor] | None = None
+
+    def __init__(
+        self,
+        root: str | None = None,
+        pack: Literal["auto", "require", "build", "never"] = "auto",
+        eval_batch_size: int = 8,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, **kwargs)
+        if eval_batch_size < 1:
+            raise ValueError(f"eval_batch_size must be positive: {eval_batch_size}.")
+        self.pack, self.eval_batch_size = pack, eval_batch_size
+
+    def listing(self) -> tuple[Path, np.ndarray]:
+        """Folder of the audio, and the paths (clips,) str of all clips relative to it."""
+        raise NotImplementedError
+
+    def rate(self) -> int:
+        """Rate in Hz at which clips are wanted."""
+        raise NotImplementedError
+
+    @cached_property
+    def files(self) -> Files:
+        """Which listed files are there. Raises DataError where none is, or, if strict, where one is not."""
+        audio, paths = self.listing()
+        sizes = coverage.sizes(audio, paths)
+        found = Files(np.flatnonzero(sizes > 0), np.flatnonzero(sizes < 0), np.flatnonzero(sizes == 0))
+        if not len(found.present):
+            first = f" (the first would be {audio / str(paths[0])})" if len(paths) else ""
+            raise DataError(
+                f"None of the {len(paths)} listed audio files is in {audio}{first}: --data.root must name {self.layout}. "
+                f"{self.advice()}"
+            )
+        lacking = np.flatnonzero(sizes <= 0)
+        if len(lacking):
+            said = f"{audio / str(paths[lacking[0]])} is {'missing' if sizes[lacking[0]] < 0 else 'empty'}"
+            if self.strict:
+                raise DataError(f"{said}: copy it again, or go on without such files by --data.strict false.")
+            log.warning("%s; %d of %d listed files are missing or empty and left out.", said, len(lacking), len(paths))
+        return found
+
+    @cached_property
+    def store(self) -> tuple[Store, Shared]:
+        """Audio of the rows in `files.present`, from a pack or from the files, and what the processes share of them."""
+        audio, paths = self.listing()
+        paths = paths[self.files.present]
+        pack = self._find_pack()
+        if pack is None:
+            return FileAudio(audio, paths, self.rate()), Shared(len(paths), self.clip_level)
+        if self.strict and (flaws := pack.flaws()):
+            raise DataError(flaws[0].message)
+        table = None if self.clip_level is None else pack.levels(level_key(self.clip_level, self.rate()))
+        return pack, Shared(len(paths), self.clip_level, table)
+
+    def readable(self) -> np.ndarray:
+        """Whether each of the rows in `files.present` can be read (present,) bool, as far as is known."""
+        store, _ = self.store
+        return store.status != UNREADABLE if isinstance(store, Pack) else np.ones(len(self.files.present), bool)
+
+    def _find_pack(self) -> Pack | None:
+        if self.pack == "never":
+            return None
+        if self.pack == "build":
+            return self.build_pack()
+        if Pack.exists(folder := self.pack_folder()):
+            return Pack(folder)
+        if self.pack == "require":
+            raise DataError(f"There is no pack of these files in {folder}: build it with `prepare`. {self.advice()}")
+        return None
+
+    def build_pack(self) -> Pack:
+        """Build the pack of all present files, or open it if it is there."""
+        audio, _ = self.listing()
+        return build(self.pack_folder(), audio, self._present_bytes(), self.rate(), self.clip_level, strict=self.strict)
+
+    def pack_folder(self) -> Path:
+        """Where the pack of the present files lies or would lie: the name changes with them."""
+        audio, _ = self.listing()
+        return pack_folder(self.cache_dir, self.name, audio, self._present_bytes(), self.rate())
+
+    def _present_bytes(self) -> np.ndarray:
+        _, paths = self.listing()
+        return np.char.encode(paths[self.files.present], "utf-8", "surrogateescape")

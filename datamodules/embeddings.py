@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -40,12 +40,12 @@ class EmbeddingCache:
     """Embeddings of clips by one extractor, a file for each clip.
 
     folder: where they are kept, in a folder of this extractor's; stream: its name among the network's inputs;
-    locate: the file that a clip's signal is read from (a video beside the audio).
+    root: of the data set, in which films lie beside the audio.
     """
 
-    def __init__(self, folder: Path, stream: str, extractor: Extractor, locate: Callable[[Path], Path]) -> None:
+    def __init__(self, folder: Path, stream: str, extractor: Extractor, root: Path) -> None:
         self.folder, self.stream = folder / f"{stream}-{extractor.fingerprint}", stream
-        self.extractor, self.locate = extractor, locate
+        self.extractor, self.dim, self.kind, self.root = extractor, extractor.dim, extractor.kind, root
 
     def __getstate__(self) -> dict:
         """Loader processes read; they need no network."""
@@ -88,9 +88,13 @@ class EmbeddingCache:
             faults[clip] = str(error)
             return True
 
+    def _source(self, clip: Path) -> Path:
+        """The file that a clip's signal is read from."""
+        return film_of(clip, self.root) if self.kind == "video" else clip
+
     def _path(self, clip: Path) -> Path:
         """Where a clip's embeddings lie: the name changes with the file's path, size and time of change."""
-        source = self.locate(clip)
+        source = self._source(clip)
         try:
             stat = source.stat()
         except OSError as error:
@@ -100,7 +104,7 @@ class EmbeddingCache:
         return self.folder / digest[:2] / f"{digest}.npz"
 
     def _store(self, clip: Path) -> None:
-        values, times = embed(self.extractor, self.locate(clip))
+        values, times = embed(self.extractor, self._source(clip))
         path = self._path(clip)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,17 +122,13 @@ def embed(extractor: Extractor, path: Path) -> tuple[np.ndarray, np.ndarray]:
     return extractor.extract(audio.read_file(path, extractor.sample_rate))
 
 
-def video_beside(root: Path) -> Callable[[Path], Path]:
-    """For a clip root/audio/A/B.wav the film root/video/A/B.mp4 (or another ending), for a film itself that."""
-
-    def locate(clip: Path) -> Path:
-        if clip.suffix.lower() in VIDEO_ENDINGS:
-            return clip
-        try:
-            inside = clip.relative_to(root / "audio")
-        except ValueError:
-            inside = Path(clip.name)
-        films = [(root / "video" / inside).with_suffix(ending) for ending in VIDEO_ENDINGS]
-        return next((film for film in films if film.is_file()), films[0])
-
-    return locate
+def film_of(clip: Path, root: Path) -> Path:
+    """For a clip root/audio/A/B.wav the film root/video/A/B.mp4 (or another ending), for a film that film."""
+    if clip.suffix.lower() in VIDEO_ENDINGS:
+        return clip
+    try:
+        inside = clip.relative_to(root / "audio")
+    except ValueError:
+        inside = Path(clip.name)
+    films = [(root / "video" / inside).with_suffix(ending) for ending in VIDEO_ENDINGS]
+    return next((film for film in films if film.is_file()), films[0])

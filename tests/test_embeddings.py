@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.embeddings import EmbeddingCache, embed, video_beside
+from datamodules.embeddings import EmbeddingCache, embed, film_of
 from datamodules.errors import DataError
 
 RATE = 8_000
@@ -35,7 +35,7 @@ def clips(tmp_path):
 
 def test_each_clip_is_extracted_once(tmp_path, clips):
     extractor = Loudness()
-    cache = EmbeddingCache(tmp_path / "cache", "loudness", extractor, lambda path: path)
+    cache = EmbeddingCache(tmp_path / "cache", "loudness", extractor, tmp_path)
     assert cache.build(clips[:2]) == {} and extractor.calls == 2
     assert cache.build(clips) == {} and extractor.calls == 3
     found = cache.read(clips[1])
@@ -46,11 +46,11 @@ def test_each_clip_is_extracted_once(tmp_path, clips):
 
 def test_another_extractor_or_another_file_is_extracted_anew(tmp_path, clips):
     first, second = Loudness(), Loudness("fedcba9876543210")
-    EmbeddingCache(tmp_path, "loudness", first, lambda path: path).build(clips)
-    EmbeddingCache(tmp_path, "loudness", second, lambda path: path).build(clips)
+    EmbeddingCache(tmp_path, "loudness", first, tmp_path).build(clips)
+    EmbeddingCache(tmp_path, "loudness", second, tmp_path).build(clips)
     assert second.calls == 3
     soundfile.write(clips[0], np.full(3 * RATE, 0.5), RATE)
-    cache = EmbeddingCache(tmp_path, "loudness", first, lambda path: path)
+    cache = EmbeddingCache(tmp_path, "loudness", first, tmp_path)
     with pytest.raises(DataError, match="has no embeddings of stream loudness: build them with `prepare`"):
         cache.read(clips[0])
     cache.build(clips)
@@ -65,15 +65,15 @@ def test_a_killed_run_goes_on_and_leaves_nothing_half_written(tmp_path, clips):
             return super().extract(signal)
 
     with pytest.raises(KeyboardInterrupt):
-        EmbeddingCache(tmp_path, "loudness", Dies(), lambda path: path).build(clips)
+        EmbeddingCache(tmp_path, "loudness", Dies(), tmp_path).build(clips)
     after = Loudness()
-    cache = EmbeddingCache(tmp_path, "loudness", after, lambda path: path)
+    cache = EmbeddingCache(tmp_path, "loudness", after, tmp_path)
     assert cache.build(clips) == {} and after.calls == 1
 
 
 def test_a_bad_file_is_named_and_the_others_go_on(tmp_path, clips):
     clips[1].write_bytes(b"no sound")
-    cache = EmbeddingCache(tmp_path, "loudness", Loudness(), lambda path: path)
+    cache = EmbeddingCache(tmp_path, "loudness", Loudness(), tmp_path)
     faults = cache.build([*clips, clips[0].with_name("absent.wav")])
     assert [path.name for path in faults] == ["absent.wav", "1.wav"]
     assert "absent.wav is missing" in str(faults) and str(clips[1]) in faults[clips[1]]
@@ -83,7 +83,7 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path, clips):
 
 
 def test_a_damaged_file_of_the_cache_is_named(tmp_path, clips):
-    cache = EmbeddingCache(tmp_path / "cache", "loudness", Loudness(), lambda path: path)
+    cache = EmbeddingCache(tmp_path / "cache", "loudness", Loudness(), tmp_path)
     cache.build(clips)
     kept = next((tmp_path / "cache").rglob("*.npz"))
     for path in (tmp_path / "cache").rglob("*.npz"):
@@ -94,12 +94,11 @@ def test_a_damaged_file_of_the_cache_is_named(tmp_path, clips):
 
 
 def test_a_film_lies_beside_its_sound(tmp_path):
-    locate = video_beside(tmp_path)
     (tmp_path / "video" / "train").mkdir(parents=True)
     (tmp_path / "video" / "train" / "b.webm").touch()
-    assert locate(tmp_path / "audio" / "train" / "a.wav") == tmp_path / "video" / "train" / "a.mp4"
-    assert locate(tmp_path / "audio" / "train" / "b.wav") == tmp_path / "video" / "train" / "b.webm"
-    assert locate(tmp_path / "c.mkv") == tmp_path / "c.mkv"
+    assert film_of(tmp_path / "audio" / "train" / "a.wav", tmp_path) == tmp_path / "video" / "train" / "a.mp4"
+    assert film_of(tmp_path / "audio" / "train" / "b.wav", tmp_path) == tmp_path / "video" / "train" / "b.webm"
+    assert film_of(tmp_path / "c.mkv", tmp_path) == tmp_path / "c.mkv"
 
 
 def film(path, seconds=2.0, fps=25, images=True):

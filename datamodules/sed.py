@@ -1,0 +1,170 @@
+"""Sound event data: whole clips, weakly, strongly or not labelled, mixed in fixed shares to train on."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from datamodules.base import resume_position
+from datamodules.cache import cache_root
+from datamodules.clips import Clips
+from datamodules.embeddings import EmbeddingCache, Extractor
+from datamodules.errors import DataError
+from datamodules.event_clips import Align, ClipList, EventClips, Item, SoundBatch, StreamClips, WholeClips, collate
+from datamodules.events import Corpus, clip_offsets
+from datamodules.frames import FrameGrid
+from datamodules.packed import PackedData
+from datamodules.streams import MixedSampler
+
+log = logging.getLogger(__name__)
+
+EVALUATED = ("validation", "test")
+
+
+class SoundEventData(PackedData):
+    """Any sound event data set: subclasses read its tables into lists of clips.
+
+    Args:
+        streams: how many clips of which list a training batch holds, such as {weak: 24, unlabeled: 24}
+        batches_per_epoch: steps of an epoch; lists go round without repeating a clip before all were used
+        seconds: longest piece of a clip to train on
+
+    Handed over before the loaders are made: `grid`, what a frame is; `extractors`, the pretrained networks by stream name; and
+    `align` (values (n, dim), times (n,), frame centres (frames,)) -> (frames, dim).
+    """
+
+    task = "sed"
+    name = "sed"
+    layout = "a sound event data set's folder"
+    grid: FrameGrid | None = None
+    extractors: Mapping[str, Extractor] = {}
+    align: Align | None = None
+    features: Callable[[Tensor], Tensor] | None = None
+    features_key: str = ""
+
+    def __init__(
+        self,
+        root: str | None = None,
+        streams: dict[str, int] | None = None,
+        batches_per_epoch: int = 250,
+        seconds: float = 10.0,
+        **kwargs: Any,
+    ) -> None:
+        streams = {"weak": 24, "unlabeled": 24} if streams is None else {k: v for k, v in streams.items() if v}
+        if not streams or min(streams.values()) < 0 or batches_per_epoch < 1 or seconds <= 0:
+            raise ValueError(
+                "streams must give positive numbers of clips, and batches_per_epoch and seconds be positive: "
+                f"{streams}, {batches_per_epoch}, {seconds}."
+            )
+        super().__init__(root, batch_size=sum(streams.values()), **kwargs)
+        self.streams, self.batches_per_epoch, self.seconds = streams, batches_per_epoch, seconds
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Loader processes need no networks, which may not travel."""
+        return super().__getstate__() | {"extractors": {}, "features": None}
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Numbers per frame of each embedding stream."""
+        return {stream: cache.dim for stream, cache in self.embedded.items()}
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the labels."""
+        raise NotImplementedError(f"{type(self).__name__} knows no classes: choose a data set as --data.")
+
+    def read_lists(self, root: Path) -> dict[str, ClipList]:
+        """Every list of the data set by name, `validation` and `test` among them.
+
+        Raises DataError where the tables are not as expected.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lists no clips: choose a data set as --data.")
+
+    @cached_property
+    def lists(self) -> dict[str, ClipList]:
+        """The lists that are trained or evaluated on. Raises DataError for a wrong root or a stream that is no list."""
+        lists = self.read_lists(self.find_root())
+        for stream in self.streams:
+            if stream not in lists or stream in EVALUATED:
+                offered = ", ".join(name for name in lists if name not in EVALUATED)
+                raise DataError(f"{self.name} has no list {stream!r} to train on: --data.streams takes {offered}.")
+        used = {name: lists[name] for name in (*self.streams, *EVALUATED) if name in lists}
+        for one in used.values():
+            for remark in one.remarks:
+                log.warning("%s", remark)
+        return used
+
+    def listing(self) -> tuple[Path, np.ndarray]:
+        """The root, and the paths of all clips in the order of `lists`."""
+        return self.find_root(), np.array([f"{one.folder}/{name}" for one in self.lists.values() for name in one.names])
+
+    def rate(self) -> int:
+        """The network's rate. Raises ValueError where no grid was handed over."""
+        if self.grid is None:
+            raise ValueError("Tell the data what a frame is first: data.grid = FrameGrid(sample_rate, hop, pool).")
+        return self.grid.sample_rate
+
+    @cached_property
+    def embedded(self) -> dict[str, EmbeddingCache]:
+        """Embeddings of every clip that is there, by stream, extracted where they are not kept yet."""
+        root, paths = self.listing()
+        folder, clips = cache_root(self.cache_dir) / "embeddings", [root / path for path in paths[self.files.present]]
+        caches, self._unembedded = {}, set()
+        for stream, extractor in self.extractors.items():
+            caches[stream] = EmbeddingCache(folder, stream, extractor, root)
+            faults = caches[stream].build(clips, self.strict)
+            for sentence in list(faults.values())[:10]:
+                log.warning("Left out: %s", sentence)
+            self._unembedded |= set(faults)
+        return caches
+
+    def clips(self, name: str) -> EventClips:
+        """The readable clips of a list. Raises DataError where there are none."""
+        (root, paths), present, chosen = self.listing(), self.files.present, self.lists[name]
+        first = sum(len(one.names) for one in list(self.lists.values())[: list(self.lists).index(name)])
+        caches = self.embedded
+        usable = (present >= first) & (present < first + len(chosen.names)) & self.readable()
+        rows = np.array([row for row in np.flatnonzero(usable) if root / paths[present[row]] not in self._unembedded], np.int64)
+        if not len(rows):
+            raise DataError(
+                f"{self.name} has no readable clip of the list {name} ({len(chosen.names)} are named) in "
+                f"{root / chosen.folder}: --data.root must name {self.layout}. {self.advice()}"
+            )
+        clips = Clips(paths[present[rows]], np.zeros((len(rows), 0)), rows, *self.store, self.strict)
+        place = present[rows] - first
+        return EventClips(clips, place, chosen, caches, root, self.grid, self.align, len(self.classes))
+
+    def corpus(self, name: Literal["validation", "test"]) -> Corpus:
+        """Names, lengths and events of the readable clips of a list, in the order in which they are evaluated."""
+        clips = self.clips(name)
+        lengths = np.array([clips.clips.length(i) for i in range(len(clips))]) / self.rate()
+        whole = Corpus(clips.listed.names, np.full(len(clips.listed.names), np.inf), tuple(self.classes), clips.listed.events)
+        chosen = whole.select(clips.position)
+        return chosen._replace(durations=lengths, events=clip_offsets(chosen.events, lengths))
+
+    def train_set(self) -> StreamClips:
+        """The streams one after another; an item's seed draws its piece."""
+        return StreamClips([self.clips(stream) for stream in self.streams], self.seconds)
+
+    def validation_set(self) -> WholeClips:
+        """Every validation clip."""
+        return WholeClips(self.clips("validation"))
+
+    def test_set(self) -> WholeClips:
+        """Every test clip."""
+        return WholeClips(self.clips("test"))
+
+    def train_sampler(self, dataset: StreamClips) -> MixedSampler:
+        """Batches with each stream's share, wherever the streams stand."""
+        rank, world = self.ranks()
+        shares = [self.rank_batch(share) for share in self.streams.values()]
+        place = resume_position(self.trainer)
+        return MixedSampler(dataset.lengths, shares, self.batches_per_epoch, self.seed, rank, world, *place)
+
+    def collate(self, items: Sequence[Item | None]) -> SoundBatch:
+        """Clips as one batch, those that could not be read left out."""
+        return collate(items, self.grid, len(self.classes), self.dims)

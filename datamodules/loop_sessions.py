@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from datamodules import audio
-from datamodules.decoding import open_audio
+from datamodules.decoding import Source
 from datamodules.errors import DataError
 from datamodules.loop_variants import bar_prints, variant_groups
 from datamodules.splits import deal
@@ -111,20 +111,15 @@ def read_sound(path: Path, rate: int, channels: int) -> np.ndarray:
     """A whole file, (samples, channels) float32 at `rate`; mono for one channel. Raises DataError."""
     import soxr
 
-    with open_audio(path) as file:
-        try:
-            # In one piece: soundfile seeks after every read, and what an mp3 yields after that is wrong for a while.
-            sound = file.read(dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
-            raise DataError(f"{path} breaks off in decoding: replace it or leave it out.") from error
-    if channels == 1:
-        sound = sound.mean(1, keepdims=True)
+    with Source(path, mono=channels == 1) as source:
+        sound = np.concatenate(list(source.blocks()))
+    if source.damage:
+        raise DataError(f"{path}: {source.damage}; replace it or leave it out.")
+    sound = sound.reshape(len(sound), -1)
     if sound.shape[1] not in (1, channels):
         raise DataError(f"{path} has {sound.shape[1]} channels where {channels} are expected: say --data.channels.")
-    if not np.isfinite(sound).all():
-        raise DataError(f"{path} holds NaN or infinite samples: replace it or leave it out.")
-    if file.samplerate != rate:
-        sound = soxr.resample(sound, file.samplerate, rate, quality=audio.RESAMPLER)
+    if source.rate != rate:
+        sound = soxr.resample(sound, source.rate, rate, quality=audio.RESAMPLER)
     return np.repeat(sound, channels // sound.shape[1], axis=1)
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
 from datamodules import audio, av_audio
+from datamodules.av_audio import Header
 from datamodules.cache import cache_root, exclusive, require_space, unwritable
-from datamodules.decoding import BLOCK, open_audio
+from datamodules.decoding import Source
 from datamodules.errors import DataError
 from datamodules.workers import cores
 
+VERSION = 2
 CLOCK_S = 2.0
 """Times of change are kept by some file systems no finer than this, s."""
 
@@ -38,25 +39,16 @@ class Job(NamedTuple):
         return all(target.is_file() and abs(target.stat().st_mtime - time) < CLOCK_S for target in self.targets)
 
 
-class Claim(NamedTuple):
-    """What a source says of itself."""
-
-    sample_rate: int
-    channels: int
-    streams: int
-    seconds: float
-
-
 class Kind(NamedTuple):
     """How one kind of file is read."""
 
-    claim: Callable[[Path], Claim]
+    header: Callable[[Path], Header]
     blocks: Callable[[Path], Iterable[tuple[int, np.ndarray]]]  # (stream, (frames, channels) float32)
 
 
 def converted_folder(cache_dir: str | None, name: str, root: Path) -> Path:
     """Where the converted files of a data set lie: a folder for each root."""
-    digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
+    digest = hashlib.sha256(f"{VERSION} ".encode() + os.fsencode(root.resolve())).hexdigest()[:12]
     return cache_root(cache_dir) / "stems" / f"{name}-{digest}"
 
 
@@ -72,7 +64,7 @@ def convert(jobs: Sequence[Job], folder: Path, kind: Kind) -> dict[Path, str]:
         folder.mkdir(exist_ok=True)
         for stray in folder.rglob("*.part"):
             stray.unlink()
-        require_space(folder, left, lambda job: _bytes(kind.claim(job.source)), "As WAV files the stems need")
+        require_space(folder, left, lambda job: _bytes(kind.header(job.source)), "As WAV files the stems need")
         return _run(left, kind)
 
 
@@ -91,7 +83,7 @@ def _run(jobs: Sequence[Job], kind: Kind) -> dict[Path, str]:
 def _one(job: Job, kind: Kind) -> str | None:
     """Convert one source; what is wrong with it."""
     try:
-        claim = kind.claim(job.source)
+        claim = kind.header(job.source)
         if claim.streams != len(job.targets):
             return f"{job.source} has {claim.streams} sound streams where {len(job.targets)} are expected: download it again."
         return _write(job, claim, kind)
@@ -101,7 +93,7 @@ def _one(job: Job, kind: Kind) -> str | None:
         raise unwritable(job.targets[0].parent, error) from error
 
 
-def _write(job: Job, claim: Claim, kind: Kind) -> str | None:
+def _write(job: Job, claim: Header, kind: Kind) -> str | None:
     parts = [target.with_name(f"{target.name}.part") for target in job.targets]
     written = np.zeros(len(parts), np.int64)
     for part in parts:
@@ -133,35 +125,24 @@ def _name(parts: Sequence[Path], job: Job) -> None:
         part.replace(target)
 
 
-def _bytes(claim: Claim) -> float:
+def _bytes(claim: Header) -> float:
     return 2 * claim.streams * claim.channels * claim.sample_rate * claim.seconds
 
 
-def _sound_claim(path: Path) -> Claim:
+def _sound_header(path: Path) -> Header:
     head = audio.header(path)
-    return Claim(head.sample_rate, head.channels, 1, head.frames / head.sample_rate)
+    return Header(head.sample_rate, head.channels, 1, head.frames / head.sample_rate)
 
 
 def _sound_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
-    """Decode by libsndfile: wav of any kind, flac, mp3, ogg."""
-    with open_audio(path) as file:
-        total = 0
-        while True:
-            try:
-                block = file.read(BLOCK, dtype="float32", always_2d=True)
-            # soundfile turns an error code of the mp3 decoder into a negative array size.
-            except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
-                raise DataError(
-                    f"{path} does not decode beyond {total / file.samplerate:.1f} s: replace it or leave the track out."
-                ) from error
-            if not len(block):
-                return
-            total += len(block)
-            yield 0, block
+    with Source(path, mono=False) as source:
+        yield from ((0, block) for block in source.blocks())
+        if source.damage:
+            raise DataError(f"{path}: {source.damage}; replace it or leave the track out.")
 
 
-SOUND = Kind(_sound_claim, _sound_blocks)
+SOUND = Kind(_sound_header, _sound_blocks)
 """Files that libsndfile decodes."""
 
-MP4 = Kind(lambda path: Claim(*av_audio.header(path)), av_audio.blocks)
+MP4 = Kind(av_audio.header, av_audio.blocks)
 """Containers with several sound streams."""

@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from datamodules import stem_conversion
+from datamodules.decoding import BLOCK
 from datamodules.errors import DataError
 from datamodules.stem_folder import StemFolder
 from tests.stems import stem
@@ -87,10 +88,13 @@ def test_every_format_and_subtype_is_read_as_it_sounds(tmp_path):
     assert data.remarks()["converted"]["files"] == 5
 
 
-def test_mp3_stems(tmp_path):
-    root = write_tracks(tmp_path / "set", ["train/One"], ending="mp3", seconds=1.0)
+def test_mp3_stems_sound_as_if_decoded_in_one_piece(tmp_path):
+    root = write_tracks(tmp_path / "set", ["train/One"], ending="mp3", seconds=7.0)
     [track] = ready(root).tracks("train")
-    assert track.frames == len(soundfile.read(root / "train" / "One" / "guitar.mp3")[0])
+    wanted = soundfile.read(root / "train" / "One" / "guitar.mp3", dtype="float32", always_2d=True)[0]
+    assert track.frames == len(wanted) > 2 * BLOCK
+    found = track.stems["guitar"].read(0, track.frames) / np.float32(32768)
+    np.testing.assert_allclose(found, wanted.clip(-1, 1), atol=0.5001 / 32768, rtol=0)
 
 
 def test_conversion_is_done_once_and_again_for_another_source(tmp_path, monkeypatch):

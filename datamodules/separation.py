@@ -1,6 +1,5 @@
 """Separation data: chunks of stems mixed at random to train on, pieces and whole tracks to evaluate, from any multitrack set."""
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from datamodules.cache import cache_root
 from datamodules.errors import DataError
+from datamodules.report import warn
 from datamodules.rooted import RootedData
 from datamodules.splits import Split
 from datamodules.stem_report import report
@@ -17,11 +17,7 @@ from datamodules.stem_statistics import statistics
 from datamodules.stems import Chunk, Pieces, RandomStems, StemBatch, TrackBatch, WholeTracks, collate
 from datamodules.tracks import Track, TrackFiles, open_track
 
-log = logging.getLogger(__name__)
-
 __all__ = ["SeparationData", "StemBatch", "TrackBatch"]
-
-SHOWN = 10
 
 
 class SeparationData(RootedData):
@@ -113,8 +109,8 @@ class SeparationData(RootedData):
                 if self.strict:
                     raise
                 flaws.append(error)
-        _warn("Left out: %s", flaws)
-        _warn("%s", [remark for track in tracks for remark in track.remarks])
+        warn("Left out: %s", flaws)
+        warn("%s", [remark for track in tracks for remark in track.remarks])
         return tracks, flaws
 
     def tracks(self, split: Split) -> list[Track]:
@@ -175,11 +171,3 @@ class SeparationData(RootedData):
     def evaluation_collate(self, items: Sequence[Chunk | TrackBatch | None]) -> StemBatch | TrackBatch:
         """Pieces as a batch, or the one whole track."""
         return items[0] if isinstance(items[0], TrackBatch) else self.collate(items)
-
-
-def _warn(text: str, sentences: Sequence[DataError | str]) -> None:
-    """Name the first of them; `prepare` writes all to report.json."""
-    for sentence in sentences[:SHOWN]:
-        log.warning(text, sentence)
-    if len(sentences) > SHOWN:
-        log.warning("... and %d more: the `prepare` verb writes a report of all.", len(sentences) - SHOWN)

@@ -1,6 +1,5 @@
 """What of a multitrack set is usable, said in a report: every header, and the samples themselves for silence and NaN."""
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,16 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from datamodules.errors import DataError
+from datamodules.report import write_report
 from datamodules.splits import SPLITS
-from datamodules.tracks import Track, printable
+from datamodules.tracks import Track
 from datamodules.wav import Wav
 from datamodules.workers import cores
 
 if TYPE_CHECKING:
     from datamodules.separation import SeparationData
-
-SHOWN = 10
-"""Files that are named on the screen; the report on disk names all."""
 
 BLOCK = 1 << 18
 """Frames read at a time."""
@@ -45,28 +42,19 @@ def report(data: "SeparationData", folder: Path) -> dict:
     lists["unreadable"] += [sentence for track in heard for sentence in track.bad]
     lists["odd"] = [remark for track in tracks for remark in track.remarks]
     lists["silent"] = [path for track in heard for path in track.silent]
-    lists = {kind: [printable(text) for text in texts] for kind, texts in lists.items()}
-    bad = [track for track, found in zip(tracks, heard, strict=True) if found.bad]
-    if data.strict and bad:
+    if data.strict and lists["unreadable"]:
         raise DataError(lists["unreadable"][0])
-    summary = {
-        "data": data.name,
-        "root": printable(str(data.find_root())),
-        "subset": data.subset,
+    bad = [track for track, found in zip(tracks, heard, strict=True) if found.bad]
+    usable = [track for track in tracks if track not in bad]
+    counts = {
         "listed": len(data.listed),
-        "usable": len(tracks) - len(bad),
-        "splits": {split: _split(data, split, [t for t in tracks if t not in bad]) for split in SPLITS},
+        "usable": len(usable),
+        "splits": {split: _split(data, split, usable) for split in SPLITS},
         "sources": data.sources,
         "sample_rate": data.sample_rate,
         "channels": data.channels,
-        **{kind: len(names) for kind, names in lists.items()},
-        **data.remarks(),
-        "statistics": _statistics(data),
     }
-    path = folder / "report.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(summary | {"files": lists}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return summary | {"first": {kind: names[:SHOWN] for kind, names in lists.items() if names}, "report": str(path)}
+    return write_report(data, folder, counts, lists, {"statistics": _statistics(data)})
 
 
 def _split(data: "SeparationData", split: str, tracks: Sequence[Track]) -> dict:

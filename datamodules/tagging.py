@@ -1,6 +1,5 @@
 """Tagging data: random crops to train on, all chunks of a clip to evaluate, from any data set with an index of tags."""
 
-import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,15 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules import coverage
 from datamodules.chunks import Chunks, ClipChunks, Crops
+from datamodules.clip_report import report
 from datamodules.clips import Clips
 from datamodules.errors import DataError
 from datamodules.packed import PackedData
 from datamodules.splits import SPLITS, Split
 from datamodules.windows import Window, cover, won16
-
-log = logging.getLogger(__name__)
 
 POLICIES = {"won16": won16, "cover": cover}
 
@@ -141,4 +138,4 @@ class TaggingData(PackedData):
         """Say what is present, missing and unreadable, and build the pack (unless `pack: never`); writes report.json."""
         self.chunk()
         pack = None if self.pack == "never" else self.build_pack()
-        return coverage.report(self, pack, report_dir)
+        return report(self, pack, report_dir)

@@ -136,10 +136,10 @@ def test_prepare_reports_and_packs(tmp_path):
     files = harmed(tmp_path / "set")
     data = ready(MTAT(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache")), level=peak_level)
     said = data.prepare(tmp_path / "run")
-    assert {key: said[key] for key in ("data", "subset", "listed", "readable", "missing", "empty", "unreadable", "damaged")} == {
-        "data": "mtat", "subset": "top50", "listed": 32, "readable": 26, "missing": 1, "empty": 1, "unreadable": 4, "damaged": 0,
+    assert {key: said[key] for key in ("data", "subset", "listed", "usable", "missing", "empty", "unreadable", "damaged")} == {
+        "data": "mtat", "subset": "top50", "listed": 32, "usable": 26, "missing": 1, "empty": 1, "unreadable": 4, "damaged": 0,
     }  # fmt: skip
-    assert said["splits"]["train"] == {"listed": 24, "readable": 20}
+    assert said["splits"]["train"] == {"listed": 24, "usable": 20}
     assert said["test_artists_also_in_train"] == len({int(i) % 5 for i in (13, 14, 15, 29, 30, 31)})
     written = json.loads((tmp_path / "run" / "report.json").read_text())
     assert str(tmp_path / "set" / written["files"]["missing"][0]) == files["piece_0"]
@@ -161,7 +161,7 @@ def test_prepare_reports_and_packs(tmp_path):
     assert said["pack"]["others_of_this_name"] == []
     write_audio(Path(files["piece_0"]), tone(1.5))
     again = ready(MTAT(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))).prepare(tmp_path / "run")
-    assert again["readable"] == 27
+    assert again["usable"] == 27
     assert again["pack"]["others_of_this_name"] == [str(folder)]
 
 

@@ -278,7 +278,7 @@ def test_prepare_reports_what_is_there_and_packs_it(options, folder):
     done = tagging("prepare", *options, *words)
     assert done.code == 0, done.err
     report = json.loads((folder / "runs" / "tagging" / "prepared" / "report.json").read_text())
-    assert (report["listed"], report["readable"], report["missing"], report["unreadable"]) == (32, 32, 0, 0)
+    assert (report["listed"], report["usable"], report["missing"], report["unreadable"]) == (32, 32, 0, 0)
     assert Path(report["pack"]["folder"] if isinstance(report["pack"], dict) else report["pack"]).is_dir()
     assert not (folder / "runs" / "tagging" / "prepared" / "checkpoints").exists()
 

@@ -3,6 +3,7 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch
 from datamodules import stem_statistics
 from datamodules.errors import DataError
 from datamodules.musdb import MUSDBHQ
+from models.stft import STFT
+from tasks.separation.module import Separator
 from tests.stems import write_musdb_hq
 
 RATE, N_FFT, HOP = 8_000, 256, 64
@@ -142,3 +145,9 @@ def test_prepare_measures_them(root, tmp_path):
 def test_they_need_the_networks_transform(root, tmp_path):
     with pytest.raises(ValueError, match=r"data\.spectrogram"):
         MUSDBHQ(str(root), sample_rate=RATE, cache_dir=str(tmp_path)).statistics()
+
+
+def test_they_are_measured_for_a_network_that_starts_from_them_alone(root, tmp_path):
+    data = ready(root, tmp_path, None)
+    Separator.hand_over(SimpleNamespace(net=torch.nn.Identity(), stft=STFT()), data)
+    assert data.prepare(tmp_path / "run")["statistics"] is None and not (tmp_path / "statistics").exists()

@@ -69,7 +69,9 @@ class Separator(pl.LightningModule):
         return self.net if self.best is None else self.best.net
 
     def hand_over(self, datamodule: pl.LightningDataModule) -> None:
-        """Give the data the transform whose statistics the network starts from."""
+        """Give the data the transform whose statistics the network starts from, where it starts from any."""
+        if not hasattr(self.net, "set_statistics"):
+            return
         stft = STFT(self.stft.n_fft, self.stft.hop)
         datamodule.spectrogram = lambda audio: stft(audio).abs()
         datamodule.spectrogram_key = f"stft {stft.n_fft} {stft.hop} hann"

@@ -1,0 +1,70 @@
+"""What of a tagging set is usable, said in a report: every listed file, and the clips of each tag."""
+
+import glob
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datamodules import coverage
+from datamodules.errors import DataError
+from datamodules.pack import Pack
+from datamodules.report import write_report
+from datamodules.splits import SPLITS
+
+if TYPE_CHECKING:
+    from datamodules.tagging import TaggingData
+
+
+def report(data: "TaggingData", pack: Pack | None, folder: Path) -> dict:
+    """Counts, and the first files of each kind, of a data set; `folder`/report.json names every file.
+
+    Raises the first unreadable file, as DataError, if the data are strict.
+    """
+    index, files = data.index, data.files
+    flaws = pack.flaws() if pack else coverage.check(index.audio, index.paths[files.present])
+    lists = {
+        "missing": index.paths[files.missing].tolist(),
+        "empty": index.paths[files.empty].tolist(),
+        "unreadable": [flaw.message for flaw in flaws if not flaw.used],
+        "damaged": [flaw.message for flaw in flaws if flaw.used],
+    }
+    if data.strict and lists["unreadable"]:
+        raise DataError(lists["unreadable"][0])
+    bad = {flaw.path for flaw in flaws if not flaw.used}
+    usable = np.array([row for row in files.present if index.paths[row] not in bad], np.int64)
+    counts = {
+        "audio": str(index.audio),
+        "listed": len(index.paths),
+        "usable": len(usable),
+        "splits": {
+            split: {"listed": int((index.split == i).sum()), "usable": int((index.split[usable] == i).sum())}
+            for i, split in enumerate(SPLITS)
+        },
+        "tags": len(index.tags),
+    }
+    made = {"pack": _size(pack) if pack else None}
+    return write_report(data, folder, counts, lists, made, clips_per_tag=_per_tag(data, usable))
+
+
+def _size(pack: Pack) -> dict:
+    samples = int(pack.lengths.sum())
+    kind = pack.folder.name.rsplit("-", 1)[0]
+    others = [str(path) for path in pack.folder.parent.glob(f"{glob.escape(kind)}-*") if path.is_dir() and path != pack.folder]
+    return {
+        "folder": str(pack.folder),
+        "sample_rate": pack.rate,
+        "hours": round(samples / pack.rate / 3600, 3),
+        "gigabytes": round(2 * samples / 1e9, 3),
+        "others_of_this_name": sorted(others),  # of other files or older ones: nothing deletes them
+    }
+
+
+def _per_tag(data: "TaggingData", rows: np.ndarray) -> dict:
+    index = data.index
+    counts = {tag: {} for tag in index.tags}
+    for i, split in enumerate(SPLITS):
+        sums = index.labels[rows[index.split[rows] == i]].sum(0, dtype=np.int64)
+        for tag, count in zip(index.tags, sums.tolist(), strict=True):
+            counts[tag][split] = count
+    return counts

@@ -15,8 +15,7 @@ from datamodules.embeddings import EmbeddingCache
 from datamodules.errors import DataError
 from datamodules.events import Events
 from datamodules.frames import FrameGrid
-
-RETRIES = 20
+from datamodules.unreadable import until_read
 
 Align = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -105,6 +104,14 @@ class EventClips:
             self.clips.name(clip),
         )
 
+    def readable(self, clip: int, longest: float = np.inf, seed: int = 0) -> Item | None:
+        """As `item`; None for a clip that cannot be read, which is said."""
+        try:
+            return self.item(clip, longest, seed)
+        except DataError as error:
+            self.clips.report(clip, error)
+            return None
+
     def _activity(self, clip: int, frames: int) -> np.ndarray:
         events, mine = self.listed.events, self.listed.events.clip == self.position[clip]
         return self.grid.activity(events.label[mine], events.onset[mine], events.offset[mine], frames, self.classes)
@@ -125,11 +132,7 @@ class WholeClips(Dataset):
         return len(self.clips)
 
     def __getitem__(self, clip: int) -> Item | None:
-        try:
-            return self.clips.item(clip)
-        except DataError as error:
-            self.clips.clips.report(clip, error)
-            return None
+        return self.clips.readable(clip)
 
 
 class StreamClips(Dataset):
@@ -150,13 +153,9 @@ class StreamClips(Dataset):
         index, seed = item
         k = int(np.searchsorted(self.ends, index, side="right"))
         stream, first = self.streams[k], index - (int(self.ends[k]) - self.lengths[k])
-        for attempt in range(RETRIES):
-            clip = mix(seed, attempt) % len(stream) if attempt else first
-            try:
-                return stream.item(clip, self.longest, seed)
-            except DataError as error:
-                stream.clips.report(clip, error)
-        raise DataError(f"{RETRIES} training clips in a row cannot be read: check the data set with the `prepare` verb.")
+        return until_read(
+            lambda attempt: stream.readable(mix(seed, attempt) % len(stream) if attempt else first, self.longest, seed), "clips"
+        )
 
 
 def collate(items: Sequence[Item | None], grid: FrameGrid, classes: int, dims: Mapping[str, int]) -> SoundBatch:

@@ -22,8 +22,8 @@ class FrameGrid(NamedTuple):
         return self.pool * self.hop / self.sample_rate
 
     def count(self, samples: int) -> int:
-        """Output frames of a recording."""
-        return (1 + samples // self.hop) // self.pool
+        """Output frames of a recording: whole ones, at least one."""
+        return max(1, (1 + samples // self.hop) // self.pool)
 
     def centres(self, samples: int) -> np.ndarray:
         """Centre (frames,) s of what each output frame of a recording has seen."""

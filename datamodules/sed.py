@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules.base import resume_position
 from datamodules.cache import cache_root
+from datamodules.clip_statistics import statistics
 from datamodules.clips import Clips
 from datamodules.embeddings import EmbeddingCache, Extractor
 from datamodules.errors import DataError
@@ -33,8 +34,9 @@ class SoundEventData(PackedData):
         batches_per_epoch: steps of an epoch; lists go round without repeating a clip before all were used
         seconds: longest piece of a clip to train on
 
-    Handed over before the loaders are made: `grid`, what a frame is; `extractors`, the pretrained networks by stream name; and
-    `align` (values (n, dim), times (n,), frame centres (frames,)) -> (frames, dim).
+    Handed over before the loaders are made: `grid`, what a frame is; `extractors`, the pretrained networks by stream name;
+    `align` (values (n, dim), times (n,), frame centres (frames,)) -> (frames, dim); and before `statistics` are asked for
+    `features`, the network's log-mel (frames, bands) of a clip (1, samples) int16.
     """
 
     task = "sed"
@@ -44,7 +46,6 @@ class SoundEventData(PackedData):
     extractors: Mapping[str, Extractor] = {}
     align: Align | None = None
     features: Callable[[Tensor], Tensor] | None = None
-    features_key: str = ""
 
     def __init__(
         self,
@@ -145,6 +146,16 @@ class SoundEventData(PackedData):
         whole = Corpus(clips.listed.names, np.full(len(clips.listed.names), np.inf), tuple(self.classes), clips.listed.events)
         chosen = whole.select(clips.position)
         return chosen._replace(durations=lengths, events=clip_offsets(chosen.events, lengths))
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (bands,) float32 of `features` over the clips that are trained on, each once.
+
+        Measured once for all processes and runs. Raises ValueError where no `features` were handed over.
+        """
+        if self.features is None:
+            raise ValueError("Hand over the network's log-mel first: data.features = ...")
+        folder, lists = cache_root(self.cache_dir) / "statistics", [self.clips(stream).clips for stream in self.streams]
+        return statistics(folder, self.name, self.find_root(), lists, self.features, self.rate())
 
     def train_set(self) -> StreamClips:
         """The streams one after another; an item's seed draws its piece."""

@@ -1,22 +1,17 @@
 """Mean and deviation of the training mixtures' spectrum, bin by bin: measured once per data set and transform, then read."""
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.cache import exclusive, fingerprint, write_atomically
+from datamodules.cache import fingerprint
 from datamodules.errors import DataError
+from datamodules.moments import Moments, measured_once, moments, of_all
 from datamodules.stems import SHORTEST_S, WholeTracks
 from datamodules.tracks import Track
-
-log = logging.getLogger(__name__)
 
 VERSION = 1
 PIECE_S = 10.0
@@ -25,51 +20,22 @@ PIECE_S = 10.0
 CONTEXT_S = 1.0
 """Sound on both sides of a piece, s, whose frames are dropped: makes the others equal those of the whole track."""
 
-THREADS = 4
 
-
-class Moments(NamedTuple):
-    """Of float64 values by bin: how many, their mean, and the sum of squared distances from it (bins,)."""
-
-    count: int
-    mean: np.ndarray
-    spread: np.ndarray
-
-    def joined(self, other: "Moments") -> "Moments":
-        """Of both together (Chan, Golub, LeVeque 1979)."""
-        count = self.count + other.count
-        step = other.mean - self.mean
-        mean = self.mean + step * (other.count / count)
-        return Moments(count, mean, self.spread + other.spread + step**2 * (self.count * other.count / count))
-
-
-def statistics(folder: Path, name: str, tracks: WholeTracks, spectrogram: Callable[[Tensor], Tensor], key: str) -> tuple:
+def statistics(
+    folder: Path, name: str, tracks: WholeTracks, spectrogram: Callable[[Tensor], Tensor], key: str
+) -> tuple[Tensor, Tensor]:
     """Mean and deviation (bins,) float32 over all frames of whole tracks, magnitudes averaged over the channels.
 
     spectrogram: (channels, samples) -> (channels, bins, frames) at any length; `key` changes with its settings. Kept in
     `folder` under `name` and what decides the numbers. Of several processes that ask at once one measures.
     Raises DataError where no track can be read.
     """
-    path = folder / f"{name}-{_key(tracks, key)}.npz"
-    with exclusive(path.with_suffix(".lock"), f"the statistics {path}"):
-        if (kept := _read(path)) is None:
-            moments = _measure(tracks, spectrogram)
-            deviation = np.sqrt(moments.spread / moments.count)
-            kept = {"mean": moments.mean.astype(np.float32), "std": deviation.astype(np.float32)}
-            write_atomically(path, lambda file: np.savez(file, **kept))
-    return torch.from_numpy(kept["mean"]), torch.from_numpy(kept["std"])
 
+    def measure() -> Moments:
+        hop = _hop(spectrogram)
+        return of_all(lambda index: _track(tracks, index, spectrogram, hop), len(tracks), "track")
 
-def _read(path: Path) -> dict[str, np.ndarray] | None:
-    """The kept arrays; None where there are none, or none that can be read."""
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return {"mean": kept["mean"], "std": kept["std"]}
-    except FileNotFoundError:
-        return None
-    except Exception:
-        log.warning("%s cannot be read and is measured again.", path)
-        return None
+    return measured_once(folder / f"{name}-{_key(tracks, key)}.npz", measure)
 
 
 def _key(tracks: WholeTracks, key: str) -> str:
@@ -82,20 +48,6 @@ def _key(tracks: WholeTracks, key: str) -> str:
 
 def _measured(track: Track, tracks: WholeTracks) -> Sequence:
     return [track.mixture] if tracks.mixture and track.mixture else [track.stems[source] for source in tracks.sources]
-
-
-def _measure(tracks: WholeTracks, spectrogram: Callable[[Tensor], Tensor]) -> Moments:
-    from tqdm import tqdm
-
-    total, hop = None, _hop(spectrogram)
-    # Threads: the transform lets go of the interpreter, on whatever device it runs. Joined in the order of the tracks.
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        parts = pool.map(lambda index: _track(tracks, index, spectrogram, hop), range(len(tracks)))
-        for part in tqdm(parts, "measuring spectra", len(tracks), unit="track", dynamic_ncols=True):
-            total = part if total is None else total if part is None else total.joined(part)
-    if total is None:
-        raise DataError("No training track can be read, so there are no statistics: check the data set with the `prepare` verb.")
-    return total
 
 
 def _hop(spectrogram: Callable[[Tensor], Tensor]) -> int:
@@ -111,11 +63,9 @@ def _track(tracks: WholeTracks, index: int, spectrogram: Callable[[Tensor], Tens
     total = None
     try:
         for magnitude in _frames(tracks, index, spectrogram, hop):
-            mean = magnitude.mean(1)
-            spread = magnitude.sub_(mean[:, None]).square_().sum(1)
-            if not torch.isfinite(mean + spread).all():
+            part = moments(magnitude)
+            if part is None:
                 raise DataError(f"The spectrum of {tracks.tracks[index].name} is not finite: look at its files, or leave it out.")
-            part = Moments(magnitude.shape[1], mean.cpu().numpy(), spread.cpu().numpy())
             total = part if total is None else total.joined(part)
     except DataError as error:
         tracks.report(index, error)

@@ -107,8 +107,8 @@ def test_a_changed_file_is_measured_again(tmp_path):
 
 def test_those_who_ask_at_once_get_the_same_measured_once(root, tmp_path, monkeypatch):
     # Threads stand for processes: a lock file keeps both apart, and a process forked off a torch that has computed may not.
-    measured, measure = [], stem_statistics._measure
-    monkeypatch.setattr(stem_statistics, "_measure", lambda *args: measured.append(1) or measure(*args))
+    measured, measure = [], stem_statistics.of_all
+    monkeypatch.setattr(stem_statistics, "of_all", lambda *args: measured.append(1) or measure(*args))
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(lambda _: ready(root, tmp_path).statistics(), range(3)))
     assert len(measured) == 1

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from datamodules.demo import separation, tagging
+from datamodules.dcase2018 import DCASE2018
+from datamodules.demo import separation, sounds, soundscapes, tagging
 from datamodules.mtat import MTAT
 from datamodules.musdb import MUSDBHQ, VALIDATION
 from datamodules.tracks import TrackFiles
@@ -47,3 +48,32 @@ class SeparationDemo(MUSDBHQ):
         if self.root is None and self.validation == VALIDATION:
             self.validation = tuple(separation.validation_tracks(root))
         return super().read_tracks(root)
+
+
+class SoundEventDemo(DCASE2018):
+    """The embedded sound event set; with `root`, any set in DCASE 2018 task 4's layout with its ten classes.
+
+    Args:
+        clips: how many clips of each list to render instead of all (weak, unlabeled, validation, test)
+        variants: how many of each class of sound for each split (train, validation, test)
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        clips: dict[str, int] | None = None,
+        variants: dict[str, int] | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(root, **kwargs)
+        self.rendered = clips or soundscapes.CLIPS, variants or soundscapes.VARIANTS
+        self.name = "demo" if root is None else "dcase2018"
+
+    @property
+    def classes(self) -> list[str]:
+        """The embedded set's ten classes, or those of the task."""
+        return sorted(sounds.CLASSES) if self.root is None else super().classes
+
+    def find_root(self) -> Path:
+        """The named folder, or the embedded set, rendered on first use."""
+        return soundscapes.build(self.cache_dir, *self.rendered) if self.root is None else super().find_root()

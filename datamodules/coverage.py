@@ -1,6 +1,7 @@
-"""Which of the listed files are there, and which of those do not even open."""
+"""Where the listed files lie, which of them are there, and which of those do not even open."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,19 @@ import numpy as np
 from datamodules import audio
 from datamodules.errors import DataError
 from datamodules.pack import Flaw
+
+
+def locate(root: Path, *ways: tuple[Sequence[str], np.ndarray]) -> tuple[Path, np.ndarray]:
+    """A folder under `root` and the paths relative to it of which, of some, most exist; the first where none does.
+
+    ways: (folders to try, paths (files,) str as they would be named there)
+    """
+
+    def found(way: tuple[Path, np.ndarray]) -> int:
+        folder, paths = way
+        return sum((folder / path).is_file() for path in paths[:: max(1, len(paths) // 64)].tolist())
+
+    return max(((root / folder, paths) for folders, paths in ways for folder in folders), key=found)
 
 
 def sizes(folder: Path, paths: np.ndarray) -> np.ndarray:

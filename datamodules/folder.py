@@ -10,12 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from datamodules import coverage
+from datamodules.coverage import locate, sizes
 from datamodules.errors import DataError
 from datamodules.packed import Files
 from datamodules.splits import SPLIT_NAMES, SPLITS, draw
 from datamodules.tagging import Index, TaggingData
-from datamodules.tags import among
 
 
 class Folder(TaggingData):
@@ -61,7 +60,7 @@ class Folder(TaggingData):
         self.csv, self.audio, self.file_column = csv, audio, file_column
         self.tag_columns, self.separator, self.threshold = tag_columns, separator, threshold
         self.min_clips, self.split_column, self.group_column = min_clips, split_column, group_column
-        self.on_missing = missing
+        self.missing = missing
         self.name = Path(root).expanduser().resolve().name if root else self.name
 
     def read_index(self, root: Path) -> Index:
@@ -85,13 +84,14 @@ class Folder(TaggingData):
             )
         folders = [self.audio] if self.audio else [".", path.stem, "audio", "clips"]
         names = [name for name, keep in zip(names, kept, strict=True) if keep]
-        return Index(among(root, folders, paths), names, paths, labels[:, kept], split)
+        audio, paths = locate(root, (folders, paths))
+        return Index(audio, names, paths, labels[:, kept], split)
 
     @cached_property
     def files(self) -> Files:
         """Which listed files are there. Raises DataError where one is not, unless told to skip it."""
-        lost = np.flatnonzero(coverage.sizes(self.index.audio, self.index.paths) < 0)
-        if len(lost) and self.on_missing == "stop":
+        lost = np.flatnonzero(sizes(self.index.audio, self.index.paths) < 0)
+        if len(lost) and self.missing == "stop":
             raise DataError(
                 f"{self.csv} lists {self.index.paths[lost[0]]}, which is not in {self.index.audio} ({len(lost)} of "
                 f"{len(self.index.paths)} rows): correct the table, or leave such rows out with --data.missing skip."

@@ -5,10 +5,11 @@ from typing import Literal
 
 import numpy as np
 
+from datamodules.coverage import locate
 from datamodules.errors import DataError
 from datamodules.splits import SPLITS
 from datamodules.tagging import Index, TaggingData
-from datamodules.tags import among, published
+from datamodules.tags import published
 
 HEADER = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION")
 SPLIT_FOLDERS = ("data/splits", "splits", "mtg-jamendo-dataset/data/splits")
@@ -40,16 +41,16 @@ class Jamendo(TaggingData):
         super().__init__(root, **kwargs)
         if not 0 <= split <= 4:
             raise ValueError(f"MTG-Jamendo has the splits 0 to 4, not {split}.")
-        self.split, self.listed = split, subset
+        self.split, self.chosen = split, subset
         self.subset = f"{subset} split-{split}"  # what a printed number has to name
 
     def read_index(self, root: Path) -> Index:
         """Every track of the three files of the split."""
-        stem = "autotagging" if self.listed == "all" else f"autotagging_{self.listed}"
+        stem = "autotagging" if self.chosen == "all" else f"autotagging_{self.chosen}"
         folder = self._split_folder(root)
         rows = [(i, *row) for i, split in enumerate(SPLITS) for row in _read(folder / f"{stem}-{split}.tsv")]
         found = sorted({tag for _, _, tags in rows for tag in tags})
-        names = published("jamendo") if self.listed == "top50tags" and set(found) <= set(published("jamendo")) else found
+        names = published("jamendo") if self.chosen == "top50tags" and set(found) <= set(published("jamendo")) else found
         column = {name: i for i, name in enumerate(names)}
         labels = np.zeros((len(rows), len(names)), np.uint8)
         for i, (_, _, tags) in enumerate(rows):
@@ -81,5 +82,4 @@ def _read(path: Path) -> list[tuple[str, list[str]]]:
 def _audio(root: Path, paths: np.ndarray) -> tuple[Path, np.ndarray]:
     """The audio folder and paths as they lie there: full tracks, or the low-bitrate copies where more of those exist."""
     low = np.array([path.removesuffix(".mp3") + ".low.mp3" for path in paths.tolist()])
-    found = [(among(root, AUDIO, paths), paths), (among(root, AUDIO_LOW, low), low)]
-    return max(found, key=lambda way: sum((way[0] / path).is_file() for path in way[1][:: max(1, len(paths) // 64)].tolist()))
+    return locate(root, (AUDIO, paths), (AUDIO_LOW, low))

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from datamodules import pickles
+from datamodules.coverage import locate
 from datamodules.errors import DataError
 from datamodules.tagging import Index, TaggingData
-from datamodules.tags import among, published
+from datamodules.tags import published
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +92,9 @@ def _labels(path: Path, ids: list[str], tags: int) -> np.ndarray:
 
 def _audio(root: Path, folder: Path, ids: list[str]) -> tuple[Path, np.ndarray]:
     """The audio folder and the paths under it, by id, or by 7digital's names where more of those exist."""
-    ways = [np.array([f"{one[2]}/{one[3]}/{one[4]}/{one}.mp3" for one in ids])]
+    ways = [(AUDIO, np.array([f"{one[2]}/{one[3]}/{one[4]}/{one}.mp3" for one in ids]))]
     if (folder / TO_7DIGITAL).is_file() and (folder / TO_PATH).is_file():
         numbers, names = _mapping(folder / TO_7DIGITAL), _mapping(folder / TO_PATH)
-        ways.append(np.array([_text(names.get(_text(numbers.get(one, "")), f"unknown/{one}.mp3")) for one in ids]))
-    found = [(among(root, AUDIO, paths), paths) for paths in ways]
-    return max(found, key=lambda way: sum((way[0] / path).is_file() for path in way[1][:: max(1, len(ids) // 64)].tolist()))
+        paths = [_text(names.get(_text(numbers.get(one, "")), f"unknown/{one}.mp3")) for one in ids]
+        ways.append((AUDIO, np.array(paths)))
+    return locate(root, *ways)

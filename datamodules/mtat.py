@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from datamodules.coverage import locate
 from datamodules.errors import DataError
 from datamodules.tagging import Index, TaggingData
-from datamodules.tags import among, by_count, published
+from datamodules.tags import by_count, published
 
 ANNOTATIONS = "annotations_final.csv"
 AUDIO = (".", "mp3", "audio", "MagnaTagATune")
@@ -39,19 +40,19 @@ class MTAT(TaggingData):
         **kwargs,
     ) -> None:
         super().__init__(root, **kwargs)
-        self.subset, self.choice = subset, tags
+        self.subset, self.chosen = subset, tags
 
     def read_index(self, root: Path) -> Index:
         """Every annotated clip, in the file's order."""
         columns, labels, paths = self.annotations
-        names = self._chosen(columns, labels)
+        names = self._columns(columns, labels)
         labels = labels[:, [columns.index(name) for name in names]]
         digits = np.array([int(path[0], 16) for path in paths])
         split = np.select([digits < 12, digits == 12], [0, 1], 2).astype(np.int8)
         if self.subset == "top50":
             split[~labels.any(1)] = -1
-        paths = np.array(paths)
-        return Index(among(root, AUDIO, paths), names, paths, labels, split)
+        audio, paths = locate(root, (AUDIO, np.array(paths)))
+        return Index(audio, names, paths, labels, split)
 
     @cached_property
     def annotations(self) -> tuple[list[str], np.ndarray, list[str]]:
@@ -72,15 +73,15 @@ class MTAT(TaggingData):
             "test_artists_also_in_train": len(artists[0] & artists[1]),
         }
 
-    def _chosen(self, columns: list[str], labels: np.ndarray) -> list[str]:
-        choice = self.choice
-        if choice == "auto":
-            choice = "top50" if set(published("mtat")) <= set(columns) else "all"
-        if choice == "computed":
+    def _columns(self, columns: list[str], labels: np.ndarray) -> list[str]:
+        chosen = self.chosen
+        if chosen == "auto":
+            chosen = "top50" if set(published("mtat")) <= set(columns) else "all"
+        if chosen == "computed":
             return by_count(columns, labels)[:50]
-        if choice == "all":
+        if chosen == "all":
             return by_count(columns, labels)
-        names = published("mtat") if choice == "top50" else list(choice)
+        names = published("mtat") if chosen == "top50" else list(chosen)
         if unknown := [name for name in names if name not in columns]:
             raise DataError(
                 f"{ANNOTATIONS} in {self.root} has no column {unknown[0]!r} ({len(unknown)} of {len(names)} tags are "

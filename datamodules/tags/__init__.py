@@ -1,4 +1,4 @@
-"""Tag lists as published, which are data, and what the data sets share in finding tags and audio."""
+"""Tag lists as published, which are data, and as counted."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,3 @@ def by_count(names: Sequence[str], labels: np.ndarray) -> list[str]:
     """Names that occur in labels (clips, names), most frequent first, equally frequent ones in order of the name."""
     counts = labels.sum(0, dtype=np.int64).tolist()
     return [name for count, name in sorted(zip([-c for c in counts], names, strict=True)) if count]
-
-
-def among(root: Path, folders: Sequence[str], paths: np.ndarray) -> Path:
-    """The folder under `root` in which most of some of the paths exist; the first where none does."""
-    some = paths[:: max(1, len(paths) // 64)].tolist()
-    return max((root / folder for folder in folders), key=lambda base: sum((base / path).is_file() for path in some))

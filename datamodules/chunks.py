@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
-from datamodules.base import mix
 from datamodules.clips import Clips
 from datamodules.errors import DataError
-from datamodules.unreadable import until_read
+from datamodules.unreadable import or_another
 from datamodules.windows import Window, crop, cut
 
 
@@ -36,7 +35,7 @@ class Crops(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> Chunks:
         index, seed = item
-        return until_read(lambda attempt: self._try(mix(seed, attempt) % len(self) if attempt else index, seed), "clips")
+        return or_another(lambda clip: self._try(clip, seed), index, len(self), seed)
 
     def _try(self, clip: int, seed: int) -> Chunks | None:
         try:

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.base import mix
 from datamodules.clips import Clips
 from datamodules.embeddings import EmbeddingCache
 from datamodules.errors import DataError
 from datamodules.events import Events
 from datamodules.frames import FrameGrid
-from datamodules.unreadable import until_read
+from datamodules.unreadable import or_another
 
 Align = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -105,7 +104,7 @@ class EventClips:
         )
 
     def readable(self, clip: int, longest: float = np.inf, seed: int = 0) -> Item | None:
-        """As `item`; None for a clip that cannot be read, which is said."""
+        """As `item`; None for a clip that cannot be read, which is named."""
         try:
             return self.item(clip, longest, seed)
         except DataError as error:
@@ -153,9 +152,7 @@ class StreamClips(Dataset):
         index, seed = item
         k = int(np.searchsorted(self.ends, index, side="right"))
         stream, first = self.streams[k], index - (int(self.ends[k]) - self.lengths[k])
-        return until_read(
-            lambda attempt: stream.readable(mix(seed, attempt) % len(stream) if attempt else first, self.longest, seed), "clips"
-        )
+        return or_another(lambda clip: stream.readable(clip, self.longest, seed), first, len(stream), seed)
 
 
 def collate(items: Sequence[Item | None], grid: FrameGrid, classes: int, dims: Mapping[str, int]) -> SoundBatch:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 
+from datamodules.base import mix
 from datamodules.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -36,3 +37,8 @@ def until_read(read: Callable[[int], Item | None], what: str) -> Item:
         if (item := read(attempt)) is not None:
             return item
     raise DataError(f"{RETRIES} training {what} in a row cannot be read: check the data set with the `prepare` verb.")
+
+
+def or_another(read: Callable[[int], Item | None], first: int, clips: int, seed: int) -> Item:
+    """What `read(first)` gives, or where that is None of another of so many clips, drawn by the seed."""
+    return until_read(lambda attempt: read(mix(seed, attempt) % clips if attempt else first), "clips")

@@ -1,4 +1,4 @@
-"""What of a tagging set is usable, said in a report: every listed file, and the clips of each tag."""
+"""What of a set of clips is usable, said in a report: every listed file, and the clips of each tag or list."""
 
 import glob
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 from datamodules import coverage
 from datamodules.errors import DataError
 from datamodules.pack import Pack
+from datamodules.packed import PackedData
 from datamodules.report import write_report
 from datamodules.splits import SPLITS
 
@@ -17,22 +18,11 @@ if TYPE_CHECKING:
 
 
 def report(data: "TaggingData", pack: Pack | None, folder: Path) -> dict:
-    """Counts, and the first files of each kind, of a data set; `folder`/report.json names every file.
+    """Counts, and the first files of each kind, of a tagging set; `folder`/report.json names every file.
 
     Raises the first unreadable file, as DataError, if the data are strict.
     """
-    index, files = data.index, data.files
-    flaws = pack.flaws() if pack else coverage.check(index.audio, index.paths[files.present])
-    lists = {
-        "missing": index.paths[files.missing].tolist(),
-        "empty": index.paths[files.empty].tolist(),
-        "unreadable": [flaw.message for flaw in flaws if not flaw.used],
-        "damaged": [flaw.message for flaw in flaws if flaw.used],
-    }
-    if data.strict and lists["unreadable"]:
-        raise DataError(lists["unreadable"][0])
-    bad = {flaw.path for flaw in flaws if not flaw.used}
-    usable = np.array([row for row in files.present if index.paths[row] not in bad], np.int64)
+    index, (lists, usable) = data.index, survey(data, pack)
     counts = {
         "audio": str(index.audio),
         "listed": len(index.paths),
@@ -43,11 +33,32 @@ def report(data: "TaggingData", pack: Pack | None, folder: Path) -> dict:
         },
         "tags": len(index.tags),
     }
-    made = {"pack": _size(pack) if pack else None}
-    return write_report(data, folder, counts, lists, made, clips_per_tag=_per_tag(data, usable))
+    return write_report(data, folder, counts, lists, {"pack": size(pack)}, clips_per_tag=_per_tag(data, usable))
 
 
-def _size(pack: Pack) -> dict:
+def survey(data: PackedData, pack: Pack | None) -> tuple[dict[str, list[str]], np.ndarray]:
+    """Files by what is wrong with them, and the rows of what is listed that can be used (usable,).
+
+    Raises the first unreadable file, as DataError, if the data are strict.
+    """
+    (audio, paths), files = data.listing(), data.files
+    flaws = pack.flaws() if pack else coverage.check(audio, paths[files.present])
+    lists = {
+        "missing": paths[files.missing].tolist(),
+        "empty": paths[files.empty].tolist(),
+        "unreadable": [flaw.message for flaw in flaws if not flaw.used],
+        "damaged": [flaw.message for flaw in flaws if flaw.used],
+    }
+    if data.strict and lists["unreadable"]:
+        raise DataError(lists["unreadable"][0])
+    bad = {flaw.path for flaw in flaws if not flaw.used}
+    return lists, np.array([row for row in files.present if paths[row] not in bad], np.int64)
+
+
+def size(pack: Pack | None) -> dict | None:
+    """What a pack takes on disk, and others of the same set beside it."""
+    if pack is None:
+        return None
     samples = int(pack.lengths.sum())
     kind = pack.folder.name.rsplit("-", 1)[0]
     others = [str(path) for path in pack.folder.parent.glob(f"{glob.escape(kind)}-*") if path.is_dir() and path != pack.folder]

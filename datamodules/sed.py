@@ -1,6 +1,5 @@
 """Sound event data: whole clips, weakly, strongly or not labelled, mixed in fixed shares to train on."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from datamodules.base import resume_position
 from datamodules.cache import cache_root
+from datamodules.clip_report import size, survey
 from datamodules.clip_statistics import statistics
 from datamodules.clips import Clips
 from datamodules.embeddings import EmbeddingCache, Extractor
@@ -19,9 +19,8 @@ from datamodules.event_clips import Align, ClipList, EventClips, Item, SoundBatc
 from datamodules.events import Corpus, clip_offsets
 from datamodules.frames import FrameGrid
 from datamodules.packed import PackedData
+from datamodules.report import warn, write_report
 from datamodules.streams import MixedSampler
-
-log = logging.getLogger(__name__)
 
 EVALUATED = ("validation", "test")
 
@@ -94,9 +93,7 @@ class SoundEventData(PackedData):
                 offered = ", ".join(name for name in lists if name not in EVALUATED)
                 raise DataError(f"{self.name} has no list {stream!r} to train on: --data.streams takes {offered}.")
         used = {name: lists[name] for name in (*self.streams, *EVALUATED) if name in lists}
-        for one in used.values():
-            for remark in one.remarks:
-                log.warning("%s", remark)
+        warn("%s", [remark for one in used.values() for remark in one.remarks])
         return used
 
     def listing(self) -> tuple[Path, np.ndarray]:
@@ -114,13 +111,12 @@ class SoundEventData(PackedData):
         """Embeddings of every clip that is there, by stream, extracted where they are not kept yet."""
         root, paths = self.listing()
         folder, clips = cache_root(self.cache_dir) / "embeddings", [root / path for path in paths[self.files.present]]
-        caches, self._unembedded = {}, set()
+        caches, self._unembedded = {}, {}
         for stream, extractor in self.extractors.items():
             caches[stream] = EmbeddingCache(folder, stream, extractor, root)
             faults = caches[stream].build(clips, self.strict)
-            for sentence in list(faults.values())[:10]:
-                log.warning("Left out: %s", sentence)
-            self._unembedded |= set(faults)
+            warn("Left out: %s", list(faults.values()))
+            self._unembedded |= faults
         return caches
 
     def clips(self, name: str) -> EventClips:
@@ -179,3 +175,34 @@ class SoundEventData(PackedData):
     def collate(self, items: Sequence[Item | None]) -> SoundBatch:
         """Clips as one batch, those that could not be read left out."""
         return collate(items, self.grid, len(self.classes), self.dims)
+
+    def prepare(self, report_dir: Path) -> dict:
+        """Say what is present, missing and unreadable; build the pack (unless `pack: never`), embeddings and statistics."""
+        pack = None if self.pack == "never" else self.build_pack()
+        lists, usable = survey(self, pack)
+        measured = None if self.features is None else [len(values) for values in self.statistics()]
+        made = {
+            "pack": size(pack),
+            "embeddings": {name: str(cache.folder) for name, cache in self.embedded.items()},
+            "bands": measured and measured[0],
+        }
+        lists["without_embeddings"] = sorted(self._unembedded.values())
+        lists["remarks"] = [remark for one in self.lists.values() for remark in one.remarks]
+        return write_report(self, report_dir, self._counts(usable), lists, made)
+
+    def _counts(self, usable: np.ndarray) -> dict:
+        """Per list: how many clips it names, how many can be used, and in how many of these each class occurs or how often."""
+        counts, first = {}, 0
+        for name, one in self.lists.items():
+            mine = usable[(usable >= first) & (usable < first + len(one.names))] - first
+            counts[name] = {"listed": len(one.names), "usable": len(mine)}
+            if one.tags is not None:
+                counts[name]["clips_per_class"] = dict(zip(self.classes, one.tags[mine].sum(0).tolist(), strict=True))
+            if one.events is not None:
+                kept = one.events.label[np.isin(one.events.clip, mine)]
+                counts[name]["events_per_class"] = dict(
+                    zip(self.classes, np.bincount(kept, minlength=len(self.classes)).tolist(), strict=True)
+                )
+                counts[name]["without_events"] = len(mine) - int(one.tags[mine].any(1).sum())
+            first += len(one.names)
+        return {"lists": counts}

@@ -37,6 +37,7 @@ class CLI(LightningCLI):
         quiet()
         self.task = task
         self.row = row_of(task, argv)
+        self.verb = argv[0]
         self.opened: Path | None = None
         try:
             self._launch(argv)
@@ -62,14 +63,12 @@ class CLI(LightningCLI):
             args=expand(task, argv),
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Verbs that need a Trainer, with the arguments that the command line fills in itself."""
+    def subcommands(self) -> dict[str, set[str]]:
+        """The verb that was typed, with the arguments that the command line fills in itself; parsers of all six take long."""
         own = {"prepare": {"model", "datamodule"}, "export": {"model", "datamodule"}}
-        return {**LightningCLI.subcommands(), **own}
+        return {self.verb: (LightningCLI.subcommands() | own)[self.verb]}
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        self._verb = subcommand
         # A user's own files are no data set of the task: no labels, no splits.
         self._datamodule_class = SuiteData if subcommand in WITHOUT_LABELS else resolve(self.task.data)
         return super()._prepare_subcommand_parser(klass, subcommand, **kwargs | {"description": VERBS[subcommand]})
@@ -83,9 +82,9 @@ class CLI(LightningCLI):
         add("--test_after_fit", type=bool, default=True, help="end `fit` with the test split and the best weights")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.monitor": self.task.monitor[0], "checkpoint.mode": self.task.monitor[1]})
-        if self._verb not in WITHOUT_LABELS:
+        if self.verb not in WITHOUT_LABELS:
             parser.add_lightning_class_args(resolve(self.task.report), "report")
-        if self._verb == "predict":
+        if self.verb == "predict":
             parser.add_lightning_class_args(resolve(self.task.writer), "output")
             parser.link_arguments("overwrite", "output.overwrite")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)

@@ -2,6 +2,8 @@
 # test: the fast suite. test-slow: the rest. Both need only python3 (3.11 or newer), venv and make.
 PYTHON ?= python3
 BIN := .venv/bin
+# A process a core, four at most (1 GB each); the tests of a file stay together and share what it builds.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-slow test-realdata lint clean
 
@@ -9,7 +11,7 @@ demo: .venv/.core
 	$(BIN)/python -m tasks.tagging fit
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -q -m "not slow and not realdata"
+	$(BIN)/python -m pytest -q $(SPREAD) -m "not slow and not realdata"
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -q -m slow

@@ -1,14 +1,27 @@
 """Shared by all tests: one cache of rendered demo audio per session, no network, one thread."""
 
+import gc
 import os
 
 import pytest
-import torch
+
+
+def pytest_configure():
+    gc.disable()  # until all tests are imported: among what stays there is no garbage to look for, now or later
+    # Tests run side by side, and what they start inherits this.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """Keep what tests render away from the user's cache, and out of each other's way."""
+    import torch  # after OMP_NUM_THREADS is set
+
     folder = tmp_path_factory.mktemp("cache")
     before = os.environ.get("QUINTET_CACHE")
     os.environ.update(QUINTET_CACHE=str(folder), WANDB_MODE="offline", WANDB_SILENT="true")

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from tasks.__main__ import find_tasks
@@ -58,7 +57,6 @@ FULL = {family(path): path for path in reversed(TAGGING)}
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
     """Folder of a tiny data set of a class, written when it is first asked for."""
-    torch.set_num_threads(2)
     made = {}
 
     def root(kind):
@@ -66,8 +64,7 @@ def roots(tmp_path_factory):
             made[kind] = LAYOUTS[kind](tmp_path_factory.mktemp(kind), n=16, seconds=4.0)
         return made[kind]
 
-    yield root
-    torch.set_num_threads(1)
+    return root
 
 
 @pytest.mark.parametrize("path", ROWS, ids=name_of)

@@ -1,6 +1,5 @@
 """What suite and README promise of every task, found by its configs/<task>/default.yaml and made small by tiny.yaml."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,29 +9,29 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.commands import command
+
 ROOT = Path(__file__).parent.parent
 TASKS = sorted(path.parent.name for path in ROOT.glob("configs/*/default.yaml"))
 TINY = sorted(f"{path.parent.name}/{path.stem}" for path in ROOT.glob("configs/*/tiny*.yaml"))  # one per way of training
 
 
-def command(config: str, runs: Path, *more: str) -> list[str]:
-    task, tiny = config.split("/")[0], str(ROOT / "configs" / f"{config}.yaml")
-    return [sys.executable, "-m", f"tasks.{task}", "fit", "--config", tiny, "--runs", str(runs), "--name", "run", *more]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+def fit(config: str, runs: Path, *more: str) -> list[str]:
+    """Words after `python -m tasks.` that train a tiny config."""
+    tiny = str(ROOT / "configs" / f"{config}.yaml")
+    return [config.split("/")[0], "fit", "--config", tiny, "--runs", str(runs), "--name", "run", *more]
 
 
 def run(words: list[str]) -> str:
-    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout + done.stderr
+    done = command(*words)
+    assert done.code == 0, done.out[-2000:] + done.err[-2000:]
+    return done.out + done.err
 
 
 def kill_after(words: list[str], sign: Path) -> None:
-    """Start a run and end it by SIGKILL as soon as a file is there."""
-    process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Start a run in a process of its own and end it by SIGKILL as soon as a file is there."""
+    words = [sys.executable, "-m", f"tasks.{words[0]}", *words[1:]]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while not sign.exists():
         assert process.poll() is None, "the run ended before it could be killed"
@@ -58,8 +57,8 @@ def test_each_task_has_its_files(task):
 def test_a_run_ended_by_kill_9_goes_on_to_the_same_weights(config, tmp_path):
     task = config.split("/")[0]
     options = ("--test_after_fit", "false", "--checkpoint.every_n_train_steps", "1")
-    run(command(config, tmp_path / "whole", *options))
-    broken = command(config, tmp_path / "broken", *options)
+    run(fit(config, tmp_path / "whole", *options))
+    broken = fit(config, tmp_path / "broken", *options)
     folder = tmp_path / "broken" / task / "run"
     kill_after(broken, folder / "checkpoints" / "previous.ckpt")
     assert not (folder / "fit.json").exists()
@@ -76,7 +75,7 @@ def test_a_run_ended_by_kill_9_goes_on_to_the_same_weights(config, tmp_path):
 @pytest.mark.parametrize("config", TINY)
 def test_mixed_precision_trains_and_a_checkpoint_is_plain_data(config, tmp_path):
     task = config.split("/")[0]
-    told = run(command(config, tmp_path, "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1"))
+    told = run(fit(config, tmp_path, "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1"))
     folder = tmp_path / task / "run"
     assert (folder / "metrics.json").is_file()
     assert "nan" not in (folder / "metrics.json").read_text().lower().split('"per_tag"')[0]

@@ -22,7 +22,8 @@ def main(argv: list[str]) -> int:
     """Run one benchmark, or say which there are."""
     found = find()
     if len(argv) != 1 or argv[0] not in found:
-        print("usage: python -m benchmarks NAME\n\n" + "\n".join(f"  {name:9} {text}" for name, text in found.items()))
+        width = max(map(len, found))
+        print("usage: python -m benchmarks NAME\n\n" + "\n".join(f"  {name:{width}} {text}" for name, text in found.items()))
         return 0 if argv in ([], ["-h"], ["--help"]) else 2
     importlib.import_module(f"benchmarks.{argv[0]}").run()
     return 0

@@ -5,12 +5,14 @@ from losses.consistency import clip_consistency, frame_consistency
 from losses.domains import Domains
 from losses.labelled_bce import clip_bce, frame_bce
 from losses.magnitude_mse import magnitude_mse
+from losses.meta_tasnet import MetaTasNetLoss
 from losses.multi_domain import MultiDomainLoss
 from losses.waveform import WaveformL1
 from losses.weighted_sdr import weighted_sdr
 
 __all__ = [
     "Domains",
+    "MetaTasNetLoss",
     "MultiDomainLoss",
     "WaveformL1",
     "clip_bce",

@@ -19,8 +19,9 @@ def subsets(sources: int) -> Tensor:
 def combination_mse(estimate: Tensor, target: Tensor) -> Tensor:
     """Squared error of magnitudes (batch, sources, channels, bins, frames), the mean over all subsets: a scalar.
 
-    In the sum over subsets each pair of sources meets 2^(J-2) - 1 times, and each source itself 2^(J-2) times more often:
-    what remains is each source's error and the error of their sum.
+    Of a subset S it is the mean of (sum_S estimate - sum_S target)^2. In the sum over subsets each pair of sources meets
+    2^(J-2) - 1 times, and each source itself 2^(J-2) times more often: what remains is each source's error and the error
+    of their sum.
     """
     energies = error_energies(estimate, target)
     sources = estimate.shape[1]

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 
 def magnitude_mse(estimate: Tensor, target: Tensor) -> Tensor:
-    """Error (sources,) of magnitudes (batch, sources, channels, bins, frames): the mean of squares over all but sources."""
+    """Mean of (estimate - target)^2 over all but sources: magnitudes (batch, sources, channels, bins, frames) -> (sources,)."""
     energies = error_energies(estimate, target)
     return energies[:-1] / values_per_source(estimate)
 

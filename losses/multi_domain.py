@@ -12,7 +12,9 @@ from losses.weighted_sdr import weighted_sdr
 
 
 class MultiDomainLoss(nn.Module):
-    """C1 ... P as two switches: both domains or magnitudes alone; all subsets of sources or each source for itself.
+    """magnitude_mse + alpha * weighted_sdr, the mean over the sources or, with `combination`, over all subsets of them.
+
+    C1 ... P are its two switches: both domains or magnitudes alone; all subsets of sources or each source for itself.
 
     alpha: weight of the waveforms; the paper leaves it out, the authors' code has 10. trim: samples cut from each end of the
     waveforms (the authors' code: 200), where the inverse STFT has fewer frames to add.

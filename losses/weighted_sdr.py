@@ -11,8 +11,11 @@ EPS = 1e-10
 def weighted_sdr(estimate: Tensor, target: Tensor, mixture: Tensor, subsets: Tensor | None = None) -> Tensor:
     """Distortion 0 ... 2 of every source, (sources,), the mean over batch and channels, float64.
 
-    Each source's cosine with its estimate and the rest's cosine with what the estimate leaves of the mixture are weighted
-    by their energies.
+    With y the source, n = mixture - y the rest, and ^ what is estimated of either,
+
+        1 - rho <y, y^> / (|y| |y^|) - (1 - rho) <n, n^> / (|n| |n^|),  rho = |y|^2 / (|y|^2 + |n|^2).
+
+    The paper's loss is this less one. All inner products come from one matrix of them, see `gram`.
 
     Args:
         estimate, target: (batch, sources, channels, samples)

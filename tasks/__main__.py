@@ -26,11 +26,13 @@ def main() -> None:
     print("usage: python -m tasks.<task> VERB [--config configs/<task>/<row>.yaml] [options]\n")
     print("verbs\n" + "\n".join(f"  {verb:9} {text}" for verb, text in VERBS.items()) + "\n")
     print("tasks")
-    for name, text in find_tasks().items():
+    tasks = find_tasks()
+    width = max(map(len, tasks))
+    for name, text in tasks.items():
         rows = sorted(path.stem for path in (configs / name).glob("*.yaml") if path.stem not in ("base", "default"))
-        print(f"  {name:9} {text}")
+        print(f"  {name:{width}} {text}")
         for start in range(0, len(rows), 5):
-            print(f"  {'' if start else 'rows':9} {' '.join(rows[start : start + 5])}".rstrip())
+            print(f"  {'' if start else 'rows':{width}} {' '.join(rows[start : start + 5])}".rstrip())
     print("\nTry: python -m tasks.tagging fit")
 
 

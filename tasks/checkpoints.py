@@ -90,4 +90,6 @@ def load_module(module: type[LightningModule], task: str, path: str | Path, devi
     """
     file = locate(str(path))
     read(file, task)
-    return module.load_from_checkpoint(file, map_location=device, weights_only=True).eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*already saved during checkpointing.*")  # advice to who wrote the module
+        return module.load_from_checkpoint(file, map_location=device, weights_only=True).eval()

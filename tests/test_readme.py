@@ -3,59 +3,79 @@
 import importlib
 import re
 import shlex
-from itertools import product
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tasks.__main__ import find_tasks
+from tasks.arguments import configs_in
 from tasks.launch import VERBS
 
 ROOT = Path(__file__).parent.parent
 TEXT = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")}
 README = TEXT["README.md"]
-COMMANDS = sorted(set(re.findall(r"python -m [^`\n]+", README)))
-CONFIGS = sorted(set(re.findall(r"configs/[\w{},./*-]+", README)))
+CONFIGS = sorted(set(re.findall(r"configs/[\w/*]+\.(?:yaml|sh)", README)))
 
 
-def braces(text: str) -> list[str]:
-    """The paths that a shell makes of {a,b} and {1..8}."""
-    parts = re.split(r"\{([^}]*)\}", text)
-    choices = []
-    for i, part in enumerate(parts):
-        span = re.fullmatch(r"(\d+)\.\.(\d+)", part) if i % 2 else None
-        numbers = [str(n) for n in range(int(span[1]), int(span[2]) + 1)] if span else None
-        choices.append(numbers or (part.split(",") if i % 2 else [part]))
-    return ["".join(choice) for choice in product(*choices)]
+def lines(text: str) -> list[str]:
+    """What a reader would copy: code between backticks and the lines of code blocks."""
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [*re.findall(r"`([^`\n]+)`", text), *(line for block in blocks for line in block.splitlines())]
+
+
+def typed(line: str) -> list[str]:
+    """The calls of python that a shell makes of a line, loops and braces run."""
+    script = 'python() { printf "%s\\n" "$*"; }\nset -f\n' + line.replace(".venv/bin/python", "python")
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+COPIED = [line for line in lines(README) if re.match(r"(python -m|for \w+ in) ", line)]
+COMMANDS = sorted({command for line in COPIED for command in typed(line)})
+ROWS = [line.split("|")[1:-1] for line in README.splitlines() if re.match(r"\| (Tables?|Figures?) \d", line)]
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) > 8
-    assert len(CONFIGS) > 8
+    assert len(COMMANDS) > 40
+    assert len(CONFIGS) > 5
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_names_a_module_and_a_verb_that_exist(command):
-    words = shlex.split(command.split("#")[0])
-    module = words[2]
+    words = shlex.split(command)
+    module = words[1]
     if module.startswith("tasks.") and len(module.split(".")) == 2:
         assert module.split(".")[1] in find_tasks()
-        assert words[3] in VERBS
-    elif module not in ("venv", "pip"):
+        assert words[2] in VERBS
+    else:
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+    for config in configs_in(words):
+        assert (ROOT / config).is_file(), config
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0].strip())
+def test_every_row_of_a_papers_table_is_a_command(row):
+    assert row[1].strip().strip("`") in COPIED
 
 
 @pytest.mark.parametrize("pattern", CONFIGS)
 def test_every_config_is_there(pattern):
-    for path in braces(pattern.rstrip(".")):
-        assert list(ROOT.glob(path)), path
+    assert list(ROOT.glob(pattern))
+
+
+def test_every_row_of_the_papers_is_in_the_readme():
+    from tasks.separation import paper as separation
+    from tasks.tagging import paper as tagging
+
+    named = {row.config for paper in (separation, tagging) for table in paper.TABLES for row in table.rows}
+    assert named <= {Path(config).stem for command in COMMANDS for config in configs_in(shlex.split(command))}
 
 
 def test_every_python_name_in_the_readme_can_be_imported():
-    block = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    module, names = re.search(r"from ([\w.]+) import ([\w, ]+)", block).groups()
-    assert all(hasattr(importlib.import_module(module), name) for name in names.split(", "))
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        for module, names in re.findall(r"from ([\w.]+) import ([\w, ]+)", block):
+            assert all(hasattr(importlib.import_module(module), name) for name in names.split(", "))
     for dotted in re.findall(r"`((?:models|datamodules)\.[\w.]+)`", README):
         parent, _, name = dotted.rpartition(".")
         assert (ROOT / dotted.replace(".", "/")).exists() or (ROOT / (dotted.replace(".", "/") + ".py")).exists() or hasattr(

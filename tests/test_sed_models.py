@@ -1,0 +1,350 @@
+"""The networks of sound event detection: sizes, frames, padding, a plain restatement, front end, encoders."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.sed import CRNN, Attention, BiGRU, Conformer, MelFrontEnd, Transformer, align
+from models.sed.conv import Convolutions
+from models.sed.dropout import Dropout
+from models.sed.inside import Inside, normed
+
+BOTH = {"audio": (128, 16), "video": (4096, 4)}
+SMALL = {"channels": (4, 8, 8), "pools": ((2, 2), (2, 2), (1, 4)), "hidden": 8}
+
+
+def small(n_classes=3, streams=None, **options):
+    torch.manual_seed(0)
+    net = CRNN(n_classes, streams, mel=MelFrontEnd(8000, 256, 100, 16), **SMALL | options).eval()
+    with torch.no_grad():
+        for module in net.modules():  # statistics as after training, so that normalised silence is not 0
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+                module.running_mean.normal_()
+                module.bias.normal_()
+    net.set_statistics(torch.linspace(-6, -2, 16), torch.linspace(1, 2, 16))
+    return net
+
+
+def count(net):
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def test_parameters_of_the_paper():
+    assert count(CRNN(10)) == 1_038_314
+    assert count(CRNN(10, BOTH)) == 1_072_126
+    assert count(CRNN(10).convolutions) == 541_152
+    assert count(CRNN(10).encoder) == 494_592
+
+
+@pytest.mark.parametrize(
+    ("audio", "video", "spectral", "width"),
+    [
+        (0, 0, True, 128),
+        (0, 4, True, 132),
+        (16, 0, True, 144),
+        (16, 4, True, 148),
+        (0, 16, False, 16),
+        (64, 0, False, 64),
+        (64, 16, False, 80),
+    ],
+)
+def test_width_of_the_seven_rows(audio, video, spectral, width):
+    streams = {name: (dim, out) for name, dim, out in (("audio", 128, audio), ("video", 4096, video)) if out}
+    net = CRNN(10, streams, spectral)
+    assert net.encoder.gru.input_size == width
+    inputs = {name: torch.randn(2, 12, dim) for name, (dim, _) in streams.items()}
+    out = net(torch.randn(2, 48, 128) if spectral else None, torch.tensor([48, 30]), inputs)
+    assert out.frames.shape == (2, 12, 10)
+    assert out.mask.sum(1).tolist() == [12, 7]
+
+
+def test_ten_seconds_are_604_and_151_frames():
+    net = CRNN(10).eval()
+    with torch.no_grad():
+        mel, valid = net.features(torch.zeros(1, 221_000))
+        out = net(mel, valid)
+    assert mel.shape == (1, 604, 128)
+    assert out.frames.shape == (1, 151, 10) and out.clip.shape == (1, 10) and out.mask.all()
+    assert net.n_frames(221_000) == 151
+    assert net.frame_s == pytest.approx(0.0662443, abs=1e-6)
+    times = net.frame_times(221_000)
+    assert times.shape == (151,) and times[0] == pytest.approx(0.025, abs=2e-4) and times[-1] == pytest.approx(9.961, abs=1e-3)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 7, 8, 61, 605])
+def test_any_length(frames):
+    net = small()
+    out = net(torch.randn(2, frames, 16))
+    assert out.frames.shape == (2, max(1, frames // 4), 3)
+    assert out.mask.all()
+    assert net.n_frames((frames - 1) * 100) == max(1, frames // 4)
+
+
+ENCODERS = {
+    "gru": partial(BiGRU, hidden=8),
+    "transformer": partial(Transformer, width=16, layers=2, heads=2, feed_forward=32),
+    "conformer": partial(Conformer, width=16, layers=2, heads=2, feed_forward=32, kernel=3),
+}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("activation", ["relu", "glu", "cg"])
+def test_a_clip_depends_on_neither_padding_nor_neighbours(encoder, activation):
+    net = small(streams={"e": (5, 4)}, encoder=ENCODERS[encoder], activation=activation, pooling="attention")
+    lengths = [8000, 5150, 3333, 250, 1]
+    audio = 0.3 * torch.randn(5, 8000) * torch.tensor([1.0, 0.5, 0.01, 1.0, 1.0])[:, None]
+    embeddings = torch.randn(5, net.n_frames(8000), 5)
+    with torch.no_grad():
+        mel, valid = net.features(audio, torch.tensor(lengths))
+        out = net(mel, valid, {"e": embeddings})
+        for k, length in enumerate(lengths):
+            n = net.n_frames(length)
+            assert out.mask[k].tolist() == [True] * n + [False] * (net.n_frames(8000) - n)
+            alone = net(*net.features(audio[k : k + 1, :length]), {"e": embeddings[k : k + 1, :n]})
+            torch.testing.assert_close(out.frames[k, :n], alone.frames[0], rtol=0, atol=1e-6)
+            torch.testing.assert_close(out.clip[k], alone.clip[0], rtol=0, atol=1e-6)
+
+
+def test_streams_alone_are_masked_too():
+    net = small(streams={"e": (5, 4)}, spectral=False)
+    e = torch.randn(2, 9, 5)
+    out = net(None, torch.tensor([36, 21]), {"e": e})
+    torch.testing.assert_close(out.frames[1, :5], net(None, None, {"e": e[1:, :5]}).frames[0], rtol=0, atol=1e-6)
+    assert net.features(torch.zeros(2, 3000), torch.tensor([3000, 100]))[1].tolist() == [31, 2]
+
+
+class Plain(nn.Module):
+    """The paper's network as a list of layers, for one clip at a time."""
+
+    def __init__(self, classes=10):
+        super().__init__()
+        layers, before = [], 1
+        for width, pool in zip((16, 32, 64, 128, 128, 128, 128), [(2, 2)] * 2 + [(1, 2)] * 5, strict=True):
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.BatchNorm2d(width)]
+            layers += [nn.ReLU(), nn.Dropout(0.33), nn.AvgPool2d(pool)]
+            before = width
+        self.cnn = nn.Sequential(*layers)
+        self.gru = nn.GRU(128, 128, 2, batch_first=True, bidirectional=True)
+        self.dense = nn.Linear(256, classes)
+
+    def forward(self, mel):
+        x = self.cnn(mel[:, None])
+        p = torch.sigmoid(self.dense(self.gru(x.squeeze(-1).permute(0, 2, 1))[0]))
+        return p, (p * p).sum(1) / p.sum(1)
+
+
+def test_equals_the_plain_restatement():
+    torch.manual_seed(0)
+    ours, plain = CRNN(10), Plain()
+    mel = torch.randn(2, 40, 128)
+    ours(mel)  # running statistics that are not the initial ones
+    values = [value for name, value in ours.state_dict().items() if not name.startswith("mel.")]
+    plain.load_state_dict(dict(zip(plain.state_dict(), values, strict=True)))
+    ours.eval(), plain.eval()
+    for a, b in zip(ours(mel)[:2], plain(mel), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_channels_last_is_the_same_network():
+    mel = torch.randn(2, 40, 128)
+    torch.manual_seed(0)
+    first = CRNN(10)
+    torch.manual_seed(0)
+    second = CRNN(10, channels_last=False)
+    second.load_state_dict(first.state_dict())
+    assert first.convolutions.stacks[2].conv.weight.is_contiguous(memory_format=torch.channels_last)
+    for net in (first, second):
+        for module in net.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+    for a, b in zip(first(mel)[:2], second(mel)[:2], strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    for (name, ours), theirs in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_padding_does_not_count_in_training_statistics():
+    torch.manual_seed(0)
+    x, inside = torch.randn(3, 4, 6, 5), Inside.of(torch.tensor([6, 2, 4]), 6, torch.device("cpu"))
+    first, second = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+    out = normed(first, x, inside)
+    frames = torch.cat([x[k, :, :n].transpose(0, 1) for k, n in enumerate((6, 2, 4))])[:, :, None]
+    expected = second(frames)[:, :, 0]
+    torch.testing.assert_close(torch.cat([out[k, :, :n].transpose(0, 1) for k, n in enumerate((6, 2, 4))]), expected)
+    torch.testing.assert_close(first.running_var, second.running_var)
+    assert not out.transpose(1, 2)[~inside.mask].any()
+    net = Convolutions(16, (4, 8, 8), SMALL["pools"], dropout=0.0).train()
+    a, b = torch.randn(2, 12, 16), torch.randn(2, 12, 16)
+    a[1, 8:], b[1, 8:], b[:, :8], b[0] = 0, 100, a[:, :8], a[0]
+    valid = torch.tensor([12, 8])
+    assert torch.equal(net(a, valid)[1, :2], net(b, valid)[1, :2])
+
+
+def test_dropout():
+    torch.manual_seed(0)
+    drop = Dropout(0.33)
+    x = torch.ones(3, 5, 41, 67).contiguous(memory_format=torch.channels_last).requires_grad_()
+    seen = torch.stack([drop(x).detach() for _ in range(60)])
+    assert seen.unique().tolist() == pytest.approx([0.0, 1 / 0.67], rel=1e-4)
+    assert float((seen == 0).float().mean()) == pytest.approx(0.33, abs=1e-3)
+    assert float((seen == 0).float().mean(0).std()) == pytest.approx((0.33 * 0.67 / 60) ** 0.5, rel=0.05)  # cells are independent
+    torch.manual_seed(1)
+    out = drop(x)
+    assert out.stride() == x.stride()
+    out.sum().backward()
+    assert torch.equal(x.grad, out)
+    torch.manual_seed(1)
+    assert torch.equal(drop(x), out)
+    assert torch.equal(drop.eval()(x), x)
+    assert Dropout(0.5)(torch.ones(2, 3)[:, ::2]).shape == (2, 2)
+    assert torch.equal(Dropout(0.0)(x), x) and not Dropout(1.0)(x).any()
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_bfloat16_decides_in_float32(encoder):
+    net = small(encoder=ENCODERS[encoder])
+    mel, valid = torch.randn(2, 40, 16), torch.tensor([40, 20])
+    exact = net(mel, valid)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = net(mel, valid)
+        trained = net.train()(mel, valid)
+    assert out.frames.dtype == out.clip.dtype == torch.float32
+    torch.testing.assert_close(out.frames, exact.frames, rtol=0, atol=0.05)
+    (trained.clip.sum() + trained.frames.sum()).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in net.parameters())
+
+
+def test_every_parameter_is_trained():
+    for encoder in ENCODERS.values():
+        net = small(streams={"e": (5, 4)}, encoder=encoder, pooling=Attention, activation="glu").train()
+        out = net(torch.randn(2, 24, 16), torch.tensor([24, 13]), {"e": torch.randn(2, 6, 5)})
+        (out.clip.sum() + (out.frames * out.mask[..., None]).square().sum()).backward()
+        assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("shift", [1, 7])
+def test_conformer_is_equivariant_to_time(shift):
+    torch.manual_seed(0)
+    net = ENCODERS["conformer"](6).eval()
+    x, inside = torch.randn(1, 30, 6), Inside.of(torch.tensor([20]), 30, torch.device("cpu"))
+    first = net.encoded(x, inside)[:, :20]
+    second = net.encoded(x.roll(shift, 1), Inside(inside.mask.roll(shift, 1), inside.rows + shift))[:, shift : shift + 20]
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
+    moved = x.clone()
+    moved[0, [3, 11]] = moved[0, [11, 3]]
+    assert (net.encoded(moved, inside)[:, 5] - first[:, 5]).abs().max() > 1e-4, "the order of frames must count"
+
+
+def test_transformer_knows_the_order():
+    torch.manual_seed(0)
+    net = ENCODERS["transformer"](6).eval()
+    x = torch.randn(1, 20, 6)
+    assert (net(x.flip(1), None).flip(1) - net(x, None)).abs().max() > 1e-3
+
+
+def test_front_end_equals_librosa():
+    import librosa
+
+    audio = torch.randn(1, 22_100).mul_(0.1)
+    mel = MelFrontEnd(standardise="none")
+    ours, valid = mel(audio)
+    y = (audio / audio.abs().max())[0].numpy()
+    settings = {"sr": 22_100, "n_fft": 2048, "hop_length": 366, "n_mels": 128, "power": 1, "pad_mode": "constant"}
+    magnitude = librosa.feature.melspectrogram(y=y, **settings)
+    assert ours.shape == (1, 61, 128) and valid.tolist() == [61]
+    np.testing.assert_allclose(ours[0].T.numpy(), np.log(np.maximum(magnitude, 1e-5)), atol=1e-3)
+    assert (MelFrontEnd().spectrum.filterbank.sum(1) > 0).all(), "a band without any bin"
+
+
+def test_front_end_is_normalised_by_the_valid_samples():
+    mel = MelFrontEnd(8000, 256, 100, 16, standardise="none")
+    audio = 0.1 * torch.randn(2, 4000)
+    audio[1, 2000:] = 5.0
+    lengths = torch.tensor([4000, 2000])
+    found, valid = mel(audio, lengths)
+    assert valid.tolist() == [41, 21] and not found[1, 21:].any()
+    torch.testing.assert_close(found[1:, :21], mel(audio[1:, :2000] * 7)[0], rtol=0, atol=1e-4)
+    quiet = MelFrontEnd(8000, 256, 100, 16, standardise="none", peak=False)
+    assert (quiet(audio)[0] - found).abs().max() > 1
+    torch.testing.assert_close(mel(audio[:1], peak=torch.tensor([1.0]))[0], quiet(audio[:1])[0])
+
+
+def test_silence_is_the_floor():
+    mel = MelFrontEnd(8000, 256, 100, 16, standardise="none")
+    assert torch.equal(mel(torch.zeros(1, 500))[0], torch.full((1, 6, 16), 1e-5).log())
+    assert bool(mel(torch.full((1, 500), 1e-7))[0].isfinite().all())
+    assert mel(torch.zeros(1, 0))[0].shape == (1, 1, 16)
+    int16 = torch.randint(-9000, 9000, (2, 900), dtype=torch.int16)
+    torch.testing.assert_close(mel(int16)[0], mel(int16.float() / 32768)[0])
+
+
+def test_statistics():
+    audio, lengths = 0.1 * torch.randn(2, 4000), torch.tensor([4000, 1500])
+    mel = MelFrontEnd(8000, 256, 100, 16)
+    raw, valid = mel.log_mel(audio, lengths)
+    frames = torch.cat([raw[0], raw[1, : valid[1]]])
+    std = frames.std(0)
+    std[3] = 0.0
+    mel.set_statistics(frames.mean(0), std)
+    found = mel(audio, lengths)[0]
+    assert bool(found.isfinite().all()) and not found[1, valid[1] :].any()
+    whole = torch.cat([found[0], found[1, : valid[1]]])
+    assert whole.mean(0).abs().max() < 0.1 and (whole.std(0)[4:] - 1).abs().max() < 1e-4
+    torch.testing.assert_close(mel.gain[5], 1 / std[5])
+    assert set(mel.state_dict()) == {"mean", "std"}
+    again = MelFrontEnd(8000, 256, 100, 16)
+    again.load_state_dict(mel.state_dict())
+    assert torch.equal(again.to(torch.bfloat16)(audio, lengths)[0], found)
+    half = mel.standardised(raw.half(), valid)
+    assert half.dtype == torch.float32 and (half[:, :, 4:] - found[:, :, 4:]).abs().max() < 0.05
+    own = MelFrontEnd(8000, 256, 100, 16, standardise="instance")(audio, lengths)[0]
+    assert own[1, : valid[1]].mean(0).abs().max() < 1e-4 and (own[1, : valid[1]].std(0, correction=0) - 1).abs().max() < 1e-3
+
+
+def test_align():
+    e, times, frames = np.arange(12.0).reshape(4, 3), np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 1.0, 1.25, 2.5, 4.0, 9.0])
+    found = align(e, times, frames, "time")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[:, 0], [0, 0, 0.75, 4.5, 9, 9])
+    np.testing.assert_allclose(align(e, times, frames, "nearest")[:, 0], [0, 0, 0, 3, 9, 9])
+    np.testing.assert_allclose(align(e, times, frames[:4], "index"), e)
+    np.testing.assert_allclose(align(e, times, frames, "index")[:, 0], [0, 0, 3, 6, 6, 9])
+    assert align(e[:1], times[:1], frames).tolist() == [[0, 1, 2]] * 6
+    assert not align(e[:0], times[:0], frames).any()
+    half = align(e.astype(np.float16), times, frames)
+    np.testing.assert_allclose(half, found, atol=1e-2)
+    for how, moments in (("space", times), ("time", times[::-1]), ("time", times[:2])):
+        with pytest.raises(ValueError, match="align"):
+            align(e, moments, frames, how)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"spectral": False}, "at least one stream"),
+        ({"pooling": "median"}, "expected one of linear"),
+        ({"pools": ((2, 2), (2, 2), (1, 2))}, "leave 2 of 16 bands"),
+        ({"channels": (4, 8)}, "2 channels, 3 pools"),
+        ({"activation": "tanh"}, "one of relu"),
+        ({"encoder": partial(Conformer, kernel=4)}, "odd"),
+        ({"encoder": partial(Transformer, width=18, heads=4)}, "even number"),
+    ],
+)
+def test_options_must_fit(options, what):
+    with pytest.raises(ValueError, match=what):
+        small(**options)
+
+
+def test_inputs_must_fit():
+    net = small(streams={"e": (5, 4)})
+    with pytest.raises(ValueError, match="no embeddings `e`"):
+        net(torch.randn(1, 8, 16))
+    with pytest.raises(ValueError, match="2, 3 frames"):
+        net(torch.randn(1, 8, 16), None, {"e": torch.randn(1, 3, 5)})
+    with pytest.raises(ValueError, match="looks at the log-mel"):
+        net(None, None, {"e": torch.randn(1, 3, 5)})
+    with pytest.raises(ValueError, match="standardise"):
+        MelFrontEnd(standardise="clip")

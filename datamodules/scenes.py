@@ -4,7 +4,7 @@ Where a sound begins and ends is read off its own energy, so that a label never 
 """
 
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import soundfile
 
 FRAME_S = 0.01
 RANGE_DB = 30.0  # a sound is on where it is less than this under its loudest moment,
+SILENT_DB = -80.0  # of full scale: a sound that is never louder is none
 MASKED_DB = 6.0  # and less than this under the background it lies in
 GAP_S = 0.2  # shorter pauses belong to the event
 SHORTEST_S = 0.05
@@ -56,7 +57,7 @@ def level(samples: np.ndarray, rate: int) -> np.ndarray:
 def active(samples: np.ndarray, rate: int, floor_db: float = -np.inf) -> np.ndarray:
     """Where a sound is on: (segments, 2) s, by its energy; nothing counts under `floor_db`."""
     levels = level(samples, rate)
-    if not len(levels):
+    if not len(levels) or levels.max() < SILENT_DB:
         return np.zeros((0, 2))
     on = np.concatenate([[0], levels > max(levels.max() - RANGE_DB, floor_db), [0]]).astype(np.int8)
     begin, stop = (np.flatnonzero(np.diff(on) == sign) * FRAME_S for sign in (1, -1))
@@ -87,8 +88,13 @@ def compose(
 
 
 def _bed(random: np.random.Generator, bed: np.ndarray, length: int) -> np.ndarray:
-    turned = np.roll(np.tile(bed, -(-length // len(bed)) + 1), -int(random.integers(len(bed))))[:length]
-    return (turned * 10 ** (random.uniform(-6, 0) / 20)).astype(np.float32)
+    """`length` samples from anywhere of a background that goes round without a seam, 0 to 6 dB softer."""
+    over = min(len(bed) // 4, length)
+    fade = np.sqrt(np.linspace(0, 1, over, dtype=np.float32))
+    round_bed = bed[: len(bed) - over].copy()
+    round_bed[:over] = round_bed[:over] * fade + bed[len(bed) - over :] * fade[::-1]
+    place = (np.arange(length) + random.integers(len(round_bed))) % len(round_bed)
+    return (round_bed[place] * 10 ** (random.uniform(-6, 0) / 20)).astype(np.float32)
 
 
 def _place(
@@ -150,3 +156,28 @@ def _rows(kind: str, scenes: Mapping[str, Scene], classes: Sequence[str]) -> tup
         events = zip(scene.onset, scene.offset, scene.label, strict=True)
         rows += [[clip, f"{a:.3f}", f"{b:.3f}", classes[k]] for a, b, k in events] or [[clip, "", "", ""]]
     return ["filename", "onset", "offset", "event_label"], rows
+
+
+def write_list(
+    root: Path,
+    subset: str,
+    count: int,
+    random: np.random.Generator,
+    bank: tuple[Sequence[Sequence[np.ndarray]], Sequence[np.ndarray]],
+    classes: Sequence[str],
+    recipe: Recipe,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
+    """Compose, name and write `count` scenes of one subset and its table. bank: sounds of each class, and backgrounds."""
+    folder = root / "audio" / LISTS[subset][1]
+    folder.mkdir(parents=True)
+    written: dict[str, Scene] = {}
+    while len(written) < count:
+        scene = compose(random, *bank, recipe)
+        if LISTS[subset][2] == "weak" and not len(scene.label):
+            continue  # the real list of weak labels has no clip without a class
+        clip = name(random, len(scene.samples) / recipe.rate)
+        write_scene(folder / clip, scene, recipe.rate)
+        written[clip] = scene._replace(samples=scene.samples[:0])
+        progress()
+    write_table(root, subset, dict(sorted(written.items())), classes)

@@ -13,7 +13,7 @@ import numpy as np
 from datamodules import scenes
 from datamodules.demo import render, sounds
 from datamodules.demo.cache import build_once
-from datamodules.scenes import LISTS, Recipe
+from datamodules.scenes import Recipe
 
 CLIPS = {"weak": 256, "unlabeled": 384, "validation": 64, "test": 128}
 VARIANTS = {"train": 16, "validation": 4, "test": 8}  # sounds of each class, and backgrounds
@@ -37,7 +37,9 @@ def build(
     def make(root: Path) -> None:
         banks = _banks(root, variants, processes, seed)
         for k, (subset, count) in enumerate(clips.items()):
-            _write(root, subset, count, banks["train" if subset in ("weak", "unlabeled") else subset], (seed, k))
+            random = np.random.default_rng([seed, k, count])
+            bank = banks[subset if subset in banks else "train"]
+            scenes.write_list(root, subset, count, random, bank, sorted(sounds.CLASSES), RECIPE)
 
     sources = [module.__file__ for module in (render, scenes, sounds)] + [__file__]
     return build_once("soundscapes", make, sources, (dict(clips), dict(variants), RECIPE, seed), cache_dir)
@@ -68,18 +70,3 @@ def _file(work: Path, name: str, variant: int) -> Path:
 def _render(name: str, variant: int, work: Path, seed: int) -> None:
     sound = sounds.sound(name, variant, RECIPE.rate, seed) if name else sounds.bed(variant, RECIPE.rate, seed)
     np.save(_file(work, name, variant), sound)
-
-
-def _write(root: Path, subset: str, count: int, bank: tuple[list, list], seed: tuple[int, int]) -> None:
-    random = np.random.default_rng([*seed, count])
-    folder = root / "audio" / LISTS[subset][1]
-    folder.mkdir(parents=True)
-    written: dict[str, scenes.Scene] = {}
-    while len(written) < count:
-        scene = scenes.compose(random, *bank, RECIPE)
-        if LISTS[subset][2] == "weak" and not len(scene.label):
-            continue  # the real list of weak labels has no clip without a class
-        name = scenes.name(random, len(scene.samples) / RECIPE.rate)
-        scenes.write_scene(folder / name, scene, RECIPE.rate)
-        written[name] = scene
-    scenes.write_table(root, subset, dict(sorted(written.items())), sorted(sounds.CLASSES))

@@ -110,9 +110,7 @@ class CRNN(nn.Module):
         """Standardise the log-mel by these, each (bands,); part of every checkpoint."""
         self.mel.set_statistics(mean, std)
 
-    def features(
-        self, audio: Tensor, lengths: Tensor | None = None, peak: Tensor | None = None
-    ) -> tuple[Tensor | None, Tensor]:
+    def features(self, audio: Tensor, lengths: Tensor | None = None, peak: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
         """Standardised log-mel (batch, frames, bands), None without `spectral`, and valid frames (batch,); see MelFrontEnd."""
         if self.spectral:
             return self.mel(audio, lengths, peak)

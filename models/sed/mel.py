@@ -47,9 +47,7 @@ class MelFrontEnd(ExactBuffers):
         super().__init__()
         if standardise not in ("dataset", "instance", "none"):
             raise ValueError(f"MelFrontEnd: standardise is {standardise!r}, expected dataset, instance or none")
-        self.spectrum = LogMel(
-            sample_rate, n_fft, hop, n_mels, mel, "log", None, True, "constant", power, window, f_min, f_max
-        )
+        self.spectrum = LogMel(sample_rate, n_fft, hop, n_mels, mel, "log", None, True, "constant", power, window, f_min, f_max)
         self.spectrum.scale = partial(natural, floor=floor)
         self.sample_rate, self.hop, self.n_mels = sample_rate, hop, n_mels
         self.peak, self.by = peak, standardise
@@ -76,9 +74,7 @@ class MelFrontEnd(ExactBuffers):
         log_mel, valid = self.log_mel(audio, lengths, peak)
         return self.standardised(log_mel, valid), valid
 
-    def log_mel(
-        self, audio: Tensor, lengths: Tensor | None = None, peak: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def log_mel(self, audio: Tensor, lengths: Tensor | None = None, peak: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-mel before standardisation, what statistics are taken of, and valid frames.
 
         lengths: (batch,) samples of each clip, by default all; peak: (batch,) what the samples are divided by, for a piece

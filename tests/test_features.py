@@ -70,6 +70,28 @@ def test_htk_form_equals_torchaudio():
     assert (ours - LogMel(center=True)(audio)).abs().max() > 20, "the two forms must not be confused"
 
 
+def test_magnitudes_natural_log_and_a_band_equal_librosa():
+    import librosa
+
+    audio = clip()
+    settings = {"sr": 16_000, "n_fft": 512, "hop_length": 256, "n_mels": 40, "window": "hann", "fmin": 200, "fmax": 6000}
+    magnitude = librosa.feature.melspectrogram(y=audio[0].numpy(), power=1, pad_mode="constant", **settings)
+    expected = torch.from_numpy(np.log(np.maximum(magnitude, 1e-5)))
+    ours = LogMel(n_mels=40, db="log", top_db=None, center=True, power=1, f_min=200.0, f_max=6000.0)(audio)[0]
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-3)
+    assert (expected == expected.min()).any(), "the floor is not exercised"
+
+
+@pytest.mark.parametrize(
+    ("mel", "scale", "norm"), [("slaney_unnormed", "slaney", None), ("htk_normed", "htk", "slaney"), ("htk", "htk", None)]
+)
+def test_other_triangles_and_windows_equal_torchaudio(mel, scale, norm):
+    options = {"n_fft": 512, "hop_length": 256, "n_mels": 40, "power": 1.0, "window_fn": torch.hamming_window}
+    expected = torchaudio.transforms.MelSpectrogram(16_000, mel_scale=scale, norm=norm, pad_mode="constant", **options)(clip())
+    ours = LogMel(n_mels=40, mel=mel, db="log", top_db=None, center=True, power=1, window="hamming")(clip())
+    torch.testing.assert_close(ours, expected.clamp(min=1e-5).log(), rtol=0, atol=1e-4)
+
+
 def test_compressed_form():
     mel = LogMel(db="compressed", top_db=None, center=True)
     power = 10 ** (LogMel(db="power", top_db=None, center=True)(clip()) / 10)
@@ -113,7 +135,7 @@ def test_nothing_in_the_state_dict():
     assert LogMel().state_dict() == {}
 
 
-@pytest.mark.parametrize("option", [{"mel": "bark"}, {"db": "neper"}])
+@pytest.mark.parametrize("option", [{"mel": "bark"}, {"db": "neper"}, {"window": "kaiser"}, {"power": 3}])
 def test_unknown_options_name_the_known_ones(option):
     with pytest.raises(ValueError, match="expected one of"):
         LogMel(**option)

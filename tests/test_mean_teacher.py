@@ -102,21 +102,19 @@ def test_no_gradient_and_no_optimizer_state(tmp_path):
     assert len(held) == len(list(module.net.parameters()))
 
 
-@pytest.mark.parametrize("buffers", ["own", "ema", "copy"])
-def test_running_statistics(buffers, tmp_path):
+@pytest.mark.parametrize(("buffers", "mode"), [("own", "train"), ("ema", "train"), ("ema", "eval"), ("copy", "train")])
+def test_running_statistics(buffers, mode, tmp_path):
     history = History()
-    train(tmp_path, partial(Taught, MeanTeacher(0.9, buffers=buffers)), callbacks=(history,))
-    student, teacher = history.students[-1]["1.running_mean"], history.teachers[-1]["1.running_mean"]
-    counted = history.teachers[-1]["1.num_batches_tracked"]
-    assert torch.equal(student, teacher) == (buffers == "copy")
-    assert not torch.equal(teacher, history.teachers[0]["1.running_mean"])
-    if buffers == "ema":
-        # Its own passes in training mode move them too, so the closed form holds in mode eval alone.
-        history = History()
-        train(tmp_path / "eval", partial(Taught, MeanTeacher(0.9, buffers="ema", mode="eval")), callbacks=(history,))
-        expected = averaged(history.students, 0.9, True)["1.running_mean"]
-        torch.testing.assert_close(history.teachers[-1]["1.running_mean"].double(), expected, rtol=0, atol=1e-6)
-    assert counted == (15 if buffers == "own" else history.students[-1]["1.num_batches_tracked"])
+    train(tmp_path, partial(Taught, MeanTeacher(0.9, buffers=buffers, mode=mode)), callbacks=(history,))
+    student, teacher = history.students[-1], history.teachers[-1]
+    expected = averaged(history.students, 0.9, True)
+    for name in ("1.running_mean", "1.running_var"):
+        assert torch.equal(student[name], teacher[name]) == (buffers == "copy")
+        apart = float((teacher[name] - expected[name]).abs().max())
+        assert (apart < 1e-6) == (buffers == "ema")
+        assert not torch.equal(teacher[name], history.teachers[0][name])
+    # The student's norm sees each batch twice: once for the labels, once beside the teacher.
+    assert (int(student["1.num_batches_tracked"]), int(teacher["1.num_batches_tracked"])) == (30, 15 if buffers == "own" else 30)
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

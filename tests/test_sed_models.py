@@ -304,6 +304,20 @@ def test_statistics():
     assert own[1, : valid[1]].mean(0).abs().max() < 1e-4 and (own[1, : valid[1]].std(0, correction=0) - 1).abs().max() < 1e-3
 
 
+def test_embeddings_are_standardised_by_the_training_set():
+    net = small(streams={"e": (5, 4)}, spectral=False)
+    e = 3.0 + 100 * torch.randn(4, 50, 5)
+    e[..., 2] = 7.0
+    mean, std = e.mean((0, 1)), e.std((0, 1))
+    plain = torch.where(torch.arange(5) == 2, 0.0, (e - mean) / std)
+    expected = net(None, None, {"e": plain})
+    net.set_embedding_statistics("e", mean, std)
+    torch.testing.assert_close(net(None, None, {"e": e}).frames, expected.frames, rtol=0, atol=1e-5)
+    again = small(streams={"e": (5, 4)}, spectral=False)
+    again.load_state_dict(net.state_dict())
+    assert torch.equal(again(None, None, {"e": e}).frames, net(None, None, {"e": e}).frames)
+
+
 def test_align():
     e, times, frames = np.arange(12.0).reshape(4, 3), np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 1.0, 1.25, 2.5, 4.0, 9.0])
     found = align(e, times, frames, "time")

@@ -110,6 +110,10 @@ class CRNN(nn.Module):
         """Standardise the log-mel by these, each (bands,); part of every checkpoint."""
         self.mel.set_statistics(mean, std)
 
+    def set_embedding_statistics(self, name: str, mean: Tensor, std: Tensor) -> None:
+        """Standardise a stream's embeddings by these, each (dim,), which the paper does not; part of every checkpoint."""
+        self.fusion.branches[name].set_statistics(mean, std)
+
     def features(self, audio: Tensor, lengths: Tensor | None = None, peak: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
         """Standardised log-mel (batch, frames, bands), None without `spectral`, and valid frames (batch,); see MelFrontEnd."""
         if self.spectral:

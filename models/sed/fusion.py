@@ -5,20 +5,23 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.precision import ExactBuffers
+
+STD_FLOOR = 1e-4  # of the largest
 
 
 class Fusion(nn.Module):
-    """Streams of embeddings, each (batch, frames, its dim) -> (batch, frames, width): Linear, ReLU, dropout, side by side.
+    """Streams of embeddings, each (batch, frames, its dim) -> (batch, frames, its width): Linear, ReLU, dropout.
 
     Section 3 of Boes and Van hamme 2021. `streams`: name -> (dim in, dim out); their order is that of the result.
     """
 
     def __init__(self, streams: Mapping[str, tuple[int, int]], dropout: float = 0.33) -> None:
         super().__init__()
-        self.branches = nn.ModuleDict(
-            {name: nn.Sequential(nn.Linear(*dims), nn.ReLU(), nn.Dropout(dropout)) for name, dims in streams.items()}
-        )
+        self.branches = nn.ModuleDict({name: Branch(*dims, dropout) for name, dims in streams.items()})
         self.width = sum(out for _, out in streams.values())
 
     def forward(self, embeddings: Mapping[str, Tensor]) -> list[Tensor]:
@@ -26,7 +29,35 @@ class Fusion(nn.Module):
         missing = [name for name in self.branches if name not in embeddings]
         if missing:
             raise ValueError(f"no embeddings `{missing[0]}`; there are {', '.join(embeddings) or 'none'}")
-        return [branch(embeddings[name].to(branch[0].weight.dtype)) for name, branch in self.branches.items()]
+        return [branch(embeddings[name]) for name, branch in self.branches.items()]
+
+
+class Branch(ExactBuffers):
+    """One stream. `set_statistics` makes it start from embeddings of mean 0 and deviation 1; the paper takes them as they are."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width_in: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width_in, width)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("mean", torch.zeros(width_in))
+        self.register_buffer("std", torch.ones(width_in))
+
+    @torch.no_grad()
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation of each feature over the training set, each (dim in,)."""
+        std = torch.as_tensor(std)
+        self.mean.copy_(torch.as_tensor(mean))
+        # A feature that is the same everywhere stays as it is.
+        self.std.copy_(torch.where(std > STD_FLOOR * std.max(), std, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Part of the projection, so that no standardised copy of wide embeddings is made.
+        weight = self.linear.weight / self.std.to(self.linear.weight.dtype)
+        bias = self.linear.bias - weight @ self.mean.to(weight.dtype)
+        return self.dropout(F.linear(x.to(weight.dtype), weight, bias.to(weight.dtype)).relu())
 
 
 def joined(parts: list[Tensor]) -> Tensor:

@@ -50,8 +50,12 @@ class MeanTeacher(Callback):
         self._seen = 0  # the Trainer's count when it last looked
 
     def teacher_of(self, net: nn.Module) -> nn.Module:
-        """A copy of the student that no gradient reaches."""
-        return copy.deepcopy(net).requires_grad_(False)
+        """A copy of the student that no gradient reaches, nor, unless `buffers` is "own", statistics of its own passes."""
+        teacher = copy.deepcopy(net).requires_grad_(False)
+        for module in teacher.modules():
+            if self.buffers != "own" and getattr(module, "running_mean", None) is not None:
+                module.momentum = 0.0  # weight of the newest batch
+        return teacher
 
     def weight(self, steps: int) -> float:
         """Of the average so far, in the update after that many optimizer steps, the first being 1."""

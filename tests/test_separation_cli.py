@@ -74,14 +74,16 @@ def test_the_network_starts_from_the_statistics_of_the_training_set(place):
     assert (trained + mean[: len(trained)]).abs().max() < 0.05 < trained.abs().max()
 
 
-def test_a_second_test_takes_up_the_scores_that_are_there(place, monkeypatch):
+def test_a_second_test_takes_up_the_scores_that_are_there(place, tmp_path, monkeypatch):
     from tasks.separation import module
 
     monkeypatch.setattr(module, "Audio2Stems", None)  # separating again would fail
-    before = json.loads((run_of(place) / "metrics.json").read_text())["metrics"]
-    done = separation("test", "--ckpt_path", run_of(place), *QUIET, "--report.baselines", "false")
+    run = shutil.copytree(run_of(place), tmp_path / "run")
+    before = json.loads((run / "metrics.json").read_text())["metrics"]
+    (run / "metrics.json").unlink()
+    done = separation("test", "--ckpt_path", run, *QUIET, "--report.baselines", "false")
     assert done.code == 0, done.err
-    after = json.loads((run_of(place) / "metrics.json").read_text())["metrics"]
+    after = json.loads((run / "metrics.json").read_text())["metrics"]
     assert after == pytest.approx(before, abs=1e-4)  # museval's JSON has five decimals
 
 

@@ -37,13 +37,12 @@ def logarithm(mel: Tensor, offset: float) -> Tensor:
 
 
 def mel_triangles() -> Tensor:
-    """(64, 257) weights of FFT bins in each band; the constant part (0 Hz) counts nowhere."""
+    """(64, 257) weights of FFT bins in each band."""
     mel = 1127.0 * np.log1p(np.linspace(0.0, RATE / 2, 257) / 700.0)
     edges = np.linspace(*(1127.0 * np.log1p(np.array([125.0, 7500.0]) / 700.0)), BANDS + 2)[:, None]
     rising = (mel - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - mel) / (edges[2:] - edges[1:-1])
     weights = np.maximum(0.0, np.minimum(rising, falling))
-    weights[:, 0] = 0.0
     return torch.from_numpy(weights).float()
 
 

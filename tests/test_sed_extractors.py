@@ -1,20 +1,14 @@
-"""Extractors: framing, front ends, published names of weights, errors; YAMNet on real sounds where QUINTET_DATA has them."""
-
-import csv
-import os
-from pathlib import Path
+"""Extractors: framing, front ends, published names of weights, errors."""
 
 import numpy as np
 import pytest
 import torch
 
-from models.extractors import VGG16, EfficientNetLite0, Extractor, ONNXAudio, ONNXImages, ONNXPatches, VGGish, YAMNet
+from models.extractors import VGG16, EfficientNetLite0, Extractor, ONNXAudio, ONNXImages, VGGish, YAMNet
 from models.extractors.efficientnet import installed
 from models.extractors.patches import PatchExtractor, mel_triangles
 from models.extractors.same import SameConv2d
-from tests.onnx_file import write_identity
 
-real = pytest.mark.skipif(not os.environ.get("QUINTET_DATA"), reason="QUINTET_DATA names no folder of real recordings")
 RATE = 16_000
 
 
@@ -234,39 +228,6 @@ def test_weights_of_another_network_are_refused(tmp_path, nets):
     assert "\n" not in str(error.value)
 
 
-def test_onnx(tmp_path):
-    pytest.importorskip("onnxruntime")
-    patches = write_identity(tmp_path / "patches.onnx", ("n", 1, 96, 64))
-    net = ONNXPatches(patches, offset=0.01)
-    audio = noise(1.5)
-    found, times = net.extract(audio)
-    assert net.dim == 64 and len(times) == len(found)
-    np.testing.assert_allclose(found, plain_patches(audio, 6, 0.01).mean(1), atol=1e-4)
-    single = ONNXPatches(write_identity(tmp_path / "single.onnx", (1, 1, 96, 64)), offset=0.01)
-    np.testing.assert_allclose(single.extract(audio)[0], found, atol=1e-6)
-    assert single.fingerprint != net.fingerprint != ONNXPatches(patches).fingerprint
-    windows = ONNXAudio(write_identity(tmp_path / "audio.onnx", ("n", 800)), 8000, 0.1, 0.05)
-    found, times = windows.extract(audio[:8000])
-    assert found.shape == (19, 800) and times[[0, -1]].tolist() == pytest.approx([0.05, 0.95])
-    np.testing.assert_array_equal(found[3], audio[1200:2000])
-    centred = ONNXAudio(str(tmp_path / "audio.onnx"), 8000, 0.1, 0.05, centred=True)
-    found, times = centred.extract(audio[:8000])
-    assert found.shape == (21, 800) and times[-1] == 1.0
-    np.testing.assert_array_equal(found[4], audio[1200:2000])
-    images = ONNXImages(write_identity(tmp_path / "images.onnx", ("n", 3, 8, 6)), size=(8, 6), mean=(0, 0, 0), std=(1, 1, 1))
-    assert images.extract(np.full((2, 20, 30, 3), 255, np.uint8))[0].tolist() == pytest.approx(np.ones((2, 6)))
-    with pytest.raises(ValueError, match="only y"):
-        ONNXPatches(patches, output="z")
-
-
-def test_onnx_without_a_file_or_onnxruntime(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="do not exist"):
-        ONNXPatches(str(tmp_path / "no.onnx"))
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match="package onnxruntime"):
-        ONNXPatches(write_identity(tmp_path / "p.onnx", ("n", 1, 96, 64)))
-
-
 def test_efficientnet_without_its_wheel(monkeypatch):
     monkeypatch.setattr("models.extractors.efficientnet.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="visual"):
@@ -283,59 +244,3 @@ def test_efficientnet_reads_the_wheel():
 
 def test_extractor_is_one():
     assert all(issubclass(net, Extractor) for net in (VGGish, VGG16, YAMNet, EfficientNetLite0, ONNXAudio, ONNXImages))
-
-
-def esc10(folder):
-    """ESC-10 clips at 16 kHz with class and fold, one after the other."""
-    import soundfile
-    import soxr
-
-    for row in csv.DictReader((folder / "esc10.csv").open()):
-        audio, rate = soundfile.read(folder / row["file"], dtype="float32")
-        yield row["class"], row["fold"], soxr.resample(audio, rate, RATE).astype(np.float32)
-
-
-# AudioSet's names for what ESC-10 calls its classes.
-NAMES = {
-    "baby_cry": {"Crying, sobbing", "Baby cry, infant cry"},
-    "chainsaw": {"Chainsaw"},
-    "clock_tick": {"Clock", "Tick-tock", "Tick"},
-    "dog_bark": {"Animal", "Dog", "Domestic animals, pets"},
-    "fire_crackling": {"Fire", "Crackle"},
-    "helicopter": {"Vehicle", "Helicopter", "Aircraft"},
-    "person_sneeze": {"Sneeze"},
-    "rain": {"Water", "Rain", "Rain on surface"},
-    "rooster": {"Animal", "Fowl", "Chicken, rooster"},
-    "sea_waves": {"Water", "Ocean", "Waves, surf"},
-}
-
-
-@real
-@pytest.mark.realdata
-def test_yamnet_names_real_sounds_and_its_embeddings_tell_them_apart():
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    data = Path(os.environ["QUINTET_DATA"])
-    names = [row["display_name"] for row in csv.DictReader((data / "pretrained/yamnet_class_map.csv").open())]
-    net = YAMNet(str(data / "pretrained/yamnet.npz"), step_s=0.48)
-    classes, folds, embeddings, scores = [], [], [], []
-    for label, fold, audio in esc10(data / "sed/esc10"):
-        classes.append(label), folds.append(fold)
-        embedded = net.extract(audio)[0]
-        embeddings.append(embedded.mean(0))
-        scores.append(net.classes(torch.from_numpy(embedded)).sigmoid().detach().numpy().mean(0))
-    classes, folds, embeddings, scores = map(np.array, (classes, folds, embeddings, scores))
-    assert len(classes) == 320
-    quiet = names.index("Silence")
-    for label, known in NAMES.items():
-        mean = scores[classes == label].mean(0)
-        mean[quiet] = 0  # most of a short sound's five seconds
-        assert names[int(mean.argmax())] in known, label
-    right = []
-    for fold in np.unique(folds):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
-        probe.fit(embeddings[folds != fold], classes[folds != fold])
-        right.append(probe.score(embeddings[folds == fold], classes[folds == fold]))
-    assert np.mean(right) > 0.93

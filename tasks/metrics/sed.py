@@ -1,0 +1,172 @@
+"""Scores of a sound event detector per clip, exact and the same for any number of processes."""
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.events import Corpus
+from tasks.metrics.events import clip, collar, intersection, psds, segment, sweep, tuning
+from tasks.metrics.events.decode import FrameScores, decode, median_filter
+from tasks.metrics.events.tuning import Decoding
+from tasks.metrics.ranking import average_precision
+from tasks.metrics.separation import RowMetric
+
+
+class SedRows(NamedTuple):
+    """What was said of each clip seen, sorted by clip, on every rank the same."""
+
+    clip: NDArray[np.int64]  # (clips,) position in the corpus
+    probabilities: NDArray[np.float32]  # (clips, classes) of the whole clip
+    frames: FrameScores  # of its frames, not filtered
+    corpus: Corpus  # of these clips alone
+
+
+class Tuning(NamedTuple):
+    """Thresholds and filters for each kind of score, chosen on validation data."""
+
+    clip: NDArray[np.float64]  # (classes,) thresholds
+    segment: Decoding
+    event: Decoding
+
+
+class SedScores(RowMetric):
+    """Clip-based, segment-based, event-based and intersection-based scores, and PSDS on request.
+
+    Only frames that are no padding are kept; ranks may hold different numbers of clips, or none, and a clip that
+    several ranks saw counts once. `compute`, `rows` and `tune` gather: call them on every rank. Set `corpus` before.
+
+    Args:
+        frame_s: s from one frame of the scores to the next
+        threshold: fixed, for clips and frames
+        length: of the fixed median filter, frames
+        with_psds: add psds1 and psds2
+    """
+
+    columns: ClassVar = {"clip": torch.int64, "length": torch.int64, "probabilities": torch.float32, "frames": torch.float32}
+    clip: list[Tensor]
+    length: list[Tensor]
+    probabilities: list[Tensor]
+    frames: list[Tensor]
+
+    def __init__(
+        self, frame_s: float, threshold: float = 0.5, length: int = 7, with_psds: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.frame_s, self.threshold, self.filter, self.with_psds = frame_s, threshold, length, with_psds
+        self.corpus: Corpus | None = None
+        self.tuning: Tuning | None = None
+
+    def update(self, frames: Tensor, mask: Tensor, probabilities: Tensor, clip: Tensor) -> None:
+        """Add whole clips.
+
+        Args:
+            frames: (batch, frames, classes) float32, after the sigmoid
+            mask: (batch, frames), true where a frame is none of padding
+            probabilities: (batch, classes) float32, of the whole clip
+            clip: (batch,) int64, position of the clip in the corpus
+
+        Raises:
+            ValueError: half precision, which ties distinct probabilities, or shapes that do not fit.
+        """
+        for values in (frames, probabilities):
+            if values.dtype not in (torch.float32, torch.float64):
+                raise ValueError(f"probabilities are {values.dtype}: take torch.sigmoid(logits.float()) before the update")
+        batch, _, classes = frames.shape
+        if mask.shape != frames.shape[:2] or probabilities.shape != (batch, classes) or clip.shape != (batch,):
+            shapes = [tuple(x.shape) for x in (frames, mask, probabilities, clip)]
+            raise ValueError(f"expected (batch, frames, classes), (batch, frames), (batch, classes), (batch,), got {shapes}")
+        mask = mask.bool()
+        self.add(clip=clip, length=mask.sum(1), probabilities=probabilities.detach(), frames=frames.detach()[mask])
+
+    def compute(self) -> dict[str, float]:
+        """Scores over all clips seen; those ending in _tuned where `tuning` is set.
+
+        clip_f1_micro, clip_f1_macro, clip_map, segment_f1_micro, segment_f1_macro, segment_er, event_f1_micro,
+        event_f1_macro, event_er, intersection_f1, psds1 and psds2, n_clips. All are NaN if a score is not finite: a
+        diverged network must not win by silence.
+        """
+        found = summary(self._rows(), self._fixed(), self.with_psds)
+        if self.tuning is not None:
+            tuned = summary(self._rows(), self.tuning, False)
+            found |= {f"{name}_tuned": value for name, value in tuned.items() if name not in ("n_clips", "clip_map")}
+        return found
+
+    def rows(self) -> SedRows:
+        """Scores of all clips seen, gathered from all ranks."""
+        if self._is_synced:
+            return self._rows()
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync):
+            return self._rows()
+
+    def tune(self) -> Tuning:
+        """Thresholds and filters of best F1 of each class on the clips seen, gathered from all ranks."""
+        return tune(self.rows())
+
+    def _fixed(self) -> Tuning:
+        classes = len(self._corpus().classes)
+        decoding = tuning.fixed(classes, self.threshold, self.filter)
+        return Tuning(np.full(classes, self.threshold), decoding, decoding)
+
+    def _corpus(self) -> Corpus:
+        if self.corpus is None:
+            raise ValueError("Tell the scores what truly sounds first: metric.corpus = Corpus(...).")
+        return self.corpus
+
+    def _rows(self) -> SedRows:
+        corpus, classes = self._corpus(), len(self._corpus().classes)
+        ids, lengths = self.held("clip").astype(np.int64), self.held("length").astype(np.int64)
+        values = self.held("frames").astype(np.float32).reshape(-1, classes)
+        ids, first = np.unique(ids, return_index=True)
+        starts = (np.cumsum(lengths) - lengths)[first]
+        lengths = lengths[first]
+        own = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths - starts, lengths)
+        corpus = corpus.select(ids)
+        scores = FrameScores(values[own], lengths, corpus.durations, self.frame_s)
+        probabilities = self.held("probabilities").astype(np.float32).reshape(-1, classes)[first]
+        return SedRows(ids, probabilities, scores, corpus)
+
+
+def summary(rows: SedRows, how: Tuning, with_psds: bool = False) -> dict[str, float]:
+    """What `SedScores.compute` says, of rows in hand. PSDS uses the filters of `how.event` and no threshold."""
+    events, classes = rows.corpus.events, len(rows.corpus.classes)
+    tags = rows.corpus.tags()
+    filtered = {id(one): median_filter(rows.frames, one.filters) for one in (how.segment, how.event)}
+    decoded = {id(one): decode(filtered[id(one)], one.thresholds) for one in (how.segment, how.event)}
+    clips = clip.count(rows.probabilities, tags, how.clip)
+    segments = segment.score(events, decoded[id(how.segment)], classes)
+    whole = collar.score(events, decoded[id(how.event)], classes)
+    found = {
+        "clip_f1_micro": clips.micro_f1,
+        "clip_f1_macro": clips.macro_f1,
+        "clip_map": float(np.mean(known)) if len(known := _finite(average_precision(rows.probabilities, tags))) else float("nan"),
+        "segment_f1_micro": segments.counts.micro_f1,
+        "segment_f1_macro": segments.counts.macro_f1,
+        "segment_er": segments.error_rate,
+        "event_f1_micro": whole.counts.micro_f1,
+        "event_f1_macro": whole.counts.macro_f1,
+        "event_er": whole.error_rate,
+        "intersection_f1": intersection.score(events, decoded[id(how.event)], classes).counts.macro_f1,
+    }
+    usable = bool(np.isfinite(rows.frames.values).all() and np.isfinite(rows.probabilities).all())
+    if with_psds:
+        for name, scenario in (("psds1", psds.PSDS1), ("psds2", psds.PSDS2)):
+            found[name] = psds.from_scores(filtered[id(how.event)], rows.corpus, scenario).value if usable else float("nan")
+    found = found if usable else dict.fromkeys(found, float("nan"))
+    return {**found, "n_clips": len(rows.clip)}
+
+
+def tune(rows: SedRows) -> Tuning:
+    """Thresholds and filters of best F1 of each class, each kind of score for itself."""
+    clips, _ = tuning.best_thresholds(sweep.clip_based(rows.probabilities, rows.corpus.tags()))
+    return Tuning(
+        clips,
+        tuning.tune(rows.frames, lambda scores: sweep.segment_based(scores, rows.corpus.events)),
+        tuning.tune(rows.frames, lambda scores: sweep.event_based(scores, rows.corpus.events)),
+    )
+
+
+def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[np.isfinite(values)]

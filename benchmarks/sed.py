@@ -1,0 +1,67 @@
+"""Scores of sound events on 1168 clips: seconds of each, and one pass over all thresholds against one pass per threshold."""
+
+import time
+
+import numpy as np
+
+from benchmarks import naive_sed
+from benchmarks.paired import HEADER, paired
+from datamodules.events import Corpus
+from tasks.metrics.events import collar, psds, segment, sweep, tuning
+from tasks.metrics.events.decode import FrameScores, decode, median_filter
+from tests.sed_cases import drawn
+
+CLIPS, FRAMES, CLASSES, POINTS = 1168, 151, 10, 50
+
+
+def run() -> None:
+    """Print CPU seconds, ratios, and the score that 50 thresholds miss."""
+    scores, corpus = drawn(CLIPS, FRAMES, CLASSES)
+    print(f"{CLIPS} clips, {FRAMES} frames, {CLASSES} classes, {len(corpus.events.clip)} events, CPU time")
+    filtered = median_filter(scores, 7)
+    events = decode(filtered, 0.5)
+    seconds = {
+        "median filter of 7 frames": lambda: median_filter(scores, 7),
+        "decoding one threshold": lambda: decode(filtered, 0.5),
+        "event and segment scores of one table": lambda: _both(corpus, events, metrics=(collar, segment)),
+        "PSDS 1, every distinct score": lambda: psds.from_scores(filtered, corpus, psds.PSDS1),
+        "PSDS 2, every distinct score": lambda: psds.from_scores(filtered, corpus, psds.PSDS2),
+        "event F1 at every distinct score": lambda: sweep.event_based(filtered, corpus.events),
+    }
+    for name, work in seconds.items():
+        print(f"{name:44} {_cpu(work):9.3f} s")
+    thresholds = (np.arange(POINTS) + 0.5) / POINTS
+    print(f"\n{POINTS} thresholds decoded and scored one by one, against ours\n{HEADER}")
+    singly = paired(lambda: naive_sed.score(scores, corpus, thresholds), lambda: _grid(scores, corpus, thresholds), 3)
+    print(singly.row(f"events, F1 and both PSDS at {POINTS} thresholds"))
+    exact = paired(lambda: naive_sed.score(scores, corpus, thresholds), lambda: _every(scores, corpus), 3)
+    print(exact.row(f"{POINTS} thresholds / all thresholds"))
+    naive, ours = naive_sed.score(scores, corpus, thresholds), _grid(scores, corpus, thresholds)
+    print(f"largest difference of the first: {np.abs(np.subtract(naive, ours)).max():.1e}")
+    print(f"PSDS 1, {POINTS} thresholds: {naive[-2]:.4f}\nPSDS 1, all: {psds.from_scores(filtered, corpus, psds.PSDS1)}")
+
+
+def _both(corpus: Corpus, events, metrics) -> list[float]:
+    return [metric.score(corpus.events, events, CLASSES).counts.macro_f1 for metric in metrics]
+
+
+def _grid(scores: FrameScores, corpus: Corpus, thresholds: np.ndarray) -> list[float]:
+    filtered = median_filter(scores, 7)
+    points = [decode(filtered, threshold) for threshold in thresholds]
+    f1 = [score for events in points for score in _both(corpus, events, (collar, segment))]
+    return [*f1, *(psds.from_operating_points(points, corpus, one).value for one in (psds.PSDS1, psds.PSDS2))]
+
+
+def _every(scores: FrameScores, corpus: Corpus) -> None:
+    filtered = median_filter(scores, 7)
+    for swept in (sweep.event_based, sweep.segment_based):
+        tuning.best_thresholds(swept(filtered, corpus.events))
+    for scenario in (psds.PSDS1, psds.PSDS2):
+        psds.from_scores(filtered, corpus, scenario)
+
+
+def _cpu(work) -> float:
+    work()
+    start = time.process_time()
+    work()
+    return time.process_time() - start

@@ -28,3 +28,27 @@ def score(scores: FrameScores, corpus: Corpus, thresholds: np.ndarray) -> list[f
     classes = len(corpus.classes)
     f1 = [metric.score(corpus.events, events, classes).counts.macro_f1 for events in points for metric in (collar, segment)]
     return [*f1, *(psds.from_operating_points(points, corpus, one).value for one in (psds.PSDS1, psds.PSDS2))]
+
+
+def by_sed_eval(scores: FrameScores, corpus: Corpus, thresholds: np.ndarray) -> list[float]:
+    """Event and segment F1 at each threshold by sed_eval, clip by clip as it is used."""
+    from sed_eval.sound_event import EventBasedMetrics, SegmentBasedMetrics
+
+    found, reference = [], _by_clip(corpus.events, corpus)
+    for threshold in thresholds:
+        predicted = _by_clip(decode(scores, threshold), corpus)
+        empty = {"empty_system_output_handling": "zero_score"}
+        events = EventBasedMetrics(list(corpus.classes), t_collar=0.2, percentage_of_length=0.2, **empty)
+        for metric in (events, SegmentBasedMetrics(list(corpus.classes), time_resolution=1.0)):
+            for lists in zip(reference, predicted, strict=True):
+                metric.evaluate(*lists)
+            found.append(metric.results_class_wise_average_metrics()["f_measure"]["f_measure"])
+    return found
+
+
+def _by_clip(events: Events, corpus: Corpus) -> list[list[dict]]:
+    rows: list[list[dict]] = [[] for _ in corpus.names]
+    for clip, kind, onset, offset in zip(*(column.tolist() for column in events), strict=True):
+        row = {"event_label": corpus.classes[kind], "onset": onset, "offset": offset, "filename": corpus.names[clip]}
+        rows[clip].append(row)
+    return rows

@@ -31,25 +31,33 @@ def run() -> None:
     for name, work in seconds.items():
         print(f"{name:44} {_cpu(work):9.3f} s")
     thresholds = (np.arange(POINTS) + 0.5) / POINTS
-    print(f"\n{POINTS} thresholds decoded and scored one by one, against ours\n{HEADER}")
-    singly = paired(lambda: naive_sed.score(scores, corpus, thresholds), lambda: _grid(scores, corpus, thresholds), 3)
-    print(singly.row(f"events, F1 and both PSDS at {POINTS} thresholds"))
-    exact = paired(lambda: naive_sed.score(scores, corpus, thresholds), lambda: _every(scores, corpus), 3)
-    print(exact.row(f"{POINTS} thresholds / all thresholds"))
-    naive, ours = naive_sed.score(scores, corpus, thresholds), _grid(scores, corpus, thresholds)
-    print(f"largest difference of the first: {np.abs(np.subtract(naive, ours)).max():.1e}")
-    print(f"PSDS 1, {POINTS} thresholds: {naive[-2]:.4f}\nPSDS 1, all: {psds.from_scores(filtered, corpus, psds.PSDS1)}")
+    print(f"\nthresholds decoded and scored one by one, against ours\n{HEADER}")
+    few = thresholds[[20, 30]]
+    packages = paired(lambda: naive_sed.by_sed_eval(scores, corpus, few), lambda: _grid(scores, corpus, few, False), 2)
+    print(packages.row("event and segment F1, 2 thresholds, sed_eval"))
+    singly = paired(lambda: naive_sed.score(scores, corpus, thresholds), lambda: _grid(scores, corpus, thresholds), 2)
+    print(singly.row(f"F1 and PSDS, {POINTS} thresholds, both our counts"))
+    exact = paired(lambda: naive_sed.score(scores, corpus, thresholds), lambda: _every(scores, corpus), 2)
+    count = len(np.unique(filtered.values))
+    scale = count / POINTS
+    scaled = exact._replace(peer_s=exact.peer_s * scale, ratios=tuple(ratio * scale for ratio in exact.ratios))
+    print(scaled.row(f"all {count}, extrapolated from {POINTS}"))
+    naive, ours = naive_sed.by_sed_eval(scores, corpus, few), _grid(scores, corpus, few, False)
+    print(f"largest difference from sed_eval: {np.abs(np.subtract(naive, ours)).max():.1e}")
+    coarse = naive_sed.score(scores, corpus, thresholds)[-2]
+    print(f"PSDS 1, {POINTS} thresholds: {coarse:.4f}\nPSDS 1, all: {psds.from_scores(filtered, corpus, psds.PSDS1)}")
 
 
 def _both(corpus: Corpus, events, metrics) -> list[float]:
     return [metric.score(corpus.events, events, CLASSES).counts.macro_f1 for metric in metrics]
 
 
-def _grid(scores: FrameScores, corpus: Corpus, thresholds: np.ndarray) -> list[float]:
+def _grid(scores: FrameScores, corpus: Corpus, thresholds: np.ndarray, areas: bool = True) -> list[float]:
     filtered = median_filter(scores, 7)
     points = [decode(filtered, threshold) for threshold in thresholds]
     f1 = [score for events in points for score in _both(corpus, events, (collar, segment))]
-    return [*f1, *(psds.from_operating_points(points, corpus, one).value for one in (psds.PSDS1, psds.PSDS2))]
+    scenarios = (psds.PSDS1, psds.PSDS2) if areas else ()
+    return [*f1, *(psds.from_operating_points(points, corpus, one).value for one in scenarios)]
 
 
 def _every(scores: FrameScores, corpus: Corpus) -> None:

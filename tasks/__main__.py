@@ -9,14 +9,13 @@ HERE = Path(__file__).parent
 
 
 def find_tasks() -> dict[str, str]:
-    """Task name -> first line of its docstring, for every `tasks/<name>.py` or `tasks/<name>/__main__.py` with a TASK."""
+    """Task name -> first line of its docstring, for every `tasks/<name>/__main__.py` with a TASK."""
     found = {}
-    for path in sorted([*HERE.glob("*.py"), *HERE.glob("*/__main__.py")]):
+    for path in sorted(HERE.glob("*/__main__.py")):
         tree = ast.parse(path.read_text())
         names = {t.id for node in tree.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
         if "TASK" in names:
-            name = path.parent.name if path.name == "__main__.py" else path.stem
-            found[name] = (ast.get_docstring(tree) or "").split("\n")[0]
+            found[path.parent.name] = (ast.get_docstring(tree) or "").split("\n")[0]
     return found
 
 

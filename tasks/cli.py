@@ -82,9 +82,9 @@ class CLI(LightningCLI):
         add("--test_after_fit", type=bool, default=True, help="end `fit` with the test split and the best weights")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.monitor": self.task.monitor[0], "checkpoint.mode": self.task.monitor[1]})
-        if self.verb not in WITHOUT_LABELS:
+        if self.task.report and self.verb not in WITHOUT_LABELS:
             parser.add_lightning_class_args(resolve(self.task.report), "report")
-        if self.verb == "predict":
+        if self.verb == "predict" and self.task.writer:
             parser.add_lightning_class_args(resolve(self.task.writer), "output")
             parser.link_arguments("overwrite", "output.overwrite")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)

@@ -24,6 +24,14 @@ VERBS = {
     "export": "write safetensors, config and a torch.export program of a checkpoint",
 }
 
+NEEDS = {
+    "validate": ("report",),
+    "test": ("report",),
+    "predict": ("files", "writer"),
+    "compare": ("compare",),
+    "export": ("files",),
+}
+
 
 @dataclass(frozen=True)
 class Task:
@@ -32,12 +40,16 @@ class Task:
     name: str
     module: str  # LightningModule
     data: str  # base class of the data modules that `fit` accepts
-    files: str  # data module that `predict` reads a user's own files with
-    report: str  # callback that writes what `validate` and `test` leave
-    writer: str  # BasePredictionWriter of `predict`
-    compare: str  # function(argv) of `compare`
     monitor: tuple[str, str]  # validation metric that picks the best checkpoint, and "max" or "min"
+    report: str | None = None  # callback that writes what `validate` and `test` leave
+    files: str | None = None  # data module that `predict` reads a user's own files with
+    writer: str | None = None  # BasePredictionWriter(folder, overwrite) of `predict`
+    compare: str | None = None  # function(argv) of `compare`
     links: Mapping[str, str] = field(default_factory=dict)  # data attribute -> module argument
+
+    def lacks(self, verb: str) -> list[str]:
+        """Entries that a verb needs and this task has not yet."""
+        return [entry for entry in NEEDS.get(verb, ()) if getattr(self, entry) is None]
 
 
 def resolve(path: str) -> Any:
@@ -54,6 +66,9 @@ def launch(task: Task, argv: list[str] | None = None) -> None:
         sys.exit(0 if argv else 2)
     if argv[0] not in VERBS:
         sys.exit(_say(f"'{argv[0]}' is no verb of {task.name}: choose one of {', '.join(VERBS)}"))
+    if lacking := task.lacks(argv[0]):
+        entries = " and no ".join(lacking)
+        sys.exit(_say(f"{task.name} cannot {argv[0]} yet: its TASK names no {entries} (CONTRIBUTING.md says what belongs there)"))
     if argv[0] == "compare":
         sys.exit(resolve(task.compare)(argv[1:]))
     run_safely(lambda: _run_cli(task, argv))
@@ -114,7 +129,7 @@ def _say(message: str) -> int:
 
 
 def _usage(task: Task) -> str:
-    verbs = "\n".join(f"  {verb:9} {text}" for verb, text in VERBS.items())
+    verbs = "\n".join(f"  {verb:9} {text}" for verb, text in VERBS.items() if not task.lacks(verb))
     return (
         f"usage: python -m tasks.{task.name} VERB [--config FILE ...] [--data.x ...] [--model.x ...] [--trainer.x ...]\n"
         f"\n{verbs}\n\nAll options of a verb: python -m tasks.{task.name} VERB --help"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from datamodules.errors import DataError
+
 
 class Trainer(pl.Trainer):
     """Trainer whose methods are the suite's verbs; `task`, `row` and `overwrite` are set by the command line."""
@@ -40,7 +42,8 @@ class Trainer(pl.Trainer):
 
     def prepare(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
         """Check a data set folder, report what is present, missing or unreadable, and build its pack."""
-        model.hand_over(datamodule)
+        if hasattr(model, "hand_over"):
+            model.hand_over(datamodule)
         report = datamodule.prepare(Path(self.default_root_dir))
         print(json.dumps(report, indent=1, ensure_ascii=False, default=str))
 
@@ -52,6 +55,9 @@ class Trainer(pl.Trainer):
         """
         from tasks.export import export
 
+        if not hasattr(model, "export_program"):
+            kind = type(model).__name__
+            raise DataError(f"{self.task} cannot export yet: {kind} has no export_program (CONTRIBUTING.md says what it returns)")
         folder = Path(self.default_root_dir) / "export"
         differences = export(model, self.task, ckpt_path, folder, self.overwrite)
         for shape, worst in differences.items():

@@ -36,7 +36,6 @@ class Done(NamedTuple):
 
 def command(task: str, *words: object) -> Done:
     """`python -m tasks.<task> <words>` in this process; signal handlers, environment and sys.argv stay as they are."""
-    task_object = importlib.import_module(f"tasks.{task}.__main__").TASK
     argv = [str(word) for word in words]
     kept = {name: value for name, value in os.environ.items() if name != CHOSEN}
     out, err, code = io.StringIO(), io.StringIO(), 0
@@ -47,7 +46,7 @@ def command(task: str, *words: object) -> Done:
         contextlib.redirect_stderr(err),
     ):
         try:
-            launch(task_object, argv)
+            launch(importlib.import_module(f"tasks.{task}.__main__").TASK, argv)
         except SystemExit as left:
             code = left.code if isinstance(left.code, int) else int(left.code is not None)
     return Done(code, out.getvalue(), err.getvalue())

@@ -86,7 +86,6 @@ def test_listing_the_tasks_loads_no_torch():
 
 @pytest.mark.parametrize("task", find_tasks())
 def test_a_task_without_a_verb_prints_its_verbs_and_loads_no_torch(task):
-    module = f"tasks.{task}" if (ROOT / "tasks" / f"{task}.py").exists() else f"tasks.{task}.__main__"
-    code = f"import sys\nfrom {module} import TASK\nfrom tasks.launch import launch\n"
+    code = f"import sys\nfrom tasks.{task}.__main__ import TASK\nfrom tasks.launch import launch\n"
     code += "try: launch(TASK, ['--help'])\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
     assert run(code).strip().endswith("0 False")

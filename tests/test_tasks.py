@@ -50,7 +50,7 @@ def test_each_task_has_its_files(task):
     """A task is found by its folder of configs: base, default and tiny beside the rows."""
     folder = ROOT / "configs" / task
     assert {"base.yaml", "default.yaml", "tiny.yaml"} <= {path.name for path in folder.iterdir()}
-    assert (ROOT / "tasks" / f"{task}.py").exists() or (ROOT / "tasks" / task / "__main__.py").exists()
+    assert (ROOT / "tasks" / task / "__main__.py").exists()
 
 
 @pytest.mark.parametrize("config", TINY)

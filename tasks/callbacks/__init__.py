@@ -5,6 +5,7 @@ from tasks.callbacks.guard import FiniteGuard
 from tasks.callbacks.mean_teacher import MeanTeacher
 from tasks.callbacks.media import log_media
 from tasks.callbacks.preempt import Preempt
+from tasks.callbacks.process_group import DestroyProcessGroup
 from tasks.callbacks.record import RunRecord
 from tasks.callbacks.seeding import StepSeed
 from tasks.callbacks.storage import newest_loadable
@@ -14,6 +15,7 @@ from tasks.callbacks.watchdog import Watchdog
 
 __all__ = [
     "Checkpoint",
+    "DestroyProcessGroup",
     "FiniteGuard",
     "MeanTeacher",
     "OptimizerSwitch",

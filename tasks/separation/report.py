@@ -12,6 +12,7 @@ from torch import Tensor
 from datamodules.errors import DataError
 from datamodules.separation import TrackBatch
 from tasks.metrics.separation import SeparationScores
+from tasks.results import heading as shared_heading
 from tasks.separation import results
 from tasks.separation.examples import log_examples
 from tasks.separation.oracles import baselines
@@ -89,9 +90,9 @@ class SeparationReport(Callback):
         names, faults = ({key: value for rank in ranks for key, value in rank[i].items()} for i in (0, 1))
         others = {name: np.nanmedian(np.concatenate([rank[2].get(name, []) for rank in ranks]), axis=0) for name in self.others}
         folder, sources, told = Path(trainer.default_root_dir), pl_module.sources, results.about(trainer)
-        heading = f"{told['name']}, subset {told['subset']}, test split, {len(rows.track)} tracks, {results.POLICY}"
+        heading = f"{shared_heading(told, f'{len(rows.track)} tracks')}, {results.POLICY}"
         results.write_tracks(folder / "tracks.csv", rows, names, sources)
-        results.write_metrics(folder / "metrics.json", trainer, pl_module, self.metrics, others)
+        results.write_metrics(trainer, pl_module, self.metrics, others)
         results.draw_tracks(folder / "figures" / "tracks.png", rows, sources, heading)
         results.print_table(sources, self.metrics, others, heading, folder)
         for name, fault in faults.items():

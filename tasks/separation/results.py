@@ -7,8 +7,10 @@ import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 
 from tasks.metrics.separation import TrackScores
+from tasks.results import number
+from tasks.results import write_metrics as write_shared_metrics
 from tasks.tables import write_csv
-from tasks.writers.whole import whole, write_json
+from tasks.writers.whole import write_figure, write_json
 
 POLICY = "bsseval v4, median of frames, median of tracks"
 MEASURES = ("sdr", "isr", "sir", "sar")
@@ -36,22 +38,11 @@ def write_tracks(path: Path, rows: TrackScores, names: Mapping[int, str], source
 
 
 def write_metrics(
-    path: Path, trainer: Trainer, separator: LightningModule, metrics: Mapping[str, float], others: Mapping[str, np.ndarray]
+    trainer: Trainer, separator: LightningModule, metrics: Mapping[str, float], others: Mapping[str, np.ndarray]
 ) -> None:
-    """metrics.json, which `compare` reads; JSON has no NaN, so a source that could not be scored is null."""
-    content = {
-        "task": "separation",
-        "row": getattr(trainer, "row", "default"),
-        "seed": trainer.datamodule.seed,
-        "data": about(trainer),
-        "metrics": {name: _or_null(value) for name, value in metrics.items()},
-        "baselines": {name: [_or_null(value) for value in values] for name, values in others.items()},
-        "sources": list(separator.sources),
-        "epoch": trainer.current_epoch,
-        "step": trainer.global_step,
-        "parameters": sum(p.numel() for p in separator.net.parameters() if p.requires_grad),
-    }
-    write_json(path, content)
+    """metrics.json with the baselines and the stems."""
+    baselines = {name: [number(value) for value in values] for name, values in others.items()}
+    write_shared_metrics(trainer, separator, about(trainer), metrics, baselines=baselines, sources=list(separator.sources))
 
 
 def write_validation(path: Path, trainer: Trainer) -> None:
@@ -65,8 +56,7 @@ def draw_tracks(path: Path, rows: TrackScores, sources: Sequence[str], title: st
     """SDR of every track, a column per source."""
     from tasks.figures.separation import score_boxes
 
-    with whole(path) as temporary:
-        score_boxes(dict(zip(sources, rows.medians[:, :, 0].T, strict=True)), title=title).savefig(temporary, format="png")
+    write_figure(path, score_boxes(dict(zip(sources, rows.medians[:, :, 0].T, strict=True)), title=title))
 
 
 def print_table(
@@ -89,7 +79,3 @@ def print_table(
 
 def _line(name: str, values: Sequence[float], width: int) -> str:
     return f"{name:{width}}  " + "".join(f"{value:9.2f}" for value in [*values, float(np.mean(values))])
-
-
-def _or_null(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from tasks import results
 from tasks.metrics.tagging import ClipScores, per_tag_table
 from tasks.tables import write_csv
 from tasks.tagging.examples import log_examples
-from tasks.writers.whole import write_json
+from tasks.writers.whole import write_figure
 
 
 class TaggingReport(Callback):
@@ -39,42 +40,26 @@ class TaggingReport(Callback):
         metrics = tagger.scores.compute()
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
-        folder, data = Path(trainer.default_root_dir), trainer.datamodule
+        data, per_tag = trainer.datamodule, results.place(trainer, "per_tag.csv", split)
         rows = per_tag_table(scores, tagger.tags, self.resamples, data.seed)
-        suffix = "" if split == "test" else f"_{split}"
         about = {"name": data.name, "subset": data.subset, "split": split, "policy": data.policy}
         everywhere = {"data" if key == "name" else key: value for key, value in about.items()}
-        write_csv(folder / f"per_tag{suffix}.csv", rows, everywhere)
-        write_json(folder / f"metrics{suffix}.json", _result(trainer, tagger, about, metrics, rows))
-        self._picture(folder, rows, about, suffix)
+        write_csv(per_tag, rows, everywhere)
+        by_tag = {row["tag"]: results.number(row["auroc"]) for row in rows}
+        written = results.write_metrics(trainer, tagger, about, metrics, per_tag=by_tag)
+        _picture(results.place(trainer, "figures/per_tag.png", split), rows, about)
         table = [("this network", metrics["auroc_macro"], metrics["ap_macro"])]
         if split == "test" and self.baselines:
             table += _baselines(trainer, tagger)
-        _print(table, about, int(metrics["n_clips"]), folder, suffix)
+        _print(table, about, int(metrics["n_clips"]), per_tag, written)
         if split == "test" and self.gallery and getattr(tagger.net, "explains", False):
-            _gallery(trainer, tagger, scores, folder / "figures")
-
-    def _picture(self, folder: Path, rows: list[dict], about: dict, suffix: str) -> None:
-        from tasks.figures.tagging import per_tag_bars
-
-        path = folder / "figures" / f"per_tag{suffix}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        per_tag_bars(rows, title=", ".join(map(str, about.values()))).savefig(path)
+            _gallery(trainer, tagger, scores, per_tag.parent / "figures")
 
 
-def _result(trainer: Trainer, tagger: LightningModule, about: dict, metrics: dict, rows: list[dict]) -> dict:
-    return {
-        "task": "tagging",
-        "row": getattr(trainer, "row", "default"),
-        "seed": trainer.datamodule.seed,
-        "data": about,
-        "metrics": {name: float(value) for name, value in metrics.items()},
-        # JSON has no NaN: a tag that cannot be scored is null.
-        "per_tag": {row["tag"]: row["auroc"] if row["auroc"] == row["auroc"] else None for row in rows},
-        "epoch": trainer.current_epoch,
-        "step": trainer.global_step,
-        "parameters": sum(p.numel() for p in tagger.net.parameters() if p.requires_grad),
-    }
+def _picture(path: Path, rows: list[dict], about: dict) -> None:
+    from tasks.figures.tagging import per_tag_bars
+
+    write_figure(path, per_tag_bars(rows, title=", ".join(map(str, about.values()))))
 
 
 def _baselines(trainer: Trainer, tagger: LightningModule) -> list[tuple[str, float, float]]:
@@ -90,10 +75,10 @@ def _gallery(trainer: Trainer, tagger: LightningModule, scores: ClipScores, fold
     print(f"heat maps    {folder} ({count} pictures)", flush=True)
 
 
-def _print(table: list[tuple[str, float, float]], about: dict, clips: int, folder: Path, suffix: str) -> None:
-    where = f"{about['name']}, subset {about['subset']}, {about['split']} split, {clips} clips, policy {about['policy']}"
+def _print(table: list[tuple[str, float, float]], about: dict, clips: int, per_tag: Path, written: Path) -> None:
+    where = f"{results.heading(about, f'{clips} clips')}, policy {about['policy']}"
     width = max(len(name) for name, *_ in table)
     lines = [f"\n{where}", f"{'':{width}}  AUROC   AP (macro over tags)"]
     lines += [f"{name:{width}}  {auroc:.4f}  {ap:.4f}" for name, auroc, ap in table]
-    lines += ["", f"per tag      {folder / f'per_tag{suffix}.csv'}", f"scores       {folder / f'metrics{suffix}.json'}"]
+    lines += ["", f"per tag      {per_tag}", f"scores       {written}"]
     print("\n".join(lines), flush=True)

@@ -47,6 +47,6 @@ def write_report(
 def warn(text: str, sentences: Sequence[object]) -> None:
     """Log `text` with the first of the sentences; `prepare` writes all to report.json."""
     for sentence in sentences[:SHOWN]:
-        log.warning(text, sentence)
+        log.warning(text, printable(str(sentence)))
     if len(sentences) > SHOWN:
         log.warning("... and %d more: the `prepare` verb writes a report of all.", len(sentences) - SHOWN)

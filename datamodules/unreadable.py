@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 
 from datamodules.base import mix
-from datamodules.errors import DataError
+from datamodules.errors import DataError, printable
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class NamedOnce:
             raise error
         if not self.named[item]:
             self.named[item] = 1
-            log.warning("Left out: %s", error)
+            log.warning("Left out: %s", printable(str(error)))
 
 
 def until_read(read: Callable[[int], Item | None], what: str) -> Item:

@@ -85,13 +85,18 @@ def value_of(typed: list[str], option: str) -> str | None:
     return found
 
 
-def _replaced(typed: list[str], option: str, value: str) -> list[str]:
+def without(typed: list[str], option: str) -> list[str]:
+    """What was typed but for an option and its value."""
     kept, skip = [], False
     for word in typed:
         if not skip and word != option and not word.startswith(option + "="):
             kept.append(word)
         skip = word == option
-    return [*kept, option, value]
+    return kept
+
+
+def _replaced(typed: list[str], option: str, value: str) -> list[str]:
+    return [*without(typed, option), option, value]
 
 
 def _config_of_run(checkpoint: str | None) -> Path | None:

@@ -1,7 +1,7 @@
 """The `compare` verb of every task: tables of runs beside the paper's, as Markdown, CSV and pictures. Imports no torch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Comparison:
     sections: Callable[[Sequence[Group], str], Iterable[Section]]  # of the table asked for
     pictures: Callable[[Path, Sequence[Group], str], list[Path]]  # draws into a folder
     same: Mapping[str, str] = field(default_factory=dict)  # names of one and the same training
+    select: Mapping[str, str] = field(default_factory=dict)  # what --select offers -> the validation metric that it means
 
     def main(self, argv: Sequence[str] | None) -> int:
         """Print and write the tables; exit code 0, or 2 after one sentence on stderr."""
@@ -65,10 +66,15 @@ class Comparison:
         choices = (*self.tables, "all")
         parser.add_argument("--table", choices=choices, default="all", help="which of the paper's tables (default: all)")
         parser.add_argument("--out", default=f"runs/compare/{self.task}", help="folder for Markdown, CSV and pictures")
+        if self.select:
+            parser.add_argument("--select", choices=self.select, help="average the seeds that are best in this validation metric")
+            parser.add_argument("--best", type=int, default=5, help="how many of them (default: 5)")
         args = parser.parse_args(argv)
         try:
             results, skipped = load(args.runs, self.task)
             groups, repeated = group(results, self.task, self.same)
+            if self.select and args.select:
+                groups = [best(one, self.select[args.select], args.best) for one in groups]
             sections = list(self.sections(groups, args.table))
             report = "\n".join(section.text() for section in sections)
             print(report)
@@ -80,6 +86,21 @@ class Comparison:
             print(f"left out: {sentence}")
         print("written: " + ", ".join(map(str, written)))
         return 0
+
+
+def best(one: Group, metric: str, count: int) -> Group:
+    """The runs of a group that were best in validation, the same for every number.
+
+    Raises DataError where a run says nothing of its validation.
+    """
+    if count < 1:
+        raise DataError(f"--best must be at least 1, got {count}")
+    unknown = [result for result in one.results if result.content.get("validation", {}).get(metric) is None]
+    if unknown:
+        raise DataError(f"{unknown[0].folder} does not say its {metric} in validation: train it with `fit`, then `test` it again")
+    ranked = sorted(one.results, key=lambda result: (-result.content["validation"][metric], result.seed))
+    note = f"best {min(count, len(ranked))} of {len(ranked)} seeds by {metric}"
+    return replace(one, results=tuple(ranked[:count]), note=", ".join(filter(None, [one.note, note])))
 
 
 def by_data(groups: Iterable[Group]) -> dict[str, list[Group]]:

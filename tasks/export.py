@@ -47,7 +47,8 @@ def export(module: LightningModule, task: str, ckpt_path: str, folder: Path, ove
 def _compare(program: torch.nn.Module, loaded: Any, inputs: list[tuple[Tensor, ...]]) -> dict[str, float]:
     differences = {}
     for given in inputs:
-        worst = float((program(*given) - loaded(*given)).abs().max())
+        wanted, got = (found if isinstance(found, tuple) else (found,) for found in (program(*given), loaded(*given)))
+        worst = max(float((a - b).abs().max()) for a, b in zip(wanted, got, strict=True))
         differences[" x ".join(map(str, given[0].shape))] = worst
         if not worst <= TOLERANCE:
             raise DataError(f"the exported program differs from the network by {worst:.2g} on input {tuple(given[0].shape)}")

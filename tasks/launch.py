@@ -71,6 +71,8 @@ def launch(task: Task, argv: list[str] | None = None) -> None:
         sys.exit(_say(f"{task.name} cannot {argv[0]} yet: its TASK names no {entries} (CONTRIBUTING.md says what belongs there)"))
     if argv[0] == "compare":
         sys.exit(resolve(task.compare)(argv[1:]))
+    if argv[0] == "fit" and any(word == "--seeds" or word.startswith("--seeds=") for word in argv):
+        run_safely(lambda: sys.exit(resolve("tasks.seeds.fit_seeds")(task, argv)))
     run_safely(lambda: _run_cli(task, argv))
 
 
@@ -132,5 +134,6 @@ def _usage(task: Task) -> str:
     verbs = "\n".join(f"  {verb:9} {text}" for verb, text in VERBS.items() if not task.lacks(verb))
     return (
         f"usage: python -m tasks.{task.name} VERB [--config FILE ...] [--data.x ...] [--model.x ...] [--trainer.x ...]\n"
-        f"\n{verbs}\n\nAll options of a verb: python -m tasks.{task.name} VERB --help"
+        f"\n{verbs}\n\n`fit --seeds N` trains from N seeds, one after another.\n"
+        f"All options of a verb: python -m tasks.{task.name} VERB --help"
     )

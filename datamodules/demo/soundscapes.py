@@ -15,9 +15,9 @@ from datamodules.demo import render, sounds
 from datamodules.demo.cache import build_once
 from datamodules.scenes import Recipe
 
-CLIPS = {"weak": 256, "unlabeled": 384, "validation": 64, "test": 128}
+CLIPS = {"weak": 192, "unlabeled": 448, "validation": 96, "test": 160}
 VARIANTS = {"train": 16, "validation": 4, "test": 8}  # sounds of each class, and backgrounds
-RECIPE = Recipe()
+RECIPE = Recipe(snr_db=(-3.0, 15.0))
 
 
 def build(

@@ -12,7 +12,7 @@ from tasks.metrics.events import clip, collar, intersection, psds, segment, swee
 from tasks.metrics.events.decode import FrameScores, decode, median_filter
 from tasks.metrics.events.tuning import Decoding
 from tasks.metrics.ranking import average_precision
-from tasks.metrics.separation import RowMetric
+from tasks.metrics.rows import RowMetric
 
 
 class SedRows(NamedTuple):

@@ -1,0 +1,250 @@
+"""The detector that Lightning trains: a network on clips of three kinds of labels, its teacher, its exact scores."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from datamodules.errors import DataError
+from datamodules.event_clips import SoundBatch
+from datamodules.files import FileBatch
+from datamodules.frames import FrameGrid
+from losses.labelled_bce import clip_bce
+from models.augment import Augmentation, View, two_views
+from models.extractors.extractor import Extractor
+from models.sed.crnn import Detection
+from models.sed.fusion import align as align_to_frames
+from tasks.callbacks import MeanTeacher
+from tasks.metrics.sed import SedRows, SedScores, Tuning, summary, tune
+from tasks.sed.decisions import Tuned, fixed
+from tasks.sed.ladder import File2Events, FileEvents
+from tasks.sed.objective import consistency as consistency_of
+from tasks.sed.objective import supervised
+from tasks.sed.program import ClipProgram
+from tasks.sed.schedule import factor
+
+HEADLINE = ("clip_f1_micro", "segment_f1_micro", "event_f1_macro")
+
+
+class Heard(NamedTuple):
+    """What `predict` found in a file, or why it found nothing."""
+
+    found: FileEvents | None
+    error: str | None
+
+
+class SoundEventDetector(pl.LightningModule):
+    """Tags and times of sound events; learns from weakly, strongly and not labelled clips.
+
+    Args:
+        classes: names of the outputs, in order (comes from the data set)
+        net: network class; called with the number of classes (`models.sed`)
+        extractors: pretrained networks whose embeddings the network's streams of these names take; called with their weights
+            (`models.extractors`)
+        weights: paths of the extractors' weights, by stream; a checkpoint holds the paths alone
+        align: how embeddings are put on the network's frames: by `index` as in the paper, by `time` or `nearest` in time
+        mean_teacher: keeps a second network, the average of the first one's weights, for consistency; null: none
+        consistency: weight of the differences between student and teacher, of clips and frames alike
+        consistency_ramp: steps over which that weight rises as the learning rate does; 0: constant, as in the paper
+        augmentations: changes of the training batches at random (`models.augment`), in order
+        independent: whether student and teacher see changes of their own, where these move no labels
+        evaluate: which of the two `val/f1`, tuning, `predict` and `export` go by; both are scored
+        optimizer: optimizer of the student; the paper's is Adam at 1e-3
+        scheduler: learning-rate scheduler, stepped after every optimizer step
+    """
+
+    def __init__(
+        self,
+        classes: list[str],
+        net: Callable[[int], nn.Module],
+        extractors: dict[str, Callable[[str | None], Extractor]] | None = None,
+        weights: dict[str, str] | None = None,
+        align: Literal["index", "time", "nearest"] = "time",
+        mean_teacher: MeanTeacher | None = None,
+        consistency: float = 2.0,
+        consistency_ramp: int = 0,
+        augmentations: list[Augmentation] | None = None,
+        independent: bool = True,
+        evaluate: Literal["student", "teacher"] = "student",
+        optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-3),
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)  # the run record logs the whole config
+        self.classes = list(classes)
+        self.net = net(len(self.classes))
+        # Not registered: pretrained weights stay in their own files, whose fingerprint the embeddings bear.
+        paths = weights or {}
+        if unknown := set(paths) - set(extractors or {}):
+            raise ValueError(f"weights are given for {', '.join(sorted(unknown))}, which is no stream of the network")
+        object.__setattr__(self, "extractors", {name: make(paths.get(name)) for name, make in (extractors or {}).items()})
+        self.align = partial(align_to_frames, how=align)
+        self.mean_teacher = mean_teacher
+        self.teacher = mean_teacher.teacher_of(self.net) if mean_teacher else None
+        self.consistency, self.consistency_ramp = consistency, consistency_ramp
+        self.augmentations, self.independent = list(augmentations or []), independent
+        if evaluate == "teacher" and mean_teacher is None:
+            raise ValueError("evaluate: teacher, but there is none: set --model.mean_teacher")
+        self.evaluate, self._optimizer, self._scheduler = evaluate, optimizer, scheduler
+        networks = ("student", "teacher") if mean_teacher else ("student",)
+        self.scores = nn.ModuleDict({name: SedScores(self.grid.step) for name in networks})
+        self.validation_loss = MeanMetric()
+        # Decisions that were best on the validation split, and its scores; part of the checkpoint.
+        self.tuned = Tuned(len(self.classes))
+        self.validated: dict[str, float] = {}
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """The teacher follows the student."""
+        return [self.mean_teacher] if self.mean_teacher else []
+
+    @property
+    def grid(self) -> FrameGrid:
+        """When the network's frames are."""
+        return FrameGrid(self.net.sample_rate, self.net.hop, self.net.factor)
+
+    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
+        """Tell the data the rate, what a frame is, which embeddings are wanted, and what to measure statistics of."""
+        datamodule.sample_rate = self.net.sample_rate
+        datamodule.grid, datamodule.align, datamodule.extractors = self.grid, self.align, self.extractors
+        if self.net.spectral and self.net.mel.by == "dataset":
+            mel = self.net.mel
+            datamodule.features = lambda audio: mel.log_mel(audio)[0][0]
+
+    def setup(self, stage: str) -> None:
+        """Refuse data of other classes; standardise by the training set's statistics."""
+        datamodule = self.trainer.datamodule
+        self.hand_over(datamodule)
+        if stage == "predict":
+            return
+        if list(datamodule.classes) != self.classes:
+            raise DataError(
+                f"the network was built for {len(self.classes)} classes ({', '.join(self.classes[:3])}, ...), the data has "
+                f"{len(datamodule.classes)} ({', '.join(datamodule.classes[:3])}, ...): use the data set it was trained on"
+            )
+        if stage == "fit" and datamodule.features is not None:
+            self.net.set_statistics(*datamodule.statistics())
+
+    def forward(self, audio: Tensor, lengths: Tensor | None = None, embeddings: dict[str, Tensor] | None = None) -> Detection:
+        """Detection of audio (batch, samples), `lengths` (batch,) samples of it, and embeddings on the network's frames."""
+        return self.net(*self.net.features(audio, lengths), embeddings)
+
+    def training_step(self, batch: SoundBatch, batch_idx: int) -> Tensor:
+        """Cross entropy of what is labelled, and how far the student is from its teacher."""
+        if not len(batch.names):
+            return sum(0.0 * p.sum() for p in self.net.parameters())
+        ours, theirs = two_views(self._view(batch), self.augmentations, self.independent)
+        student = self.net(ours.mel, ours.valid, ours.embeddings)
+        parts = supervised(student, ours, batch)
+        if self.teacher is not None:
+            with torch.no_grad():
+                teacher = self.teacher(theirs.mel, theirs.valid, theirs.embeddings)
+            ramp = factor(self.global_step, self.consistency_ramp) if self.consistency_ramp else 1.0
+            parts |= consistency_of(student, teacher, self.consistency * ramp)
+        loss = sum(parts.values())
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names))
+        self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()}, batch_size=len(batch.names))
+        return loss
+
+    def _view(self, batch: SoundBatch) -> View:
+        mel, valid = self.net.features(batch.audio, batch.length)
+        gain = self.net.mel.gain if self.net.spectral else None
+        group = batch.tagged.long() + 2 * batch.timed.long()
+        return View(mel, valid, batch.embeddings, batch.tags, batch.activity, group, gain, self.net.factor)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the clips of the epoch before; they stay readable until then."""
+        for scores in self.scores.values():
+            scores.reset()
+        self.validation_loss.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: SoundBatch) -> None:
+        """Collect the scores of whole clips by student and teacher; a batch of unreadable ones has none."""
+        if not len(batch.names):
+            return
+        mel, valid = self.net.features(batch.audio, batch.length)
+        for name, scores in self.scores.items():
+            found = self._network(name)(mel, valid, batch.embeddings)
+            scores.update(found.frames, found.mask, found.clip, batch.clip)
+            if name == "student":
+                self.validation_loss.update(clip_bce(found.clip, batch.tags, batch.tagged), len(batch.names))
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the exact scores, the same on every rank; keep the decisions that are best here."""
+        found = self._log_scores("validation", "val")
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.tuned.keep(tune(found[self.evaluate]))
+            self.validated = {name: float(value) for name, value in summary(found[self.evaluate], self.decision("fixed")).items()}
+
+    def on_test_epoch_end(self) -> None:
+        """Log the exact scores of the test split; the report reads `self.found` after this."""
+        self._log_scores("test", "test")
+
+    def _log_scores(self, split: str, prefix: str) -> dict[str, SedRows]:
+        corpus, self.found = self.trainer.datamodule.corpus(split), {}
+        for name, scores in self.scores.items():
+            scores.corpus = corpus
+            self.found[name] = scores.rows()
+        if not len(self.found["student"].clip):
+            raise DataError(f"no clip of the {split} split could be read: {self.trainer.datamodule.advice()}")
+        values = {f"{prefix}/loss": self.validation_loss.compute()}
+        for name, found in self.found.items():
+            scores = summary(found, self.decision("fixed"))
+            values |= {f"{prefix}/{'' if name == 'student' else 'teacher_'}{key}": value for key, value in scores.items()}
+            if name == self.evaluate:
+                values[f"{prefix}/f1"] = sum(scores[key] for key in HEADLINE) / len(HEADLINE)
+        self.log_dict({key: float(value) for key, value in values.items()}, rank_zero_only=False)
+        return self.found
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The last validation's scores, by which `compare` may choose among seeds."""
+        checkpoint["validated"] = self.validated
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What was validated when the weights were saved."""
+        self.validated = checkpoint.get("validated", {})
+
+    def decision(self, thresholds: Literal["tuned", "fixed"]) -> Tuning:
+        """How tags and events are read off probabilities: by what was best in validation, or as the paper does."""
+        return self.tuned.tuning() if thresholds == "tuned" else fixed(len(self.classes))
+
+    def listen(self, thresholds: Literal["tuned", "fixed"], window_s: float, step_s: float) -> None:
+        """How `predict` hears a recording."""
+        self.listener = File2Events(self, thresholds, window_s, step_s)
+
+    def predict_step(self, batch: FileBatch) -> Heard | None:
+        """Events of one of the user's files; None for a file that could not be read."""
+        if batch.error:
+            return None
+        try:
+            scores = self.listener.scores.heard(batch.path, batch.audio.cpu())
+            return Heard(self.listener.decided(batch.path, scores), None)
+        except DataError as error:
+            return Heard(None, str(error))
+
+    def _network(self, name: str) -> nn.Module:
+        return self.net if name == "student" else self.teacher
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that `predict` and `export` use."""
+        return self._network(self.evaluate)
+
+    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
+        """What `export` freezes: the program, example inputs, no free dimension, further inputs to check."""
+        return ClipProgram(self.evaluated, self.grid).exported()
+
+    def configure_optimizers(self) -> dict | torch.optim.Optimizer:
+        """Optimizer of the student, and its scheduler, stepped with it."""
+        optimizer = self._optimizer(self.net.parameters())
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}

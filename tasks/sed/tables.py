@@ -1,0 +1,93 @@
+"""The tables that a scored split leaves, on disk and on screen."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+
+from datamodules.events import Events, to_tsv
+from tasks.metrics.events import clip as clips_of
+from tasks.metrics.events import collar, segment
+from tasks.metrics.events.decode import FrameScores, decode, median_filter
+from tasks.metrics.events.tuning import Decoding
+from tasks.metrics.sed import SedRows, Tuning, summary
+from tasks.sed import paper
+from tasks.tables import write_csv
+from tasks.writers.whole import write_text
+
+SHOWN = ("clip_f1_micro", "segment_f1_micro", "event_f1_macro")
+
+
+def all_scores(detector: LightningModule, thorough: bool) -> dict[str, float]:
+    """Scores by the fixed decision, by the tuned one (`tuned_`), and of the teacher (`teacher_`)."""
+    fixed, tuned = detector.decision("fixed"), detector.decision("tuned")
+    kinds = {"tuned_": (detector.found[detector.evaluate], tuned)}
+    if "teacher" in detector.found:
+        kinds["teacher_"] = detector.found["teacher"], fixed
+    scores = summary(detector.found["student"], fixed, thorough)
+    for prefix, (found, decision) in kinds.items():
+        more = summary(found, decision, thorough)
+        scores |= {f"{prefix}{name}": value for name, value in more.items() if not name.startswith("n_")}
+    return {name: float(value) for name, value in scores.items()}
+
+
+def about(trainer: Trainer, split: str) -> dict[str, str]:
+    """What the numbers were measured on and by."""
+    data = trainer.datamodule
+    return {"name": data.name, "subset": data.subset, "split": split, "policy": paper.PROTOCOL.policy}
+
+
+def write(per_class_path: Path, events_path: Path, detector: LightningModule, told: Mapping[str, str]) -> None:
+    """Scores per class by both decisions, and the events that the tuned one finds as a table of the task's own format."""
+    found = detector.found[detector.evaluate]
+    rows = [
+        {"decision": name, **row} for name in ("fixed", "tuned") for row in per_class(found, detector.decision(name))
+    ]
+    write_csv(per_class_path, rows, {"data" if key == "name" else key: value for key, value in told.items()})
+    events = events_of(found.frames, detector.decision("tuned").event)
+    write_text(events_path, to_tsv(found.corpus.names, found.corpus.classes, events))
+
+
+def events_of(frames: FrameScores, decoding: Decoding) -> Events:
+    """Events that a decoding finds."""
+    return decode(median_filter(frames, decoding.filters), decoding.thresholds)
+
+
+def per_class(found: SedRows, how: Tuning) -> list[dict[str, Any]]:
+    """A row for each class: how often it is there and was said, its F1 by clip, segment and event, and how that was decided."""
+    corpus, classes = found.corpus, len(found.corpus.classes)
+    by_clip = clips_of.count(found.probabilities, corpus.tags(), how.clip)
+    by_segment = segment.score(corpus.events, events_of(found.frames, how.segment), classes).counts
+    by_event = collar.score(corpus.events, events_of(found.frames, how.event), classes).counts
+    return [
+        {
+            "class": name,
+            "clips": int(by_clip.reference[k]),
+            "events": int(by_event.reference[k]),
+            "events_predicted": int(by_event.predicted[k]),
+            "clip_f1": float(by_clip.f1[k]),
+            "segment_f1": float(by_segment.f1[k]),
+            "event_f1": float(by_event.f1[k]),
+            "event_precision": float(by_event.precision[k]),
+            "event_recall": float(by_event.recall[k]),
+            "clip_threshold": float(how.clip[k]),
+            "segment_threshold": float(how.segment.thresholds[k]),
+            "segment_filter": int(how.segment.filters[k]),
+            "event_threshold": float(how.event.thresholds[k]),
+            "event_filter": int(how.event.filters[k]),
+        }
+        for k, name in enumerate(corpus.classes)
+    ]
+
+
+def lines(detector: LightningModule, scores: Mapping[str, float], others: Sequence[Mapping]) -> list[str]:
+    """Lines to print: F1 of student and teacher, of what was tuned, and of the baselines, in %."""
+    named = [("student, threshold 0.5, 7 frames", ""), (f"{detector.evaluate}, tuned on validation", "tuned_")]
+    if "teacher" in detector.found:
+        named.insert(1, ("teacher, threshold 0.5, 7 frames", "teacher_"))
+    rows = [(name, [scores[prefix + key] for key in SHOWN]) for name, prefix in named]
+    rows += [(row["name"], [row[key] for key in SHOWN]) for row in others]
+    width = max(len(name) for name, _ in rows)
+    shown = [f"{'F1 in %':{width}}  {'clip':>7}  {'segment':>7}  {'event':>7}   (micro, micro, macro)"]
+    return shown + [f"{name:{width}}" + "".join(f"  {100 * value:7.2f}" for value in values) for name, values in rows]

@@ -1,0 +1,175 @@
+"""The sed task as its user runs it: rows, teacher, embeddings, scores, predictions, and what it says of bad input."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tasks.sed.ladder import Audio2Scores, File2Events, load_detector
+from tasks.sed.schedule import RampDecay
+from tests.commands import command
+from tests.sed_layout import NETWORK, RATE, SHORT, write_dcase2018, write_table, write_tone
+
+
+def sed(*words):
+    return command("sed", *words)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_dcase2018(tmp_path_factory.mktemp("dcase"))
+
+
+@pytest.fixture(scope="module")
+def trained(root, tmp_path_factory):
+    """A run folder, and what `fit` said."""
+    runs = tmp_path_factory.mktemp("runs")
+    words = ["--config", "configs/sed/spectral.yaml", "--data.root", root, "--runs", runs, *NETWORK, *SHORT]
+    done = sed("fit", *words)
+    assert done.code == 0, done.err
+    return runs / "sed" / "spectral", done
+
+
+def test_the_papers_learning_rate():
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedule = RampDecay(optimizer).lr_lambdas[0]
+    rates = [1e-3 * schedule(step) for step in (0, 6250, 12_500, 50_000)]
+    assert rates == pytest.approx([6.74e-6, 2.865e-4, 1e-3, 1.533e-4], rel=1e-3)
+
+
+def test_fit_ends_with_the_scores_of_student_and_teacher(trained):
+    folder, done = trained
+    assert "dcase2018, subset full, test split, 5 clips, collar 200 ms or 20 %" in done.out
+    for line in ("student, threshold 0.5, 7 frames", "teacher, threshold 0.5, 7 frames", "student, tuned on validation"):
+        assert re.search(rf"^{line} +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d$", done.out, re.MULTILINE)
+    content = json.loads((folder / "metrics.json").read_text())
+    assert content["data"]["policy"] == "threshold 0.5, median filter 7" and content["metrics"]["n_clips"] == 5
+    assert {"clip_f1_micro", "teacher_event_f1_macro", "tuned_segment_f1_micro"} <= set(content["metrics"])
+    assert set(content["validation"]) >= {"clip_f1_micro", "segment_f1_micro", "event_f1_macro"}
+    with (folder / "per_class.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 20
+    assert (folder / "events.tsv").read_text().startswith("filename\tonset\toffset\tevent_label\n")
+    assert {path.name.split("-")[0] for path in (folder / "figures").iterdir()} == {"per_class.png", "timeline"}
+
+
+def test_a_checkpoint_holds_what_use_needs(trained):
+    folder, _ = trained
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    state = checkpoint["state_dict"]
+    assert {"net.mel.mean", "net.mel.std", "tuned.event_thresholds"} <= set(state)
+    assert any(name.startswith("teacher.") for name in state)
+    assert state["net.mel.std"].min() > 0 and not torch.equal(state["net.mel.mean"], torch.zeros(16))
+    student, teacher = (state[f"{kind}.head.weight"] for kind in ("net", "teacher"))
+    assert not torch.equal(student, teacher)
+    assert set(checkpoint["validated"]) >= {"clip_f1_micro"}
+
+
+def test_predict_of_any_length_and_rate(trained, tmp_path):
+    folder, _ = trained
+    inputs = tmp_path / "inputs"
+    long = np.random.default_rng(0).standard_normal((37 * 48_000, 2)) * 0.05
+    inputs.mkdir()
+    soundfile.write(inputs / "long.wav", long, 48_000)
+    write_tone(inputs / "short.flac", 1.0, [(0.2, 0.7, 600.0)])
+    write_tone(inputs / "blip.wav", 0.01)
+    soundfile.write(inputs / "silence.ogg", np.zeros(3 * 22_050), 22_050)
+    (inputs / "broken.mp3").write_bytes(b"no sound")
+    write_table(tmp_path / "true.tsv", ("filename", "onset", "offset", "event_label"), [["short.flac", "0.2", "0.7", "Blender"]])
+    out = tmp_path / "out"
+    words = ("predict", "--ckpt_path", folder, "--data.inputs", inputs, "--output.folder", out)
+    done = sed(*words, "--output.reference", tmp_path / "true.tsv", "--output.thresholds", "fixed")
+    assert done.code == 1 and "not used: " in done.err and "broken.mp3" in done.err
+    with (out / "tags.csv").open(newline="") as file:
+        rows = {row["file"].rsplit("/")[-1]: row for row in csv.DictReader(file)}
+    assert {name: float(row["duration_s"]) for name, row in rows.items()} == {
+        "long.wav": 37.0,
+        "short.flac": 1.0,
+        "blip.wav": 0.01,
+        "silence.ogg": 3.0,
+    }
+    assert len(list((out / "timelines").iterdir())) == len(list((out / "scores").iterdir())) == 4
+    scores = np.load(next((out / "scores").glob("long-*.npz")))
+    assert scores["frames"].shape == (462, 10) and np.isfinite(scores["frames"]).all()
+    assert scores["times"][-1] == pytest.approx(36.88, abs=0.01)
+    assert sed(*words).code == 2  # nothing is overwritten unasked
+
+
+def test_windows_of_a_long_recording_say_what_one_window_says(trained):
+    detector = load_detector(trained[0])
+    audio = torch.from_numpy(np.random.default_rng(1).standard_normal(9 * RATE).astype(np.float32) * 0.1)
+    whole = Audio2Scores(detector, 10.0, 5.0)(audio)
+    parts = Audio2Scores(detector, 4.0, 1.0)(audio)
+    assert whole.frames.shape == parts.frames.shape == (detector.grid.count(len(audio)), 10)
+    assert np.abs(whole.frames - parts.frames).mean() < 0.02
+    with torch.no_grad():
+        direct = detector.eval()(audio[None])
+    np.testing.assert_allclose(whole.frames, direct.frames[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(whole.clip, direct.clip[0].numpy(), atol=1e-6)
+
+
+def test_from_python(trained, root):
+    found = File2Events(load_detector(trained[0]), "fixed")(root / "audio/eval/eval0.wav")
+    assert found.scores.duration_s == 2.0 and all(event.offset <= 2.0 for event in found.events)
+    assert all(0 <= event.onset < event.offset for event in found.events)
+
+
+def test_embeddings_of_a_pretrained_network_and_its_weights(root, tmp_path):
+    """Random weights of the published shape: what counts is the way from the config to a prediction."""
+    from models.extractors import VGGish
+
+    torch.manual_seed(0)
+    weights = tmp_path / "vggish.pth"
+    torch.save(VGGish(random_init=True).state_dict(), weights)
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    row = ["--config", "configs/sed/vggish.yaml", "--data.root", root, "--runs", runs]
+    done = sed("fit", *row, *NETWORK, *SHORT, "--trainer.max_epochs", "1", "--model.weights.audio", weights)
+    assert done.code == 0, done.err
+    folder = runs / "sed" / "vggish"
+    state = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    projection = next(value for name, value in state.items() if name.startswith("net.fusion") and value.shape == (64, 128))
+    assert not any("extractor" in name for name in state) and torch.isfinite(projection).all()
+    done = sed("predict", "--ckpt_path", folder, "--data.inputs", root / "audio/eval/eval0.wav", "--output.folder", out)
+    assert done.code == 0, done.err
+    weights.unlink()
+    gone = sed("predict", "--ckpt_path", folder, "--data.inputs", root / "audio/eval", "--output.folder", tmp_path / "two")
+    assert gone.code == 2 and "vggish.pth do not exist" in gone.err and "Traceback" not in gone.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data.root", "NOWHERE"], "is no folder: --data.root must name the folder with metadata/"),
+        (["--model.evaluate", "teacher", "--model.mean_teacher", "null"], "evaluate: teacher, but there is none"),
+        (["--model.weights", "{video: a.pth}"], "weights are given for video, which is no stream of the network"),
+        (["--data.streams", "{weak: 2, synthetic: 2}"], "has no list 'synthetic' to train on"),
+    ],
+)
+def test_bad_words_get_one_sentence(root, tmp_path, words, said):
+    row = ["--config", "configs/sed/spectral.yaml", "--data.root", root, "--runs", tmp_path, *NETWORK, *SHORT]
+    done = sed("fit", *row, *words)
+    assert done.code == 2 and said in done.err and "Traceback" not in done.err
+    assert not list(tmp_path.iterdir()) or not list((tmp_path / "sed").iterdir())
+
+
+def test_a_row_needs_its_weights(root, tmp_path):
+    done = sed("fit", "--config", "configs/sed/yamnet.yaml", "--data.root", root, "--runs", tmp_path, *SHORT)
+    assert done.code == 2 and "YAMNet needs `weights`" in done.err
+
+
+def test_compare_averages_the_seeds_that_are_best_in_validation(trained, tmp_path):
+    content = json.loads((trained[0] / "metrics.json").read_text())
+    for seed, (validated, tested) in enumerate([(0.5, 0.10), (0.9, 0.30), (0.8, 0.20)]):
+        folder = tmp_path / f"spectral-seed{seed}"
+        folder.mkdir()
+        content |= {"seed": seed, "validation": {"clip_f1_micro": validated}}
+        content["metrics"]["clip_f1_micro"] = tested
+        (folder / "metrics.json").write_text(json.dumps(content))
+        (folder / "config.yaml").write_text("{}")
+    done = sed("compare", f"{tmp_path}/*", "--select", "clip_f1", "--best", "2", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "best 2 of 3 seeds by clip_f1_micro" in done.out and "25.00 ± 7.07" in done.out
+    assert "76.22" in done.out and "22.31" in done.out

@@ -13,7 +13,16 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
 from tasks.arguments import WITHOUT_LABELS, expand, row_of
-from tasks.callbacks import Checkpoint, FiniteGuard, Preempt, RunRecord, StepSeed, Watchdog, newest_loadable
+from tasks.callbacks import (
+    Checkpoint,
+    DestroyProcessGroup,
+    FiniteGuard,
+    Preempt,
+    RunRecord,
+    StepSeed,
+    Watchdog,
+    newest_loadable,
+)
 from tasks.checkpoints import Stamp, hyper_parameters
 from tasks.launch import VERBS, Task, resolve
 from tasks.loggers import fill_loggers
@@ -144,7 +153,7 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that carry the suite's guarantees."""
         house = [Stamp(self.task.name, self.row), StepSeed(), Preempt(), FiniteGuard(), Watchdog(self.folder)]
-        self.trainer_defaults["callbacks"] = house
+        self.trainer_defaults["callbacks"] = [*house, DestroyProcessGroup()]
         trainer = super().instantiate_trainer(**kwargs)
         options = self.config[self.subcommand]
         trainer.task, trainer.row, trainer.overwrite = self.task.name, self.row, options.overwrite

@@ -3,6 +3,7 @@
 import os
 import shutil
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -10,7 +11,8 @@ import torch
 
 from tasks.callbacks import Checkpoint, newest_loadable, storage
 from tasks.callbacks.checkpoint import adopt, rewind, set_aside, settle
-from tests.toy import Recorder, Stop, Stopped, Toy, ToyData, differing, logged, train, weights
+from tests.same_run import assert_same_run
+from tests.toy import Recorder, Stop, Stopped, Toy, ToyData, ToyGan, logged, train, weights
 
 
 class Scored(Toy):
@@ -81,8 +83,7 @@ def test_broken_last_falls_back_and_says_so(damage, tmp_path):
         path = newest_loadable(folder)
     assert path == str(folder / "previous.ckpt")
     trainer = train(tmp_path / "cut", ckpt_path=path)
-    assert differing(weights(trainer), weights(whole)) == []
-    assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
+    assert_same_run(trainer, tmp_path / "cut", weights(whole), logged(tmp_path / "whole"))
     assert (folder / "last.ckpt.replaced").exists()
     assert newest_loadable(folder) == str(last)
 
@@ -219,6 +220,16 @@ def test_metrics_of_a_finished_run_come_back(tmp_path):
     first = train(tmp_path)
     again = train(tmp_path, ckpt_path=newest_loadable(tmp_path / "checkpoints"))
     assert again.checkpoint_callback.metrics["val/loss"] == first.callback_metrics["val/loss"]
+
+
+def test_running_statistics_of_rank_0_are_validated_and_saved_with_manual_optimization(monkeypatch):
+    """Lightning's DDP shares them in its forward pass, which manual optimization goes without (test_ddp_toy: ToyGan)."""
+    shared = []
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda buffer, src: shared.append((buffer.data_ptr(), src)))
+    for module, expected in ((ToyGan(), True), (Toy(), False)):
+        shared.clear()
+        Checkpoint().on_validation_start(SimpleNamespace(world_size=2), module)
+        assert shared == [(buffer.data_ptr(), 0) for buffer in module.buffers() if expected]
 
 
 def test_fast_dev_run_writes_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """Two processes on one machine (gloo): what they draw, how they evaluate, stop and skip together."""
 
+import atexit
 import json
 import os
 import signal
@@ -8,10 +9,12 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tasks.callbacks import DestroyProcessGroup
 from tests.toy import ToyData, ToyTrap, differing, logged, train
 from tests.wandb_file import offline_run
 
@@ -50,6 +53,34 @@ def test_two_processes_draw_differently_agree_and_evaluate_exactly(tmp_path):
     score = alone.validate(ToyTrap(), datamodule=ToyData(), ckpt_path=path, verbose=False)[0]
     assert log["val/loss"] == pytest.approx(score["val/loss"], abs=1e-6)
     assert abs(log["val/synced"] - score["val/loss"]) > 1e-4  # why floats are never synced
+
+
+def test_no_score_is_averaged_as_a_float():
+    """The test above shows what that does to uneven shards."""
+    guilty = [str(path.relative_to(ROOT)) for path in (ROOT / "tasks").rglob("*.py") if "sync_dist=True" in path.read_text()]
+    assert not guilty, "log the value of a torchmetrics.Metric instead: it weighs every item alike on any number of ranks"
+
+
+def test_threads_of_gloo_end_before_the_interpreter(monkeypatch, tmp_path):
+    """Else one that still holds a tensor of the last operation ends a run that has succeeded by SIGABRT."""
+    at_exit = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    DestroyProcessGroup().setup(SimpleNamespace(world_size=1), None, "fit")
+    assert not at_exit
+    DestroyProcessGroup().setup(SimpleNamespace(world_size=2), None, "fit")
+    (end,) = at_exit
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    torch.distributed.all_reduce(torch.ones(1))
+    assert sys.platform != "linux" or "pt_gloo_runloop" in threads()
+    end()
+    assert not torch.distributed.is_initialized()
+    assert sys.platform != "linux" or "pt_gloo_runloop" not in threads()
+    end()  # a second time, as after `fit` and `test`
+
+
+def threads():
+    """Names of this process's threads."""
+    return [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
 
 
 @pytest.mark.slow

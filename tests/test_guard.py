@@ -1,6 +1,7 @@
 """Steps that are not finite are skipped whole, counted, and end the run after three in a row."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from datamodules.errors import DataError
 from tasks.callbacks import FiniteGuard, newest_loadable
 from tasks.callbacks.guard import all_finite
+from tests.same_run import assert_same_run
 from tests.toy import Stop, Toy, ToyData, ToyGan, differing, logged, train, weights
 
 
@@ -117,8 +119,37 @@ def test_resume_is_exact_around_a_skipped_step(tmp_path):
     with pytest.raises(SystemExit):
         train(tmp_path / "cut", bad, callbacks=(Stop("on_train_batch_end", 3, "SIGUSR1"),))
     trainer = train(tmp_path / "cut", bad, ckpt_path=newest_loadable(tmp_path / "cut" / "checkpoints"))
-    assert differing(weights(trainer), weights(whole)) == []
-    assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
+    assert_same_run(trainer, tmp_path / "cut", weights(whole), logged(tmp_path / "whole"))
+
+
+def test_a_step_that_is_bad_on_another_rank_is_skipped_here_too():
+    """Else the ranks would go on with different weights; test_ddp_toy does it with two processes."""
+    asked = []
+
+    def other_rank_refuses(mine, all):
+        asked.append({"mine": mine, "all": all})
+        return False
+
+    strategy = SimpleNamespace(reduce_boolean_decision=other_rank_refuses)
+    trainer = SimpleNamespace(strategy=strategy, accumulate_grad_batches=1, precision_plugin=None)
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    guard = FiniteGuard()
+    guard.on_train_batch_start(trainer, None, None, 0)
+    guard.on_before_backward(trainer, None, torch.tensor(1.0))
+    guard.on_before_optimizer_step(trainer, None, torch.optim.SGD([weight]))
+    assert asked == [{"mine": True, "all": True}], "the ranks must decide together, and all must find it finite"
+    assert weight.grad is None, "a rank took a step that another one skips"
+
+
+def test_bad_files_of_another_rank_are_named(monkeypatch):
+    def gather(found, mine):
+        found[:] = [mine, (["theirs.wav"], ["theirs.wav", "fine.wav"])]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    guard = FiniteGuard()
+    guard._window = [(("mine.wav",), [torch.tensor(1.0)])]
+    assert guard._suspects(SimpleNamespace(world_size=2)) == ["theirs.wav"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

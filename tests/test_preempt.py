@@ -3,9 +3,11 @@
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 
 from tasks.callbacks import Preempt, newest_loadable
 from tests.toy import Stop, Stopped, Toy, logged, train
@@ -119,6 +121,40 @@ def test_outside_the_main_thread_nothing_is_handled(tmp_path):
     thread.start()
     thread.join()
     assert done
+
+
+def ranks(others: int | float):
+    """A trainer of two ranks, the other of which holds this number; counts what the two ask each other."""
+    asked = []
+
+    def reduce(mine, reduce_op):
+        asked.append(reduce_op)
+        return torch.tensor({"max": max, "min": min}[reduce_op](float(mine), others))
+
+    strategy = SimpleNamespace(reduce=reduce, root_device=torch.device("cpu"))
+    loop = SimpleNamespace(_should_accumulate=lambda: False)
+    state = SimpleNamespace(fn=TrainerFn.FITTING)
+    trainer = SimpleNamespace(world_size=2, strategy=strategy, fit_loop=loop, state=state, sanity_checking=False)
+    return trainer, asked
+
+
+def test_a_signal_to_another_rank_stops_this_one():
+    """Else one rank would leave and the other wait for it for ever; test_ddp_toy does it with two processes."""
+    trainer, asked = ranks(signal.SIGTERM)
+    assert Preempt()._agreed(trainer) == signal.SIGTERM
+    assert asked == ["max"]
+
+
+def test_ranks_ask_each_other_only_in_validation_batches_that_both_have():
+    trainer, asked = ranks(2)
+    trainer.num_val_batches = [3]  # the other rank has two
+    preempt = Preempt()
+    preempt.on_validation_start(trainer, None)
+    asked.clear()
+    trainer.strategy.reduce = lambda mine, reduce_op: asked.append(reduce_op) or torch.tensor(0)
+    for _ in range(3):
+        preempt.on_validation_batch_end(trainer, None)
+    assert len(asked) == 2, "in a batch that the other rank does not have this one waits for ever"
 
 
 def test_without_a_checkpoint_callback_the_loss_is_said(tmp_path):

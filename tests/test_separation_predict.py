@@ -9,26 +9,13 @@ import soundfile
 import torch
 
 from datamodules.errors import DataError
-from datamodules.songs import Songs
 from tasks.separation.columns import LIMIT, Columns
 from tasks.separation.ladder import Audio2Stems, File2Stems, Inference
 from tasks.separation.outputs import Outputs
 from tasks.separation.song_stems import Piece, channel_groups
-from tasks.trainer import Trainer
-from tasks.writers.parts import unique_stem
-from tasks.writers.separation import StemWriter
 from tasks.writers.stem_files import StemFiles
-from tests.layouts import tone
+from tests.songs import place, predict, song, stems_of
 from tests.stand_ins import SOURCES, EqualMasks, EqualWaves, LocalMasks, StandIn
-
-
-def song(path, rate=8000, channels=2, seconds=1.7, seed=0, **how):
-    """A song of tones and noise, every channel another."""
-    tones = [tone(seconds, seed + c, rate) for c in range(channels)]
-    how.setdefault("subtype", "FLOAT" if path.suffix == ".wav" else None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.stack(tones, axis=1), rate, **how)
-    return path
 
 
 def test_audio_in_memory_is_separated_as_a_file_is(tmp_path):
@@ -44,24 +31,6 @@ def test_audio_in_memory_is_separated_as_a_file_is(tmp_path):
         Audio2Stems(separator)(audio.T, rate)
     with pytest.raises(DataError, match="no samples"):
         Audio2Stems(separator)(audio[:, :0], rate)
-
-
-def stems_of(path, module=None):
-    stems = File2Stems(module or StandIn())(path)
-    return torch.cat(list(stems), dim=-1), stems
-
-
-def predict(inputs, folder, module=None, strict=False, **how):
-    """Run the verb as the command line does; returns the trainer."""
-    writer = StemWriter(str(folder), **{"picture": False} | how)
-    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, enable_model_summary=False)
-    data = Songs([str(one) for one in inputs], SOURCES, strict=strict)
-    super(Trainer, trainer).predict(module or StandIn(), datamodule=data, return_predictions=False)
-    return trainer
-
-
-def place(folder, path):
-    return folder / unique_stem(str(path))
 
 
 @pytest.mark.parametrize("rate", [8000, 22_050, 44_100, 48_000])
@@ -238,84 +207,6 @@ def test_clipping_is_counted_and_never_rescaled(tmp_path, capsys):
     np.testing.assert_allclose(read[:, 1], 0.75, atol=1e-3)
     predict([path], tmp_path / "float", subtype="FLOAT")
     assert "clipped" not in capsys.readouterr().out
-
-
-def test_bad_songs_are_named_and_leave_nothing(tmp_path):
-    good = song(tmp_path / "in/good.wav", seconds=4)
-    sound = np.stack([tone(40.0, rate=8000)] * 2, axis=1)
-    sound[-100] = np.nan
-    soundfile.write(tmp_path / "in/late_nan.wav", sound, 8000, subtype="FLOAT")
-    (tmp_path / "in/empty.wav").write_bytes(b"")
-    (tmp_path / "in/text.mp3").write_text("no sound\n" * 99)
-    soundfile.write(tmp_path / "in/nothing.wav", np.zeros((0, 2)), 8000)
-    trainer = predict([tmp_path / "in"], tmp_path / "out")
-    failed = {line.split()[0].rpartition("/")[2]: line for line in trainer.failed_files}
-    assert set(failed) == {"late_nan.wav", "empty.wav", "text.mp3", "nothing.wav"}
-    assert all(line.count(str(tmp_path)) == 1 for line in trainer.failed_files)
-    for name, said in (("late_nan", "NaN"), ("empty", "0 bytes"), ("nothing", "no audio")):
-        assert said in failed[f"{name}.wav"]
-    assert "does not decode" in failed["text.mp3"]
-    assert not any("\n" in line for line in trainer.failed_files)
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json", place(tmp_path, good).name}
-    with pytest.raises(DataError, match="NaN"):
-        predict([tmp_path / "in/late_nan.wav"], tmp_path / "strict", strict=True)
-    assert not [file for file in (tmp_path / "strict").rglob("*") if file.is_dir()]
-
-
-def test_a_truncated_song_gives_the_stems_of_what_is_there(tmp_path, capsys):
-    path = song(tmp_path / "x.flac", seconds=50)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    trainer = predict([path], tmp_path / "out", StandIn(inference=Inference(0, 20, 5.0, 0.2)))
-    assert not trainer.failed_files
-    assert "x.flac breaks off at " in capsys.readouterr().out
-    assert 0 < soundfile.info(place(tmp_path / "out", path) / "bass.wav").duration < 50
-
-
-def test_formats_that_cannot_hold_a_song_say_so(tmp_path):
-    paths = [song(tmp_path / "in/six.wav", channels=6), song(tmp_path / "in/high.wav", rate=96_000)]
-    trainer = predict(paths, tmp_path / "out", format="mp3")
-    assert len(trainer.failed_files) == 2
-    assert all("choose --output.format wav or flac" in line and "\n" not in line for line in trainer.failed_files)
-    with pytest.raises(ValueError, match="PCM_24"):
-        StemWriter("out", format="flac", subtype="FLOAT")
-
-
-def test_nothing_is_overwritten_unasked(tmp_path):
-    path = song(tmp_path / "x.wav")
-    predict([path], tmp_path / "out")
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.wav")}
-    with pytest.raises(DataError, match=r"already holds stems of .*x\.wav: add --overwrite true"):
-        predict([path], tmp_path / "out")
-    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.wav")} == before
-    other = song(tmp_path / "y.wav")
-    predict([other], tmp_path / "out")
-    assert len(json.loads((tmp_path / "out/stems.json").read_text())["files"]) == 2
-    predict([path], tmp_path / "out", overwrite=True)
-    assert all(file.stat().st_mtime_ns != time for file, time in before.items())
-
-
-def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_separated(tmp_path):
-    path = song(tmp_path / "x.wav")
-    (tmp_path / "file").write_text("in the way")
-
-    class Never(EqualMasks):
-        def forward(self, magnitude):
-            raise AssertionError
-
-    with pytest.raises(DataError, match=r"file/out cannot be written .*--output\.folder"):
-        predict([path], tmp_path / "file/out", StandIn(Never()))
-
-
-def test_a_full_disk_ends_in_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
-    path = song(tmp_path / "x.wav")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(soundfile.SoundFile, "write", full)
-    trainer = predict([path], tmp_path / "out")
-    assert "No space left on device" in trainer.failed_files[0]
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json"}
 
 
 def test_seams_are_reported(tmp_path, capsys):

@@ -1,0 +1,40 @@
+"""Songs on disk, and `predict` on them as the command line runs it."""
+
+import numpy as np
+import soundfile
+import torch
+
+from datamodules.songs import Songs
+from tasks.separation.ladder import File2Stems
+from tasks.trainer import Trainer
+from tasks.writers.parts import unique_stem
+from tasks.writers.separation import StemWriter
+from tests.layouts import tone
+from tests.stand_ins import SOURCES, StandIn
+
+
+def song(path, rate=8000, channels=2, seconds=1.7, seed=0, **how):
+    """A song of tones and noise, every channel another."""
+    tones = [tone(seconds, seed + c, rate) for c in range(channels)]
+    how.setdefault("subtype", "FLOAT" if path.suffix == ".wav" else None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.stack(tones, axis=1), rate, **how)
+    return path
+
+
+def stems_of(path, module=None):
+    stems = File2Stems(module or StandIn())(path)
+    return torch.cat(list(stems), dim=-1), stems
+
+
+def predict(inputs, folder, module=None, strict=False, **how):
+    """Run the verb as the command line does; returns the trainer."""
+    writer = StemWriter(str(folder), **{"picture": False} | how)
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, enable_model_summary=False)
+    data = Songs([str(one) for one in inputs], SOURCES, strict=strict)
+    super(Trainer, trainer).predict(module or StandIn(), datamodule=data, return_predictions=False)
+    return trainer
+
+
+def place(folder, path):
+    return folder / unique_stem(str(path))

@@ -68,6 +68,15 @@ def test_the_replacement_is_a_function_of_the_item_seed(tmp_path):
     assert crops[bad, seed].clip == next(clip for clip in tries if clip not in unreadable)
 
 
+def test_strict_stops_at_the_flaws_of_a_pack_built_without(tmp_path):
+    files = harmed(tmp_path / "set")
+    for name in ("piece_0", "piece_1"):
+        write_audio(Path(files[name]), tone(1.5))
+    ready(MTAT(str(tmp_path / "set"), pack="build", cache_dir=str(tmp_path))).train_set()
+    with pytest.raises(DataError, match="piece_"):
+        ready(MTAT(str(tmp_path / "set"), strict=True, cache_dir=str(tmp_path))).train_set()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_strict_stops_at_a_bad_file_with_one_sentence(tmp_path, workers):
     files = harmed(tmp_path / "set")

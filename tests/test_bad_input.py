@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.callbacks import newest_loadable
 from tests.commands import tagging, write_tiny
 from tests.layouts import tone, write_audio, write_folder
 
@@ -176,6 +177,13 @@ def test_a_checkpoint_cannot_run_code(place, verb, tmp_path):
     assert "could run any code" in said
     refuse(place, *words, "--ckpt_path", tmp_path / "plain.ckpt")
     assert not (tmp_path / "caught").exists()
+
+
+def test_what_a_run_looks_for_to_go_on_from_cannot_run_code_either(tmp_path):
+    torch.save({"loops": {}, "optimizer_states": [], "x": Trap(tmp_path / "caught")}, tmp_path / "last.ckpt")
+    with pytest.warns(UserWarning, match="cannot be resumed from"):
+        assert newest_loadable(tmp_path) is None
+    assert not (tmp_path / "caught").exists(), "the file was unpickled: load with weights_only=True"
 
 
 def test_settings_that_do_not_fit_the_weights(place):

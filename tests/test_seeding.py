@@ -42,8 +42,10 @@ def test_epoch_batch_rank_and_seed_all_matter():
 
 def test_evaluation_draws_are_its_own():
     callback = StepSeed(3)
-    callback.on_validation_batch_start(SimpleNamespace(global_rank=0), None, None, 0)
-    assert drawn() != step()
+    for hook in (callback.on_validation_batch_start, callback.on_test_batch_start, callback.on_predict_batch_start):
+        first, second = (hook(SimpleNamespace(global_rank=0), None, None, 0) or drawn() for _ in range(2))
+        assert first == second, "an evaluation that draws would score one checkpoint twice in two ways"
+        assert first != step()
 
 
 def test_micro_batches_of_a_window_draw_differently(tmp_path):

@@ -148,6 +148,16 @@ def test_a_few_ms_are_cut_and_told(harmed, caplog):
         ready(harmed, strict=True).tracks("train")
 
 
+def test_strict_stops_at_a_few_ms_too(tmp_path):
+    root = write_musdb_hq(tmp_path, train=(GOOD[0],), seconds=2.0, rate=RATE)
+    path = root / "train" / GOOD[0] / "drums.wav"
+    sound = soundfile.read(path, dtype="float32")[0]
+    soundfile.write(path, np.concatenate([sound, sound[:80]]), RATE, subtype="PCM_16")
+    assert ready(root).tracks("train")[0].frames == 2 * RATE
+    with pytest.raises(DataError, match="16080: the track is cut to the shortest"):
+        ready(root, strict=True).tracks("train")
+
+
 def test_a_wrong_root_shows_the_tree_and_the_command(tmp_path):
     for root, words in ((tmp_path, "holds no track"), (tmp_path / "none", "is no folder"), (None, "No data set was named")):
         with pytest.raises(DataError) as caught:

@@ -12,6 +12,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from tasks.callbacks import OptimizerSwitch, Phase, newest_loadable
+from tests.same_run import assert_same_run
 from tests.toy import Stop, Stopped, Toy, ToyData, differing, logged, train, weights
 
 SGD = partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=1e-4)
@@ -111,6 +112,16 @@ def test_resume_is_exact_in_every_phase(stop, how, tmp_path):
     trainer = fit(tmp_path / "moved", resume=True)
     assert differing(weights(trainer), weights(whole)) == []
     assert logged(tmp_path / "moved") == logged(tmp_path / "whole")
+
+
+def test_the_best_weights_survive_a_resume(tmp_path):
+    """Stopped in epoch 2: epoch 1's weights are the best, and are gone back to at the start of epoch 3."""
+    phases = partial(list, [Phase(0, SGD_FAST), Phase(3, SGD_FAST)])
+    whole = fit(tmp_path / "whole", phases, epochs=5)
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "cut", phases, ("on_train_batch_end", 13, "SIGUSR1"), epochs=5)
+    trainer = fit(tmp_path / "cut", phases, resume=True, epochs=5)
+    assert_same_run(trainer, tmp_path / "cut", weights(whole), logged(tmp_path / "whole"))
 
 
 @pytest.mark.slow

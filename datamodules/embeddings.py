@@ -74,8 +74,8 @@ class EmbeddingCache:
         """Embeddings of a clip. Raises DataError where there are none."""
         path = self._path(clip)
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                return Embeddings(kept["values"], kept["times"])
+            with path.open("rb") as file:
+                return Embeddings(np.load(file, allow_pickle=False), np.load(file, allow_pickle=False))
         except FileNotFoundError as error:
             raise DataError(f"{clip} has no embeddings of stream {self.stream}: build them with `prepare`.") from error
         except Exception as error:
@@ -101,14 +101,14 @@ class EmbeddingCache:
             raise DataError(f"{source} is missing: stream {self.stream} needs it beside {clip.name}.") from error
         text = f"{source.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
         digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:20]
-        return self.folder / digest[:2] / f"{digest}.npz"
+        return self.folder / digest[:2] / f"{digest}.npy"
 
     def _store(self, clip: Path) -> None:
         values, times = embed(self.extractor, self._source(clip))
         path = self._path(clip)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, lambda file: np.savez(file, values=values.astype(np.float16), times=times))
+            write_atomically(path, lambda file: (np.save(file, values.astype(np.float16)), np.save(file, times)))
         except OSError as error:
             raise unwritable(self.folder, error) from error
 

@@ -49,7 +49,7 @@ class Item(NamedTuple):
     audio: np.ndarray  # (samples,) int16
     tags: np.ndarray | None  # (classes,)
     activity: np.ndarray | None  # (frames, classes)
-    embeddings: dict[str, np.ndarray]  # (frames, dim)
+    embeddings: dict[str, np.ndarray]  # (frames, dim), of any float
     clip: int
     name: str
 
@@ -118,7 +118,7 @@ class EventClips:
     def _embeddings(self, clip: int, samples: int) -> dict[str, np.ndarray]:
         centres, path = self.grid.centres(samples), self.root / str(self.clips.paths[clip])
         found = {stream: cache.read(path) for stream, cache in self.caches.items()}
-        return {stream: self.align(one.values.astype(np.float32), one.times, centres) for stream, one in found.items()}
+        return {stream: self.align(one.values, one.times, centres) for stream, one in found.items()}
 
 
 class WholeClips(Dataset):

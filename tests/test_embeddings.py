@@ -85,12 +85,12 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path, clips):
 def test_a_damaged_file_of_the_cache_is_named(tmp_path, clips):
     cache = EmbeddingCache(tmp_path / "cache", "loudness", Loudness(), tmp_path)
     cache.build(clips)
-    kept = next((tmp_path / "cache").rglob("*.npz"))
-    for path in (tmp_path / "cache").rglob("*.npz"):
+    kept = next((tmp_path / "cache").rglob("*.npy"))
+    for path in (tmp_path / "cache").rglob("*.npy"):
         path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match="is damaged: delete it"):
         cache.read(clips[0])
-    assert kept.suffix == ".npz"
+    assert kept.suffix == ".npy"
 
 
 def test_a_film_lies_beside_its_sound(tmp_path):

@@ -71,9 +71,9 @@ def joined(parts: list[Tensor]) -> Tensor:
 def align(
     embeddings: np.ndarray, times: np.ndarray, frame_times: np.ndarray, how: Literal["index", "time", "nearest"] = "time"
 ) -> np.ndarray:
-    """Embeddings (n, dim) of moments `times` (n,) s -> (frames, dim) float32 for `frame_times` (frames,) s.
+    """Embeddings (n, dim) of moments `times` (n,) s -> (frames, dim) for `frame_times` (frames,) s.
 
-    "index", the paper's: row k for frame k. Where n is not `frames`, evenly spread rows. Half a second off at the ends
+    "index", the paper's: row k for frame k, as it is; the others give float32. Where n is not `frames`, evenly spread rows. Half a second off at the ends
     of a 10 s clip, since the first patch is centred half a patch into it (and the last as long before its end).
     "time": interpolated between the two nearest moments, constant before the first and after the last.
     "nearest": the moment nearest in time. Raises ValueError for another `how` or for times that do not rise.
@@ -86,7 +86,7 @@ def align(
     if n == 0:
         return np.zeros((frames, embeddings.shape[1]), np.float32)
     if how == "index":
-        return np.asarray(embeddings[np.arange(frames) * n // max(1, frames)], np.float32)
+        return embeddings if n == frames else embeddings[np.arange(frames) * n // max(1, frames)]
     after = np.clip(np.searchsorted(times, frame_times), 1, max(1, n - 1)) if n > 1 else np.zeros(frames, np.int64)
     before = np.maximum(after - 1, 0)
     span = np.where(after > before, times[after] - times[before], 1.0)

@@ -133,6 +133,20 @@ def test_window_cut_by_an_exception_is_done_again(tmp_path):
     assert [name for name in differing(weights(trainer), weights(whole)) if "teacher" not in name] == []
 
 
+def test_a_kill_in_an_open_window_goes_back_to_its_start(tmp_path):
+    """Nothing is saved there, however often it is asked for: what the module does after each batch would be done twice."""
+    options = {"accumulate_grad_batches": 2, "every": 1}
+    whole = train(tmp_path / "whole", **options)
+    trainer = stop_and_resume(tmp_path / "cut", ("on_train_batch_end", 4, "raise"), **options)
+    assert_same_run(trainer, tmp_path / "cut", weights(whole), logged(tmp_path / "whole"))
+
+
+def test_the_last_checkpoint_of_a_run_without_validation_is_its_end(tmp_path):
+    trainer = train(tmp_path, limit_val_batches=0, every=0)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert differing(last["state_dict"], dict(trainer.lightning_module.state_dict())) == [], "the last steps are not saved"
+
+
 def test_steps_of_two_optimizers_are_counted_once_for_checkpoints(tmp_path):
     """Lightning's global step is 2, 4, 6 ... here: a checkpoint every 2 steps must come after 2 batches."""
     saved = []

@@ -99,8 +99,6 @@ class Checkpoint(LightningCheckpoint):
             trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        # Lightning keeps the flag up for the whole first epoch and so never steps plateau schedulers at its end.
-        trainer.fit_loop._restarting = False
         loop = trainer.fit_loop.epoch_loop
         if self._steps_to_restore is not None:  # Lightning counts one too many after some resumes with `max_steps`
             loop._batches_that_stepped, self._steps_to_restore = self._steps_to_restore, None
@@ -126,6 +124,7 @@ class Checkpoint(LightningCheckpoint):
             self.save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning keeps the flag up for the whole first epoch and so would step no plateau scheduler at its end.
         trainer.fit_loop._restarting = False
         whole = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
         if self._saved_at != trainer.fit_loop.epoch_loop.batch_progress.total.processed:

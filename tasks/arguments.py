@@ -30,7 +30,7 @@ def expand(task: Task, argv: list[str]) -> list[str]:
     if verb in FROM_CHECKPOINT:
         path = locate(checkpoint)
         typed = _replaced(typed, "--ckpt_path", str(path))
-        implied.append(yaml.safe_dump(_stored(task, verb, path)))
+        implied.append(yaml.safe_dump(_stored(task, verb, path), sort_keys=False))
     else:
         if checkpoint not in (None, "last"):
             path = locate(checkpoint, ("last",))

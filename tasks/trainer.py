@@ -57,7 +57,7 @@ class Trainer(pl.Trainer):
 
         if not hasattr(model, "export_program"):
             kind = type(model).__name__
-            raise DataError(f"{self.task} cannot export yet: {kind} has no export_program (CONTRIBUTING.md says what it returns)")
+            raise DataError(f"{self.task} cannot export yet: {kind} has no export_program (tasks/export.py says what it returns)")
         folder = Path(self.default_root_dir) / "export"
         differences = export(model, self.task, ckpt_path, folder, self.overwrite)
         for shape, worst in differences.items():

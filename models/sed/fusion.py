@@ -73,8 +73,9 @@ def align(
 ) -> np.ndarray:
     """Embeddings (n, dim) of moments `times` (n,) s -> (frames, dim) for `frame_times` (frames,) s.
 
-    "index", the paper's: row k for frame k, as it is; the others give float32. Where n is not `frames`, evenly spread rows. Half a second off at the ends
-    of a 10 s clip, since the first patch is centred half a patch into it (and the last as long before its end).
+    "index", the paper's: row k for frame k, as it is; the others give float32. Where n is not `frames`, evenly spread
+    rows. Half a second off at the ends of a 10 s clip, since the first patch is centred half a patch into it (and the last
+    as long before its end).
     "time": interpolated between the two nearest moments, constant before the first and after the last.
     "nearest": the moment nearest in time. Raises ValueError for another `how` or for times that do not rise.
     """

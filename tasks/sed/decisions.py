@@ -25,7 +25,7 @@ class Tuned(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         for name, values in _flat(fixed(classes)).items():
-            self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64 if "filters" in name else torch.float64))
+            self.register_buffer(name, torch.tensor(values, dtype=torch.int64 if "filters" in name else torch.float64))
 
     def keep(self, tuning: Tuning) -> None:
         """Take over what was tuned."""

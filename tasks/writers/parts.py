@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pytorch_lightning import Trainer
 
+from datamodules.errors import DataError
 from tasks.writers.whole import whole, write_figure, write_text
 
 
@@ -43,6 +45,15 @@ class Parts:
             (failed if "error" in rows[name] else good).append(rows[name])
         return good, failed
 
+    def finish(self, trainer: Trainer) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
+        """On rank 0, once all ranks are done: `merge`, and the failed files told to the Trainer; None on the others."""
+        trainer.strategy.barrier()
+        if not trainer.is_global_zero:
+            return None
+        good, failed = self.merge()
+        trainer.failed_files = sentences(failed)
+        return good, failed
+
     def write(self, name: str, text: str) -> None:
         """Write a text file under the folder."""
         write_text(self.root / name, text)
@@ -55,6 +66,12 @@ class Parts:
     def figure(self, name: str, figure: Any) -> None:
         """Write a matplotlib figure as PNG under the folder."""
         write_figure(self.root / name, figure)
+
+
+def refuse(trainer: Trainer, place: Path, overwrite: bool) -> None:
+    """Raise DataError where an earlier prediction left `place`, unless it may be overwritten."""
+    if trainer.is_global_zero and place.exists() and not overwrite:
+        raise DataError(f"{place.parent} already holds predictions: add --overwrite true, or --output.folder ANOTHER")
 
 
 def sentences(failed: list[dict[str, Any]]) -> list[str]:

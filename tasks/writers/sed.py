@@ -7,12 +7,11 @@ import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
-from datamodules.errors import DataError
 from datamodules.event_files import read_events
 from tasks.figures.sed import Span, timeline
 from tasks.sed.pictures import spectrogram
 from tasks.tables import write_csv
-from tasks.writers.parts import Parts, counted, sentences, unique_stem
+from tasks.writers.parts import Parts, counted, refuse, unique_stem
 
 SHOWN_S = 600.0
 """Of a longer recording the picture shows the beginning, s."""
@@ -54,8 +53,7 @@ class EventWriter(BasePredictionWriter):
         if stage != "predict":
             return
         root = Path(self.folder)
-        if trainer.is_global_zero and (root / "events.tsv").exists() and not self.overwrite:
-            raise DataError(f"{root} already holds predictions: add --overwrite true, or --output.folder ANOTHER")
+        refuse(trainer, root / "events.tsv", self.overwrite)
         self.true = self._true(pl_module.classes)
         self.parts = Parts(root, trainer.global_rank)
         pl_module.listen(self.thresholds, self.window, self.step)
@@ -111,10 +109,10 @@ class EventWriter(BasePredictionWriter):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks' parts into events.tsv and tags.csv; say which files failed."""
-        trainer.strategy.barrier()
-        if not trainer.is_global_zero:
+        merged = self.parts.finish(trainer)
+        if merged is None:
             return
-        good, failed = self.parts.merge()
+        good, _ = merged
         lines = ["filename\tonset\toffset\tevent_label"]
         for row in good:
             lines += [f"{row['file']}\t{on:.3f}\t{off:.3f}\t{label}" for on, off, label in row["events"]]
@@ -131,4 +129,3 @@ class EventWriter(BasePredictionWriter):
             f"{self.parts.root / 'tags.csv'}",
             flush=True,
         )
-        trainer.failed_files = sentences(failed)

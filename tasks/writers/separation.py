@@ -15,7 +15,7 @@ from tasks.separation.columns import Columns
 from tasks.separation.ladder import SongStems
 from tasks.separation.outputs import Outputs
 from tasks.separation.seams import EQUAL, file_seams
-from tasks.writers.parts import Parts, counted, sentences, unique_stem
+from tasks.writers.parts import Parts, counted, unique_stem
 from tasks.writers.stem_files import STEPS, StemFiles, check_writable
 
 LISTED = 10
@@ -147,10 +147,10 @@ class StemWriter(BasePredictionWriter):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks' parts into stems.json; say where the stems are, what was clipped and what failed."""
         self.bar.close()
-        trainer.strategy.barrier()
-        if not trainer.is_global_zero:
+        merged = self.parts.finish(trainer)
+        if merged is None:
             return
-        good, failed = self.parts.merge()
+        good, failed = merged
         self._list(good, failed)
         songs = counted(len(good) + len(failed), "song")
         print(f"\n{len(good)} of {songs} separated into {', '.join(self.outputs.names)} ({self.format}):")
@@ -159,7 +159,6 @@ class StemWriter(BasePredictionWriter):
             print(f"  ... and {len(good) - LISTED} more, listed in {self.parts.root / 'stems.json'}")
         for line in _remarks(good):
             print(line)
-        trainer.failed_files = sentences(failed)
 
     def _list(self, good: list[dict], failed: list[dict]) -> None:
         """stems.json: songs of earlier runs into the same folder stay listed."""

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from datamodules.errors import DataError
-from tasks.writers.parts import Parts, counted, sentences, unique_stem
+from tasks.writers.parts import Parts, counted, refuse, unique_stem
 
 
 class TagWriter(BasePredictionWriter):
@@ -51,8 +51,7 @@ class TagWriter(BasePredictionWriter):
         if stage != "predict":
             return
         root = Path(self.folder)
-        if trainer.is_global_zero and (root / "tags.csv").exists() and not self.overwrite:
-            raise DataError(f"{root} already holds predictions: add --overwrite true, or --output.folder ANOTHER")
+        refuse(trainer, root / "tags.csv", self.overwrite)
         layers = dict(pl_module.net.named_modules())
         for layer in self.embeddings:
             if layer not in layers:
@@ -84,10 +83,10 @@ class TagWriter(BasePredictionWriter):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks' parts into tags.csv and tags.json; say which files failed."""
-        trainer.strategy.barrier()
-        if not trainer.is_global_zero:
+        merged = self.parts.finish(trainer)
+        if merged is None:
             return
-        good, failed = self.parts.merge()
+        good, failed = merged
         self._tables(pl_module.tags, good, failed)
         place = f"{self.parts.root / 'tags.csv'}, {self.parts.root / 'tags.json'}"
         print(f"\n{counted(len(good), 'file')} tagged: {place}", flush=True)
@@ -96,7 +95,6 @@ class TagWriter(BasePredictionWriter):
                 print(f"{row['file']} {row['damage']}: the tags are those of what is there", flush=True)
         if self.join and len(good) >= 2:
             self._joined(pl_module, good[0]["file"], good[1]["file"])
-        trainer.failed_files = sentences(failed)
 
     def _tables(self, tags: list[str], good: list[dict], failed: list[dict]) -> None:
         lines = [",".join(["file", "duration_s", *map(_quoted, tags)])]

@@ -1,0 +1,156 @@
+"""Every verb of every task, after one tiny training: what each leaves, refuses and says; two processes score as one."""
+
+import importlib
+import inspect
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import BasePredictionWriter
+
+from datamodules.base import SuiteData
+from tasks.__main__ import find_tasks
+from tasks.launch import VERBS, Task, resolve
+from tests.commands import command
+from tests.layouts import tone, write_audio
+
+ROOT = Path(__file__).parent.parent
+TASKS = sorted(find_tasks())
+QUIET = ("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false", "--trainer.accelerator", "cpu")
+TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
+
+
+def task_of(name: str) -> Task:
+    return importlib.import_module(f"tasks.{name}.__main__").TASK
+
+
+def told(name: str, *words: object, code: int = 0) -> str:
+    done = command(name, *words)
+    assert done.code == code, done.out[-1000:] + done.err[-2000:]
+    assert "Traceback" not in done.err
+    return done.out + done.err
+
+
+def need(name: str, verb: str) -> None:
+    if task_of(name).lacks(verb):
+        pytest.skip(f"{name} has no {verb} yet")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Run folder of a task's tiny config, trained when it is first asked for."""
+    runs = {}
+
+    def get(name):
+        if name not in runs:
+            folder = tmp_path_factory.mktemp(name)
+            tiny = ROOT / "configs" / name / "tiny.yaml"
+            told(name, "fit", "--config", tiny, "--runs", folder, *QUIET)
+            runs[name] = folder / name / "tiny"
+        return runs[name]
+
+    return get
+
+
+def inputs(name: str, folder: Path) -> tuple[list[str], Path]:
+    """What `predict` reads, and a broken file; a task of other inputs than audio says so by `predict_inputs` in its test."""
+    module = f"tests.test_{name}"
+    if importlib.util.find_spec(module) and hasattr(importlib.import_module(module), "predict_inputs"):
+        return importlib.import_module(module).predict_inputs(folder)
+    write_audio(folder / "song.wav", tone(3.0, 1, 44_100, channels=2), 44_100)
+    (folder / "broken.wav").write_bytes(b"no audio")
+    return [str(folder / "song.wav")], folder / "broken.wav"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_each_entry_of_a_task_is_what_it_says(name):
+    task = task_of(name)
+    assert task.name == name
+    assert task.monitor[1] in ("min", "max")
+    kinds = {"module": pl.LightningModule, "data": SuiteData, "files": SuiteData, "report": pl.Callback}
+    for entry, kind in (kinds | {"writer": BasePredictionWriter}).items():
+        path = getattr(task, entry)
+        assert path is None or issubclass(resolve(path), kind), f"{entry}: {path} is no {kind.__name__}"
+    if task.writer:
+        assert {"folder", "overwrite"} <= inspect.signature(resolve(task.writer).__init__).parameters.keys()
+    if task.compare:
+        assert callable(resolve(task.compare))
+    arguments = inspect.signature(resolve(task.module).__init__).parameters
+    assert {target.split(".")[0] for target in task.links.values()} <= arguments.keys()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_usage_offers_the_verbs_that_the_task_has(name):
+    usage, task = told(name, "--help"), task_of(name)
+    assert {verb for verb in VERBS if f"\n  {verb} " in usage} == {verb for verb in VERBS if not task.lacks(verb)}
+    for verb in VERBS:
+        if task.lacks(verb):
+            assert f"{name} cannot {verb} yet" in told(name, verb, code=2)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_scores_are_finite_and_say_what_they_were_measured_on(name, run):
+    content = json.loads((run(name) / "metrics.json").read_text())
+    assert (content["task"], content["row"], content["seed"]) == (name, "tiny", 0)
+    assert {"name", "subset", "split", "policy"} <= content["data"].keys()
+    assert content["data"]["name"] == "demo"  # never under the real set's name
+    assert content["parameters"] > 0
+    assert all(value is None or math.isfinite(value) for value in content["metrics"].values())
+    assert any(value is not None for value in content["metrics"].values())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_validate_and_test_leave_their_scores(name, run):
+    need(name, "test")
+    before = json.loads((run(name) / "metrics.json").read_text())["metrics"]
+    told(name, "test", "--ckpt_path", run(name), *QUIET)
+    assert json.loads((run(name) / "metrics.json").read_text())["metrics"] == pytest.approx(before, abs=1e-4)
+    said = told(name, "validate", "--ckpt_path", run(name), *QUIET)
+    path = run(name) / "metrics_validation.json"
+    assert json.loads(path.read_text())["data"]["split"] == "validation"
+    assert str(path) in said
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_predict_names_what_it_cannot_read_and_overwrites_only_when_told(name, run, tmp_path):
+    need(name, "predict")
+    good, broken = inputs(name, tmp_path)
+    words = ("predict", "--ckpt_path", run(name), "--output.folder", tmp_path / "out", *QUIET, "--data.inputs")
+    assert str(broken) in told(name, *words, json.dumps([*good, str(broken)]), code=1)
+    left = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert left
+    assert not [path for path in left if path.name.startswith(".")]
+    assert "--overwrite true" in told(name, *words, json.dumps(good), code=2)
+    assert {path: path.read_bytes() for path in left} == left
+    told(name, *words, json.dumps(good), "--overwrite", "true")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_prepare_export_and_compare(name, run, tmp_path):
+    tiny = ROOT / "configs" / name / "tiny.yaml"
+    told(name, "prepare", "--config", tiny, "--runs", tmp_path, "--name", "prepared")
+    assert json.loads((tmp_path / name / "prepared" / "report.json").read_text())
+    if not task_of(name).lacks("compare"):
+        assert "tiny" in told(name, "compare", run(name), "--out", tmp_path / "compared")
+        assert (tmp_path / "compared" / "compare.md").is_file()
+    if hasattr(resolve(task_of(name).module), "export_program"):
+        told(name, "export", "--ckpt_path", run(name))
+        assert {"model.safetensors", "model.pt2", "config.yaml"} <= {path.name for path in (run(name) / "export").iterdir()}
+        assert "--overwrite true" in told(name, "export", "--ckpt_path", run(name), code=2)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_two_processes_train_and_score_as_one(name, tmp_path):
+    tiny = str(ROOT / "configs" / name / "tiny.yaml")
+    words = [sys.executable, "-m", f"tasks.{name}", "fit", "--config", tiny, "--runs", str(tmp_path), *QUIET, *TWO]
+    done = subprocess.run(words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count(str(tmp_path / name / "tiny" / "metrics.json")) == 1  # said once, not by each process
+    told(name, "test", "--ckpt_path", tmp_path / name / "tiny", "--name", "alone", "--runs", tmp_path, *QUIET)
+    both = [json.loads((tmp_path / name / kind / "metrics.json").read_text())["metrics"] for kind in ("tiny", "alone")]
+    assert both[0] == pytest.approx(both[1], abs=1e-4)

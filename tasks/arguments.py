@@ -1,15 +1,14 @@
 """Turn what a user typed into the full list of configs: base, then default or checkpoint, then their own."""
 
-import re
 from pathlib import Path
 
 import yaml
 
 from datamodules.errors import DataError
 from tasks.checkpoints import hyper_parameters, locate, read, stamp
+from tasks.configs import CONFIGS, grounds
 from tasks.launch import Task
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 WITHOUT_LABELS = ("predict", "export")
 FROM_CHECKPOINT = ("validate", "test", "predict", "export")
 
@@ -37,19 +36,10 @@ def expand(task: Task, argv: list[str]) -> list[str]:
             read(path, task.name)
             checkpoint, typed = str(path), _replaced(typed, "--ckpt_path", str(path))
         if named := configs_in(typed):
-            implied += _grounds(Path(named[0]))
+            implied += map(str, grounds(Path(named[0])))
         else:
             implied.append(str(_config_of_run(checkpoint) or CONFIGS / task.name / "default.yaml"))
     return [verb, *(word for config in implied for word in ("--config", config)), *typed]
-
-
-def _grounds(config: Path) -> list[str]:
-    """What a config says it is a diff on beyond base.yaml, by a line `# A diff on NAME.yaml`, outermost first."""
-    if not config.is_file():
-        return []
-    found = re.search(r"^# A diff on (\S+\.yaml)", config.read_text(encoding="utf-8"), re.MULTILINE)
-    ground = config.parent / found[1] if found else None
-    return [*_grounds(ground), str(ground)] if ground else []
 
 
 def row_of(task: Task, argv: list[str]) -> str:

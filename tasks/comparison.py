@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datamodules.errors import DataError
+from tasks.configs import CONFIGS, grounds
 
 RESULT = "metrics.json"
-CONFIGS = Path(__file__).parent.parent / "configs"
 
 # Settings that change where and how fast a run is computed, not what it computes.
 INDIFFERENT = (
@@ -178,7 +178,8 @@ def group(results: Iterable[Result], task: str, same: Mapping[str, str] | None =
     skipped = []
     for result in sorted(results, key=lambda r: (r.folder / RESULT).stat().st_mtime):
         row = (same or {}).get(result.row, result.row)
-        note = departures(result.settings, CONFIGS / task / "base.yaml", CONFIGS / task / f"{result.row}.yaml")
+        config = CONFIGS / task / f"{result.row}.yaml"
+        note = departures(result.settings, CONFIGS / task / "base.yaml", *grounds(config), config)
         settings = json.dumps(result.settings, sort_keys=True, default=str)
         seeds = bins.setdefault((row, note, settings, tuple(sorted(result.data.items()))), {})
         if result.seed in seeds:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 MAX_SECONDS, MAX_ROWS, MAX_PIXELS = 30.0, 200, 1600
 
 
+def shows_media(trainer: pl.Trainer) -> bool:
+    """Whether this rank logs to something that shows pictures and plays sounds."""
+    return trainer.is_global_zero and any(isinstance(x, (WandbLogger, TensorBoardLogger)) for x in trainer.loggers)
+
+
 def log_media(
     trainer: pl.Trainer,
     name: str,

@@ -4,16 +4,13 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from tasks.callbacks import log_media
 from tasks.sed.pictures import clip_timeline
 
 
 def log_examples(trainer: Trainer, detector: LightningModule, count: int) -> None:
-    """Log audio, timeline and tags of the first `count` validation clips from rank 0; nothing without such a logger."""
-    if not trainer.is_global_zero or not any(isinstance(x, (WandbLogger, TensorBoardLogger)) for x in trainer.loggers):
-        return
+    """Log audio, timeline and tags of the first `count` validation clips."""
     found, decision = detector.found[detector.evaluate], detector.decision("fixed")
     clips, tags = trainer.datamodule.clips("validation"), found.corpus.tags()
     for clip in range(min(count, len(found.corpus.names))):

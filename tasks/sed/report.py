@@ -1,9 +1,10 @@
 """What `test` and `validate` leave of a detector: metrics.json, the table per class, predictions, baselines, pictures."""
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from tasks import results
 from tasks.metrics.events.psds import PSDS1, PSDS2
+from tasks.report import Report
 from tasks.sed import tables
 from tasks.sed.baselines import score_baselines
 from tasks.sed.examples import log_examples
@@ -12,7 +13,7 @@ from tasks.sed.pictures import draw
 PSDS = (("PSDS 1, tuned", "psds1", str(PSDS1)), ("PSDS 2, tuned", "psds2", str(PSDS2)))
 
 
-class SoundEventReport(Callback):
+class SoundEventReport(Report):
     """Write and print the scores of a split, by the fixed threshold and by what was tuned on validation, of student and teacher.
 
     Args:
@@ -31,12 +32,13 @@ class SoundEventReport(Callback):
         """Everything there is to say about the test split."""
         self._report(trainer, pl_module, "test")
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same for the `validate` verb; during training a few fixed examples, where a logger takes them."""
-        if trainer.state.fn == "validate":
-            self._report(trainer, pl_module, "validation")
-        elif self.examples and not trainer.sanity_checking:
-            log_examples(trainer, pl_module, self.examples)
+    def report_validation(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same of the validation split."""
+        self._report(trainer, pl_module, "validation")
+
+    def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sound, timeline and tags of validation clips."""
+        log_examples(trainer, pl_module, self.examples)
 
     def _report(self, trainer: Trainer, detector: LightningModule, split: str) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:

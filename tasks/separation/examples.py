@@ -1,22 +1,16 @@
 """The same few validation pieces after every validation, to be heard and looked at in W&B or TensorBoard."""
 
-import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from tasks.callbacks import log_media
 from tasks.separation.columns import Columns
 
 
-@torch.no_grad()
 def log_examples(trainer: Trainer, separator: LightningModule, count: int) -> None:
-    """Log stems and estimates of `count` validation pieces from rank 0, each of another track where there are as many."""
-    if not trainer.is_global_zero or not any(isinstance(x, (WandbLogger, TensorBoardLogger)) for x in trainer.loggers):
-        return
-    data, training = trainer.datamodule, separator.training
+    """Log stems and estimates of `count` validation pieces, each of another track where there are as many."""
+    data = trainer.datamodule
     pieces = data.validation_set()
-    separator.eval()
     step = max(1, len(pieces) // count)
     for example in range(min(count, len(pieces))):
         piece = pieces[example * step]
@@ -27,7 +21,6 @@ def log_examples(trainer: Trainer, separator: LightningModule, count: int) -> No
         estimates = separator(mixture)
         title = f"{batch.names[0]}, {float(batch.start[0]):.0f} s"
         _log(trainer, separator, f"val/example_{example}", title, stems[0].cpu(), estimates[0].float().cpu())
-    separator.train(training)
 
 
 def _log(trainer: Trainer, separator: LightningModule, name: str, title: str, stems: Tensor, estimates: Tensor) -> None:

@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from datamodules.errors import DataError
 from datamodules.separation import TrackBatch
 from tasks.metrics.separation import SeparationScores
+from tasks.report import Report
 from tasks.results import heading as shared_heading
 from tasks.separation import results
 from tasks.separation.examples import log_examples
@@ -19,7 +20,7 @@ from tasks.separation.oracles import baselines
 from tasks.separation.track_evaluator import Scoring, TrackEvaluator
 
 
-class SeparationReport(Callback):
+class SeparationReport(Report):
     """Score every test track by BSSEval v4, write and print the table; tracks scored before are not separated again.
 
     Args:
@@ -98,13 +99,14 @@ class SeparationReport(Callback):
         for name, fault in faults.items():
             print(f"not scored: {name}: {fault}", flush=True)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The scores of the `validate` verb; during training a few fixed examples, where a logger takes them."""
-        if trainer.state.fn == "validate":
-            if trainer.is_global_zero and not trainer.fast_dev_run:
-                results.write_validation(Path(trainer.default_root_dir) / "metrics_validation.json", trainer)
-        elif self.examples and not trainer.sanity_checking:
-            log_examples(trainer, pl_module, self.examples)
+    def report_validation(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The scores of pieces, without Wiener filter."""
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            results.write_validation(Path(trainer.default_root_dir) / "metrics_validation.json", trainer)
+
+    def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stems and estimates of validation pieces."""
+        log_examples(trainer, pl_module, self.examples)
 
     def _first_fault(self) -> str:
         faults = [*self.unread.values(), *(result.error for result in self.results if result.error)]

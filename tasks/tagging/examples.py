@@ -1,8 +1,9 @@
 """The same few validation clips after every validation, to be heard and looked at in W&B or TensorBoard."""
 
+from contextlib import suppress
+
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from datamodules.errors import DataError
 from tasks.callbacks import log_media
@@ -13,22 +14,15 @@ SECONDS = 30
 
 
 def log_examples(trainer: Trainer, tagger: LightningModule, count: int) -> None:
-    """Log audio, tags and attention of the first `count` validation clips from rank 0; nothing without such a logger."""
-    if not trainer.is_global_zero or not any(isinstance(x, (WandbLogger, TensorBoardLogger)) for x in trainer.loggers):
-        return
-    training = tagger.training
-    tagger.eval()
+    """Log audio, tags and attention of the first `count` validation clips."""
     clips = trainer.datamodule.clips("validation")
-    for clip in range(min(count, len(clips.paths))):
-        try:
+    for clip in range(min(count, len(clips))):
+        with suppress(DataError):  # the validation itself has named this file
             _log(trainer, tagger, clips, clip)
-        except DataError:  # the validation itself has named this file
-            continue
-    tagger.train(training)
 
 
 def _log(trainer: Trainer, tagger: LightningModule, clips, clip: int) -> None:
-    rate, path = tagger.net.sample_rate, str(clips.paths[clip])
+    rate, path = tagger.net.sample_rate, clips.name(clip)
     audio = torch.as_tensor(clips.read(clip, 0, min(clips.length(clip), SECONDS * rate))).float() / 32768
     tags = File2Tags(tagger).tagged(path, audio)
     truth = dict(zip(tagger.tags, clips.labels[clip].tolist(), strict=True))

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from tasks import results
 from tasks.metrics.tagging import ClipScores, per_tag_table
+from tasks.report import Report
 from tasks.tables import write_csv
 from tasks.tagging.examples import log_examples
 from tasks.writers.whole import write_figure
 
 
-class TaggingReport(Callback):
+class TaggingReport(Report):
     """Write and print the scores of a split, each number with its data set, subset, split and policy.
 
     Args:
@@ -28,12 +29,13 @@ class TaggingReport(Callback):
         """Everything there is to say about the test split."""
         self._report(trainer, pl_module, "test")
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same tables for the `validate` verb; during training a few fixed examples, where a logger takes them."""
-        if trainer.state.fn == "validate":
-            self._report(trainer, pl_module, "validation")
-        elif self.examples and not trainer.sanity_checking:
-            log_examples(trainer, pl_module, self.examples)
+    def report_validation(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same tables."""
+        self._report(trainer, pl_module, "validation")
+
+    def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sound, tags and attention of validation clips."""
+        log_examples(trainer, pl_module, self.examples)
 
     def _report(self, trainer: Trainer, tagger: LightningModule, split: str) -> None:
         scores = tagger.scores.scores()  # gathers: every rank takes part

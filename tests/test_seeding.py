@@ -37,7 +37,7 @@ def step(epoch=0, rank=0, batch=0, seed=3):
 def test_epoch_batch_rank_and_seed_all_matter():
     assert step() == step()
     others = [step(epoch=1), step(rank=1), step(batch=1), step(seed=4)]
-    assert len({step(), *others}) == 5
+    assert len({step(), *others}) == 5, "one of epoch, rank, batch and seed changes nothing"
 
 
 def test_evaluation_draws_are_its_own():

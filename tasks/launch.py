@@ -70,10 +70,18 @@ def launch(task: Task, argv: list[str] | None = None) -> None:
         entries = " and no ".join(lacking)
         sys.exit(_say(f"{task.name} cannot {argv[0]} yet: its TASK names no {entries} (CONTRIBUTING.md says what belongs there)"))
     if argv[0] == "compare":
-        sys.exit(resolve(task.compare)(argv[1:]))
+        sys.exit(_compared(task, argv[1:]))
     if argv[0] == "fit" and any(word == "--seeds" or word.startswith("--seeds=") for word in argv):
         run_safely(lambda: sys.exit(resolve("tasks.seeds.fit_seeds")(task, argv)))
     run_safely(lambda: _run_cli(task, argv))
+
+
+def _compared(task: Task, argv: list[str]) -> int:
+    try:
+        return resolve(task.compare)(argv)
+    except BrokenPipeError:  # `compare | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def run_safely(work: Callable[[], Any]) -> None:

@@ -296,10 +296,3 @@ def test_compare_shows_the_run(run, folder):
     assert done.code == 0, done.err
     assert (folder / "compared" / "compare.md").is_file()
     assert "tiny" in done.out
-
-
-def test_usage_names_every_verb():
-    done = tagging()
-    assert done.code == 2
-    assert all(verb in done.out for verb in ("prepare", "fit", "validate", "test", "predict", "compare", "export"))
-    assert tagging("--help").code == 0

@@ -8,13 +8,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
 
 from datamodules import audio
 from datamodules.cache import exclusive, require_space, unwritable, write_atomically
 from datamodules.errors import DataError
 from datamodules.pack import DAMAGED, UNREADABLE, Level, Pack, level_key, measure, samples_path
-from datamodules.workers import cores
+from datamodules.workers import in_processes
 
 SHARDS = 400  # at most: each is one open file in every worker
 
@@ -49,8 +48,8 @@ def build(
     return pack
 
 
-class _Shards(Dataset):
-    """The work to do, one shard an item, for the processes of a DataLoader."""
+class _Shards:
+    """The work to do, shard by shard."""
 
     def __init__(self, folder: Path, root: Path, paths: np.ndarray, rate: int, level: Level | None, key: str | None) -> None:
         self.folder, self.root, self.paths, self.rate = folder, root, np.asarray(paths, dtype=bytes), rate
@@ -70,7 +69,7 @@ class _Shards(Dataset):
     def level_path(self, shard: int) -> Path:
         return self.folder / f"{shard:05}.levels-{self.key}.npy"
 
-    def __getitem__(self, shard: int) -> tuple[int, str]:
+    def write(self, shard: int) -> tuple[int, str]:
         """Do a shard; (clips done, first complaint or "")."""
         try:
             if not _index(self.folder, shard).is_file():
@@ -128,24 +127,11 @@ def _run(job: _Shards, workers: int | None, strict: bool) -> None:
     if not left:
         return
     ready = len(job.paths) - sum(len(job.clips(shard)) for shard in left)
-    workers = max(1, min(workers or cores(), len(left)))
-    loader = DataLoader(job, batch_size=None, sampler=left, num_workers=workers, collate_fn=_same, worker_init_fn=_quiet)
     with tqdm(total=len(job.paths), initial=ready, unit="clip", desc="packing audio", dynamic_ncols=True) as bar:
-        for clips, message in loader:
+        for clips, message in in_processes(job.write, [(shard,) for shard in left], workers):
             if clips < 0 or (strict and message):
                 raise DataError(message)
             bar.update(clips)
-
-
-def _same(item: tuple[int, str]) -> tuple[int, str]:
-    return item
-
-
-def _quiet(_worker: int) -> None:
-    """The mp3 decoder writes its own complaints to standard error; the report names the files instead."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
 
 
 def _require_space(job: _Shards) -> None:

@@ -1,13 +1,41 @@
-"""Processes that read data: how many, and how they live under signals meant for the run."""
+"""Processes that read or make data: how many, work shared among them, and their life under signals meant for the run."""
 
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
 
 
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Calls(Dataset):
+    def __init__(self, function: Callable, calls: Sequence[tuple]) -> None:
+        self.function, self.calls = function, calls
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.function(*self.calls[index])
+
+
+def in_processes(function: Callable, calls: Sequence[tuple], processes: int | None = None) -> Iterator[Any]:
+    """What `function(*call)` returns for every call, in their order, from so many processes (default: one a core).
+
+    Raises what a call raised.
+    """
+    processes = min(processes or cores(), len(calls))
+    return iter(DataLoader(_Calls(function, calls), batch_size=None, num_workers=processes, collate_fn=_same))
+
+
+def _same(result: Any) -> Any:
+    return result
 
 
 def outlive_signals(_worker: int) -> None:

@@ -1,15 +1,17 @@
+import ast
 import csv
 import io
 import sys
 import zipfile
 from collections import defaultdict
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from datamodules.demo import accompany, arrange, music, plan, render, tagging
+from datamodules.demo import accompany, arrange, music, plan, render, separation, soundscapes, tagging
 from datamodules.demo import piece as score
 from datamodules.demo.abc_notation import read_abc
 from datamodules.demo.cache import build_once, fingerprint
@@ -210,6 +212,23 @@ def test_interrupted_build_is_not_believed(tmp_path):
     built = build_once("set", lambda folder: (folder / "whole.txt").write_text("whole"), [__file__], cache_dir=tmp_path)
     assert [path.name for path in built.iterdir()] == ["whole.txt"]
     assert [path for path in built.parent.iterdir() if path.is_dir()] == [built]
+
+
+def drawn_on(path, found=()):
+    """The files of the demo that a file imports, at any depth, and itself."""
+    found = {*found, path}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("datamodules.demo"):
+            names = [alias.name for alias in node.names] if node.module == "datamodules.demo" else [node.module.rsplit(".", 1)[1]]
+            for one in (path.with_name(f"{name}.py") for name in names):
+                found |= drawn_on(one, found) if one not in found else set()
+    return found
+
+
+@pytest.mark.parametrize("module", [tagging, separation, soundscapes])
+def test_a_set_is_named_after_every_file_that_decides_how_it_turns_out(module):
+    here = Path(module.__file__)
+    assert set(module.SOURCES) == drawn_on(here) - {here.with_name("cache.py")}
 
 
 def test_changed_generator_is_another_set(tmp_path):

@@ -6,7 +6,6 @@ The SoundFont is TimGM6mb (GPL-2), the one inside the `pretty_midi` wheel.
 
 import importlib.util
 import io
-import os
 import shutil
 import struct
 import subprocess
@@ -18,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 import soundfile
-from torch.utils.data import DataLoader, Dataset
 
 from datamodules.errors import DataError
+from datamodules.workers import in_processes
 
 RATE = 48_000
 # Velocity 100 peaks near 0.05; with four lines and drums at full velocity this stays just under full scale.
@@ -104,20 +103,6 @@ def render_mono(midi: bytes, rate: int, seconds: float | None = None) -> np.ndar
     return np.clip(mono, -1.0, 1.0 - 2.0**-15)
 
 
-class _Work(Dataset):
-    """Calls to make, for the processes of a DataLoader."""
-
-    def __init__(self, function: Callable, calls: Sequence[tuple]) -> None:
-        self.function, self.calls = function, calls
-
-    def __len__(self) -> int:
-        return len(self.calls)
-
-    def __getitem__(self, index: int) -> int:
-        self.function(*self.calls[index])
-        return index
-
-
 def parallel(function: Callable, calls: Sequence[tuple], processes: int | None, description: str) -> None:
     """`function(*call)` for every call, over `processes` (default: one a core), with a progress bar.
 
@@ -125,11 +110,8 @@ def parallel(function: Callable, calls: Sequence[tuple], processes: int | None, 
     """
     from tqdm import tqdm
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = min(processes or cores, len(calls))
     _renderer()  # complain here, and read the SoundFont once for all processes that are forked
-    loader = DataLoader(_Work(function, calls), batch_size=None, num_workers=processes if processes > 1 else 0)
-    for _ in tqdm(loader, total=len(calls), desc=description, unit="clip", dynamic_ncols=True):
+    for _ in tqdm(in_processes(function, calls, processes), description, len(calls), unit="clip", dynamic_ncols=True):
         pass
 
 

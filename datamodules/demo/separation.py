@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules.demo import accompany, arrange, band, cutting, music, plan, render, tagging
+from datamodules.demo import band, render, tagging
 from datamodules.demo.band import STEMS
 from datamodules.demo.cache import build_once
 from datamodules.demo.piece import Piece
@@ -26,7 +26,7 @@ SHARES = {"train": 0.6, "validation": 0.12, "test": 0.28}
 VALIDATION = "validation.txt"
 PEAK = 0.9  # of a mixture, of full scale
 SILENCE_DB = -60  # below it, of full scale, a block of a stem does not count for its level
-SOURCES = tuple(module.__file__ for module in (accompany, arrange, band, cutting, music, plan, render, tagging))
+SOURCES = (*tagging.SOURCES, Path(band.__file__), Path(__file__))
 
 
 class Track(NamedTuple):
@@ -54,7 +54,7 @@ def build(cache_dir: str | Path | None = None, tunes: int = TUNES, processes: in
         names = sorted(track.name for track in made if track.split == "validation")
         (root / VALIDATION).write_text("\n".join(names) + "\n", encoding="utf-8")
 
-    return build_once("separation", make, (*SOURCES, __file__), (tunes, seed), cache_dir)
+    return build_once("separation", make, SOURCES, (tunes, seed), cache_dir)
 
 
 def validation_tracks(root: Path) -> list[str]:

@@ -17,6 +17,7 @@ from datamodules.scenes import Recipe
 
 CLIPS = {"weak": 192, "unlabeled": 448, "validation": 96, "test": 160}
 VARIANTS = {"train": 16, "validation": 4, "test": 8}  # sounds of each class, and backgrounds
+SOURCES = tuple(Path(path) for path in (render.__file__, sounds.__file__, __file__))
 RECIPE = Recipe(snr_db=(-3.0, 15.0))
 
 
@@ -41,8 +42,7 @@ def build(
             bank = banks[subset if subset in banks else "train"]
             scenes.write_list(root, subset, count, random, bank, sorted(sounds.CLASSES), RECIPE)
 
-    sources = [module.__file__ for module in (render, scenes, sounds)] + [__file__]
-    return build_once("soundscapes", make, sources, (dict(clips), dict(variants), RECIPE, seed), cache_dir)
+    return build_once("soundscapes", make, (*SOURCES, Path(scenes.__file__)), (dict(clips), dict(variants), RECIPE, seed), cache_dir)
 
 
 def _banks(root: Path, variants: Mapping[str, int], processes: int | None, seed: int) -> dict[str, tuple[list, list]]:

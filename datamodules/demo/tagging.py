@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules.demo import accompany, arrange, cutting, music, plan, render
+from datamodules.demo import accompany, arrange, music, plan, render
 from datamodules.demo.cache import build_once
 from datamodules.demo.piece import Piece
 
@@ -28,6 +28,11 @@ COLLECTIONS = {
     "ryansMammoth": ("traditional", "Ryan's Mammoth Collection"),
     "oneills1850": ("traditional", "O'Neill's Music of Ireland"),
 }
+
+
+PARTS = ("abc_notation", "accompany", "arrange", "cutting", "music", "musicxml", "piece", "plan", "render", "tagging")
+SOURCES = tuple(Path(__file__).with_name(f"{part}.py") for part in PARTS)
+"""What decides how the set turns out."""
 
 
 class Job(NamedTuple):
@@ -49,8 +54,6 @@ def build(
 
     Raises DataError where no renderer, SoundFont or score is installed.
     """
-    sources = [module.__file__ for module in (accompany, arrange, cutting, music, plan, render)] + [__file__]
-
     def make(root: Path) -> None:
         clips = jobs(pieces, seed)
         scores = [arrange.arrange(job.piece, job.plan) for job in clips]
@@ -61,7 +64,7 @@ def build(
         render.parallel(write_clip, work, processes, f"rendering {len(work)} demo clips, once")
         write_tables(root, clips, [plan.tags(job.piece, job.plan, score.pitch) for job, score in pairs])
 
-    return build_once("tagging", make, sources, (dict(pieces), seed, extension()), cache_dir)
+    return build_once("tagging", make, SOURCES, (dict(pieces), seed, extension()), cache_dir)
 
 
 def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Job]:

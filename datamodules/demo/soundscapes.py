@@ -42,7 +42,8 @@ def build(
             bank = banks[subset if subset in banks else "train"]
             scenes.write_list(root, subset, count, random, bank, sorted(sounds.CLASSES), RECIPE)
 
-    return build_once("soundscapes", make, (*SOURCES, Path(scenes.__file__)), (dict(clips), dict(variants), RECIPE, seed), cache_dir)
+    settings = dict(clips), dict(variants), RECIPE, seed
+    return build_once("soundscapes", make, (*SOURCES, Path(scenes.__file__)), settings, cache_dir)
 
 
 def _banks(root: Path, variants: Mapping[str, int], processes: int | None, seed: int) -> dict[str, tuple[list, list]]:

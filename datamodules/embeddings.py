@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from datamodules import audio
+from datamodules import recordings
 from datamodules.cache import exclusive, unwritable, write_atomically
 from datamodules.errors import DataError
 
@@ -119,7 +119,7 @@ def embed(extractor: Extractor, path: Path) -> tuple[np.ndarray, np.ndarray]:
         from datamodules.av_video import images
 
         return extractor.extract(images(path, extractor.fps))
-    return extractor.extract(audio.read_file(path, extractor.sample_rate))
+    return extractor.extract(recordings.read(path, extractor.sample_rate))
 
 
 def film_of(clip: Path, root: Path) -> Path:

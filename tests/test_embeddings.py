@@ -144,3 +144,9 @@ def test_a_film_without_pictures_is_named(tmp_path):
     (tmp_path / "c.mp4").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"c\.mp4 does not decode as a film"):
         embed(Brightness(), tmp_path / "c.mp4")
+
+
+def test_the_sound_of_a_film_is_embedded_too(tmp_path):
+    film(tmp_path / "b.mp4", images=False)
+    values, _ = embed(Loudness(), tmp_path / "b.mp4")
+    assert values.shape == (2, 1) and not values.any()

@@ -28,19 +28,8 @@ class SoundEventReport(Report):
             raise ValueError(f"--report.pictures and --report.examples must not be negative: {pictures}, {examples}")
         self.psds, self.baselines, self.pictures, self.examples = psds, baselines, pictures, examples
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Everything there is to say about the test split."""
-        self._report(trainer, pl_module, "test")
-
-    def report_validation(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same of the validation split."""
-        self._report(trainer, pl_module, "validation")
-
-    def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sound, timeline and tags of validation clips."""
-        log_examples(trainer, pl_module, self.examples)
-
-    def _report(self, trainer: Trainer, detector: LightningModule, split: str) -> None:
+    def report(self, trainer: Trainer, detector: LightningModule, split: str) -> None:
+        """The tables, the scores, the pictures, and on screen what they say."""
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         scores, told = tables.all_scores(detector, self.psds), tables.about(trainer, split)
@@ -58,3 +47,7 @@ class SoundEventReport(Report):
         lines += [f"per class     {per_class}", f"events        {events}"]
         lines += [f"pictures      {figures.parent} ({count})", f"scores        {written}"]
         print("\n".join(lines), flush=True)
+
+    def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sound, timeline and tags of validation clips."""
+        log_examples(trainer, pl_module, self.examples)

@@ -80,8 +80,12 @@ class SeparationReport(Report):
             raise DataError(f"no track of the test split could be scored ({self._first_fault()}): {trainer.datamodule.advice()}")
         pl_module.log_dict({f"test/{name}": value for name, value in self.metrics.items()}, rank_zero_only=False)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Everything there is to say about the test split."""
+    def report(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
+        """The scores of whole tracks; of the validation split those of pieces, without Wiener filter."""
+        if split == "validation":
+            if trainer.is_global_zero and not trainer.fast_dev_run:
+                results.write_validation(Path(trainer.default_root_dir) / "metrics_validation.json", trainer)
+            return
         rows = self.scores.scores()  # gathers: every rank takes part
         failed = {result.name: result.error for result in self.results if result.error}
         mine = ({result.index: result.name for result in self.results}, {**self.unread, **failed}, self.others)
@@ -98,11 +102,6 @@ class SeparationReport(Report):
         results.print_table(sources, self.metrics, others, heading, folder)
         for name, fault in faults.items():
             print(f"not scored: {name}: {fault}", flush=True)
-
-    def report_validation(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The scores of pieces, without Wiener filter."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            results.write_validation(Path(trainer.default_root_dir) / "metrics_validation.json", trainer)
 
     def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stems and estimates of validation pieces."""

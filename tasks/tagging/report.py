@@ -25,19 +25,8 @@ class TaggingReport(Report):
     def __init__(self, gallery: bool = True, baselines: bool = False, resamples: int = 500, examples: int = 4) -> None:
         self.gallery, self.baselines, self.resamples, self.examples = gallery, baselines, resamples, examples
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Everything there is to say about the test split."""
-        self._report(trainer, pl_module, "test")
-
-    def report_validation(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same tables."""
-        self._report(trainer, pl_module, "validation")
-
-    def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sound, tags and attention of validation clips."""
-        log_examples(trainer, pl_module, self.examples)
-
-    def _report(self, trainer: Trainer, tagger: LightningModule, split: str) -> None:
+    def report(self, trainer: Trainer, tagger: LightningModule, split: str) -> None:
+        """The tables, the scores, the pictures, and on screen what they say."""
         scores = tagger.scores.scores()  # gathers: every rank takes part
         metrics = tagger.scores.compute()
         if not trainer.is_global_zero or trainer.fast_dev_run:
@@ -56,6 +45,11 @@ class TaggingReport(Report):
         _print(table, about, int(metrics["n_clips"]), per_tag, written)
         if split == "test" and self.gallery and getattr(tagger.net, "explains", False):
             _gallery(trainer, tagger, scores, per_tag.parent / "figures")
+
+    def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sound, tags and attention of validation clips."""
+        log_examples(trainer, pl_module, self.examples)
+
 
 
 def _picture(path: Path, rows: list[dict], about: dict) -> None:

@@ -15,7 +15,6 @@ from datamodules.errors import DataError
 
 log = logging.getLogger(__name__)
 
-VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 
 
 class Extractor(Protocol):
@@ -124,11 +123,11 @@ def embed(extractor: Extractor, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def film_of(clip: Path, root: Path) -> Path:
     """For a clip root/audio/A/B.wav the film root/video/A/B.mp4 (or another ending), for a film that film."""
-    if clip.suffix.lower() in VIDEO_ENDINGS:
+    if clip.suffix.lower() in recordings.FILMS:
         return clip
     try:
         inside = clip.relative_to(root / "audio")
     except ValueError:
         inside = Path(clip.name)
-    films = [(root / "video" / inside).with_suffix(ending) for ending in VIDEO_ENDINGS]
+    films = [(root / "video" / inside).with_suffix(ending) for ending in recordings.FILMS]
     return next((film for film in films if film.is_file()), films[0])

@@ -85,6 +85,14 @@ class EventClips:
     def __len__(self) -> int:
         return len(self.clips)
 
+    def samples(self, clip: int) -> int:
+        """Length of a clip; 0 for one that cannot be read, which is said."""
+        try:
+            return self.clips.length(clip)
+        except DataError as error:
+            self.clips.report(clip, error)
+            return 0
+
     def item(self, clip: int, longest: float = np.inf, seed: int = 0) -> Item:
         """A clip, or of one that lasts over `longest` s a piece drawn by the seed. Raises DataError if unreadable."""
         audio = self.clips.whole(clip)

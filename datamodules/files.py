@@ -1,9 +1,10 @@
 """A user's own audio to run a network on: files, folders and globs, each file whole, one at a time."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,45 +29,58 @@ class FileBatch(NamedTuple):
     damage: str | None = None
 
 
-class AudioFiles(SuiteData):
-    """Files to predict on, shared among the ranks; one that cannot be read is yielded with its error.
+class UserFiles(SuiteData):
+    """Base of what `predict` reads: files of a user's own, shared among the ranks, one a batch.
 
     Args:
         inputs: files, folders (searched to any depth) and globs, alone or in a list
-        tags: names of the network's outputs, which its checkpoint knows
-        num_workers: processes that decode ahead
+        num_workers: processes that open or decode ahead
         strict: stop at the first file that cannot be read
     """
 
     name = "files"
-    window: Window | None = None
-    clip_level = None
 
     def __init__(
-        self,
-        inputs: list[str] | str | None = None,
-        tags: list[str] | None = None,
-        num_workers: int = 0,
-        seed: int = 0,
-        strict: bool = False,
+        self, inputs: list[str] | str | None = None, num_workers: int = 0, seed: int = 0, strict: bool = False
     ) -> None:
         super().__init__(num_workers=num_workers, seed=seed, strict=strict)
-        self.inputs, self.tags = [inputs] if isinstance(inputs, str) else list(inputs or []), list(tags or [])
+        self.inputs = [inputs] if isinstance(inputs, str) else list(inputs or [])
 
-    def predict_set(self) -> Dataset:
+    def paths(self) -> list[str]:
         """Every file once, sorted. Raises DataError where an input names nothing."""
-        if self.window is None:
-            raise ValueError("Tell the data the rate first: data.window = Window(sample_rate, samples, hop, lead).")
-        return _Files(find(self.inputs), self.window.sample_rate, self.strict)
+        return find(self.inputs)
 
-    def evaluation_collate(self, items: Sequence[FileBatch]) -> FileBatch:
+    def evaluation_collate(self, items: Sequence[Any]) -> Any:
         """The one file of a batch."""
         return items[0]
 
 
-class _Files(Dataset):
-    def __init__(self, paths: list[str], rate: int, strict: bool) -> None:
-        self.paths, self.rate, self.strict = paths, rate, strict
+class AudioFiles(UserFiles):
+    """Audio files to predict on; one that cannot be read is yielded with its error.
+
+    Args:
+        tags: names of the network's outputs, which its checkpoint knows
+    """
+
+    window: Window | None = None
+    clip_level = None
+
+    def __init__(self, inputs: list[str] | str | None = None, tags: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(inputs, **kwargs)
+        self.tags = list(tags or [])
+
+    def predict_set(self) -> Dataset:
+        """Every file, decoded. Raises DataError where an input names nothing."""
+        if self.window is None:
+            raise ValueError("Tell the data the rate first: data.window = Window(sample_rate, samples, hop, lead).")
+        return DecodedFiles(self.paths(), partial(audio.decode, rate=self.window.sample_rate), self.strict)
+
+
+class DecodedFiles(Dataset):
+    """Files as `FileBatch`; `decode` (path) -> Decoded raises DataError, which is raised on if strict."""
+
+    def __init__(self, paths: list[str], decode: Callable[[str], audio.Decoded], strict: bool) -> None:
+        self.paths, self.decode, self.strict = paths, decode, strict
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -74,7 +88,7 @@ class _Files(Dataset):
     def __getitem__(self, index: int) -> FileBatch:
         path = self.paths[index]
         try:
-            decoded = audio.decode(path, self.rate)
+            decoded = self.decode(path)
             return FileBatch(path, torch.from_numpy(decoded.audio), None, decoded.damage)
         except DataError as error:
             if self.strict:

@@ -14,6 +14,7 @@ from datamodules.clips import FileAudio, Shared, Store
 from datamodules.errors import DataError
 from datamodules.pack import UNREADABLE, Pack, level_key, pack_folder
 from datamodules.packing import build
+from datamodules.report import warn
 from datamodules.rooted import RootedData
 
 log = logging.getLogger(__name__)
@@ -89,8 +90,11 @@ class PackedData(RootedData):
         pack = self._find_pack()
         if pack is None:
             return FileAudio(audio, paths, self.rate()), Shared(len(paths), self.clip_level)
-        if self.strict and (flaws := pack.flaws()):
+        flaws = pack.flaws()
+        if self.strict and flaws:
             raise DataError(flaws[0].message)
+        warn("Left out: %s", [flaw.message for flaw in flaws if not flaw.used])
+        warn("%s", [flaw.message for flaw in flaws if flaw.used])
         table = None if self.clip_level is None else pack.levels(level_key(self.clip_level, self.rate()))
         return pack, Shared(len(paths), self.clip_level, table)
 

@@ -62,6 +62,7 @@ class SoundEventData(PackedData):
             )
         super().__init__(root, batch_size=sum(streams.values()), **kwargs)
         self.streams, self.batches_per_epoch, self.seconds = streams, batches_per_epoch, seconds
+        self._corpora: dict[str, Corpus] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Loader processes need no networks, which may not travel."""
@@ -70,7 +71,7 @@ class SoundEventData(PackedData):
     @property
     def dims(self) -> dict[str, int]:
         """Numbers per frame of each embedding stream."""
-        return {stream: cache.dim for stream, cache in self.embedded.items()}
+        return {stream: cache.dim for stream, cache in self.embedded[0].items()}
 
     @property
     def classes(self) -> list[str]:
@@ -107,25 +108,25 @@ class SoundEventData(PackedData):
         return self.grid.sample_rate
 
     @cached_property
-    def embedded(self) -> dict[str, EmbeddingCache]:
-        """Embeddings of every clip that is there, by stream, extracted where they are not kept yet."""
+    def embedded(self) -> tuple[dict[str, EmbeddingCache], dict[Path, str]]:
+        """Embeddings by stream of every clip that is there, extracted where they are not kept; and why a clip has none."""
         root, paths = self.listing()
         folder, clips = cache_root(self.cache_dir) / "embeddings", [root / path for path in paths[self.files.present]]
-        caches, self._unembedded = {}, {}
-        for stream, extractor in self.extractors.items():
-            caches[stream] = EmbeddingCache(folder, stream, extractor, root)
-            faults = caches[stream].build(clips, self.strict)
-            warn("Left out: %s", list(faults.values()))
-            self._unembedded |= faults
-        return caches
+        caches = {name: EmbeddingCache(folder, name, extractor, root) for name, extractor in self.extractors.items()}
+        faults: dict[Path, str] = {}
+        for cache in caches.values():
+            found = cache.build(clips, self.strict)
+            warn("Left out: %s", list(found.values()))
+            faults |= found
+        return caches, faults
 
     def clips(self, name: str) -> EventClips:
         """The readable clips of a list. Raises DataError where there are none."""
         (root, paths), present, chosen = self.listing(), self.files.present, self.lists[name]
         first = sum(len(one.names) for one in list(self.lists.values())[: list(self.lists).index(name)])
-        caches = self.embedded
+        caches, faults = self.embedded
         usable = (present >= first) & (present < first + len(chosen.names)) & self.readable()
-        rows = np.array([row for row in np.flatnonzero(usable) if root / paths[present[row]] not in self._unembedded], np.int64)
+        rows = np.array([row for row in np.flatnonzero(usable) if root / paths[present[row]] not in faults], np.int64)
         if not len(rows):
             raise DataError(
                 f"{self.name} has no readable clip of the list {name} ({len(chosen.names)} are named) in "
@@ -136,9 +137,16 @@ class SoundEventData(PackedData):
         return EventClips(clips, place, chosen, caches, root, self.grid, self.align, len(self.classes))
 
     def corpus(self, name: Literal["validation", "test"]) -> Corpus:
-        """Names, lengths and events of the readable clips of a list, in the order in which they are evaluated."""
-        clips = self.clips(name)
-        lengths = np.array([clips.clips.length(i) for i in range(len(clips))]) / self.rate()
+        """Names, lengths and events of the clips of a list, in the order in which they are evaluated; measured once.
+
+        A clip that turns out unreadable has no length and no events, and no scores either.
+        """
+        if name not in self._corpora:
+            self._corpora[name] = self._corpus(self.clips(name))
+        return self._corpora[name]
+
+    def _corpus(self, clips: EventClips) -> Corpus:
+        lengths = np.array([clips.samples(i) for i in range(len(clips))]) / self.rate()
         whole = Corpus(clips.listed.names, np.full(len(clips.listed.names), np.inf), tuple(self.classes), clips.listed.events)
         chosen = whole.select(clips.position)
         return chosen._replace(durations=lengths, events=clip_offsets(chosen.events, lengths))
@@ -179,14 +187,14 @@ class SoundEventData(PackedData):
     def prepare(self, report_dir: Path) -> dict:
         """Say what is present, missing and unreadable; build the pack (unless `pack: never`), embeddings and statistics."""
         pack = None if self.pack == "never" else self.build_pack()
-        lists, usable = survey(self, pack)
+        (lists, usable), (caches, faults) = survey(self, pack), self.embedded
         measured = None if self.features is None else [len(values) for values in self.statistics()]
         made = {
             "pack": size(pack),
-            "embeddings": {name: str(cache.folder) for name, cache in self.embedded.items()},
+            "embeddings": {name: str(cache.folder) for name, cache in caches.items()},
             "bands": measured and measured[0],
         }
-        lists["without_embeddings"] = sorted(self._unembedded.values())
+        lists["without_embeddings"] = sorted(faults.values())
         lists["remarks"] = [remark for one in self.lists.values() for remark in one.remarks]
         return write_report(self, report_dir, self._counts(usable), lists, made)
 

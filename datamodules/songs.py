@@ -1,18 +1,17 @@
 """A user's own songs to separate: files, folders and globs, opened but not decoded, all channels kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch.utils.data import Dataset
 
 from datamodules.audio import as_waveform
-from datamodules.base import SuiteData
 from datamodules.decoding import BLOCK, UNREADABLE, Source
 from datamodules.errors import DataError
-from datamodules.files import find
+from datamodules.files import UserFiles
 
 
 class SongBatch(NamedTuple):
@@ -22,40 +21,22 @@ class SongBatch(NamedTuple):
     error: str | None
 
 
-class Songs(SuiteData):
-    """Files to separate, shared among the ranks; only their headers are read here, since a song may be hours long.
+class Songs(UserFiles):
+    """Files to separate; only their headers are read here, since a song may be hours long.
 
     Args:
-        inputs: files, folders (searched to any depth) and globs, alone or in a list
         sources: names of the stems, which the checkpoint knows
-        num_workers: processes that open files ahead
-        strict: stop at the first file that cannot be read
     """
 
     name = "songs"
 
-    def __init__(
-        self,
-        inputs: list[str] | str | None = None,
-        sources: list[str] | None = None,
-        num_workers: int = 0,
-        seed: int = 0,
-        strict: bool = False,
-    ) -> None:
-        super().__init__(num_workers=num_workers, seed=seed, strict=strict)
-        self.inputs, self.sources = [inputs] if isinstance(inputs, str) else list(inputs or []), list(sources or [])
-
-    def paths(self) -> list[str]:
-        """Every file once, sorted. Raises DataError where an input names nothing."""
-        return find(self.inputs)
+    def __init__(self, inputs: list[str] | str | None = None, sources: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(inputs, **kwargs)
+        self.sources = list(sources or [])
 
     def predict_set(self) -> Dataset:
         """The files, each as a `SongBatch`."""
         return _Songs(self.paths(), self.strict)
-
-    def evaluation_collate(self, items: Sequence[SongBatch]) -> SongBatch:
-        """The one file of a batch."""
-        return items[0]
 
 
 class _Songs(Dataset):

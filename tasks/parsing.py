@@ -29,7 +29,9 @@ _NOISE = (
 )
 
 
-_TIPS = re.compile(r"litlogger|TPU available|HPU available|LOCAL_RANK: .*CUDA_VISIBLE|`Trainer.fit` stopped|Restoring states")
+_TIPS = re.compile(
+    r"litlogger|TPU available|HPU available|LOCAL_RANK: .*CUDA_VISIBLE|`Trainer.fit` stopped|Restoring states|configure_callbacks"
+)
 
 
 _WRONG = re.compile(

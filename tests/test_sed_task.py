@@ -173,3 +173,18 @@ def test_compare_averages_the_seeds_that_are_best_in_validation(trained, tmp_pat
     assert done.code == 0, done.err
     assert "best 2 of 3 seeds by clip_f1_micro" in done.out and "25.00 ± 7.07" in done.out
     assert "76.22" in done.out and "22.31" in done.out
+
+
+def test_a_bad_test_clip_is_named_and_left_out_whether_packed_or_not(trained, tmp_path, caplog):
+    bad = write_dcase2018(tmp_path / "set")
+    (bad / "audio/eval/eval1.wav").write_bytes(b"RIFF")
+    scores = {}
+    for pack in ("never", "build"):
+        words = ("test", "--ckpt_path", trained[0], "--data.root", bad, "--data.pack", pack, "--name", pack)
+        caplog.clear()
+        done = sed(*words, "--runs", tmp_path / "runs", "--data.cache_dir", tmp_path / "cache")
+        assert done.code == 0, done.err
+        assert "test split, 4 clips" in done.out
+        assert caplog.text.count("eval1.wav does not decode") == 1, pack
+        scores[pack] = json.loads((tmp_path / "runs/sed" / pack / "metrics.json").read_text())["metrics"]
+    assert scores["never"] == pytest.approx(scores["build"], abs=1e-6, nan_ok=True)

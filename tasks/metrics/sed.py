@@ -32,6 +32,16 @@ class Tuning(NamedTuple):
     event: Decoding
 
 
+HEADLINE = ("clip_f1_micro", "segment_f1_micro", "event_f1_macro")
+"""The three scores of Boes and Van hamme 2021, section 4.3.2."""
+
+
+def fixed(classes: int, threshold: float = 0.5, length: int = 7) -> Tuning:
+    """One threshold for everything and one median filter, by default the paper's (section 2.2)."""
+    decoding = tuning.fixed(classes, threshold, length)
+    return Tuning(np.full(classes, threshold), decoding, decoding)
+
+
 class SedScores(RowMetric):
     """Clip-based, segment-based, event-based and intersection-based scores, and PSDS on request.
 
@@ -96,19 +106,14 @@ class SedScores(RowMetric):
 
     def rows(self) -> SedRows:
         """Scores of all clips seen, gathered from all ranks."""
-        if self._is_synced:
-            return self._rows()
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync):
-            return self._rows()
+        return self.gathered(self._rows)
 
     def tune(self) -> Tuning:
         """Thresholds and filters of best F1 of each class on the clips seen, gathered from all ranks."""
         return tune(self.rows())
 
     def _fixed(self) -> Tuning:
-        classes = len(self._corpus().classes)
-        decoding = tuning.fixed(classes, self.threshold, self.filter)
-        return Tuning(np.full(classes, self.threshold), decoding, decoding)
+        return fixed(len(self._corpus().classes), self.threshold, self.filter)
 
     def _corpus(self) -> Corpus:
         if self.corpus is None:

@@ -1,20 +1,11 @@
-"""How tags and events are read off probabilities: as the paper does, or by what was best in validation, kept with the weights."""
+"""The thresholds and filters that were best in validation, kept with the weights."""
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tasks.metrics.events.tuning import Decoding
-from tasks.metrics.events.tuning import fixed as fixed_decoding
-from tasks.metrics.sed import Tuning
-
-THRESHOLD, FILTER = 0.5, 7  # Boes and Van hamme 2021, section 2.2
-
-
-def fixed(classes: int) -> Tuning:
-    """The paper's: 0.5, and a median filter of 7 frames."""
-    decoding = fixed_decoding(classes, THRESHOLD, FILTER)
-    return Tuning(np.full(classes, THRESHOLD), decoding, decoding)
+from tasks.metrics.sed import Tuning, fixed
 
 
 class Tuned(nn.Module):

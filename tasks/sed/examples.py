@@ -1,6 +1,5 @@
 """The same few validation clips after every validation, to be heard and looked at in W&B or TensorBoard."""
 
-from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -15,8 +14,7 @@ def log_examples(trainer: Trainer, detector: LightningModule, count: int) -> Non
     clips, tags = trainer.datamodule.clips("validation"), found.corpus.tags()
     for clip in range(min(count, len(found.corpus.names))):
         name = found.corpus.names[clip]
-        place = next(i for i in range(len(clips)) if Path(clips.clips.name(i)).name == name)
-        audio = torch.from_numpy(clips.item(place).audio).float() / 32768
+        audio = torch.from_numpy(clips.item(int(found.clip[clip])).audio).float() / 32768
         rows = [
             (label, round(float(found.probabilities[clip, k]), 4), int(tags[clip, k])) for k, label in enumerate(detector.classes)
         ]

@@ -20,15 +20,14 @@ from models.extractors.extractor import Extractor
 from models.sed.crnn import Detection
 from models.sed.fusion import align as align_to_frames
 from tasks.callbacks import MeanTeacher
-from tasks.metrics.sed import SedRows, SedScores, Tuning, summary, tune
-from tasks.sed.decisions import Tuned, fixed
+from tasks.metrics.sed import HEADLINE, SedScores, Tuning, fixed, tune
+from tasks.metrics.sed import summary as summarise
+from tasks.sed.decisions import Tuned
 from tasks.sed.ladder import File2Events, FileEvents
 from tasks.sed.objective import consistency as consistency_of
 from tasks.sed.objective import supervised
 from tasks.sed.program import ClipProgram
 from tasks.sed.schedule import factor
-
-HEADLINE = ("clip_f1_micro", "segment_f1_micro", "event_f1_macro")
 
 
 class Heard(NamedTuple):
@@ -135,8 +134,6 @@ class SoundEventDetector(pl.LightningModule):
 
     def training_step(self, batch: SoundBatch, batch_idx: int) -> Tensor:
         """Cross entropy of what is labelled, and how far the student is from its teacher."""
-        if not len(batch.names):
-            return sum(0.0 * p.sum() for p in self.net.parameters())
         ours, theirs = two_views(self._view(batch), self.augmentations, self.independent)
         student = self.net(ours.mel, ours.valid, ours.embeddings)
         parts = supervised(student, ours, batch)
@@ -179,30 +176,29 @@ class SoundEventDetector(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the exact scores, the same on every rank; keep the decisions that are best here."""
-        found = self._log_scores("validation", "val")
+        scores = self._log_scores("validation", "val")
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            self.tuned.keep(tune(found[self.evaluate]))
-            self.validated = {name: float(value) for name, value in summary(found[self.evaluate], self.decision("fixed")).items()}
+            self.tuned.keep(tune(self.found[self.evaluate]))
+            self.validated = scores
 
     def on_test_epoch_end(self) -> None:
         """Log the exact scores of the test split; the report reads `self.found` after this."""
         self._log_scores("test", "test")
 
-    def _log_scores(self, split: str, prefix: str) -> dict[str, SedRows]:
+    def _log_scores(self, split: str, prefix: str) -> dict[str, float]:
+        """Log what both networks score by the fixed decision; returns it of the evaluated one."""
         corpus, self.found = self.trainer.datamodule.corpus(split), {}
         for name, scores in self.scores.items():
             scores.corpus = corpus
             self.found[name] = scores.rows()
         if not len(self.found["student"].clip):
             raise DataError(f"no clip of the {split} split could be read: {self.trainer.datamodule.advice()}")
-        values = {f"{prefix}/loss": self.validation_loss.compute()}
-        for name, found in self.found.items():
-            scores = summary(found, self.decision("fixed"))
-            values |= {f"{prefix}/{'' if name == 'student' else 'teacher_'}{key}": value for key, value in scores.items()}
-            if name == self.evaluate:
-                values[f"{prefix}/f1"] = sum(scores[key] for key in HEADLINE) / len(HEADLINE)
-        self.log_dict({key: float(value) for key, value in values.items()}, rank_zero_only=False)
-        return self.found
+        scores = {name: summarise(found, self.decision("fixed")) for name, found in self.found.items()}
+        values = {f"{'' if name == 'student' else 'teacher_'}{key}": v for name, of in scores.items() for key, v in of.items()}
+        values["loss"] = self.validation_loss.compute()
+        values["f1"] = sum(scores[self.evaluate][key] for key in HEADLINE) / len(HEADLINE)
+        self.log_dict({f"{prefix}/{key}": float(value) for key, value in values.items()}, rank_zero_only=False)
+        return {key: float(value) for key, value in scores[self.evaluate].items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The last validation's scores, by which `compare` may choose among seeds."""

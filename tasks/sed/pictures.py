@@ -51,9 +51,8 @@ def clip_timeline(trainer: Trainer, detector: LightningModule, found: SedRows, c
         [(float(a), float(b), one.classes[k]) for a, b, k in zip(some.onset, some.offset, some.label, strict=True)]
         for some in (events, one.events)
     ]
-    clips = trainer.datamodule.clips(split)
-    place = next(i for i in range(len(clips)) if Path(clips.clips.name(i)).name == one.names[0])
-    levels, hertz, hop_s = spectrogram(clips.item(place).audio, detector.net.sample_rate)
+    audio = trainer.datamodule.clips(split).item(int(found.clip[clip])).audio
+    levels, hertz, hop_s = spectrogram(audio, detector.net.sample_rate)
     return timeline(
         values,
         classes=one.classes,

@@ -11,12 +11,10 @@ from tasks.metrics.events import clip as clips_of
 from tasks.metrics.events import collar, segment
 from tasks.metrics.events.decode import FrameScores, decode, median_filter
 from tasks.metrics.events.tuning import Decoding
-from tasks.metrics.sed import SedRows, Tuning, summary
+from tasks.metrics.sed import HEADLINE, SedRows, Tuning, summary
 from tasks.sed import paper
 from tasks.tables import write_csv
 from tasks.writers.whole import write_text
-
-SHOWN = ("clip_f1_micro", "segment_f1_micro", "event_f1_macro")
 
 
 def all_scores(detector: LightningModule, thorough: bool) -> dict[str, float]:
@@ -86,8 +84,8 @@ def lines(detector: LightningModule, scores: Mapping[str, float], others: Sequen
     named = [("student, threshold 0.5, 7 frames", ""), (f"{detector.evaluate}, tuned on validation", "tuned_")]
     if "teacher" in detector.found:
         named.insert(1, ("teacher, threshold 0.5, 7 frames", "teacher_"))
-    rows = [(name, [scores[prefix + key] for key in SHOWN]) for name, prefix in named]
-    rows += [(row["name"], [row[key] for key in SHOWN]) for row in others]
+    rows = [(name, [scores[prefix + key] for key in HEADLINE]) for name, prefix in named]
+    rows += [(row["name"], [row[key] for key in HEADLINE]) for row in others]
     width = max(len(name) for name, _ in rows)
     shown = [f"{'F1 in %':{width}}  {'clip':>7}  {'segment':>7}  {'event':>7}   (micro, micro, macro)"]
     return shown + [f"{name:{width}}" + "".join(f"  {100 * value:7.2f}" for value in values) for name, values in rows]

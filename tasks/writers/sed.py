@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from datamodules.event_files import read_events
+from datamodules.events import table, to_tsv
 from tasks.figures.sed import Span, timeline
 from tasks.sed.pictures import spectrogram
 from tasks.tables import write_csv
@@ -80,9 +81,11 @@ class EventWriter(BasePredictionWriter):
             self.parts.arrays(f"scores/{stem}.npz", arrays | {"classes": np.array(pl_module.classes)})
         if self.pictures:
             self.parts.figure(f"timelines/{stem}.png", self._picture(pl_module, batch, found))
+        damage = {"damage": batch.damage} if batch.damage else {}
         self.parts.add(
             {
                 "file": batch.path,
+                **damage,
                 "duration_s": round(found.scores.duration_s, 3),
                 "events": [[round(event.onset, 3), round(event.offset, 3), event.label] for event in found.events],
                 "tags": found.tags,
@@ -113,19 +116,21 @@ class EventWriter(BasePredictionWriter):
         if merged is None:
             return
         good, _ = merged
-        lines = ["filename\tonset\toffset\tevent_label"]
-        for row in good:
-            lines += [f"{row['file']}\t{on:.3f}\t{off:.3f}\t{label}" for on, off, label in row["events"]]
-        self.parts.write("events.tsv", "\n".join(lines) + "\n")
-        table = [
+        place = {label: k for k, label in enumerate(pl_module.classes)}
+        found = [(clip, place[label], on, off) for clip, row in enumerate(good) for on, off, label in row["events"]]
+        events = table(*zip(*found, strict=True))
+        self.parts.write("events.tsv", to_tsv([row["file"] for row in good], pl_module.classes, events, empty=False))
+        tags = [
             {"file": row["file"], "duration_s": row["duration_s"], "tags": ",".join(row["tags"])}
             | dict(zip(pl_module.classes, row["clip"], strict=True))
             for row in good
         ]
-        write_csv(self.parts.root / "tags.csv", table)
-        events = sum(len(row["events"]) for row in good)
+        write_csv(self.parts.root / "tags.csv", tags)
         print(
-            f"\n{counted(events, 'event')} in {counted(len(good), 'file')}: {self.parts.root / 'events.tsv'}, "
+            f"\n{counted(len(found), 'event')} in {counted(len(good), 'file')}: {self.parts.root / 'events.tsv'}, "
             f"{self.parts.root / 'tags.csv'}",
             flush=True,
         )
+        for row in good:
+            if "damage" in row:
+                print(f"{row['file']} {row['damage']}: the events are those of what is there", flush=True)

@@ -4,12 +4,14 @@ Where a sound begins and ends is read off its own energy, so that a label never 
 """
 
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
+
+from datamodules.events import table, to_tsv
 
 FRAME_S = 0.01
 RANGE_DB = 30.0  # a sound is on where it is less than this under its loudest moment,
@@ -138,24 +140,23 @@ def write_scene(path: Path, scene: Scene, rate: int) -> None:
 
 def write_table(root: Path, subset: str, scenes: Mapping[str, Scene], classes: Sequence[str]) -> None:
     """metadata/ of one subset: names alone, names with classes, or one row an event."""
-    table, _, kind = LISTS[subset]
-    header, rows = _rows(kind, scenes, classes)
-    path = root / "metadata" / table
+    name, _, kind = LISTS[subset]
+    path = root / "metadata" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(["\t".join(row) for row in [header, *rows]]) + "\n", encoding="utf-8")
+    path.write_text(_text(kind, scenes, classes), encoding="utf-8")
 
 
-def _rows(kind: str, scenes: Mapping[str, Scene], classes: Sequence[str]) -> tuple[list[str], Iterable[list[str]]]:
+def _text(kind: str, scenes: Mapping[str, Scene], classes: Sequence[str]) -> str:
     if kind == "none":
-        return ["filename"], ([name] for name in scenes)
+        return "filename\n" + "".join(f"{clip}\n" for clip in scenes)
     if kind == "weak":
-        named = {name: [classes[k] for k in np.unique(scene.label)] for name, scene in scenes.items()}
-        return ["filename", "event_labels"], ([name, ",".join(labels)] for name, labels in named.items() if labels)
-    rows = []
-    for clip, scene in scenes.items():
-        events = zip(scene.onset, scene.offset, scene.label, strict=True)
-        rows += [[clip, f"{a:.3f}", f"{b:.3f}", classes[k]] for a, b, k in events] or [[clip, "", "", ""]]
-    return ["filename", "onset", "offset", "event_label"], rows
+        named = {clip: ",".join(classes[k] for k in np.unique(scene.label)) for clip, scene in scenes.items()}
+        return "filename\tevent_labels\n" + "".join(f"{clip}\t{labels}\n" for clip, labels in named.items() if labels)
+    parts = list(scenes.values())
+    clip = np.repeat(np.arange(len(parts)), [len(scene.label) for scene in parts])
+    label, onset, offset = (np.concatenate([getattr(scene, key) for scene in parts]) for key in ("label", "onset", "offset"))
+    onset, offset = ([round(seconds, 3) for seconds in times.tolist()] for times in (onset, offset))
+    return to_tsv(list(scenes), classes, table(clip, label, onset, offset))
 
 
 def write_list(

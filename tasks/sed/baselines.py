@@ -10,9 +10,9 @@ from torch import nn
 
 from datamodules.errors import DataError
 from models.features import LogMel
+from tasks.baselines import Split, logistic
 from tasks.metrics.events.decode import stack
 from tasks.metrics.sed import SedRows, summary, tune
-from tasks.tagging.baselines import Split, logistic
 
 FRAME_S = 0.5
 

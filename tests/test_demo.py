@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.demo import accompany, arrange, music, plan, render, separation, soundscapes, tagging
+from datamodules import render
+from datamodules.demo import accompany, arrange, music, plan, separation, soundscapes, tagging
 from datamodules.demo import piece as score
 from datamodules.demo.abc_notation import read_abc
 from datamodules.demo.cache import build_once, fingerprint
 from datamodules.demo.musicxml import read_musicxml
-from datamodules.demo.render import Control, Note, midi_file
 from datamodules.errors import DataError
+from datamodules.render import Control, Note, midi_file
 
 TINY = {"chorale": 2, "jig": 1, "reel": 3}
 

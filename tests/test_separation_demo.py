@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.demo import accompany, band, cutting, music, plan, render, separation
+from datamodules import render
+from datamodules.demo import accompany, band, cutting, music, plan, separation
 from datamodules.demo.accompany import Tone
 from datamodules.demo.band import STEMS
 from datamodules.demo.data import SeparationDemo

@@ -8,7 +8,7 @@ from datamodules.demo import accompany, cutting
 from datamodules.demo.accompany import Tone
 from datamodules.demo.cutting import Excerpt, bass_line, within
 from datamodules.demo.piece import Piece
-from datamodules.demo.render import DRUMS, EXPRESSION, VOLUME, Control, Note, midi_file
+from datamodules.render import DRUMS, EXPRESSION, VOLUME, Control, Note, midi_file
 
 SECONDS = 10.0
 

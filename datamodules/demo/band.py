@@ -9,7 +9,7 @@ from datamodules.demo.accompany import Tone
 from datamodules.demo.arrange import INSTRUMENTS
 from datamodules.demo.piece import Piece
 from datamodules.demo.plan import Deck
-from datamodules.demo.render import DRUMS, EXPRESSION, KITS, VOLUME, Control, Note, midi_file
+from datamodules.render import DRUMS, EXPRESSION, KITS, VOLUME, Control, Note, midi_file
 
 STEMS = ("drums", "bass", "other", "vocals")
 SECONDS = 20.0

@@ -7,7 +7,7 @@ import numpy as np
 from datamodules.demo.accompany import BEATS, COMPING
 from datamodules.demo.arrange import DYNAMICS, INSTRUMENTS, Line, Plan
 from datamodules.demo.piece import Piece
-from datamodules.demo.render import KITS
+from datamodules.render import KITS
 
 TAGS = (
     *INSTRUMENTS,  # strings is both the ensemble and the family of violin and cello

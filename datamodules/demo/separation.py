@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules.demo import band, render, tagging
+from datamodules import render
+from datamodules.demo import band, tagging
 from datamodules.demo.band import STEMS
 from datamodules.demo.cache import build_once
 from datamodules.demo.piece import Piece

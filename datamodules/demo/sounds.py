@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from datamodules.demo import render
-from datamodules.demo.render import DRUMS, Note
+from datamodules import render
+from datamodules.render import DRUMS, Note
 
 SECONDS = 6.0  # at most, of one sound
 CRASHES, SHAKEN, WHISTLES = (49, 57, 55, 52), (54, 70, 69, 83), (71, 72)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules import scenes
-from datamodules.demo import render, sounds
+from datamodules import render, scenes
+from datamodules.demo import sounds
 from datamodules.demo.cache import build_once
 from datamodules.scenes import Recipe
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules.demo import accompany, arrange, music, plan, render
+from datamodules import render
+from datamodules.demo import accompany, arrange, music, plan
 from datamodules.demo.cache import build_once
 from datamodules.demo.piece import Piece
 
@@ -30,8 +31,8 @@ COLLECTIONS = {
 }
 
 
-PARTS = ("abc_notation", "accompany", "arrange", "cutting", "music", "musicxml", "piece", "plan", "render", "tagging")
-SOURCES = tuple(Path(__file__).with_name(f"{part}.py") for part in PARTS)
+PARTS = ("abc_notation", "accompany", "arrange", "cutting", "music", "musicxml", "piece", "plan", "tagging")
+SOURCES = (*(Path(__file__).with_name(f"{part}.py") for part in PARTS), Path(render.__file__))
 """What decides how the set turns out."""
 
 

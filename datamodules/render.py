@@ -1,7 +1,7 @@
-"""MIDI to sound, for every embedded data set: notes -> Standard MIDI File -> samples at one fixed gain.
+"""MIDI to sound: notes -> Standard MIDI File -> samples at one fixed gain.
 
 The renderer is `midirenderer` (a wheel, no system package), or a `fluidsynth` program where that cannot be imported.
-The SoundFont is TimGM6mb (GPL-2), the one inside the `pretty_midi` wheel.
+The SoundFont, where no other is named, is TimGM6mb (GPL-2), the one inside the `pretty_midi` wheel.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,23 +83,24 @@ def _variable_length(number: int) -> bytes:
     return bytes(reversed(digits))
 
 
-def render(midi: bytes, seconds: float | None = None) -> np.ndarray:
+def render(midi: bytes, seconds: float | None = None, font: Path | None = None) -> np.ndarray:
     """Sound of a MIDI file -> (samples, 2) float32 at 48 kHz, times GAIN; cut or zero-filled to `seconds` if given.
 
-    Raises DataError if there is neither `midirenderer`, nor `fluidsynth`, or no SoundFont.
+    font: another SoundFont (.sf2) than the embedded one. Raises DataError if there is neither `midirenderer`, nor
+    `fluidsynth`, or no SoundFont.
     """
-    samples, _ = soundfile.read(io.BytesIO(_renderer()(midi)), dtype="float32", always_2d=True)
+    samples, _ = soundfile.read(io.BytesIO(_renderer()(midi, font or soundfont())), dtype="float32", always_2d=True)
     if seconds is not None:
         length = round(seconds * RATE)
         samples = np.pad(samples[:length], ((0, max(0, length - len(samples))), (0, 0)))
     return samples * np.float32(GAIN)
 
 
-def render_mono(midi: bytes, rate: int, seconds: float | None = None) -> np.ndarray:
+def render_mono(midi: bytes, rate: int, seconds: float | None = None, font: Path | None = None) -> np.ndarray:
     """Sound of a MIDI file -> (samples,) float32 within [-1, 1) at `rate` Hz, channels averaged."""
     import soxr
 
-    mono = soxr.resample(render(midi, seconds).mean(1), RATE, rate)
+    mono = soxr.resample(render(midi, seconds, font).mean(1), RATE, rate)
     return np.clip(mono, -1.0, 1.0 - 2.0**-15)
 
 
@@ -111,6 +112,7 @@ def parallel(function: Callable, calls: Sequence[tuple], processes: int | None, 
     from tqdm import tqdm
 
     _renderer()  # complain here, and read the SoundFont once for all processes that are forked
+    _font_bytes(soundfont())
     for _ in tqdm(in_processes(function, calls, processes), description, len(calls), unit="clip", dynamic_ncols=True):
         pass
 
@@ -127,24 +129,30 @@ def soundfont() -> Path:
 
 @cache
 def _renderer():
-    """The function MIDI bytes -> WAV bytes that this machine has."""
+    """The function (MIDI bytes, SoundFont) -> WAV bytes that this machine has."""
     try:
         import midirenderer
     except ImportError:
         program = shutil.which("fluidsynth")
         if program is None:
             raise DataError("no MIDI renderer: `pip install midirenderer`, or put a `fluidsynth` program on PATH") from None
-        return lambda midi: _fluidsynth(program, midi)
-    font = soundfont().read_bytes()
-    return lambda midi: midirenderer.render_wave_from(font, midi)
+        return lambda midi, font: _fluidsynth(program, midi, font)
+    return lambda midi, font: midirenderer.render_wave_from(_font_bytes(font), midi)
 
 
-def _fluidsynth(program: str, midi: bytes) -> bytes:
+@lru_cache(maxsize=1)
+def _font_bytes(font: Path) -> bytes:
+    if not font.is_file():
+        raise DataError(f"the SoundFont {font} does not exist: name an .sf2 file, or leave it out for the embedded one")
+    return font.read_bytes()
+
+
+def _fluidsynth(program: str, midi: bytes, font: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.mid"), Path(folder, "out.wav")
         source.write_bytes(midi)
         options = ["-ni", "-q", "-g", str(FLUIDSYNTH_GAIN), "-r", str(RATE), "-F", str(target)]
-        done = subprocess.run([program, *options, str(soundfont()), str(source)], capture_output=True, text=True)
+        done = subprocess.run([program, *options, str(font), str(source)], capture_output=True, text=True)
         if done.returncode or not target.is_file():
             raise DataError(f"{program} could not render: {done.stderr.strip() or 'no reason given'}")
         return target.read_bytes()

@@ -1,0 +1,34 @@
+"""What a score says, in its own time: notes, beats and bars; and what a recording of it must be told by."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Notes(NamedTuple):
+    """Notes sorted by onset, then pitch; all arrays (notes,)."""
+
+    onset: np.ndarray  # float64, s
+    offset: np.ndarray  # float64, s, after the onset
+    pitch: np.ndarray  # int16, MIDI number
+    velocity: np.ndarray  # int16, 1 to 127
+    program: np.ndarray  # int16, General MIDI program; -1: drums
+
+
+class Score(NamedTuple):
+    """A score in seconds of its own tempo."""
+
+    notes: Notes
+    beats: np.ndarray  # (beats,) float64, s: every beat of the metre
+    bars: np.ndarray  # (bars,) float64, s: the first beat of each bar
+    path: str
+    ids: tuple[str, ...] = ()  # of the notes, where the file has them
+
+
+def notes_of(onset, offset, pitch, velocity=None, program=None) -> Notes:
+    """Notes in order from columns in any order; velocity 64 and program 0 where none are given."""
+    onset, offset, pitch = np.asarray(onset, float), np.asarray(offset, float), np.asarray(pitch, np.int16)
+    velocity = np.full(len(pitch), 64, np.int16) if velocity is None else np.asarray(velocity, np.int16)
+    program = np.zeros(len(pitch), np.int16) if program is None else np.asarray(program, np.int16)
+    order = np.lexsort((pitch, onset))
+    return Notes(onset[order], offset[order], pitch[order], velocity[order], program[order])

@@ -17,6 +17,7 @@ class Sound(NamedTuple):
     worse: str | None = None  # name of a degradation in `datamodules.alignment.degrade`
     seed: int = 0  # of the degradation
     cents: float = 0.0  # detuned by so much, its times untouched
+    program: int | None = None  # MIDI alone: General MIDI program instead of the file's
     curve: int | None = None  # MIDI alone: played with a made tempo curve of this seed (`datamodules.alignment.curves`)
 
 
@@ -29,4 +30,4 @@ class Pair(NamedTuple):
     performance: Sound
     score: Sound
     truth: Callable[[], np.ndarray]  # () -> (events, 2) float64: s in the score, s in the performance; rising
-    together: bool  # the two sounds run in the same time throughout: frames of equal index match
+    midi: Path | None  # MIDI in the performance's own time: by it training knows which frames match; None: not to train on

@@ -1,0 +1,98 @@
+"""Features of sounds, computed once and kept on disk; a recording's crop is then read without decoding anything."""
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.alignment.pairs import Sound
+from datamodules.alignment.sounds import fingerprint, hear
+from datamodules.cache import cache_root, exclusive, write_atomically
+from datamodules.errors import DataError
+from datamodules.workers import in_processes
+
+log = logging.getLogger(__name__)
+
+Extract = Callable[[np.ndarray, float], np.ndarray]
+"""Audio (samples,) and cents -> features (channels, bins, frames) float32; analysed so many cents higher."""
+
+
+class FeatureStore:
+    """Features of sounds by one front end.
+
+    Args:
+        extract: the front end
+        key: changes with its settings
+        rate: of the audio it takes, Hz
+        cache_dir: as of the data module
+        apart: whether several processes may extract at once; not on a GPU
+    """
+
+    def __init__(self, extract: Extract, key: str, rate: int, cache_dir: str | None = None, apart: bool = True) -> None:
+        self.extract, self.key, self.rate, self.cache_dir, self.apart = extract, key, rate, cache_dir, apart
+        self.folder = cache_root(cache_dir) / "alignment" / "features" / key
+
+    def path(self, sound: Sound) -> Path:
+        """Where a sound's features lie."""
+        return self.folder / f"{fingerprint(sound)}.npy"
+
+    def build(self, sounds: Iterable[Sound]) -> dict[Sound, str]:
+        """Compute what is not there yet, with a progress bar; returns what is wrong with each sound that cannot be heard.
+
+        One process works while others that ask for the same front end wait.
+        """
+        sounds = list(dict.fromkeys(sounds))
+        if all(self._known(sound) for sound in sounds):
+            return {}
+        with exclusive(self.folder / ".lock", "the same features"):
+            missing = [sound for sound in sounds if not self._known(sound)]
+            return {sound: error for sound, error in zip(missing, self._made(missing), strict=True) if error}
+
+    def _known(self, sound: Sound) -> bool:
+        try:
+            return self.path(sound).is_file()
+        except (OSError, DataError):
+            return False
+
+    def _made(self, sounds: list[Sound]) -> list[str | None]:
+        from tqdm import tqdm
+
+        calls, title = [(sound,) for sound in sounds], "listening, once"
+        many = self.apart and len(calls) > 3
+        work = in_processes(self._make, calls) if many else (self._make(*call) for call in calls)
+        return list(tqdm(work, title, len(calls), unit="recording", dynamic_ncols=True, disable=len(calls) < 4))
+
+    def _make(self, sound: Sound) -> str | None:
+        try:
+            heard = hear(sound, self.rate, self.cache_dir)
+            cents = -sound.cents if sound.font is None else 0.0
+            frames = np.ascontiguousarray(self.extract(heard, cents).transpose(2, 0, 1))
+            if not np.isfinite(frames).all():
+                return f"{sound.path} gives features that are not finite: replace it or leave it out."
+            write_atomically(self.path(sound), partial(_save, frames))
+        except DataError as error:
+            return str(error)
+        except (OSError, ValueError) as error:
+            return f"{sound.path} cannot be used: {error}"
+        return None
+
+    def read(self, sound: Sound) -> np.ndarray:
+        """Features (frames, channels, bins) float32, mapped from disk. Raises DataError where they were not built."""
+        try:
+            return np.load(self.path(sound), mmap_mode="r")
+        except FileNotFoundError:
+            raise DataError(f"the features of {sound.path} are gone from {self.folder}: start again to compute them.") from None
+
+
+def _save(frames: np.ndarray, file) -> None:
+    np.save(file, frames)
+
+
+def crop(features: np.ndarray, start: int, frames: int) -> np.ndarray:
+    """Frames start .. start + frames of (frames, channels, bins) as (channels, bins, frames); the ends go on beyond the ends."""
+    places = np.clip(np.arange(start, start + frames), 0, len(features) - 1)
+    first, last = int(places[0]), int(places[-1])
+    piece = np.asarray(features[first : last + 1])
+    return np.ascontiguousarray(piece[places - first].transpose(1, 2, 0))

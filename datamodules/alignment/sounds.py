@@ -1,0 +1,96 @@
+"""What a `Sound` sounds like: audio files as they are, MIDI files rendered, detuned and made worse; renderings are kept."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from datamodules import audio, render
+from datamodules.alignment.curves import Curve
+from datamodules.alignment.degrade import degrade
+from datamodules.alignment.pairs import Sound
+from datamodules.alignment.score import Notes, Score, read_score
+from datamodules.cache import cache_root, write_atomically
+from datamodules.render import DRUMS
+
+EMBEDDED = "embedded"
+RELEASE_S = 2.0
+VERSION = 1
+"""Of how MIDI becomes sound here: renderings of another version are made anew."""
+
+
+def fingerprint(sound: Sound) -> str:
+    """Twenty hex digits that change with the file and with all that is done to it."""
+    what = sound._replace(path=Path(), font=None)
+    digest = hashlib.sha256(f"{VERSION} {what!r}".encode())
+    if sound.font is None:
+        stat = sound.path.stat()
+        digest.update(f"{sound.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+    else:
+        font = _font(sound.font)
+        digest.update(sound.path.read_bytes())
+        digest.update(f"{font.name}|{font.stat().st_size}".encode())
+    return digest.hexdigest()[:20]
+
+
+def hear(sound: Sound, rate: int, cache_dir: str | Path | None = None) -> np.ndarray:
+    """Samples (samples,) float32 at `rate` Hz. Raises DataError where the file cannot be read or rendered.
+
+    The detuning of audio is not heard here but by the front end, which then listens so much lower.
+    """
+    if sound.font is None:
+        found = audio.read_file(sound.path, rate)
+    else:
+        found = _rendered(sound, rate, cache_root(cache_dir) / "alignment" / "sounds")
+    return degrade(found, rate, sound.worse, sound.seed) if sound.worse else found
+
+
+def played(score: Score, curve: int | None) -> Notes:
+    """A score's notes, in the time of a made tempo curve of that seed."""
+    notes = score.notes
+    if curve is None:
+        return notes
+    warp = Curve(curve, float(notes.offset.max()))
+    return notes._replace(onset=warp(notes.onset), offset=warp(notes.offset))
+
+
+def synthesize(notes: Notes, rate: int, font: str = EMBEDDED, cents: float = 0.0, program: int | None = None) -> np.ndarray:
+    """Sound of notes (samples,) float32, until the last has died away; `program` instead of their own but for drums."""
+    stretch = 2.0 ** (cents / 1200.0)
+    midi = _midi(notes, stretch, program)
+    # Played faster by the factor that it was written slower: higher, and every onset in its place.
+    found = render.render_mono(midi, rate, None, None if font == EMBEDDED else _font(font))
+    if cents:
+        import soxr
+
+        found = soxr.resample(found, rate * stretch, rate)
+    return found.astype(np.float32)
+
+
+def _rendered(sound: Sound, rate: int, folder: Path) -> np.ndarray:
+    clean = sound._replace(worse=None, seed=0)
+    path = folder / f"{fingerprint(clean)}-{rate}.npy"
+    if not path.is_file():
+        notes = played(read_score(sound.path), sound.curve)
+        made = audio.to_int16(synthesize(notes, rate, sound.font, sound.cents, sound.program))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: np.save(file, made))
+    return np.load(path).astype(np.float32) / 32768
+
+
+def _font(name: str) -> Path:
+    return render.soundfont() if name == EMBEDDED else Path(name).expanduser()
+
+
+def _midi(notes: Notes, stretch: float, program: int | None) -> bytes:
+    """At most 15 programs, a channel each; further ones sound like the last."""
+    programs = notes.program if program is None else np.where(notes.program < 0, -1, program)
+    known = sorted({int(one) for one in programs if one >= 0})
+    channels = [channel for channel in range(16) if channel != DRUMS]
+    channel = {one: channels[min(place, len(channels) - 1)] for place, one in enumerate(known)} | {-1: DRUMS}
+    lines = [
+        render.Note(start * stretch, end * stretch, channel[int(one)], int(pitch), int(velocity))
+        for start, end, pitch, velocity, one in zip(notes.onset, notes.offset, notes.pitch, notes.velocity, programs, strict=True)
+    ]
+    end = (float(notes.offset.max()) + RELEASE_S) * stretch
+    return render.midi_file(lines, {channel[one]: one for one in known}, end)

@@ -1,0 +1,77 @@
+"""What every system gives that says how alike two frames are: embeddings of frames, and distances between them."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.alignment.dtw import FeatureCosts
+from models.alignment.front import Front
+
+Side = Literal["performance", "score"]
+CLOSEST = 1e-12
+"""Squared distance that an identical pair is given: the slope of the root at 0 is infinite."""
+FRAMES_AT_ONCE = 2048
+
+
+def euclidean(left: Tensor, right: Tensor) -> Tensor:
+    """Distance (Agrawal and Dixon 2021, equation 2) of embeddings (..., d) -> (...) float32, its gradient finite at 0 too."""
+    return (left.float() - right.float()).square().sum(-1).clamp(min=CLOSEST).sqrt()
+
+
+class Similarity(nn.Module):
+    """Base of the systems: a front end and a network that embeds each of its frames in its context.
+
+    Args:
+        front: what the network hears, called without arguments (`models.alignment.front`)
+        context: frames that one embedding sees; its own is number context // 2 of them
+    """
+
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    binary: bool = True  # whether a threshold makes sense of its distances: those of networks trained on pairs
+
+    def __init__(self, front: Front, context: int) -> None:
+        super().__init__()
+        self.front, self.context = front, context
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the audio."""
+        return self.front.sample_rate
+
+    @property
+    def frame_s(self) -> float:
+        """From one frame to the next, s."""
+        return self.front.frame_s
+
+    def embed(self, features: Tensor, side: Side) -> Tensor:
+        """Features (batch, channels, bins, frames) -> (batch, frames - context + 1, d); `side` matters where twins differ."""
+        raise NotImplementedError
+
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        """Distance of embeddings of a performance and a score, (..., d) each -> (...)."""
+        return euclidean(left, right)
+
+    def costs(self, performance: np.ndarray, score: np.ndarray) -> FeatureCosts:
+        """Distances of all pairs of embeddings (n, d) and (m, d), computed as DTW asks for them."""
+        return FeatureCosts(performance, score, self.metric)
+
+    def features(self, audio: Tensor, cents: float = 0.0) -> Tensor:
+        """Audio (samples,) -> (channels, bins, frames); a recording tuned `cents` above 440 Hz is heard as if it were not."""
+        return self.front(audio[None], cents=cents)[0]
+
+    @torch.no_grad()
+    def frames(self, features: Tensor, side: Side) -> Tensor:
+        """Every frame of a whole recording embedded: (channels, bins, frames) -> (frames, d).
+
+        Beyond the ends the first and last frame go on. Computed in pieces that overlap, so that memory is bounded.
+        """
+        before, after = self.context // 2, self.context - 1 - self.context // 2
+        padded = F.pad(features, (before, after), mode="replicate")
+        pieces = []
+        for start in range(0, features.shape[-1], FRAMES_AT_ONCE):
+            piece = padded[..., start : start + FRAMES_AT_ONCE + self.context - 1]
+            pieces.append(self.embed(piece[None], side)[0].float())
+        return torch.cat(pieces)

@@ -1,0 +1,143 @@
+"""Engraved scores (MusicXML, MEI, Humdrum) by partitura: what is written, and the ways in which its repeats are played."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from datamodules.alignment.metre import Measure
+from datamodules.alignment.musicxml import read_musicxml
+from datamodules.alignment.playing import Stretch, Written, WrittenNote, play
+from datamodules.alignment.score import Score
+from datamodules.errors import DataError
+
+log = logging.getLogger(__name__)
+
+TEMPI = (5.0, 1000.0)  # quarter notes a minute: what counts as a tempo
+MOST_REPEATS = 5  # up to so many, all ways of playing them are found; of more, all and none
+MOST_WAYS = 64
+
+
+def read_engraved(path: Path) -> list[tuple[str, Score]]:
+    """The ways in which an engraved score may be played, each with its name; first with all repeats, none after a da capo.
+
+    Seconds are those of the written tempi, 120 quarter notes a minute where there is none; what comes before the first
+    tempo has it too. Grace notes come before the beat. Ids are the file's; where a way repeats or leaves out something
+    "-1", "-2", ... are added for the first and the second time, as in match files.
+    Raises DataError as `read_score`, and where partitura is not installed.
+    """
+    written = _written(path)
+    return [(name, play(written, stretches, str(path))) for name, stretches in written.ways.items()]
+
+
+def _written(path: Path) -> Written:
+    with _partitura(path) as partitura:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return _read(path, partitura)
+        except DataError:
+            raise
+        except Exception as error:  # partitura raises whatever its parsing runs into
+            raise DataError(f"{path} cannot be read as a score ({type(error).__name__}: {error}).") from error
+
+
+@contextmanager
+def _partitura(path: Path) -> Iterator:
+    """The package, imported without fluidsynth: where it finds that, it fetches a SoundFont from the network."""
+    hidden = "partitura" not in sys.modules and "fluidsynth" not in sys.modules
+    if hidden:
+        sys.modules["fluidsynth"] = None
+    try:
+        import partitura
+        import partitura.score
+    except ImportError as error:
+        raise DataError(f"{path} is read by partitura, which is not installed: pip install -e '.[score]'.") from error
+    finally:
+        if hidden:
+            del sys.modules["fluidsynth"]
+    yield partitura
+
+
+def _read(path: Path, partitura) -> Written:
+    kind = path.suffix.lower()
+    if kind == ".mei":
+        score = partitura.load_mei(str(path))
+    elif kind == ".krn":
+        score = partitura.load_kern(str(path))
+    else:
+        score = partitura.load_musicxml(read_musicxml(path))
+    parts = [part for part in score.parts if part.first_point is not None]
+    notes = [note for part in parts for note in _notes(part, partitura.score)]
+    if not notes:
+        raise DataError(f"{path} holds no notes: expected a score.")
+    leading = max(parts, key=lambda part: len(list(part.iter_all(partitura.score.Measure))))
+    tempi = sorted({mark for part in parts for mark in _tempi(part, partitura.score)})
+    return Written(notes, _measures(leading, partitura.score), tempi, _ways(leading, partitura.score))
+
+
+def _quarters(part):
+    """The function from a part's own divisions to quarter notes from its start."""
+    start = float(part.quarter_map(part.first_point.t)) if part.first_point.t < part.last_point.t else 0.0
+    return lambda time: float(part.quarter_map(time)) - start
+
+
+def _notes(part, kinds) -> Iterator[WrittenNote]:
+    quarters = _quarters(part)
+    for note in part.notes_tied:
+        at, until = quarters(note.start.t), quarters(note.start.t + (note.duration_tied or 0))
+        grace = sum(1 for _ in note.iter_grace_seq()) if isinstance(note, kinds.GraceNote) else 0
+        yield WrittenNote(at, until - at, int(note.midi_pitch), grace, str(note.id or ""))
+
+
+def _measures(part, kinds) -> list[Measure]:
+    quarters = _quarters(part)
+    found = []
+    for measure in part.iter_all(kinds.Measure):
+        over, under = (int(number) for number in part.time_signature_map(measure.start.t)[:2])
+        if measure.end is not None and measure.end.t > measure.start.t:
+            found.append(Measure(quarters(measure.start.t), quarters(measure.end.t), over, under))
+    return found
+
+
+def _tempi(part, kinds) -> Iterator[tuple[float, float]]:
+    from partitura.utils import to_quarter_tempo
+
+    quarters = _quarters(part)
+    for mark in part.iter_all(kinds.Tempo):
+        tempo = to_quarter_tempo(mark.unit or "q", float(mark.bpm))
+        if TEMPI[0] <= tempo <= TEMPI[1]:
+            yield quarters(mark.start.t), tempo
+
+
+def _ways(part, kinds) -> dict[str, list[Stretch]]:
+    """Name -> stretches; the usual way first. Where the signs lead partitura nowhere, the score is played as written."""
+    whole = [(0.0, _quarters(part)(part.last_point.t) + 1.0)]
+    try:
+        ways = {"all repeats": _paths(part, kinds, all_repeats=True, ignore_leap_info=False)[0][1]}
+        ways |= {"no repeats": _paths(part, kinds, no_repeats=True)[0][1]}
+        if sum(1 for _ in part.iter_all(kinds.Repeat)) <= MOST_REPEATS:
+            ways |= {f"sections {name}": stretches for name, stretches in _paths(part, kinds)[:MOST_WAYS]}
+    except Exception as error:  # signs that contradict each other end in whatever error they run into
+        log.warning("The repeats of the score cannot be followed (%s: %s): it is played as written.", type(error).__name__, error)
+        return {"as written": whole}
+    first = {tuple(stretches): name for name, stretches in reversed(ways.items())}
+    if len(first) == 1:
+        return {"as written": whole}
+    return {name: stretches for name, stretches in ways.items() if first[tuple(stretches)] == name}
+
+
+def _paths(part, kinds, **options) -> list[tuple[str, list[Stretch]]]:
+    """Sections by their letters, and the stretches that they are, what follows on joined."""
+    kinds.add_segments(part, force_new=True)  # following leaps alters them
+    quarters, found = _quarters(part), []
+    for path in kinds.get_paths(part, **options):
+        stretches: list[Stretch] = []
+        for name in path.path:
+            start, end = quarters(path.segments[name].start.t), quarters(path.segments[name].end.t)
+            start = stretches.pop()[0] if stretches and stretches[-1][1] == start else start
+            stretches.append((start, end))
+        found.append(("-".join(path.path), stretches))
+    return found

@@ -1,0 +1,114 @@
+"""A written score played: quarter notes to seconds, repeats in order, grace notes before the beat."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from datamodules.alignment.metre import Measure, beats_and_bars
+from datamodules.alignment.score import Score, notes_of
+
+PULSE = 120.0  # quarter notes a minute where no tempo is written
+GRACE = 0.07  # s of a grace note, less where the note before its own is near
+SHORTEST = 0.01  # s of any note
+
+Stretch = tuple[float, float]
+"""From where to where a written score is played without a jump, quarter notes."""
+
+
+class WrittenNote(NamedTuple):
+    """A note, tied ones as one; times in quarter notes from the start of the score as written."""
+
+    onset: float
+    duration: float
+    pitch: int
+    grace: int  # 0: none; else its place before the note it adorns, counted backwards from it
+    name: str  # the file's id
+
+
+class Written(NamedTuple):
+    """A score as written."""
+
+    notes: list[WrittenNote]
+    measures: list[Measure]
+    tempi: list[tuple[float, float]]  # where, in quarter notes, and quarter notes a minute; rising
+    ways: dict[str, list[Stretch]]  # the ways through its repeats; the usual one first
+
+
+def play(written: Written, stretches: Sequence[Stretch], path: str) -> Score:
+    """A written score as it sounds when these stretches follow each other.
+
+    Ids get "-1", "-2", ... for the first and the second time where the score has more than one way.
+    """
+    starts = np.concatenate([[0.0], np.cumsum([end - start for start, end in stretches])])
+    moved = [(start, end, at - start) for (start, end), at in zip(stretches, starts, strict=False)]
+    seconds = _clock(written.tempi, moved)
+    notes = [one._replace(onset=one.onset + by) for start, end, by in moved for one in written.notes if start <= one.onset < end]
+    onset, offset = _times(notes, seconds)
+    measures = [
+        one._replace(start=max(one.start, start) + by, end=min(one.end, end) + by)
+        for start, end, by in moved
+        for one in written.measures
+        if one.start < end and one.end > start
+    ]
+    beats, bars = (seconds(np.array(places, float)) for places in beats_and_bars(measures))
+    early = min(0.0, float(onset.min()))  # grace notes before the first note of all
+    pitch = np.array([note.pitch for note in notes])
+    order = np.lexsort((pitch, onset))
+    ids = _ids(notes, len(written.ways) > 1)
+    return Score(
+        notes_of(onset[order] - early, offset[order] - early, pitch[order]),
+        beats - early,
+        bars - early,
+        path,
+        tuple(ids[i] for i in order),
+    )
+
+
+def _clock(tempi: list[tuple[float, float]], moved: list[tuple[float, float, float]]) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from quarter notes, as played, to seconds. moved: (start, end, by how much later it is played)."""
+    tempi = tempi or [(0.0, PULSE)]
+    at, length = [], []
+    for start, end, by in moved:
+        inside = [mark for mark in tempi if start < mark[0] < end]
+        before = [mark for mark in tempi if mark[0] <= start] or tempi[:1]
+        for place, tempo in [(start, before[-1][1]), *inside]:
+            at.append(place + by)
+            length.append(60.0 / tempo)
+    at, length = np.array(at), np.array(length)
+    passed = np.concatenate([[0.0], np.cumsum(np.diff(at) * length[:-1])])
+
+    def seconds(quarter: np.ndarray) -> np.ndarray:
+        place = np.maximum(np.searchsorted(at, quarter, side="right") - 1, 0)
+        return passed[place] + (quarter - at[place]) * length[place]
+
+    return seconds
+
+
+def _times(notes: list[WrittenNote], seconds: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Onsets and offsets in s; of grace notes in half of the time since the onset before theirs at most."""
+    quarter, grace = np.array([note.onset for note in notes]), np.array([note.grace for note in notes])
+    onset = seconds(quarter)
+    offset = np.maximum(seconds(quarter + [note.duration for note in notes]), onset + SHORTEST)
+    main = np.unique(onset[grace == 0])
+    for place in np.unique(onset[grace > 0]):
+        here = (onset == place) & (grace > 0)
+        before = main[main < place - SHORTEST]
+        room = (place - before[-1]) / 2 if len(before) else np.inf
+        length = min(GRACE, room / grace[here].max())
+        # The onsets that are being moved are not those that tell the places: `place` was read before.
+        offset[here] = place - (grace[here] - 1) * length
+        onset[here] = place - grace[here] * length
+    return onset, offset
+
+
+def _ids(notes: list[WrittenNote], repeated: bool) -> list[str]:
+    if not repeated:
+        return [note.name for note in notes]
+    count: Counter[str] = Counter()
+    found = []
+    for note in notes:
+        count[note.name] += 1
+        found.append(f"{note.name}-{count[note.name]}")
+    return found

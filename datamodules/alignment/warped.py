@@ -1,0 +1,108 @@
+"""A score in the time of a recording, and its MIDI file: notes to the millisecond, a sequencer's beats where they fall."""
+
+import numpy as np
+
+from datamodules.alignment.score import Notes, Score
+
+PRECISION = 4e-4  # s: what a note may lie off its time
+RESOLUTIONS = (480, 960, 1920, 3840, 7680, 15_360, 30_720)  # ticks a quarter note
+SLOWEST = 16.0  # s: MIDI has no longer quarter note than 16.8 s
+PULSE = 0.5  # s, where no beats are given: MIDI's own 120 quarter notes a minute
+
+
+def warp(score: Score, events: np.ndarray) -> Score:
+    """A score in another time: straight lines between the events, and on at the slope of the first and the last.
+
+    events: (events, 2) s in the score, s in the other time, both rising. What would lie before 0 s is squeezed in before
+    the first event. Raises ValueError for fewer than two events.
+    """
+    events = np.asarray(events, float)
+    if len(events) < 2 or np.any(np.diff(events, axis=0) <= 0):
+        raise ValueError("A warp takes two events or more, rising in both times.")
+    (a, b), (c, d) = events[0], events[1]
+    (e, f), (g, h) = events[-2], events[-1]
+    earliest = min([score.notes.onset.min(), *score.beats[:1], *score.bars[:1], a])
+    before = min((d - b) / (c - a), b / (a - earliest) if a > earliest else np.inf)
+    after = (h - f) / (g - e)
+
+    def moved(time: np.ndarray) -> np.ndarray:
+        inside = np.interp(time, events[:, 0], events[:, 1])
+        return np.where(time < a, b - (a - time) * before, np.where(time > g, h + (time - g) * after, inside))
+
+    notes = score.notes._replace(onset=moved(score.notes.onset), offset=moved(score.notes.offset))
+    return score._replace(notes=notes, beats=moved(score.beats), bars=moved(score.bars))
+
+
+def write_midi(notes: Notes, beats: np.ndarray | None = None, bars: np.ndarray | None = None) -> bytes:
+    """A Standard MIDI File, format 1, a track per program, whose 0 s is that of the notes.
+
+    beats, bars: s, rising, of the same time; every beat is written as a quarter note by its own tempo, so that a
+    sequencer's grid follows them, and the bars as time signatures over 4. None or empty: 120 beats a minute.
+    Times are kept to 1 ms. Raises ValueError for beats that do not rise from 0 s on.
+    """
+    import symusic
+
+    end = float(notes.offset.max())
+    grid, lead = _grid(np.arange(0.0, end + PULSE, PULSE) if beats is None or not len(beats) else np.asarray(beats, float), end)
+    ticks = next((t for t in RESOLUTIONS if np.diff(grid).max() / (2 * t) <= PRECISION), RESOLUTIONS[-1])
+    tempi, times = _tempi(grid)
+    score = symusic.Score(ticks)
+    for beat in np.flatnonzero(np.diff(tempi, prepend=-1)):
+        score.tempos.append(symusic.Tempo(int(beat) * ticks, mspq=int(tempi[beat])))
+    for beat, count in _signatures(grid, lead, bars):
+        score.time_signatures.append(symusic.TimeSignature(beat * ticks, count, 4))
+    at = np.arange(len(times)) * ticks
+    onset, offset = (np.rint(np.interp(time, times, at)).astype(int) for time in (notes.onset, notes.offset))
+    for program in np.unique(notes.program):
+        track = symusic.Track("drums" if program < 0 else "", max(int(program), 0), bool(program < 0))
+        for one in _sounding(notes, onset, offset, program):
+            track.notes.append(symusic.Note(*one))
+        score.tracks.append(track)
+    return score.dumps_midi()
+
+
+def _grid(beats: np.ndarray, end: float) -> tuple[np.ndarray, int]:
+    """Beats from 0 s until after `end`, none longer than MIDI has; and how many of them come before the first given one."""
+    if beats[0] < 0 or np.any(np.diff(beats) <= 0):
+        raise ValueError("Beats of a MIDI file rise, from 0 s on.")
+    usual = float(np.median(np.diff(beats))) if len(beats) > 1 else PULSE
+    lead = max(round(beats[0] / usual), int(beats[0] > 0))
+    rest = max(int(np.ceil((end - beats[-1]) / usual)), 0) + 1
+    whole = np.concatenate([np.arange(lead) * beats[0] / max(lead, 1), beats, beats[-1] + usual * np.arange(1, rest + 1)])
+    parts = np.ceil(np.diff(whole) / SLOWEST).astype(int)
+    split = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(whole[:-1], whole[1:], parts, strict=True)]
+    return np.concatenate([*split, whole[-1:]]), int(parts[:lead].sum())
+
+
+def _tempi(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole microseconds of each beat, and the times of the beats that they add up to: rounding does not pile up."""
+    places = np.rint(grid * 1e6).astype(np.int64)
+    # A beat of no length is one microsecond, which those after it lose again.
+    places = np.maximum.accumulate(places - np.arange(len(places))) + np.arange(len(places))
+    return np.diff(places), places / 1e6
+
+
+def _signatures(grid: np.ndarray, lead: int, bars: np.ndarray | None) -> list[tuple[int, int]]:
+    """(beat, beats in a bar) wherever the latter changes; what comes before the first bar is one bar."""
+    if bars is None or not len(bars):
+        return []
+    starts = np.unique(np.abs(grid[:, None] - np.asarray(bars, float)).argmin(0))
+    starts = starts if starts[0] == 0 else np.concatenate([[0], starts])
+    counts = np.minimum(np.diff(starts), 255)
+    counts = np.concatenate([counts, counts[-1:] if len(counts) else [4]])
+    return [(int(starts[i]), int(counts[i])) for i in range(len(starts)) if i == 0 or counts[i] != counts[i - 1]]
+
+
+def _sounding(notes: Notes, onset: np.ndarray, offset: np.ndarray, program: int) -> list[tuple[int, int, int, int]]:
+    """(tick, ticks, pitch, velocity) of one program's notes; a key that is struck again is let go before."""
+    rows: dict[tuple[int, int], tuple[int, int]] = {}
+    for i in np.flatnonzero(notes.program == program):
+        key = (int(notes.pitch[i]), int(onset[i]))
+        length, velocity = max(int(offset[i] - onset[i]), 1), int(notes.velocity[i])
+        rows[key] = max(rows.get(key, (0, 0)), (length, velocity))
+    ordered, found = sorted(rows), []
+    for here, after in zip(ordered, [*ordered[1:], (-1, 0)], strict=True):
+        length, velocity = rows[here]
+        length = min(length, after[1] - here[1]) if after[0] == here[0] else length
+        found.append((here[1], length, here[0], velocity))
+    return found

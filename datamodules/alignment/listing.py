@@ -1,0 +1,48 @@
+"""What the loaders of all sets share: their answer, the splits of their pairs, and truths that need no annotation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from datamodules.alignment.pairs import Pair
+from datamodules.alignment.score import read_score
+from datamodules.audio import EXTENSIONS
+from datamodules.splits import SPLITS, Split, deal, draw
+
+MANY = 10  # of so many groups a tenth can be held out
+Drawn = Literal["piece", "recording"]
+
+
+class Listing(NamedTuple):
+    """What a folder holds, and sentences on what it lacks."""
+
+    pairs: list[Pair]
+    flaws: list[str]
+
+
+def with_splits(pairs: Sequence[Pair], by: Drawn) -> list[Pair]:
+    """The pairs with splits drawn by their names: all recordings of a `piece` together, or each `recording` for itself.
+
+    A tenth validates and a tenth tests; of fewer than ten pieces a quarter tests and a sixth validates.
+    """
+    groups = [pair.piece if by == "piece" else pair.name for pair in pairs]
+    names, sizes = np.unique(groups, return_counts=True)
+    if len(names) >= MANY:
+        drawn: dict[str, Split] = {group: SPLITS[place] for group, place in zip(groups, draw(groups), strict=True)}
+    else:
+        drawn = dict(zip(names.tolist(), deal(names.tolist(), sizes.tolist()), strict=True)) if len(names) else {}
+    return [pair._replace(split=drawn[group]) for pair, group in zip(pairs, groups, strict=True)]
+
+
+def same_times(midi: Path) -> np.ndarray:
+    """Events of a recording and the MIDI that was recorded with it: its onsets, twice."""
+    onsets = np.unique(read_score(midi).notes.onset)
+    return np.stack([onsets, onsets], 1)
+
+
+def audio_beside(path: Path) -> Path | None:
+    """The sound file of the same name, wav first, if there is one."""
+    endings = (".wav", *EXTENSIONS)
+    return next((path.with_suffix(ending) for ending in endings if path.with_suffix(ending).is_file()), None)

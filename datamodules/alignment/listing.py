@@ -1,15 +1,19 @@
 """What the loaders of all sets share: their answer, the splits of their pairs, and truths that need no annotation."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from datamodules.alignment.pairs import Pair
+from datamodules.alignment.pairs import Pair, Sound
 from datamodules.alignment.score import read_score
 from datamodules.audio import EXTENSIONS
 from datamodules.splits import SPLITS, Split, deal, draw
+
+SOUNDS = (".wav", *(ending for ending in EXTENSIONS if ending != ".wav"))
+"""Endings of sound files, the one that loses nothing first."""
 
 MANY = 10  # of so many groups a tenth can be held out
 Drawn = Literal["piece", "recording"]
@@ -36,13 +40,27 @@ def with_splits(pairs: Sequence[Pair], by: Drawn) -> list[Pair]:
     return [pair._replace(split=drawn[group]) for pair, group in zip(pairs, groups, strict=True)]
 
 
+def own_midi_pair(name: str, piece: str, audio: Sound, midi: Path, score_font: str) -> Pair:
+    """A recording whose only score is the MIDI that was recorded with it; of the training split until drawn."""
+    return Pair(name, piece, "train", audio, Sound(midi, score_font), partial(same_times, midi), midi)
+
+
 def same_times(midi: Path) -> np.ndarray:
-    """Events of a recording and the MIDI that was recorded with it: its onsets, twice."""
+    """Events of a recording and of the MIDI that was recorded with it: its onsets, twice."""
     onsets = np.unique(read_score(midi).notes.onset)
     return np.stack([onsets, onsets], 1)
 
 
+def by_stem(root: Path, pattern: str, endings: Sequence[str]) -> dict[str, Path]:
+    """Files below a folder by their names without the ending; of one name with several the first that `endings` lists."""
+    found: dict[str, Path] = {}
+    for ending in endings:
+        for path in sorted(root.rglob(f"{pattern}{ending}")):
+            if path.is_file() and not path.name.startswith("."):
+                found.setdefault(path.stem, path)
+    return found
+
+
 def audio_beside(path: Path) -> Path | None:
-    """The sound file of the same name, wav first, if there is one."""
-    endings = (".wav", *EXTENSIONS)
-    return next((path.with_suffix(ending) for ending in endings if path.with_suffix(ending).is_file()), None)
+    """The sound file of that name, whatever its ending, if there is one."""
+    return next((path.with_suffix(ending) for ending in SOUNDS if path.with_suffix(ending).is_file()), None)

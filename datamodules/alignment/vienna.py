@@ -29,8 +29,8 @@ def list_vienna(root: Path, font: str = "embedded", score_font: str = "embedded"
     matches, performances, scores = (_files(root, *endings) for endings in ((".match",), (".mid",), (".musicxml", ".xml")))
     if not matches:
         raise DataError(f"{root} holds no match file: expected {LAYOUT}.")
-    pairs, flaws = [], [f"{path} has no match file {name}.match: it is left out." for name, path in performances.items()
-                        if PIECE.fullmatch(name) and name not in matches]
+    alone = [path for name, path in performances.items() if PIECE.fullmatch(name) and name not in matches]
+    pairs, flaws = [], [f"{path} has no match file {path.stem}.match: it is left out." for path in alone]
     for name, match in matches.items():
         found = PIECE.fullmatch(name)
         if not found:

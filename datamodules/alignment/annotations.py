@@ -1,0 +1,53 @@
+"""Times that somebody wrote down: beats, a number a line, and events, two numbers a line."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.errors import DataError
+
+_SEPARATOR = re.compile(r"[\s,;]+")
+
+
+def read_beats(path: Path) -> np.ndarray:
+    """The first number of each line (beats,) float64, s, rising. Raises DataError as `read_events`."""
+    return _rising(path, _table(path, 1))[:, 0]
+
+
+def read_events(path: Path) -> np.ndarray:
+    """The first two numbers of each line (events, 2) float64: s in the score, s in the performance, both rising.
+
+    They may be set apart by commas, semicolons, tabs or spaces, with a header; lines that begin with # or % are notes.
+    Raises DataError for a file that is missing, damaged, does not rise or has fewer than two lines.
+    """
+    return _rising(path, _table(path, 2))
+
+
+def _table(path: Path, columns: int) -> np.ndarray:
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): expected a list of times.") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip()[0] in "#%":
+            continue
+        try:
+            rows.append([float(cell) for cell in _SEPARATOR.split(line.strip())[:columns]])
+        except ValueError as error:
+            if rows:
+                raise DataError(f"{path} line {number} is no time ({line.strip()[:40]}): expected seconds.") from error
+            continue  # a header
+        if len(rows[-1]) < columns:
+            raise DataError(f"{path} line {number} has one column: expected score_s and performance_s.")
+    return np.array(rows, float).reshape(-1, columns)
+
+
+def _rising(path: Path, table: np.ndarray) -> np.ndarray:
+    if len(table) < 2 or not np.isfinite(table).all():
+        raise DataError(f"{path} lists {len(table)} times: expected two or more, in seconds.")
+    if np.any(np.diff(table, axis=0) <= 0):
+        line = int(np.flatnonzero((np.diff(table, axis=0) <= 0).any(1))[0])
+        raise DataError(f"{path} does not rise: after {table[line].tolist()} comes {table[line + 1].tolist()}.")
+    return table

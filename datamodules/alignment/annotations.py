@@ -25,12 +25,8 @@ def read_events(path: Path) -> np.ndarray:
 
 
 def _table(path: Path, columns: int) -> np.ndarray:
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): expected a list of times.") from error
     rows = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip() or line.lstrip()[0] in "#%":
             continue
         try:
@@ -51,3 +47,27 @@ def _rising(path: Path, table: np.ndarray) -> np.ndarray:
         line = int(np.flatnonzero((np.diff(table, axis=0) <= 0).any(1))[0])
         raise DataError(f"{path} does not rise: after {table[line].tolist()} comes {table[line + 1].tolist()}.")
     return table
+
+
+def read_labels(path: Path) -> list[tuple[float, str]]:
+    """Lines of an Audacity label file, start, end and text with tabs between: starts in s with their texts.
+
+    Raises DataError for a file that is missing or damaged.
+    """
+    found = []
+    for number, line in enumerate(_lines(path), 1):
+        cells = line.split("\t")
+        if not line.strip():
+            continue
+        try:
+            found.append((float(cells[0]), cells[2].strip()))
+        except (ValueError, IndexError) as error:
+            raise DataError(f"{path} line {number} is no label ({line[:40]}): expected start, end and text.") from error
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): expected a list of times.") from error

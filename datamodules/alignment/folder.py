@@ -1,6 +1,7 @@
 """A user's own recordings and scores: files that lie beside each other, or a table that says which belong together."""
 
 import csv
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import numpy as np
 from datamodules.alignment.annotations import read_events
 from datamodules.alignment.listing import SOUNDS, Drawn, Listing, same_times, with_splits
 from datamodules.alignment.match import read_match
-from datamodules.alignment.note_truth import truth_from_match
+from datamodules.alignment.note_truth import matched_times
 from datamodules.alignment.pairs import Pair, Sound
-from datamodules.alignment.score import ENGRAVED, MIDI, read_score
+from datamodules.alignment.score import ENGRAVED, MIDI
 from datamodules.errors import DataError
 from datamodules.splits import SPLIT_NAMES, SPLITS
 
@@ -101,14 +102,10 @@ def _file(row: dict[str, str], key: str, base: Path) -> Path | None:
     return path
 
 
-def _truth(path: Path, score: Path):
+def _truth(path: Path, score: Path) -> Callable[[], np.ndarray]:
     """The function that reads it; what can be seen to be wrong with the file is said now."""
     if path.suffix == ".match":
         read_match(path)
-        return partial(_matched, path, score)
+        return partial(matched_times, path, score)
     read_events(path)
     return partial(read_events, path)
-
-
-def _matched(match: Path, score: Path) -> np.ndarray:
-    return truth_from_match(read_match(match), read_score(score))

@@ -2,12 +2,13 @@
 
 import logging
 from collections import defaultdict
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.alignment.match import Match, MatchNote
-from datamodules.alignment.score import Score
+from datamodules.alignment.match import Match, MatchNote, read_match
+from datamodules.alignment.score import Score, read_score
 from datamodules.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,11 @@ def truth_from_match(match: Match, score: Score) -> np.ndarray:
     if found.unknown or found.crossed:
         log.info("%s: %d notes are not in %s, %d events cross.", match.path, found.unknown, score.path, found.crossed)
     return found.events
+
+
+def matched_times(match: Path, score: Path) -> np.ndarray:
+    """As `truth_from_match`, from files."""
+    return truth_from_match(read_match(match), read_score(score))
 
 
 def note_truth(match: Match, score: Score) -> NoteTruth:

@@ -4,13 +4,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from datamodules.alignment.listing import Drawn, Listing, audio_beside, with_splits
-from datamodules.alignment.match import read_match
-from datamodules.alignment.note_truth import truth_from_match
+from datamodules.alignment.note_truth import matched_times
 from datamodules.alignment.pairs import Pair, Sound
-from datamodules.alignment.score import read_score
 from datamodules.errors import DataError
 
 LAYOUT = (
@@ -42,7 +38,7 @@ def list_vienna(root: Path, font: str = "embedded", score_font: str = "embedded"
             flaws.append(f"{match} has neither a recording {name}.wav nor a performance {name}.mid: it is left out.")
         else:
             performance = Sound(sound) if sound else Sound(midi, font)
-            truth = partial(_truth, match, score)
+            truth = partial(matched_times, match, score)
             pairs.append(Pair(name, found[1], "train", performance, Sound(score, score_font), truth, midi))
     return Listing(with_splits(pairs, split), flaws)
 
@@ -56,7 +52,3 @@ def _files(root: Path, *endings: str) -> dict[str, Path]:
 def _sound(root: Path, name: str) -> Path | None:
     places = (root / folder / f"{name}.wav" for folder in ("audio", "wav", "."))
     return next((found for place in places if (found := audio_beside(place))), None)
-
-
-def _truth(match: Path, score: Path) -> np.ndarray:
-    return truth_from_match(read_match(match), read_score(score))

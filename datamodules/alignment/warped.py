@@ -1,8 +1,12 @@
 """A score in the time of a recording, and its MIDI file: notes to the millisecond, a sequencer's beats where they fall."""
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 
 from datamodules.alignment.score import Notes, Score
+from datamodules.cache import cache_root, unwritable, write_atomically
 
 PRECISION = 4e-4  # s: what a note may lie off its time
 RESOLUTIONS = (480, 960, 1920, 3840, 7680, 15_360, 30_720)  # ticks a quarter note
@@ -31,6 +35,20 @@ def warp(score: Score, events: np.ndarray) -> Score:
 
     notes = score.notes._replace(onset=moved(score.notes.onset), offset=moved(score.notes.offset))
     return score._replace(notes=notes, beats=moved(score.beats), bars=moved(score.bars))
+
+
+def kept_midi(score: Score, cache_dir: str | Path | None = None) -> Path:
+    """The MIDI file of a score below the cache folder, written if it is not there; its notes are the score's to 1 ms."""
+    made = write_midi(score.notes, score.beats, score.bars)
+    name = f"{Path(score.path).stem}-{hashlib.sha256(made).hexdigest()[:12]}.mid"
+    path = cache_root(cache_dir) / "alignment" / "midi" / name
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, lambda file: file.write(made))
+        except OSError as error:
+            raise unwritable(path.parent, error) from error
+    return path
 
 
 def write_midi(notes: Notes, beats: np.ndarray | None = None, bars: np.ndarray | None = None) -> bytes:

@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.alignment.front.front import ratio
+from models.precision import ExactBuffers
 
 # Of the rate to which a signal is decimated: bins up to EDGE are analysed there, and the filter is flat up to PASS, which
 # leaves room for a bin's own width and for a tuning of 100 cents.
@@ -15,7 +16,7 @@ KAISER = 11.5  # beta: ripple and stop band are 3e-6
 OUTPUTS = 64  # decimated samples of one row of the filter's matrix
 
 
-class ConstantQ(nn.Module):
+class ConstantQ(ExactBuffers):
     """Magnitudes of a piece of audio at given frequencies: (batch, samples) -> (batch, bins, frames).
 
     Bin k at frame centre t is 2 / sum(w) * |sum over n of x[n] w((n - t) / N) exp(-2 pi i f (n - t) / rate)|, with w a Hann

@@ -35,7 +35,7 @@ class CQT(LogFront):
         f_min: float = C2,
         channels: int = 1,
         kind: Literal["differences", "rgb"] = "differences",
-        gamma: float = 1000.0,
+        gamma: float = 300.0,
         normalise: Literal["loud", "peak", "none"] = "loud",
     ) -> None:
         settings = {"bins": bins, "per_octave": per_octave, "f_min": f_min}
@@ -66,8 +66,8 @@ class LogCQTFlux(CQT):
         bins: int = 144,
         per_octave: int = 24,
         f_min: float = C2,
-        weight: float = 1.0,
-        gamma: float = 1000.0,
+        weight: float = 3.0,
+        gamma: float = 300.0,
         normalise: Literal["loud", "peak", "none"] = "loud",
     ) -> None:
         super().__init__(sample_rate, hop, bins, per_octave, f_min, 1, "rgb", gamma, normalise)

@@ -16,12 +16,14 @@ BINS = 84
 
 
 class Match(Front):
-    """Half-wave rectified difference of a spectrum, each frame divided by its sum: (batch, 1, 84, frames).
+    """Half-wave rectified difference of a spectrum: (batch, 1, 84, frames).
 
     Dixon and Widmer 2005: hamming window of 46 ms, hop 20 ms. FFT bins as they are up to where a semitone is two of them,
     at 710 Hz, then semitones, then one bin for all above MIDI 127. That gives the published 84 bins; the 370 Hz named in the
-    paper would not. At 22,050 Hz the last two are empty. power: 2 for the program's sums of squares, 1 for magnitudes.
-    norm: "l1" as in the program, "l2" or "none". Raises ValueError for an unknown option.
+    paper would not. At 22,050 Hz the last two are empty. power: 1 for magnitudes, 2 for the energies of the paper.
+    norm: of each frame: "none" as in the paper, "l1" as later programs have it, "l2"; with either the frames between onsets
+    weigh as much as onsets, and DTW by Euclidean distance finds a fifth fewer of them within 25 ms.
+    Raises ValueError for an unknown option.
     """
 
     def __init__(
@@ -29,8 +31,8 @@ class Match(Front):
         sample_rate: int = 22_050,
         hop: int = 441,
         n_fft: int = 1024,
-        power: Literal[1, 2] = 2,
-        norm: Literal["l1", "l2", "none"] = "l1",
+        power: Literal[1, 2] = 1,
+        norm: Literal["l1", "l2", "none"] = "none",
         normalise: Literal["loud", "peak", "none"] = "loud",
     ) -> None:
         super().__init__(sample_rate, hop, normalise, n_fft=n_fft, power=power, norm=norm)

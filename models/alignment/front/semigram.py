@@ -12,8 +12,8 @@ from models.alignment.front.stft import Spectrum
 class Semigram(LogFront):
     """Log magnitudes in `bins` semitones from MIDI number `first`, 88 from A0: (batch, channels, bins, frames).
 
-    After Izmirli and Dannenberg 2010, whose window could not be looked up: the default of 186 ms tells semitones apart
-    from 180 Hz; below, a bin of the FFT is spread over all semitones that it covers.
+    After Izmirli and Dannenberg 2010, whose window could not be looked up: the default of 93 ms tells semitones apart
+    from 360 Hz; below, a bin of the FFT is spread over all semitones that it covers.
     Raises ValueError for an unknown option, or semitones above half the sample rate.
     """
 
@@ -23,10 +23,10 @@ class Semigram(LogFront):
         hop: int = 512,
         bins: int = 88,
         first: int = 21,
-        n_fft: int = 4096,
+        n_fft: int = 2048,
         channels: int = 1,
         kind: Literal["differences", "rgb"] = "differences",
-        gamma: float = 1000.0,
+        gamma: float = 300.0,
         normalise: Literal["loud", "peak", "none"] = "loud",
     ) -> None:
         bands = {"bins": bins, "first": first, "n_fft": n_fft}

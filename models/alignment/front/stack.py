@@ -16,8 +16,9 @@ class LogFront(Front):
     """log(1 + gamma * magnitude) of some spectrum, alone or with channels made of it.
 
     A recording is levelled first, so partials lie near 0.01 to 0.1 and `gamma` says how far below them the log turns linear:
-    1000 keeps what is 60 dB under full scale and flattens the noise under it. A floor in dB would give noise the same
-    weight as notes; a reference taken from the recording's largest value would hang on one loud chord.
+    300 keeps what is 50 dB under full scale and flattens the noise under it. More places beats closer in clean renderings,
+    less loses fewer passages in recordings with noise. A floor in dB would weigh noise like notes; one under the
+    recording's largest value would hang on one loud chord.
 
     channels: 1, or 3 of a kind: "differences", which are the log magnitude, its change since the frame before, and the log
     magnitude of what is percussive (Fitzgerald 2010: medians over 17 bins against medians over 17 frames); "rgb", three

@@ -58,7 +58,7 @@ class STFT(LogFront):
         f_max: float = 5500.0,
         channels: int = 1,
         kind: Literal["differences", "rgb"] = "differences",
-        gamma: float = 1000.0,
+        gamma: float = 300.0,
         normalise: Literal["loud", "peak", "none"] = "loud",
     ) -> None:
         bands = {"bins": bins, "n_fft": n_fft, "spacing": spacing, "f_min": f_min, "f_max": f_max}

@@ -42,7 +42,8 @@ def _table(path: Path, columns: int) -> np.ndarray:
 
 def _rising(path: Path, table: np.ndarray) -> np.ndarray:
     if len(table) < 2 or not np.isfinite(table).all():
-        raise DataError(f"{path} lists {len(table)} times: expected two or more, in seconds.")
+        kind = "times" if np.isfinite(table).all() else "times, not all of them numbers"
+        raise DataError(f"{path} lists {len(table)} {kind}: expected two or more, in seconds.")
     if np.any(np.diff(table, axis=0) <= 0):
         line = int(np.flatnonzero((np.diff(table, axis=0) <= 0).any(1))[0])
         raise DataError(f"{path} does not rise: after {table[line].tolist()} comes {table[line + 1].tolist()}.")

@@ -90,11 +90,13 @@ def _played(aligned: Aligned, score_s: np.ndarray, own_s: np.ndarray, confidence
 
 def _along(aligned: Aligned, one: Pass, score_s: np.ndarray) -> np.ndarray:
     """Times in one pass of events (events, k) by the path, NaN for those that it does not hold."""
-    rows_s, columns_s = aligned.rows * aligned.frame_s, aligned.columns * aligned.frame_s
-    inside = (one.start <= rows_s) & (rows_s <= one.end) & (one.score_start <= columns_s) & (columns_s <= one.score_end)
-    columns, back = np.unique(columns_s[inside], return_inverse=True)
+    # Half open: the frame in which one pass ends is that in which the next begins, elsewhere in the score.
+    begin, end = round(one.start / aligned.frame_s), round(one.end / aligned.frame_s)
+    inside = (begin <= aligned.rows) & (aligned.rows < max(end, begin + 1))
+    columns, back = np.unique(aligned.columns[inside], return_inverse=True)
     if not len(columns):
         raise ValueError(f"the path has no cell in the pass {tuple(one)}")
-    times = np.interp(score_s, columns, np.bincount(back, rows_s[inside]) / np.bincount(back))
+    rows = np.bincount(back, aligned.rows[inside]) / np.bincount(back)
+    times = np.interp(score_s, columns * aligned.frame_s, rows * aligned.frame_s)
     held = (one.score_start <= score_s[:, :1]) & (score_s[:, :1] < one.score_end)
     return np.where(held, times, np.nan)

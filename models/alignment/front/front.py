@@ -53,9 +53,11 @@ class Front(ExactBuffers):
 
     @property
     def key(self) -> str:
-        """Name of the class and 16 hexadecimal digits over it and all settings: what features on disk are kept under."""
+        """Name of the class and 16 hexadecimal digits over it, settings and weights: what features on disk are kept under."""
         name = type(self).__name__
         digest = hashlib.sha256(repr((name, self.version, sorted(self.settings.items()))).encode())
+        for entry, value in sorted(self.state_dict().items()):
+            digest.update(entry.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return f"{name.lower()}-{digest.hexdigest()[:16]}"
 
     def n_frames(self, samples: int) -> int:
@@ -99,11 +101,15 @@ class Front(ExactBuffers):
             yield first, min(first + self.block, frames)
 
     def span(self, audio: Tensor, first: int, last: int, cents: float = 0.0) -> Tensor:
-        """Features of the frames first to last - 1 of levelled audio; frames outside of the recording hear silence."""
+        """Features of the frames first to last - 1 of levelled audio."""
+        return self.analyse(self.piece(audio, first, last), cents)
+
+    def piece(self, audio: Tensor, first: int, last: int) -> Tensor:
+        """What the frames first to last - 1 hear; beyond the recording it is silence."""
         start, stop = first * self.hop - self.context, (last - 1) * self.hop + self.context + 1
         inside = audio[:, max(0, start) : max(0, stop)]
         left = min(max(0, -start), stop - start)
-        return self.analyse(F.pad(inside, (left, stop - start - left - inside.shape[1])), cents)
+        return F.pad(inside, (left, stop - start - left - inside.shape[1]))
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
         """Features (batch, channels, bins, frames) of a piece; frame j is centred on its sample context + j * hop."""

@@ -1,0 +1,121 @@
+"""Harmonic constant-Q transform, and the salience of pitches that a network makes of it."""
+
+from typing import Literal
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.alignment.front.cqt import constant_q
+from models.alignment.front.front import SILENCE, Front
+from models.alignment.keras_weights import FETCH, salience_weights
+from models.alignment.salience import HARMONICS, REACH, DeepSalience
+from models.extractors.extractor import fill
+
+RATE = 22_050
+FINE = 256  # samples from one frame to the next, as the network was trained
+C1 = 32.7  # Hz
+PER_OCTAVE = 60
+BINS = 360
+RANGE_DB = 80.0
+
+
+class HCQT(Front):
+    """Six constant-Q transforms from 0.5, 1, 2, 3, 4 and 5 times C1, 60 bins an octave: (batch, 6, 360, frames) in 0 to 1.
+
+    Bittner et al. 2017: level in dB under the recording's largest value, 80 dB to 0, divided by 80. Bins are weighted by the
+    root of their window's length, as librosa's are. The largest value is looked for first, so each recording is
+    transformed twice. Harmonics an octave apart share their bins.
+    """
+
+    block = 2048
+
+    def __init__(self, hop: int = FINE) -> None:
+        super().__init__(RATE, hop)
+        self.channels, self.bins = len(HARMONICS), BINS
+        steps = np.round(PER_OCTAVE * np.log2(HARMONICS), 6)[:, None] + np.arange(BINS)  # bins of C1's transform
+        unique, self.place = np.unique(steps, return_inverse=True)
+        self.transform = constant_q(C1 * 2 ** (unique / PER_OCTAVE), PER_OCTAVE, RATE, hop)
+        self.context = self.transform.context
+        self.weights = 2.0 ** (-unique / PER_OCTAVE / 2)
+
+    @property
+    def hertz(self) -> np.ndarray:
+        """Frequencies of the bins of the first harmonic: (360,) Hz."""
+        return C1 * 2 ** (np.arange(BINS) / PER_OCTAVE)
+
+    def levelled(self, audio: Tensor, cents: float = 0.0) -> Tensor:
+        """Audio whose largest magnitude is 1."""
+        spans = self.spans(self.n_frames(audio.shape[-1]))
+        peaks = [self.magnitude(self.piece(audio, first, last), cents).amax((1, 2)) for first, last in spans]
+        peak = peaks[0]
+        for other in peaks[1:]:
+            peak = peak.maximum(other)
+        return audio / peak.clamp(min=SILENCE)[:, None]
+
+    def magnitude(self, piece: Tensor, cents: float) -> Tensor:
+        """(batch, different bins, frames) of a piece."""
+        magnitude = self.transform(piece, cents)
+        return magnitude * magnitude.new_tensor(self.weights)[:, None]
+
+    def analyse(self, piece: Tensor, cents: float) -> Tensor:
+        magnitude = self.magnitude(piece, cents)
+        level = (magnitude.clamp(min=10 ** (-RANGE_DB / 20)).log10() * (20 / RANGE_DB)).add(1.0)
+        place = magnitude.new_tensor(self.place, dtype=int).flatten()
+        return level.index_select(1, place).unflatten(1, (len(HARMONICS), BINS))
+
+
+class Salience(Front):
+    """How salient each semitone from C1 to B6 is, by the network of Bittner et al. 2017: (batch, 1, 72, frames) in 0 to 1.
+
+    weights: their Keras .h5 (needs the extra `h5`), or a .safetensors or torch.save of our `DeepSalience`; without, the
+    network is untrained. It is always in evaluation mode and gets no gradients.
+    hop: 512, for which the maximum is taken over the frame of 256 samples there and its two neighbours, or 256. Of the five
+    bins of a semitone the largest counts. A recording is levelled by its largest value, whatever its gain.
+
+    Raises ValueError for weights that do not fit or are not there, and for another hop.
+    """
+
+    block = 2048
+
+    def __init__(self, weights: str | None = None, hop: Literal[256, 512] = 512) -> None:
+        super().__init__(RATE, hop)
+        self.chosen("hop", hop, (FINE, 2 * FINE))
+        self.channels, self.bins = 1, BINS // 5
+        self.hcqt, self.net = HCQT(), DeepSalience()
+        fill(self.net, weights, random_init=True, where=FETCH, read=salience_weights)
+        self.requires_grad_(False).eval()
+        self.context = self.hcqt.context
+
+    @property
+    def hertz(self) -> np.ndarray:
+        """Frequencies of the bins of `salience`: (360,) Hz."""
+        return self.hcqt.hertz
+
+    def train(self, mode: bool = True) -> "Salience":
+        """The network stays in evaluation mode."""
+        super().train(mode)
+        self.net.eval()
+        return self
+
+    def salience(self, audio: Tensor, cents: float = 0.0) -> Tensor:
+        """Salience (batch, 360, frames) in steps of a fifth of a semitone, a frame every 256 samples."""
+        audio = self.levelled(self.checked(audio, cents), cents)
+        return self._fine(audio, 0, 1 + audio.shape[-1] // FINE, cents)
+
+    def levelled(self, audio: Tensor, cents: float = 0.0) -> Tensor:
+        return self.hcqt.levelled(audio, cents)
+
+    def span(self, audio: Tensor, first: int, last: int, cents: float = 0.0) -> Tensor:
+        step = self.hop // FINE
+        margin = step // 2
+        start, stop = max(0, step * first - margin), min(1 + audio.shape[-1] // FINE, step * (last - 1) + margin + 1)
+        fine = F.pad(self._fine(audio, start, stop, cents), (0, 0, 2, 0))  # bin 0 is the middle of its semitone
+        rows = F.max_pool2d(fine, (5, 1), (5, 1))
+        left = start - (step * first - margin)
+        return F.max_pool1d(F.pad(rows, (left, step)), 2 * margin + 1, step)[:, None, :, : last - first]
+
+    def _fine(self, audio: Tensor, start: int, stop: int, cents: float) -> Tensor:
+        """Salience (batch, 360, stop - start) of levelled audio; the network sees zeros beyond the recording's ends."""
+        left, right = max(0, start - REACH), min(1 + audio.shape[-1] // FINE, stop + REACH)
+        return self.net.salience(self.hcqt.span(audio, left, right, cents))[..., start - left : stop - left]

@@ -1,0 +1,93 @@
+"""Published weights of deep salience, a file of Keras, as state dict of `DeepSalience`."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.alignment.salience import DeepSalience
+from models.extractors.extractor import state_dict_of
+
+MISSING = "package h5py: pip install -e '.[h5]'"
+FETCH = "the files predict/weights/*.h5 of rabitt/ismir2017-deepsalience, or one that `torch.save` or safetensors wrote of ours"
+CONVS = ("bendy1", "bendy2", "smoothy1", "smoothy2", "distribute", "squishy")
+NORM = "batch_normalization"
+PARAMETERS = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def salience_weights(path: str) -> dict[str, Tensor]:
+    """State dict of DeepSalience from an .h5 of Keras, a .safetensors, or a file of torch.save that holds nothing else.
+
+    Needs the extra `h5` (h5py) for the first. Raises ValueError unless every variable is there once, with its shape, finite,
+    and no other.
+    """
+    return converted(_arrays(path)) if Path(path).suffix in (".h5", ".hdf5") else state_dict_of(path)
+
+
+def converted(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """Variables by layer and name, as "bendy1/kernel" -> state dict of DeepSalience."""
+    with torch.device("meta"):
+        state = DeepSalience().state_dict()
+    names = _names(arrays)
+    for name, key in names.items():
+        if name not in arrays:
+            raise ValueError(f"variable {name} is missing, {len(names)} are expected")
+        array = np.asarray(arrays[name])
+        array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array  # Keras: bins, frames, in, out
+        if array.shape != state[key].shape:
+            raise ValueError(f"variable {name} has the shape {arrays[name].shape}, which does not fit {tuple(state[key].shape)}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"variable {name} holds values that are not finite")
+        state[key] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    extra = sorted(set(arrays) - set(names))
+    if extra:
+        raise ValueError(f"variable {extra[0]} is none of the {len(names)} that deep salience has")
+    counts = [key for key in state if key.endswith("num_batches_tracked")]
+    return state | {key: torch.zeros((), dtype=torch.int64) for key in counts}
+
+
+def _names(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """Keras's name of every variable -> ours. Normalisations are numbered in the order in which they were built."""
+    found = {name.split("/")[0] for name in arrays if name.startswith(f"{NORM}_")}
+    norms = sorted(found, key=lambda layer: (len(layer), layer))
+    if len(norms) != len(CONVS):
+        raise ValueError(f"{len(norms)} layers are called {NORM}_..., expected {len(CONVS)}")
+    kinds = ("convs", CONVS, ("kernel", "bias")), ("norms", norms, ("gamma", "beta", "moving_mean", "moving_variance"))
+    return {
+        f"{layer}/{theirs}": f"{ours}.{place}.{PARAMETERS[theirs]}"
+        for ours, layers, parameters in kinds
+        for place, layer in enumerate(layers)
+        for theirs in parameters
+    }
+
+
+def _arrays(path: str) -> dict[str, np.ndarray]:
+    """Every variable of a file of weights by layer and name; "bendy1/bendy1_14/kernel:0" is "bendy1/kernel"."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ValueError(MISSING) from error
+    arrays: dict[str, np.ndarray] = {}
+
+    def take(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            parts = name.split("/")
+            short = f"{parts[0]}/{parts[-1].removesuffix(':0')}"
+            if short in arrays:
+                raise ValueError(f"variable {short} is there twice")
+            arrays[short] = item[()]
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(take)
+    except OSError as error:
+        raise ValueError("it is no HDF5 file, or not a whole one") from error
+    return arrays

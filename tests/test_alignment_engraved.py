@@ -112,6 +112,12 @@ def test_written_tempi_hold_in_every_repeat(engrave):
     np.testing.assert_allclose(ways["no repeats"].beats, [0, 1, 2, 3, 3.5, 4, 4.5, 5, 5.5])
 
 
+def test_a_repeat_goes_on_in_the_tempo_that_was_written_before_it(engrave):
+    one, two, three = waltz(3)
+    ways = engrave(one.replace("</attributes>", "</attributes>" + tempo(60)), tempo(120) + two, FORWARD + three + BACKWARD)
+    np.testing.assert_allclose(ways["all repeats"].bars, [0, 3, 4.5, 6])
+
+
 def test_a_tempo_that_cannot_be_is_none(engrave):
     (score,) = engrave(waltz(1)[0] + tempo(0), tempo(100_000) + waltz(1, 2)[0]).values()
     np.testing.assert_allclose(score.beats, np.arange(6) * QUARTER)
@@ -130,7 +136,9 @@ def test_grace_notes_come_before_the_beat_and_keep_their_order(engrave):
 
 
 MEI = """<mei xmlns="http://www.music-encoding.org/ns/mei" meiversion="4.0.1"><music><body><mdiv><score>
-<scoreDef><staffGrp><staffDef xml:id="s1" n="1" lines="5" clef.shape="G" clef.line="2" meter.count="3" meter.unit="4"/></staffGrp></scoreDef>
+<scoreDef><staffGrp>
+<staffDef xml:id="s1" n="1" lines="5" clef.shape="G" clef.line="2" meter.count="3" meter.unit="4"/>
+</staffGrp></scoreDef>
 <section>{}</section></score></mdiv></body></music></mei>"""
 MEI_BAR = '<measure xml:id="m{0}" n="{0}"><staff n="1"><layer n="1">{1}</layer></staff></measure>'
 

@@ -61,13 +61,13 @@ def write_midi(notes: Notes, beats: np.ndarray | None = None, bars: np.ndarray |
     import symusic
 
     end = float(notes.offset.max())
-    grid, lead = _grid(np.arange(0.0, end + PULSE, PULSE) if beats is None or not len(beats) else np.asarray(beats, float), end)
+    grid = _grid(np.arange(0.0, end + PULSE, PULSE) if beats is None or not len(beats) else np.asarray(beats, float), end)
     ticks = next((t for t in RESOLUTIONS if np.diff(grid).max() / (2 * t) <= PRECISION), RESOLUTIONS[-1])
     tempi, times = _tempi(grid)
     score = symusic.Score(ticks)
     for beat in np.flatnonzero(np.diff(tempi, prepend=-1)):
         score.tempos.append(symusic.Tempo(int(beat) * ticks, mspq=int(tempi[beat])))
-    for beat, count in _signatures(grid, lead, bars):
+    for beat, count in _signatures(grid, bars):
         score.time_signatures.append(symusic.TimeSignature(beat * ticks, count, 4))
     at = np.arange(len(times)) * ticks
     onset, offset = (np.rint(np.interp(time, times, at)).astype(int) for time in (notes.onset, notes.offset))
@@ -79,8 +79,8 @@ def write_midi(notes: Notes, beats: np.ndarray | None = None, bars: np.ndarray |
     return score.dumps_midi()
 
 
-def _grid(beats: np.ndarray, end: float) -> tuple[np.ndarray, int]:
-    """Beats from 0 s until after `end`, none longer than MIDI has; and how many of them come before the first given one."""
+def _grid(beats: np.ndarray, end: float) -> np.ndarray:
+    """Beats from 0 s until after `end`, none longer than MIDI has."""
     if beats[0] < 0 or np.any(np.diff(beats) <= 0):
         raise ValueError("Beats of a MIDI file rise, from 0 s on.")
     usual = float(np.median(np.diff(beats))) if len(beats) > 1 else PULSE
@@ -89,7 +89,7 @@ def _grid(beats: np.ndarray, end: float) -> tuple[np.ndarray, int]:
     whole = np.concatenate([np.arange(lead) * beats[0] / max(lead, 1), beats, beats[-1] + usual * np.arange(1, rest + 1)])
     parts = np.ceil(np.diff(whole) / SLOWEST).astype(int)
     split = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(whole[:-1], whole[1:], parts, strict=True)]
-    return np.concatenate([*split, whole[-1:]]), int(parts[:lead].sum())
+    return np.concatenate([*split, whole[-1:]])
 
 
 def _tempi(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +100,7 @@ def _tempi(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.diff(places), places / 1e6
 
 
-def _signatures(grid: np.ndarray, lead: int, bars: np.ndarray | None) -> list[tuple[int, int]]:
+def _signatures(grid: np.ndarray, bars: np.ndarray | None) -> list[tuple[int, int]]:
     """(beat, beats in a bar) wherever the latter changes; what comes before the first bar is one bar."""
     if bars is None or not len(bars):
         return []

@@ -1,0 +1,129 @@
+"""Local costs of performance frames (rows) and score frames (columns), given block by block so that none is held whole."""
+
+from typing import Literal, Protocol
+
+import numpy as np
+
+from models.alignment.dtw_kernels import finish_distances, kernel
+
+MetricName = Literal["euclidean", "sqeuclidean", "cosine"]
+METRICS: tuple[MetricName, ...] = ("euclidean", "sqeuclidean", "cosine")
+
+
+class Costs(Protocol):
+    """What DTW reads: any object with these two.
+
+    If it has `window(first, last, left, right)` too, for columns left .. right - 1 of the block, a band asks for no more.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Performance frames n, score frames m."""
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """Costs of rows first .. last - 1: (last - first, m) float32."""
+
+
+def window(costs: Costs, first: int, last: int, left: int, right: int) -> np.ndarray:
+    """Rows first .. last - 1 and columns left .. right - 1 of the costs, computed alone where they can be."""
+    whole = (left, right) == (0, costs.shape[1])
+    if whole or not hasattr(costs, "window"):
+        return costs.block(first, last)[:, left:right]
+    return costs.window(first, last, left, right)
+
+
+class MatrixCosts:
+    """Costs that are there already: matrix (n, m) of any number type. Raises ValueError if it is no matrix."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.matrix = np.asarray(matrix)
+        if self.matrix.ndim != 2:
+            raise ValueError(f"costs must be a matrix (performance frames, score frames), not an array of shape {matrix.shape}")
+        self.shape = self.matrix.shape
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """See `Costs`."""
+        return self.window(first, last, 0, self.shape[1])
+
+    def window(self, first: int, last: int, left: int, right: int) -> np.ndarray:
+        """See `Costs`."""
+        return np.asarray(self.matrix[first:last, left:right], dtype=np.float32)
+
+
+class FeatureCosts:
+    """Distances of feature frames x (n, d) of the performance and y (m, d) of the score; see `Metric`."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, metric: MetricName = "euclidean") -> None:
+        y = checked(y, "score")
+        self.metric = Metric(metric, y)
+        self.x, self.y = self.metric.embed(checked(x, "performance", y.shape[1])), self.metric.embed(y)
+        self.shape = len(self.x), len(self.y)
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """See `Costs`."""
+        return self.window(first, last, 0, self.shape[1])
+
+    def window(self, first: int, last: int, left: int, right: int) -> np.ndarray:
+        """See `Costs`."""
+        return self.metric.between(self.x[first:last], self.y[left:right])
+
+
+class Binary:
+    """1 where the costs exceed the threshold, else 0: the binary similarity matrix of Agrawal and Dixon 2021."""
+
+    def __init__(self, costs: Costs, threshold: float) -> None:
+        self.costs, self.threshold = costs, np.float32(threshold)
+        self.shape = costs.shape
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """See `Costs`. NaN stays NaN, so that DTW can refuse it."""
+        return self.window(first, last, 0, self.shape[1])
+
+    def window(self, first: int, last: int, left: int, right: int) -> np.ndarray:
+        """See `Costs`."""
+        return np.heaviside(window(self.costs, first, last, left, right) - self.threshold, np.float32(0))
+
+
+class Metric:
+    """A distance of feature frames as one of vectors, so that a matrix product gives whole blocks of it.
+
+    euclidean and sqeuclidean: the vectors are the features less the score's mean, which cancels. cosine, 1 - cos: vectors
+    of length 1, half of whose squared distance it is; a silent frame (all 0) is at 0 from another and at 1 from all others.
+
+    Raises ValueError for an unknown name.
+    """
+
+    def __init__(self, name: MetricName, score: np.ndarray) -> None:
+        if name not in METRICS:
+            raise ValueError(f"metric is {name!r}, expected one of {', '.join(METRICS)}")
+        self.name = name
+        self.scale = np.float32(0.5 if name == "cosine" else 1.0)
+        self.mean = score.mean(0, dtype=np.float64)
+
+    def embed(self, frames: np.ndarray) -> np.ndarray:
+        """Features (frames, d) -> (frames, d, or d + 1 for cosine) float32."""
+        if self.name != "cosine":
+            return np.ascontiguousarray(frames - self.mean, dtype=np.float32)
+        length = np.sqrt(np.einsum("fd,fd->f", frames, frames, dtype=np.float64))[:, None]
+        silent = length == 0  # a direction of its own
+        return np.hstack([frames / np.where(silent, 1, length), silent]).astype(np.float32)
+
+    def between(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Distances (n, m) float32 of embedded frames (n, d) and (m, d)."""
+        block = x @ y.T
+        xx, yy = (np.einsum("fd,fd->f", side, side) for side in (x, y))
+        kernel(finish_distances)(block, xx, yy, x, y, self.scale, self.name == "euclidean")
+        return block
+
+
+def checked(features: np.ndarray, side: str, dimensions: int | None = None) -> np.ndarray:
+    """The features (frames, d) as an array; ValueError if they are empty, not finite or not of that many dimensions."""
+    features = np.asarray(features)
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(f"{side} features must be (frames, dimensions), at least one of each, not of shape {features.shape}")
+    if dimensions not in (None, features.shape[1]):
+        raise ValueError(f"performance features have {features.shape[1]} dimensions, score features {dimensions}")
+    bad = ~np.isfinite(features).all(1)
+    if bad.any():
+        raise ValueError(f"{side} features hold NaN or infinite values in {bad.sum()} frames, the first is frame {bad.argmax()}")
+    return features

@@ -1,0 +1,280 @@
+"""The loops of dynamic time warping, plain functions that `kernel` compiles with numba at their first call."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+START, JUMP = 255, 254  # directions that are no step of the set
+START_OF_FOUR = 3  # the same, where a direction has two bits: 0 diagonal, 1 a row on, 2 or 3 a column on
+CLOSE = np.float32(2.0**-8)
+PAD = 4  # columns before the first of the accumulated costs that `four_rows` keeps
+
+
+@cache
+def kernel(function: Callable) -> Callable:
+    """The function compiled, without the GIL; kept on disk as numba does it (by its source), where a folder can be written."""
+    import numba
+    from numba.extending import register_jitable
+
+    for helper in HELPERS.get(function.__name__, ()):
+        register_jitable(helper)
+    options = {"nogil": True, "fastmath": {"contract"}}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor the user's can be written
+        return numba.njit(**options)(function)
+
+
+def finish_distances(block, xx, yy, x, y, scale, root):
+    """Products x.y (n, m) -> scale * |x - y|^2, or its root, in place; xx (n,) and yy (m,) are |x|^2 and |y|^2.
+
+    Where the three terms nearly cancel, the distance is summed anew from the differences: float32 would leave noise.
+    """
+    columns = 2048  # that fit the fastest cache
+    for i in range(block.shape[0]):
+        for left in range(0, block.shape[1], columns):
+            products, squares = block[i, left : left + columns], yy[left : left + columns]
+            close = False
+            for j in range(len(products)):
+                both = xx[i] + squares[j]
+                square = both - np.float32(2) * products[j]
+                products[j] = square
+                close |= square < CLOSE * both
+            if close:
+                for j in range(len(products)):
+                    if products[j] < CLOSE * (xx[i] + squares[j]):
+                        total = np.float32(0)
+                        for k in range(x.shape[1]):
+                            total += (x[i, k] - y[left + j, k]) ** 2
+                        products[j] = total
+            for j in range(len(products)):
+                square = scale * products[j]
+                products[j] = np.sqrt(square) if root else square
+
+
+def skew(block, left, lows, highs, buffer):
+    """Copy up to four rows of costs (rows, columns from `left`) to buffer (4, width), row r by r columns to the right.
+
+    Infinite outside columns lows[r] .. highs[r] - 1 of each row. Returns whether all costs within are finite.
+    """
+    bad = False
+    buffer[:] = np.inf
+    for r in range(len(lows)):
+        source = block[r, lows[r] - left : highs[r] - left]
+        target = buffer[r, lows[r] - lows[0] + r :]
+        for j in range(len(source)):
+            target[j] = source[j]
+            bad |= not abs(source[j]) < np.inf
+    return not bad
+
+
+def cheapest(cost, diagonal, up, left, weights):
+    """Accumulated cost of a cell and the neighbour it is from: 0 diagonal, 1 up, 2 or 3 left; the first of equal ones."""
+    d, u, across = diagonal + weights[0] * cost, up + weights[1] * cost, left + weights[2] * cost
+    best = u if u < d else d
+    # Arithmetic, not a branch: which one is cheapest cannot be foreseen.
+    return (across if across < best else best), np.uint8(u < d) | (np.uint8(across < best) << np.uint8(1))
+
+
+def begun(t, start, v0, v1, v2, v3, code):
+    """The same four values and their directions, value t replaced by the cost of a path that starts there if not dearer."""
+    if start <= (v0, v1, v2, v3)[t]:
+        code |= np.uint8(START_OF_FOUR << (2 * t))
+    v0, v1 = (min(start, v0) if t == 0 else v0), (min(start, v1) if t == 1 else v1)
+    v2, v3 = (min(start, v2) if t == 2 else v2), (min(start, v3) if t == 3 else v3)
+    return v0, v1, v2, v3, code
+
+
+def advance(buffer, row, codes, weights, starts, head, ends, tail):
+    """Four rows of accumulated costs by the steps (1, 1), (1, 0), (0, 1), of which `weights` has one each.
+
+    A row waits for its left neighbour at each cell; four at once, each a column behind the one above, wait together.
+    At position t row r is in column t - r of the buffer (see `skew`). `row`: accumulated costs of the row above, column c
+    at c + PAD, which become those of the fourth row. codes (width,): two bits of direction a row, the first lowest.
+    A path may start at position r < head with cost starts[r]; ends (4,) takes the rows' values at positions tail + r.
+    """
+    p0 = p1 = p2 = p3 = q0 = q1 = q2 = np.inf  # of each row the last value and the one before
+    q = row[PAD - 1]
+    for t in range(np.uint64(len(codes))):  # unsigned: an index that may be negative costs a fifth of the time
+        above = row[t + np.uint64(PAD)]
+        v0, k0 = cheapest(buffer[0, t], q, above, p0, weights)
+        v1, k1 = cheapest(buffer[1, t], q0, p0, p1, weights)
+        v2, k2 = cheapest(buffer[2, t], q1, p1, p2, weights)
+        v3, k3 = cheapest(buffer[3, t], q2, p2, p3, weights)
+        code = k0 | (k1 << np.uint8(2)) | (k2 << np.uint8(4)) | (k3 << np.uint8(6))
+        if t < head:
+            v0, v1, v2, v3, code = begun(t, starts[t], v0, v1, v2, v3, code)
+        if t - tail < np.uint64(4):
+            ends[t - tail] = (v0, v1, v2, v3)[t - tail]
+        q, q0, q1, q2, p0, p1, p2, p3 = above, p0, p1, p2, v0, v1, v2, v3
+        row[t + np.uint64(PAD - 3)] = v3
+        codes[t] = code
+
+
+def four_rows(block, first, left, lows, highs, weights, open_start, row, codes, offsets, ends):
+    """Accumulate the costs of a block of rows from `first`, a multiple of four, on; its columns begin at `left`.
+
+    lows, highs (n,): the columns of each row that a path may use, never falling; row (m + 2 * PAD,) as in `advance`; codes
+    with those of four rows at each of `offsets`; ends (n,) takes the values in the last column.
+    Returns the first of four rows whose costs are not finite, or -1.
+    """
+    last_column = len(row) - 2 * PAD - 1
+    starts, four_ends = np.empty(4), np.empty(4)
+    widest = highs[first + block.shape[0] - 1] - lows[first] + 3
+    memory = np.empty(4 * widest, np.float32)
+    for i in range(first, first + block.shape[0], 4):
+        some = slice(i, min(i + 4, first + block.shape[0]))
+        low = lows[i]
+        width = highs[some.stop - 1] - low + 3
+        buffer = memory[: 4 * width].reshape((4, width))
+        if not skew(block[i - first : some.stop - first], left, lows[some], highs[some], buffer):
+            return i
+        starts[:] = np.inf
+        four_ends[:] = np.inf
+        for r in range(some.stop - i):
+            if lows[i + r] == 0 and (open_start or i + r == 0):
+                starts[r] = buffer[r, r]
+        head, tail = np.uint64(4 if low == 0 else 0), np.uint64(last_column - low)
+        target = codes[offsets[i // 4] : offsets[i // 4] + width]
+        advance(buffer, row[low:], target, weights, starts, head, four_ends, tail)
+        ends[some] = four_ends[: some.stop - i]
+    return -1
+
+
+def trace_four(codes, offsets, lows, row, column, rows, columns):
+    """Path backwards from (row, column) by the codes of `four_rows`; returns its length."""
+    count = 0
+    while True:
+        rows[count], columns[count] = row, column
+        count += 1
+        group = row // 4
+        r = row - 4 * group
+        code = (codes[offsets[group] + column - lows[4 * group] + r] >> (2 * r)) & 3
+        if column == 0:
+            if code == START_OF_FOUR:
+                return count
+            row -= 1
+        else:
+            row -= code < 2
+            column -= code != 1
+
+
+def any_rows(block, first, left, lows, highs, steps, open_start, rows, codes, offsets, ends, jumps):
+    """Accumulate the costs of a block of rows from `first` on by any steps; see `four_rows`.
+
+    steps: (downs, rights, weights, level), arrays (s,), the steps within a row from number `level` on, last.
+    rows (k, pad + m): accumulated costs, row i in i % k, infinite in the pad. codes: one byte a cell, row i from offsets[i].
+    ends: columns (e,) in which a path may end, then (n,) of each row the cheapest value there and its column.
+    jumps: columns (p,) from which and (q,) to which a path may jump into the next row, weight, penalty, then (n,) of each
+    row the cheapest value to jump from and its column.
+    Returns the first row whose costs are not finite, or -1.
+    """
+    downs, rights, weights, level = steps
+    pad = rows.shape[1] - highs[-1]
+    for i in range(first, first + block.shape[0]):
+        low, high = lows[i], highs[i]
+        costs, values = block[i - first, low - left : high - left], rows[i % len(rows)]
+        if i >= len(rows):
+            values[pad + lows[i - len(rows)] : pad + highs[i - len(rows)]] = np.inf
+        target, code = values[pad + low : pad + high], codes[offsets[i] : offsets[i] + high - low]
+        code[:] = START
+        bad = False
+        for j in range(len(costs)):
+            bad |= not abs(costs[j]) < np.inf
+        if bad:
+            return i
+        for s in range(level):
+            if downs[s] <= i:
+                begin = pad + low - rights[s]
+                relax(rows[(i - downs[s]) % len(rows), begin : begin + high - low], costs, weights[s], np.uint8(s), target, code)
+        if i:
+            land(i, costs, low, jumps, target, code)
+        if low == 0 and (open_start or i == 0) and costs[0] <= target[0]:
+            target[0], code[0] = costs[0], START
+        if level < len(downs):
+            sweep(values[: pad + high], costs, rights[level:], weights[level:], level, target, code)
+        note(values[pad:], ends[0], i, ends[1], ends[2])
+        note(values[pad:], jumps[0], i, jumps[4], jumps[5])
+    return -1
+
+
+def relax(source, costs, weight, step, target, code):
+    """Take one step into every cell of a row where it is cheaper."""
+    for j in range(len(costs)):
+        value = source[j] + weight * costs[j]
+        better = value < target[j]
+        target[j] = value if better else target[j]
+        code[j] = step if better else code[j]
+
+
+def land(i, costs, low, jumps, target, code):
+    """Take the jump from the row before into every cell of row i where it is cheaper."""
+    _, columns, weight, penalty, values, _ = jumps
+    for column in columns:
+        j = column - low
+        if 0 <= j < len(costs):
+            value = values[i - 1] + penalty + weight * costs[j]
+            if value < target[j]:
+                target[j], code[j] = value, JUMP
+
+
+def sweep(values, costs, rights, weights, number, target, code):
+    """Take the steps within a row, the first of which is step `number`, in the row's order; target is the end of values."""
+    begin = len(values) - len(costs)
+    if len(rights) == 1 and rights[0] == 1:  # nearly always: the last value need not be fetched again
+        last = values[begin - 1]
+        for j in range(len(costs)):
+            value = last + weights[0] * costs[j]
+            better = value < target[j]
+            last = value if better else target[j]
+            target[j] = last
+            code[j] = np.uint8(number) if better else code[j]
+        return
+    for j in range(len(costs)):
+        for s in range(len(rights)):
+            value = values[begin + j - rights[s]] + weights[s] * costs[j]
+            if value < target[j]:
+                target[j], code[j] = value, number + s
+
+
+def note(values, columns, i, cheapest_values, cheapest_columns):
+    """Which of the columns is cheapest in row i, and how cheap."""
+    cheapest_values[i] = np.inf
+    for column in columns:
+        if values[column] < cheapest_values[i]:
+            cheapest_values[i], cheapest_columns[i] = values[column], column
+
+
+def trace_any(codes, offsets, lows, downs, rights, left_from, row, column, rows, columns, jumped):
+    """Path backwards from (row, column) by the codes of `any_rows`, as much as fits; left_from (n,): the last of its jumps.
+
+    jumped: 1 for cells that a jump leads to.
+    Returns how long it is and the cell where it goes on, in row -1 if it is complete.
+    """
+    for count in range(len(rows)):
+        rows[count], columns[count] = row, column
+        code = codes[offsets[row] + column - lows[row]]
+        jumped[count] = code == JUMP
+        if code == START:
+            return count + 1, -1, -1
+        if code == JUMP:
+            row -= 1
+            column = left_from[row]
+        else:
+            row, column = row - downs[code], column - rights[code]
+    return len(rows), row, column
+
+
+def frontier(costs, before, values, codes):
+    """One more row of accumulated costs (or column, by symmetry) from the one before at the same places, all of one length.
+
+    Steps cost 1, 1 and, diagonally, 2 times the local cost, so that all ways to a cell weigh the same (Dixon 2005).
+    codes: 0 diagonal, 1 from the row before, 2 or 3 within the row; values hold the result.
+    """
+    values[0], codes[0] = before[0] + costs[0], 1
+    for k in range(1, len(costs)):
+        values[k], codes[k] = cheapest(costs[k], before[k - 1], before[k], values[k - 1], (2.0, 1.0, 1.0))
+
+
+HELPERS = {"four_rows": (skew, advance, cheapest, begun), "any_rows": (relax, land, sweep, note), "frontier": (cheapest,)}

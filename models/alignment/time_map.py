@@ -1,0 +1,147 @@
+"""From a path to times: when in the performance each moment of the score sounds, and how sure that is."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from models.alignment.costs import Costs, window
+from models.alignment.dtw import Path
+
+How = Literal["mean", "median", "first"]
+CELLS = 1 << 18  # of costs looked at together
+TREND_S = 5.0  # of the score, over which the tempo beyond an end is measured
+
+
+class TimeMap:
+    """Score seconds -> performance seconds: linear between knots (k,), k >= 2 or 1, and on beyond them; never falls.
+
+    Beyond an end the tempo is that of the last `TREND_S` before it, held within a fourth and four times the score's.
+
+    Raises ValueError for knots that are not finite, not of one length, or fall; score times must rise.
+    """
+
+    def __init__(self, score_s: np.ndarray, performance_s: np.ndarray) -> None:
+        score, performance = (np.asarray(times, np.float64) for times in (score_s, performance_s))
+        if score.ndim != 1 or score.shape != performance.shape or not len(score):
+            raise ValueError(f"a time map needs as many times of each side, at least one: {score.shape}, {performance.shape}")
+        if not (np.isfinite(score).all() and np.isfinite(performance).all()):
+            raise ValueError("a time map's times must be finite")
+        if (np.diff(score) <= 0).any() or (np.diff(performance) < 0).any():
+            raise ValueError("a time map's score times must rise and its performance times must not fall")
+        self.score_s, self.performance_s = score, performance
+        self._slopes = _slope(score, performance, 0), _slope(score, performance, -1)
+
+    @classmethod
+    def from_path(cls, path: Path, hop_s: float, how: How = "mean") -> "TimeMap":
+        """The map of a path whose frames i are centred at i * hop_s; a score frame is at its performance frames' mean.
+
+        Or at their median, or at the first. Score frames that a step leaps over lie on the line between their neighbours.
+        """
+        return cls(*(hop_s * frames for frames in matched(path, how)))
+
+    @classmethod
+    def from_crossings(cls, rows: np.ndarray, hop_s: float) -> "TimeMap":
+        """The map of performance frames (m,) by score frame, NaN for none (`models.alignment.oltw.first_crossings`)."""
+        known = np.flatnonzero(~np.isnan(rows))
+        return cls(hop_s * known, hop_s * rows[known])
+
+    def __call__(self, score_s: np.ndarray | float) -> np.ndarray | float:
+        """Performance seconds of score seconds, of any shape."""
+        return _extended(score_s, self.score_s, self.performance_s, self._slopes)
+
+    def inverse(self, performance_s: np.ndarray | float) -> np.ndarray | float:
+        """Score seconds of performance seconds; where the map is level, the middle of the score times that share one."""
+        performance, back = np.unique(self.performance_s, return_inverse=True)
+        score = np.bincount(back, self.score_s) / np.bincount(back)
+        return _extended(performance_s, performance, score, tuple(1 / slope for slope in self._slopes))
+
+
+def matched(path: Path, how: How = "mean") -> tuple[np.ndarray, np.ndarray]:
+    """Score frames of a path, in order and each once, and their performance frames: mean, median or first.
+
+    Raises ValueError for another name, or if the path goes back in the score.
+    """
+    if (np.diff(path.columns) < 0).any():
+        raise ValueError("the path goes back in the score: a time map is made of each of its segments")
+    columns, first, count = np.unique(path.columns, return_index=True, return_counts=True)
+    rows, last = path.rows.astype(np.float64), first + count - 1
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        "mean": lambda: np.add.reduceat(rows, first) / count,
+        # Rows never fall along a path: the middle of a column's is the median.
+        "median": lambda: (rows[first + (count - 1) // 2] + rows[last - (count - 1) // 2]) / 2,
+        "first": lambda: rows[first],
+    }
+    if how not in ways:
+        raise ValueError(f"how is {how!r}, expected one of {', '.join(ways)}")
+    return columns, ways[how]()
+
+
+def confidence(costs: Costs, path: Path, apart: int = 8, reach: int = 43, span: int = 21) -> np.ndarray:
+    """How sure the path is of each score frame: (m,) float32 in [0, 1].
+
+    Of the path's cells within span // 2 score frames, the mean local cost P; the same of the path moved by s performance
+    frames, for all apart <= |s| <= reach, of which the cheapest is A. Confidence is 1 - P / A, and 0 where A <= P: 1 where
+    the path costs nothing and each other place something, near 0 where the music is the same all around (a held chord,
+    silence) or matches nowhere (wrong notes, a part that was left out). Frames nearer than `apart` are the same place.
+    0 as well where the performance has no frame so far away, and for score frames that the path does not reach. Costs are
+    asked for near the path alone.
+    """
+    columns, rows = matched(path)
+    reached = np.arange(columns[0], columns[-1] + 1)
+    at = np.rint(np.interp(reached, columns, rows)).astype(np.int64)
+    shifts = np.arange(-reach, reach + 1)
+    local = _smoothed(_around(costs, reached[0], at, shifts), span)
+    own, others = local[:, reach], local[:, np.abs(shifts) >= apart]
+    best = np.where(np.isnan(others), np.inf, others).min(1, initial=np.inf)
+    sure = np.isfinite(best) & (best > np.maximum(own, 0))
+    found = np.zeros(path.shape[1], np.float32)
+    found[reached] = np.where(sure, 1 - own / np.where(sure, best, 1), 0).clip(0, 1)
+    return found
+
+
+def _around(costs: Costs, first: int, at: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Costs (k, shifts) of score frames first, first + 1 ... with performance frames at[i] + shifts, NaN for those not there."""
+    n, _ = costs.shape
+    found = np.full((len(at), len(shifts)), np.nan, np.float32)
+    i = 0
+    while i < len(at):
+        top = max(0, at[i] + shifts[0])
+        heights = (at[i:] + shifts[-1] + 1).clip(max=n) - top
+        width = max(1, int(np.searchsorted(heights * np.arange(1, len(heights) + 1), CELLS, "right")))
+        block = window(costs, top, top + heights[width - 1], first + i, first + i + width)
+        rows = at[i : i + width, None] + shifts
+        inside = (rows >= 0) & (rows < n)
+        found[i : i + width][inside] = block[(rows - top)[inside], np.nonzero(inside)[0]]
+        i += width
+    return found
+
+
+def _smoothed(local: np.ndarray, span: int) -> np.ndarray:
+    """Mean over the score frames within span // 2, of (m, shifts); NaN where one is NaN."""
+    frames, half = np.arange(len(local)), span // 2
+    first, last = (frames - half).clip(0), (frames + half + 1).clip(max=len(local))
+
+    def total(values: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, 0, dtype=np.float64)])
+        return sums[last] - sums[first]
+
+    lacking = np.isnan(local)
+    return np.where(total(lacking) > 0, np.nan, total(np.where(lacking, 0, local)) / (last - first)[:, None])
+
+
+def _slope(score: np.ndarray, performance: np.ndarray, end: int) -> float:
+    """Tempo at the first (end 0) or last (-1) knot: performance seconds per score second."""
+    if len(score) == 1:
+        return 1.0
+    away = np.abs(score - score[end])
+    far = np.where(away <= TREND_S, away, 0).argmax()
+    far = far if away[far] else (1, -2)[end]
+    return float(np.clip((performance[far] - performance[end]) / (score[far] - score[end]), 0.25, 4.0))
+
+
+def _extended(x, knots: np.ndarray, values: np.ndarray, slopes: tuple[float, float]) -> np.ndarray | float:
+    x = np.asarray(x, np.float64)
+    y = np.interp(x, knots, values)
+    y = y + slopes[0] * np.minimum(x - knots[0], 0) + slopes[1] * np.maximum(x - knots[-1], 0)
+    return y if y.ndim else float(y)

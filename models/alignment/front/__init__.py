@@ -1,5 +1,6 @@
 """Inputs of alignment networks and of alignment without one; every one is a `Front`."""
 
+from models.alignment.front.basic_pitch import BasicPitch as BasicPitch
 from models.alignment.front.chroma import Chroma as Chroma
 from models.alignment.front.cqt import CQT as CQT
 from models.alignment.front.cqt import LogCQTFlux as LogCQTFlux

@@ -3,7 +3,6 @@
 import numpy as np
 
 A4 = 440.0
-C4 = 60  # MIDI numbers
 A4_MIDI = 69
 
 

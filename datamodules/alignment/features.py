@@ -91,8 +91,14 @@ def _save(frames: np.ndarray, file) -> None:
 
 
 def crop(features: np.ndarray, start: int, frames: int) -> np.ndarray:
-    """Frames start .. start + frames of (frames, channels, bins) as (channels, bins, frames); the ends go on beyond the ends."""
-    places = np.clip(np.arange(start, start + frames), 0, len(features) - 1)
-    first, last = int(places[0]), int(places[-1])
-    piece = np.asarray(features[first : last + 1])
-    return np.ascontiguousarray(piece[places - first].transpose(1, 2, 0))
+    """Frames start .. start + frames of (frames, channels, bins) as (channels, bins, frames).
+
+    Beyond the ends the last frame stands for silence, which it is where a recording was rendered or let ring out.
+    """
+    places = np.arange(start, start + frames)
+    places = np.where(places < 0, len(features) - 1, np.minimum(places, len(features) - 1))
+    inside = places[places < len(features) - 1]
+    first = int(inside.min()) if len(inside) else len(features) - 1
+    piece = np.asarray(features[first : int(inside.max()) + 1 if len(inside) else None])
+    ordered = np.concatenate([piece, features[-1:]])[np.where(places == len(features) - 1, len(piece), places - first)]
+    return np.ascontiguousarray(ordered.transpose(1, 2, 0))

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from datamodules.alignment.listing import Listing
+from datamodules.alignment.sets import MAPS
 from datamodules.dcase2018 import DCASE2018
-from datamodules.demo import separation, sounds, soundscapes, tagging
+from datamodules.demo import alignment, separation, sounds, soundscapes, tagging
 from datamodules.mtat import MTAT
 from datamodules.musdb import MUSDBHQ, VALIDATION
 from datamodules.tracks import TrackFiles
@@ -77,3 +79,27 @@ class SoundEventDemo(DCASE2018):
     def find_root(self) -> Path:
         """The named folder, or the embedded set, rendered on first use."""
         return soundscapes.build(self.cache_dir, *self.rendered) if self.root is None else super().find_root()
+
+
+class AlignmentDemo(MAPS):
+    """The embedded alignment set; with `root`, any set in MAPS' layout, such as MAPS itself.
+
+    Args:
+        pieces: how many pieces of each kind to render for every player instead of all (chorale, waltz, jig, reel)
+    """
+
+    def __init__(self, root: str | None = None, pieces: dict[str, int] | None = None, **kwargs) -> None:
+        super().__init__(root, **kwargs)
+        self.pieces = pieces or alignment.PIECES
+        self.name = "demo" if root is None else "maps"
+
+    def find_root(self) -> Path:
+        """The named folder, or the embedded set, rendered on first use."""
+        return alignment.build(self.cache_dir, self.pieces) if self.root is None else super().find_root()
+
+    def read_pairs(self, root: Path) -> Listing:
+        """As MAPS', the embedded set split by its players, who share no piece."""
+        listing = super().read_pairs(root)
+        if self.root is not None:
+            return listing
+        return listing._replace(pairs=[pair._replace(split=alignment.split_of(pair.name)) for pair in listing.pairs])

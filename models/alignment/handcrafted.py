@@ -16,7 +16,7 @@ class Handcrafted(Similarity):
         metric: `euclidean` as in the paper, or `cosine`
     """
 
-    binary = False
+    modes = ("distance",)
 
     def __init__(self, front: Front, metric: Literal["euclidean", "cosine"] = "euclidean") -> None:
         super().__init__(front, context=1)

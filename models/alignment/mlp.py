@@ -20,6 +20,8 @@ class MLP(Similarity):
         hidden: units
     """
 
+    modes, threshold = ("binary",), 0.5
+
     def __init__(self, front: Front, hidden: int = 100) -> None:
         super().__init__(front, context=1)
         size = front.channels * front.bins
@@ -41,7 +43,7 @@ class MLP(Similarity):
 
 
 class PairCosts:
-    """Distances by a network that has to see both frames: `shape` (n, m) and `block(first, last)`, for DTW."""
+    """Distances by a network that has to see both frames (`models.alignment.costs.Costs`)."""
 
     def __init__(self, net: Similarity, performance: np.ndarray, score: np.ndarray) -> None:
         self.net = net
@@ -50,8 +52,8 @@ class PairCosts:
         self.shape = len(performance), len(score)
 
     @torch.no_grad()
-    def block(self, first: int, last: int) -> np.ndarray:
-        """Rows first .. last - 1: (last - first, m) float32."""
-        starts = range(first, last, ROWS_AT_ONCE)
-        rows = [self.net.between(self.left[s : min(s + ROWS_AT_ONCE, last), None], self.right[None]) for s in starts]
+    def block(self, first: int, last: int, left: int = 0, right: int | None = None) -> np.ndarray:
+        """See `Costs.block`."""
+        starts, score = range(first, last, ROWS_AT_ONCE), self.right[None, left:right]
+        rows = [self.net.between(self.left[s : min(s + ROWS_AT_ONCE, last), None], score) for s in starts]
         return torch.cat(rows).cpu().numpy().astype(np.float32)

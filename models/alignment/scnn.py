@@ -52,7 +52,7 @@ class SCNN(Similarity):
         self.dense = nn.Linear(channels[-1] * rows * self.columns, embedding)
 
     def embed(self, features: Tensor, side: Side = "performance") -> Tensor:
-        """Features (batch, channels, bins, frames) -> (batch, frames - context + 1, embedding), by the same weights on each side."""
+        """Features (batch, channels, bins, frames) -> (batch, frames - context + 1, embedding), alike on both sides."""
         if features.shape[-1] == self.context:
             return self._finish(self.dense(self.maps(features).flatten(1)))[:, None]
         if self.padding == "valid":

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.alignment.dtw import FeatureCosts
+from models.alignment.costs import Costs, FeatureCosts
 from models.alignment.front import Front
 
 Side = Literal["performance", "score"]
@@ -30,7 +30,8 @@ class Similarity(nn.Module):
     """
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
-    binary: bool = True  # whether a threshold makes sense of its distances: those of networks trained on pairs
+    modes: tuple[str, ...] = ("distance", "binary")  # matrices of Table II that it gives; the first one is validated
+    threshold: float | None = None  # of the binary matrix; None: measured in validation
 
     def __init__(self, front: Front, context: int) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class Similarity(nn.Module):
         """Distance of embeddings of a performance and a score, (..., d) each -> (...)."""
         return euclidean(left, right)
 
-    def costs(self, performance: np.ndarray, score: np.ndarray) -> FeatureCosts:
+    def costs(self, performance: np.ndarray, score: np.ndarray) -> Costs:
         """Distances of all pairs of embeddings (n, d) and (m, d), computed as DTW asks for them."""
         return FeatureCosts(performance, score, self.metric)
 

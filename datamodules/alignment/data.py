@@ -1,0 +1,215 @@
+"""Alignment data: labelled pairs of frames to train on, whole recordings with their scores to evaluate, from any set."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodules.alignment.crops import Crops, PairBatch, collate
+from datamodules.alignment.features import Extract, FeatureStore
+from datamodules.alignment.listing import Drawn, Listing
+from datamodules.alignment.pairs import Pair, Sound
+from datamodules.alignment.sampling import Sampling
+from datamodules.alignment.score import read_score
+from datamodules.alignment.set_report import report
+from datamodules.alignment.sounds import EMBEDDED, played
+from datamodules.alignment.whole import WholeBatch, WholePairs
+from datamodules.errors import DataError
+from datamodules.report import warn
+from datamodules.rooted import RootedData
+from datamodules.splits import Split
+
+__all__ = ["AlignmentData", "PairBatch", "WholeBatch"]
+
+
+class AlignmentData(RootedData):
+    """Any set of recordings and scores: subclasses say which belong together.
+
+    A network learns from performances beside a rendering of their own MIDI, which run in the same time. Where a set brings no
+    other score than that MIDI, evaluation plays it with a made tempo curve, so that there is something to align.
+
+    Args:
+        split: keeps all recordings of a `piece` together, or draws each `recording` as the paper does
+        items: training crops of an epoch
+        frames: embeddings of a crop; 1: a patch for each pair, as in the paper
+        pairs: pairs of frames drawn from each crop
+        near: lowest and highest distance of near frames that do not match, frames
+        near_share: probability that such a pair is near and not anywhere in the crop or, with patches, the recording
+        by_pitch: such frames sound other pitches ("using MIDI-information" in the paper)
+        ends: share of crops of several frames that lie across the beginning or the end of a recording
+        extra: so many more samples from copies that are detuned and, with `worse`, degraded; the paper's is 0.2
+        cents: the most that a copy is detuned
+        worse: degradations to draw a copy's from (`datamodules.alignment.degrade`)
+        limit: evaluate at most so many recordings of the validation split, spread evenly
+
+    `sample_rate`, `frame_s`, `context`, `extract`, `feature_key` are handed over before anything is heard: what the network
+    takes; `apart` says whether several processes may extract at once.
+    """
+
+    task = "alignment"
+    name = "alignment"
+    layout = "a folder of recordings and scores"
+    sample_rate: int | None = None
+    frame_s: float = 0.0
+    context: int = 1
+    extract: Extract | None = None
+    feature_key: str = ""
+    apart: bool = True
+
+    def __init__(
+        self,
+        root: str | None = None,
+        split: Drawn = "piece",
+        items: int = 25_600,
+        frames: int = 1,
+        pairs: int = 1,
+        near: tuple[int, int] = (4, 40),
+        near_share: float = 0.5,
+        by_pitch: bool = True,
+        ends: float = 0.15,
+        extra: float = 0.0,
+        cents: float = 30.0,
+        worse: list[str] | None = None,
+        limit: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, **kwargs)
+        if min(items, frames, pairs) < 1 or not 0 < near[0] <= near[1] or not 0 <= near_share <= 1 or not 0 <= ends <= 1:
+            raise ValueError(
+                f"items, frames and pairs must be positive, near two rising distances, near_share and ends "
+                f"probabilities: {items}, {frames}, {pairs}, {near}, {near_share}, {ends}."
+            )
+        if extra < 0 or cents < 0 or (limit is not None and limit < 1):
+            raise ValueError(f"extra and cents must not be negative and limit positive: {extra}, {cents}, {limit}.")
+        self.split, self.items, self.limit = split, items, limit
+        self.sampling = Sampling(frames, pairs, tuple(near), near_share, by_pitch, ends)
+        self.extra, self.cents, self.worse = extra, cents, list(worse or [])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Spawned workers read features from disk and need no front end."""
+        return super().__getstate__() | {"extract": None}
+
+    def read_pairs(self, root: Path) -> Listing:
+        """Every recording with its score. Raises DataError where the folder is not as expected."""
+        raise NotImplementedError(f"{type(self).__name__} lists no recordings: choose a data set as --data.")
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What the folder holds. Raises DataError for a wrong root, or if strict for the first flaw."""
+        found = self.read_pairs(self.find_root())
+        if self.strict and found.flaws:
+            raise DataError(found.flaws[0])
+        warn("Left out: %s", found.flaws)
+        return found
+
+    def listed(self, split: Split) -> list[Pair]:
+        """The pairs of a split, in order of their names. Raises DataError where there are none."""
+        chosen = sorted((pair for pair in self.listing.pairs if pair.split == split), key=lambda pair: pair.name)
+        if not chosen:
+            first = f" ({len(self.listing.flaws)} are left out, the first: {self.listing.flaws[0]})" if self.listing.flaws else ""
+            raise DataError(
+                f"{self.name} has no recording of the {split} split in {self.find_root()}{first}: expected {self.layout}. "
+                f"{self.advice()}"
+            )
+        return chosen
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        """Features on disk. Raises ValueError where no front end was handed over."""
+        if self.extract is None or self.sample_rate is None or not self.feature_key:
+            raise ValueError("Hand over the front end first: data.extract, data.feature_key, data.sample_rate, data.frame_s.")
+        return FeatureStore(self.extract, self.feature_key, self.sample_rate, self.cache_dir, self.apart)
+
+    def heard(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Those whose two sounds have features, built now if need be. Raises the first other one if strict."""
+        flaws = self.store.build(sound for pair in pairs for sound in (pair.performance, pair.score))
+        if flaws and self.strict:
+            raise DataError(next(iter(flaws.values())))
+        new = [error for sound, error in flaws.items() if sound not in self.unheard]
+        self.unheard |= set(flaws)
+        warn("Left out: %s", new)
+        left = [pair for pair in pairs if pair.performance not in self.unheard and pair.score not in self.unheard]
+        if not left:
+            raise DataError(f"none of {len(pairs)} recordings can be heard, the first because {next(iter(flaws.values()), '?')}")
+        return left
+
+    @cached_property
+    def unheard(self) -> set[Sound]:
+        return set()
+
+    def training_pairs(self) -> list[Pair]:
+        """Performances of the training split beside their own MIDI in the score's sound."""
+        return [with_own_midi(pair) for pair in self.listed("train") if pair.midi]
+
+    def evaluated(self, split: Split) -> list[Pair]:
+        """Recordings of a split with scores of another tempo."""
+        pairs = [with_tempo(pair) if pair.score.path == pair.midi else pair for pair in self.listed(split)]
+        if split == "validation" and self.limit and len(pairs) > self.limit:
+            pairs = [pairs[place] for place in np.linspace(0, len(pairs) - 1, self.limit).round().astype(int)]
+        return self.heard(pairs)
+
+    def train_set(self) -> Crops:
+        """Random crops of the training recordings and of their copies."""
+        plain = self.training_pairs()
+        copies = [self.copy(pair) for pair in plain] if self.extra else []
+        pairs = self.heard(plain + copies)
+        weights = [self.extra if pair.name.endswith(COPY) else 1.0 for pair in pairs]
+        items = round(self.items * (1 + self.extra))
+        return Crops(pairs, weights, self.store, items, self.context, self.sampling, self.frame_s)
+
+    def copy(self, pair: Pair) -> Pair:
+        """A pair whose performance is detuned and degraded in a way that its name decides."""
+        seed = seed_of(pair.name)
+        random = np.random.default_rng(seed)
+        worse = str(random.choice(self.worse)) if self.worse else None
+        sound = pair.performance._replace(cents=round(float(random.uniform(-self.cents, self.cents)), 2), seed=seed)
+        return pair._replace(name=pair.name + COPY, performance=sound._replace(worse=worse or sound.worse))
+
+    def validation_set(self) -> WholePairs:
+        """Whole recordings of the validation split."""
+        return WholePairs(self.evaluated("validation"), self.store)
+
+    def test_set(self) -> WholePairs:
+        """Whole recordings of the test split."""
+        return WholePairs(self.evaluated("test"), self.store)
+
+    def prepare(self, report_dir: Path) -> dict:
+        """Say what is present, missing and unreadable; render and extract what training and evaluation need."""
+        return report(self, report_dir)
+
+    def collate(self, items: Sequence[PairBatch]) -> PairBatch:
+        """Crops as one batch."""
+        return collate(items)
+
+    def evaluation_collate(self, items: Sequence[WholeBatch]) -> WholeBatch:
+        """The one recording of a batch."""
+        return items[0]
+
+
+COPY = " (copy)"
+
+
+def seed_of(name: str) -> int:
+    """A seed that a name decides."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
+
+
+def with_own_midi(pair: Pair) -> Pair:
+    """A performance beside a rendering of its own MIDI, by the SoundFont and program of its score."""
+    font, program = pair.score.font or EMBEDDED, pair.score.program
+    return pair._replace(score=Sound(pair.midi, font, program=program))
+
+
+def with_tempo(pair: Pair) -> Pair:
+    """A performance whose only score is its own MIDI: that, played with a made tempo curve that its name decides."""
+    seed = seed_of(pair.name)
+
+    def truth() -> np.ndarray:
+        score = read_score(pair.midi)
+        even, made = np.unique(score.notes.onset), np.unique(played(score, seed).onset)
+        return np.stack([made, even], 1)
+
+    return pair._replace(score=pair.score._replace(curve=seed), truth=truth)

@@ -1,0 +1,159 @@
+"""The data modules of the sets that the paper and its successors use; each reads its set as its authors ship it."""
+
+from pathlib import Path
+from typing import Any
+
+from datamodules.alignment import asap, folder, maestro, maps, mazurka, smd
+from datamodules.alignment.data import AlignmentData
+from datamodules.alignment.listing import Listing
+from datamodules.alignment.sounds import EMBEDDED
+from datamodules.errors import DataError
+
+
+class ScoredData(AlignmentData):
+    """Base of the sets whose scores are rendered.
+
+    Args:
+        score_font: SoundFont file that scores are rendered with; `embedded`: the one in the pretty_midi wheel
+    """
+
+    def __init__(self, root: str | None = None, score_font: str = EMBEDDED, **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.score_font = score_font
+
+
+class MAPS(ScoredData):
+    """The pieces of music of MAPS.
+
+    Args:
+        pianos: which of the nine to take, such as ENSTDkCl; null: all
+    """
+
+    name, layout = "maps", maps.LAYOUT
+
+    def __init__(self, root: str | None = None, pianos: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.pianos = pianos
+
+    def read_pairs(self, root: Path) -> Listing:
+        """Every recording beside the MIDI that drove the piano."""
+        return maps.list_maps(root, self.score_font, self.split, self.pianos)
+
+
+class SMD(ScoredData):
+    """The Saarland Music Data of piano music."""
+
+    name, layout = "smd", smd.LAYOUT
+
+    def read_pairs(self, root: Path) -> Listing:
+        """Every recording beside the MIDI of the piano."""
+        return smd.list_smd(root, self.score_font, self.split)
+
+
+class PaperData(MAPS):
+    """What the paper trains on, MAPS and SMD, and tests on, Mazurkas; its split is four fifths to train, one to validate.
+
+    Args:
+        root: folder of MAPS
+        smd: folder of the Saarland Music Data; null: without
+        mazurka: folder of the Mazurka recordings and beats; null: no test split
+        scores: folder of the Mazurkas' scores; null: below theirs
+    """
+
+    name = "mazurka"
+    subset = "all recordings at hand"
+
+    def __init__(
+        self,
+        root: str | None = None,
+        smd: str | None = None,
+        mazurka: str | None = None,
+        scores: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, **kwargs)
+        self.smd, self.mazurka, self.scores = smd, mazurka, scores
+
+    def read_pairs(self, root: Path) -> Listing:
+        """All recordings; none of MAPS or SMD tests."""
+        parts = [super().read_pairs(root)]
+        if self.smd:
+            parts.append(smd.list_smd(_folder(self.smd, "--data.smd", smd.LAYOUT), self.score_font, self.split))
+        # A tenth was drawn to test and a tenth to validate: together they are the paper's fifth.
+        pairs = [pair._replace(split="validation" if pair.split == "test" else pair.split) for one in parts for pair in one.pairs]
+        flaws = [flaw for one in parts for flaw in one.flaws]
+        if self.mazurka:
+            place = _folder(self.mazurka, "--data.mazurka", mazurka.LAYOUT)
+            scores = Path(self.scores).expanduser() if self.scores else None
+            found = mazurka.list_mazurkas(place, scores, self.score_font, self.split, self.cache_dir)
+            pairs += [pair._replace(split="test") for pair in found.pairs]
+            flaws += found.flaws
+        return Listing(pairs, flaws)
+
+    def remarks(self) -> dict:
+        """How many of the paper's 288 training and validation recordings were found."""
+        return {"training_and_validation": sum(pair.split != "test" for pair in self.listing.pairs), "in_the_paper": 288}
+
+
+class MAESTRO(ScoredData):
+    """MAESTRO v2 or v3, by its own splits."""
+
+    name, layout = "maestro", maestro.LAYOUT
+
+    def read_pairs(self, root: Path) -> Listing:
+        """Every performance beside its MIDI."""
+        return maestro.list_maestro(root, EMBEDDED, self.score_font, self.split)
+
+
+class ASAP(ScoredData):
+    """ASAP: performances with the beats of performance and score."""
+
+    name, layout = "asap", asap.LAYOUT
+
+    def read_pairs(self, root: Path) -> Listing:
+        """Every performance whose beats match its score's."""
+        return asap.list_asap(root, EMBEDDED, self.score_font, self.split)
+
+
+class MazurkaBL(ScoredData):
+    """Scores of mazurkas bent to the beats of real recordings, and rendered: where there is no sound of the recordings.
+
+    Args:
+        font: SoundFont file of the performances
+        per_piece: at most so many recordings of each mazurka; null: all
+    """
+
+    name, layout = "mazurkabl", mazurka.TABLES
+
+    def __init__(self, root: str | None = None, font: str = EMBEDDED, per_piece: int | None = None, **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.font, self.per_piece = font, per_piece
+
+    def read_pairs(self, root: Path) -> Listing:
+        """Every recording of the tables."""
+        return mazurka.list_mazurka_like(root, self.font, self.score_font, self.split, self.per_piece, self.cache_dir)
+
+
+class Pairs(ScoredData):
+    """Recordings and scores of a user's own, in a folder or a table.
+
+    Args:
+        aligned: MIDI scores run in the time of their recordings, so that a network may learn from them
+    """
+
+    name, layout = "pairs", folder.LAYOUT
+
+    def __init__(self, root: str | None = None, aligned: bool = False, **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.aligned = aligned
+
+    def read_pairs(self, root: Path) -> Listing:
+        """Every recording with a score."""
+        return folder.list_folder(root, self.score_font, self.split, self.aligned)
+
+
+def _folder(name: str, option: str, layout: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        raise DataError(f"{path} is no folder: {option} must name {layout}.")
+    return path

@@ -1,0 +1,147 @@
+"""The embedded alignment set: bundled scores played on a keyboard with a made tempo, in the layout of MAPS' MUS subset.
+
+A root holds a folder `MAPS_<player>` for each player, in it `MUS` with `MAPS_MUS-<piece>_<player>` as .wav (22.05 kHz, mono,
+16 bit), .mid and .txt. A player is a program of the SoundFont and a way of being recorded; no piece and no player is in two
+splits, so that what is tested are new pieces on an instrument and a carrier that training never heard.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from datamodules import render
+from datamodules.alignment import curves, degrade
+from datamodules.demo import accompany, cutting, plan, tagging
+from datamodules.demo.cache import build_once
+from datamodules.demo.piece import Piece
+from datamodules.render import Note
+
+RATE = 22_050
+SECONDS = 30.0
+# Of each kind of piece so many for every player.
+PIECES = {"chorale": 4, "waltz": 2, "jig": 2, "reel": 3}
+PLAYED_AFTER_S = 0.008
+"""How far a chord's notes are from each other, standard deviation."""
+SOURCES = (*tagging.SOURCES, Path(curves.__file__), Path(degrade.__file__), Path(__file__))
+
+
+class Player(NamedTuple):
+    """A General MIDI program, and how it is recorded."""
+
+    split: str
+    program: int
+    worse: str | None
+
+
+PLAYERS = {
+    "GrandPno": Player("train", 0, "room"),
+    "BrightPno": Player("train", 1, None),
+    "ElecGrand": Player("train", 2, "tape"),
+    "ElecPno": Player("train", 4, "hiss"),
+    "Harpsi": Player("train", 6, "narrow"),
+    "Clavi": Player("validation", 7, "tape"),
+    "HonkyTonkShellac": Player("test", 3, "shellac"),
+    "HonkyTonkHall": Player("test", 3, "hall"),
+}
+
+
+class Performance(NamedTuple):
+    """A piece as one player plays it."""
+
+    name: str  # of the piece, as a file may be called
+    player: str
+    notes: list[Note]
+    seed: int
+
+
+def build(
+    cache_dir: str | Path | None = None, pieces: Mapping[str, int] = PIECES, processes: int | None = None, seed: int = 0
+) -> Path:
+    """The root of the embedded set, rendered on the first call; `pieces`: how many of each kind for every player."""
+
+    def make(root: Path) -> None:
+        work = [(performance, root) for performance in performances(pieces, seed)]
+        for player in PLAYERS:
+            (root / f"MAPS_{player}" / "MUS").mkdir(parents=True)
+        render.parallel(write, work, processes, f"rendering {len(work)} demo performances of {SECONDS:.0f} s, once")
+
+    return build_once("alignment", make, SOURCES, (dict(pieces), seed), cache_dir)
+
+
+def performances(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Performance]:
+    """Every recording of the set."""
+    random = np.random.default_rng(seed)
+    split_of = {name: player.split for name, player in PLAYERS.items()}
+    shares = {split: sum(one == split for one in split_of.values()) / len(PLAYERS) for split in ("train", "validation", "test")}
+    chosen = tagging.choose({kind: count * len(PLAYERS) for kind, count in pieces.items()}, random, shares)
+    decks = {split: plan.Deck(random, *(name for name in PLAYERS if split_of[name] == split)) for split in shares}
+    made = []
+    for piece, split in chosen:
+        name = re.sub(r"[^a-z0-9]+", "_", piece.name.lower()).strip("_")
+        one = int(random.integers(2**31))
+        made.append(Performance(name, decks[split].draw(), play(piece, one), one))
+    return made
+
+
+def split_of(name: str) -> str:
+    """The split of a recording, by its player."""
+    return PLAYERS[name.rsplit("_", 1)[1]].split
+
+
+def play(piece: Piece, seed: int) -> list[Note]:
+    """A piece from any bar on in any key, its tempo and loudness wandering, its chords never quite together."""
+    random = np.random.default_rng(seed)
+    beat = piece.bar / accompany.BEATS[piece.beats, piece.beat_type]
+    bars = int(piece.length / piece.bar + 1e-6)
+    tempo = random.uniform(60, 100) if len(piece.parts) > 1 else random.uniform(80, 130)
+    start = int(random.random() * bars) / bars
+    excerpt = cutting.cut(piece, 60 / tempo / beat, start, int(random.integers(-5, 7)), int(random.integers(66, 76)), SECONDS)
+    lines = list(excerpt.parts)
+    if len(lines) == 1:
+        lines += [accompany.comping(excerpt.grid, str(random.choice(list(accompany.COMPING))), 48, False)]
+        lines += [cutting.bass_line(excerpt, int(random.integers(6)))]
+    curve, swell = curves.Curve(seed, SECONDS), random.uniform(0, 6.28)
+    notes = []
+    for part, line in enumerate(lines):
+        for tone in line:
+            if not 0 <= tone.start < SECONDS - 0.3:
+                continue
+            first, last = curve(np.array([tone.start, tone.start + 0.95 * tone.length]))
+            first = max(0.0, first + random.normal(0, PLAYED_AFTER_S))
+            loud = 72 + 12 * np.sin(tone.start / 4 + swell) + random.normal(0, 6) - 8 * (part > 0)
+            notes.append(Note(first, max(last, first + 0.05), 0, tone.pitch, int(np.clip(loud * tone.stress, 20, 120))))
+    return apart(sorted(notes))
+
+
+def apart(notes: list[Note]) -> list[Note]:
+    """A key that is struck again is let go before; what is struck twice at once is one note."""
+    last: dict[int, int] = {}
+    kept: list[Note] = []
+    for note in notes:
+        before = last.get(note.pitch)
+        if before is not None and kept[before].end > note.start - 0.01:
+            if note.start - kept[before].start < 0.06:
+                continue
+            kept[before] = kept[before]._replace(end=note.start - 0.01)
+        last[note.pitch] = len(kept)
+        kept.append(note)
+    return kept
+
+
+def write(performance: Performance, root: Path) -> None:
+    """The three files of a recording."""
+    player = PLAYERS[performance.player]
+    name = f"MAPS_MUS-{performance.name}_{performance.player}"
+    stem = root / f"MAPS_{performance.player}" / "MUS" / name
+    end = max(note.end for note in performance.notes) + 1.5
+    midi = render.midi_file(performance.notes, {0: player.program}, end)
+    stem.with_name(f"{name}.mid").write_bytes(midi)
+    rows = [f"{note.start:.6f}\t{note.end:.6f}\t{note.pitch}" for note in performance.notes]
+    stem.with_name(f"{name}.txt").write_text("\n".join(["OnsetTime\tOffsetTime\tMidiPitch", *rows]) + "\n", encoding="utf-8")
+    audio = render.render_mono(midi, RATE, end)
+    audio = degrade.degrade(audio, RATE, player.worse, performance.seed) if player.worse else audio
+    soundfile.write(stem.with_name(f"{name}.wav"), audio, RATE, subtype="PCM_16")

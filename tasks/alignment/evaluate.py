@@ -1,0 +1,86 @@
+"""One recording laid on its score as the paper does it: distances of all frames, DTW, times of the score's events."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from models.alignment.time_map import TimeMap
+from torch import Tensor
+
+from datamodules.alignment.data import AlignmentData
+from datamodules.alignment.whole import WholeBatch
+from models.alignment.dtw import STEPS, Binary, Path, Steps, dtw
+from models.alignment.similarity import Similarity
+from tasks.metrics.alignment import AlignmentRows, AlignmentScores, time_errors
+
+Mode = Literal["distance", "binary"]
+
+
+class Laid(NamedTuple):
+    """A path through the matrix of a recording and its score, and the times it gives the score."""
+
+    path: Path
+    time_map: TimeMap
+    costs: object
+
+
+def costs_of(net: Similarity, batch: WholeBatch):
+    """Distances of all frames of a recording and its score."""
+    sides = [net.frames(features, side).cpu().numpy() for features, side in _sides(batch)]
+    return net.costs(*sides)
+
+
+def _sides(batch: WholeBatch) -> list[tuple[Tensor, str]]:
+    return [(batch.performance, "performance"), (batch.score, "score")]
+
+
+def lay(costs, frame_s: float, steps: Steps, reduce: str = "mean", threshold: float | None = None) -> Laid:
+    """The best path through distances, or with a threshold through the matrix that only says same or different."""
+    matrix = costs if threshold is None else Binary(costs, threshold)
+    path = dtw(matrix, steps)
+    return Laid(path, TimeMap.from_path(path, frame_s, reduce), costs)
+
+
+def score_into(scores: AlignmentScores, laid: Laid, index: int, truth: np.ndarray) -> None:
+    """Add a recording's errors to the scores."""
+    knots = laid.time_map
+    scores.update(index, truth, knots(truth[:, 0]), time_errors(truth, knots.score_s, knots.performance_s))
+
+
+def evaluate(net: Similarity, data: AlignmentData, split: str, steps: str = "unit") -> AlignmentRows:
+    """Errors of a system that learns nothing on a split, through features of its own."""
+    scores = AlignmentScores()
+    whole = listening(data, net, lambda own: own.validation_set() if split == "validation" else own.test_set())
+    for index in range(len(whole)):
+        batch = whole[index]
+        laid = lay(costs_of(net, batch), net.frame_s, STEPS[steps])
+        score_into(scores, laid, index, batch.truth.numpy())
+    return scores.rows()
+
+
+def listening(data: AlignmentData, net: Similarity, ask):
+    """What `ask` finds in data that listen by another network's front end; afterwards they listen as before."""
+    names = ("sample_rate", "frame_s", "context", "extract", "feature_key", "apart")
+    kept = {name: getattr(data, name) for name in names}
+    store = data.__dict__.pop("store", None)
+    try:
+        hand_over(data, net)
+        return ask(data)
+    finally:
+        for name, value in kept.items():
+            setattr(data, name, value)
+        data.__dict__.pop("store", None)
+        if store is not None:
+            data.__dict__["store"] = store
+
+
+def hand_over(data: AlignmentData, net: Similarity) -> None:
+    """Tell data what a network hears."""
+    device = next(net.buffers(), torch.zeros(0)).device
+
+    def extract(audio: np.ndarray, cents: float) -> np.ndarray:
+        with torch.no_grad():
+            return net.features(torch.from_numpy(audio).to(device), cents).cpu().numpy()
+
+    data.sample_rate, data.frame_s, data.context = net.sample_rate, net.frame_s, net.context
+    data.extract, data.feature_key, data.apart = extract, net.front.key, device.type == "cpu"

@@ -1,0 +1,167 @@
+"""The aligner that Lightning trains: a network that says how alike two frames are, DTW, exact scores."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from datamodules.alignment.data import PairBatch, WholeBatch
+from datamodules.base import mix
+from models.alignment.dtw import STEPS
+from models.alignment.similarity import Similarity
+from tasks.alignment import evaluate
+from tasks.alignment.objective import PairObjective
+from tasks.metrics.alignment import AlignmentRows, AlignmentScores, summary
+from tasks.metrics.similarity import PairDistances
+
+PAIRS = 64
+"""Pairs of each validation recording that the threshold is measured on, of either kind."""
+
+
+class Found(NamedTuple):
+    """What `predict` found of a recording, or why it found nothing."""
+
+    found: Any
+    error: str | None
+
+
+class Aligner(pl.LightningModule):
+    """Trains a network on pairs of frames and lays recordings on scores by it.
+
+    Args:
+        net: network class with its front end, called without arguments (`models.alignment`)
+        objective: what is minimised, called with network and batch (`tasks.alignment.objective`)
+        steps: of DTW in evaluation: `unit` as in the paper, `constrained`, `synctoolbox`
+        reduce: where several frames of a recording belong to one of the score: their mean, median or first
+        optimizer: optimizer of the network
+        scheduler: learning-rate scheduler, stepped after every optimizer step
+    """
+
+    def __init__(
+        self,
+        net: Callable[[], Similarity],
+        objective: nn.Module | None = None,
+        steps: Literal["unit", "constrained", "synctoolbox"] = "unit",
+        reduce: Literal["mean", "median", "first"] = "mean",
+        optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=1e-3),
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)  # the run record logs the whole config
+        self.net, self.objective = net(), objective or PairObjective()
+        self.steps, self.reduce = STEPS[steps], reduce
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self.scores = nn.ModuleDict({mode: AlignmentScores() for mode in self.net.modes})
+        self.pairs = PairDistances()
+        # Beyond it two frames are different, measured on the validation split; part of the checkpoint.
+        self.register_buffer("threshold", torch.tensor(self.net.threshold or 0.5))
+        self.validated: dict[str, float] = {}
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train."""
+        return any(parameter.requires_grad for parameter in self.net.parameters())
+
+    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
+        """Tell the data what the network hears."""
+        evaluate.hand_over(datamodule, self.net)
+
+    def setup(self, stage: str) -> None:
+        """Tell the data what the network hears."""
+        self.hand_over(self.trainer.datamodule)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Embeddings (frames, d) of audio (samples,)."""
+        return self.net.frames(self.net.features(audio), "performance")
+
+    def training_step(self, batch: PairBatch) -> Tensor | None:
+        """The objective of a batch; None where there is nothing to train."""
+        if not self.learns:
+            return None
+        loss = self.objective(self.net, batch)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the recordings of the epoch before; they stay readable until then."""
+        for metric in (*self.scores.values(), self.pairs):
+            metric.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: WholeBatch) -> None:
+        """Lay a recording on its score by the network's first mode; keep distances to measure the threshold by."""
+        costs, truth = evaluate.costs_of(self.net, batch), batch.truth.cpu().numpy()
+        mode = self.net.modes[0]
+        laid = evaluate.lay(costs, self.net.frame_s, self.steps, self.reduce, self._threshold(mode))
+        evaluate.score_into(self.scores[mode], laid, batch.index, truth)
+        if self.net.threshold is None and "binary" in self.net.modes:
+            self.pairs.update(*sample_distances(costs, truth, self.net.frame_s, batch.index))
+
+    def test_step(self, batch: WholeBatch) -> None:
+        """Lay a recording on its score by every mode."""
+        costs, truth = evaluate.costs_of(self.net, batch), batch.truth.cpu().numpy()
+        for mode, scores in self.scores.items():
+            laid = evaluate.lay(costs, self.net.frame_s, self.steps, self.reduce, self._threshold(mode))
+            evaluate.score_into(scores, laid, batch.index, truth)
+
+    def _threshold(self, mode: str) -> float | None:
+        return float(self.threshold) if mode == "binary" else None
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the exact scores, the same on every rank; keep the threshold."""
+        self._log_scores("val", self.net.modes[:1])
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            mode = self.net.modes[0]
+            self.validated = {f"{mode}_{key}": value for key, value in summary(self.found[mode]).items()}
+        if self.net.threshold is None and "binary" in self.net.modes:
+            threshold, error = self.pairs.threshold()
+            self.log("val/pair_error", error, rank_zero_only=False)
+            if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking and np.isfinite(threshold):
+                self.threshold.fill_(threshold)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the exact scores of the test split; the report reads `self.found` after this."""
+        self._log_scores("test", self.net.modes)
+
+    def _log_scores(self, prefix: str, modes: tuple[str, ...]) -> None:
+        self.found: dict[str, AlignmentRows] = {mode: self.scores[mode].rows() for mode in modes}
+        for mode, rows in self.found.items():
+            values = {f"{mode}_{key}": value for key, value in summary(rows).items()}
+            self.log_dict({f"{prefix}/{key}": float(value) for key, value in values.items()}, rank_zero_only=False)
+        self.log(f"{prefix}/within_50", summary(self.found[modes[0]])["within_50"], rank_zero_only=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The last validation's scores, by which `compare` may choose among seeds."""
+        checkpoint["validated"] = self.validated
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What was validated when the weights were saved."""
+        self.validated = checkpoint.get("validated", {})
+
+    def configure_optimizers(self) -> dict | torch.optim.Optimizer | None:
+        """Optimizer of the network, and its scheduler, stepped with it."""
+        if not self.learns:
+            return None
+        optimizer = self._optimizer([parameter for parameter in self.net.parameters() if parameter.requires_grad])
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
+
+
+def sample_distances(costs, truth: np.ndarray, frame_s: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Distances (2 * PAIRS,) of frames that belong together and of as many that do not, and labels 0 and 1."""
+    random = np.random.default_rng(mix(seed))
+    rows, columns = costs.shape
+    score, heard = (np.round(truth / frame_s).astype(int)).T
+    chosen = random.integers(len(truth), size=PAIRS)
+    heard, score = np.clip(heard[chosen], 0, rows - 1), np.clip(score[chosen], 0, columns - 1)
+    apart = random.integers(4, max(5, columns - 4), size=PAIRS)
+    others = (score + apart) % columns
+    matches, differs = (np.array([costs.block(i, i + 1)[0, j] for i, j in zip(heard, to, strict=True)]) for to in (score, others))
+    label = torch.cat([torch.zeros(PAIRS), torch.ones(PAIRS)])
+    return torch.from_numpy(np.concatenate([matches, differs])), label

@@ -1,0 +1,96 @@
+"""Pictures of aligned recordings: errors of all systems, and paths through the distances of some recordings."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule, Trainer
+
+from datamodules.alignment.sounds import hear
+from datamodules.alignment.whole import WholeBatch
+from tasks.alignment import evaluate
+from tasks.callbacks import log_media
+from tasks.figures import alignment as figures
+from tasks.metrics.alignment import AlignmentRows
+from tasks.writers.parts import unique_stem
+from tasks.writers.whole import write_figure
+
+SHOWN_S = 12.0
+"""Of an example, s."""
+PIXELS = 1000
+
+
+def draw(
+    errors: Path, trainer: Trainer, aligner: LightningModule, systems: dict[str, AlignmentRows], split: str, count: int
+) -> int:
+    """Error curves, errors of each recording, and paths of `count` recordings spread evenly; how many pictures."""
+    data = trainer.datamodule
+    pairs, ours = data.evaluated(split), next(iter(aligner.found.values()))
+    title = f"{data.name}, {split} split"
+    write_figure(errors, figures.error_curves({name: rows.error for name, rows in systems.items()}, title=title))
+    of_recording = {pairs[one].name: ours.of(one) for one in ours.recordings.tolist()}
+    write_figure(errors.with_name("recordings.png"), figures.per_piece(of_recording, title=f"{title}, this network"))
+    whole = data.validation_set() if split == "validation" else data.test_set()
+    chosen = np.unique(np.linspace(0, len(whole) - 1, min(count, len(whole))).round().astype(int)) if count else []
+    for index in chosen:
+        batch = on_device(whole[int(index)], aligner)
+        write_figure(errors.parent / f"path-{unique_stem(batch.name)}.png", path_of(aligner, batch, title))
+    return 2 + len(chosen)
+
+
+def on_device(batch: WholeBatch, aligner: LightningModule) -> WholeBatch:
+    """The batch where the network is."""
+    return batch._replace(performance=batch.performance.to(aligner.device), score=batch.score.to(aligner.device))
+
+
+def path_of(aligner: LightningModule, batch: WholeBatch, title: str) -> Any:
+    """Picture of one recording's path, with the true times."""
+    with torch.no_grad():
+        costs = evaluate.costs_of(aligner.net, batch)
+    laid = evaluate.lay(costs, aligner.net.frame_s, aligner.steps, aligner.reduce)
+    truth, frame_s = batch.truth.numpy(), aligner.net.frame_s
+    return figures.path_picture(
+        pooled(costs),
+        extent=(costs.shape[0] * frame_s, costs.shape[1] * frame_s),
+        path=np.stack([laid.path.rows, laid.path.columns], 1) * frame_s,
+        truth=truth,
+        title=f"{batch.name}: {title}",
+    )
+
+
+def pooled(costs: Any, most: int = PIXELS) -> np.ndarray:
+    """Distances of all frames, averaged to at most so many rows and columns, a block of rows at a time."""
+    rows, columns = costs.shape
+    down, across = -(-rows // most), -(-columns // most)
+    starts = np.arange(0, columns, across)
+    widths = np.diff(np.append(starts, columns))
+    lines = []
+    for first in range(0, rows, down):
+        block = costs.block(first, min(first + down, rows))
+        lines.append(np.add.reduceat(block.mean(0, dtype=np.float64), starts) / widths)
+    return np.array(lines, np.float32)
+
+
+def log_examples(trainer: Trainer, aligner: LightningModule, count: int) -> None:
+    """Log audio, distances with the true path, and errors of the first `count` validation recordings."""
+    data = trainer.datamodule
+    pairs, whole = data.evaluated("validation"), data.validation_set()
+    for index in range(min(count, len(pairs))):
+        batch, frames = on_device(whole[index], aligner), round(SHOWN_S / aligner.net.frame_s)
+        left, right = batch.performance[..., :frames], batch.score[..., :frames]
+        costs = evaluate.costs_of(aligner.net, batch._replace(performance=left, score=right))
+        truth, rows = batch.truth.numpy(), aligner.found[aligner.net.modes[0]]
+        picture = figures.similarity(
+            left.flatten(0, 1).T.cpu().numpy(),
+            right.flatten(0, 1).T.cpu().numpy(),
+            costs.block(0, costs.shape[0]),
+            frame_s=aligner.net.frame_s,
+            title=batch.name,
+            truth=truth[(truth < SHOWN_S).all(1)],
+        )
+        rate = aligner.net.sample_rate
+        audio = torch.from_numpy(hear(pairs[index].performance, rate, data.cache_dir)[: round(SHOWN_S * rate)])
+        error = [(round(float(s), 3), round(float(1000 * e), 1)) for s, e in zip(truth[:, 0], rows.of(index), strict=False)]
+        table = (("score_s", "error_ms"), error[:200])
+        log_media(trainer, f"val/example_{index}", figure=picture, audio=(audio, rate), table=table, caption=batch.name)

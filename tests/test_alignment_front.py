@@ -269,3 +269,11 @@ def test_match_moves_its_bins_with_the_tuning():
         a5 = round(880 * 2 ** (cents / 1200) * 1024 / RATE)
         assert rows[:, a5].argmax() == 33 + 81 - 77
     assert not front(sine(440))[..., 5:-5].gt(1e-3).any(), "nothing rises in a steady sound"
+
+
+@each
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_hears_the_same(front):
+    audio = music()
+    found = copy.deepcopy(front).cuda()(audio.cuda(), cents=20.0)
+    torch.testing.assert_close(found.cpu(), front(audio, cents=20.0), rtol=0, atol=2e-3)

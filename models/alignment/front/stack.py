@@ -67,8 +67,12 @@ class LogFront(Front):
 
 def percussive(magnitude: Tensor) -> Tensor:
     """What of a spectrum (batch, bins, frames) is wide in frequency rather than long in time, by a soft mask."""
-    half = MEDIAN // 2
-    wide = F.pad(magnitude.transpose(1, 2), (half, half), mode="replicate").unfold(-1, MEDIAN, 1).median(-1)[0].transpose(1, 2)
-    long = F.pad(magnitude, (half, half), mode="replicate").unfold(-1, MEDIAN, 1).median(-1)[0]
-    wide, long = wide.square(), long.square()
+    wide = medians(magnitude.transpose(1, 2)).transpose(1, 2).square()
+    long = medians(magnitude).square()
     return magnitude * wide / (wide + long).clamp(min=1e-20)
+
+
+def medians(x: Tensor) -> Tensor:
+    """Median of each value and its neighbours along the last axis; by sorting, which is deterministic on every device."""
+    half = MEDIAN // 2
+    return F.pad(x, (half, half), mode="replicate").unfold(-1, MEDIAN, 1).sort(-1)[0][..., half]

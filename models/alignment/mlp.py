@@ -51,9 +51,13 @@ class PairCosts:
         self.left, self.right = (torch.as_tensor(x, device=device) for x in (performance, score))
         self.shape = len(performance), len(score)
 
+    def block(self, first: int, last: int) -> np.ndarray:
+        """See `Costs`."""
+        return self.window(first, last, 0, self.shape[1])
+
     @torch.no_grad()
-    def block(self, first: int, last: int, left: int = 0, right: int | None = None) -> np.ndarray:
-        """See `Costs.block`."""
+    def window(self, first: int, last: int, left: int, right: int) -> np.ndarray:
+        """See `Costs`."""
         starts, score = range(first, last, ROWS_AT_ONCE), self.right[None, left:right]
         rows = [self.net.between(self.left[s : min(s + ROWS_AT_ONCE, last), None], score) for s in starts]
         return torch.cat(rows).cpu().numpy().astype(np.float32)

@@ -6,7 +6,10 @@ TASK = Task(
     name="alignment",
     module="tasks.alignment.module.Aligner",
     data="datamodules.alignment.data.AlignmentData",
+    files="datamodules.alignment.user_pairs.ScoredRecordings",
     report="tasks.alignment.report.AlignmentReport",
+    writer="tasks.writers.alignment.AlignmentWriter",
+    compare="tasks.alignment.compare.main",
     monitor=("val/within_50", "max"),
 )
 

@@ -4,13 +4,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from models.alignment.time_map import TimeMap
 from torch import Tensor
 
 from datamodules.alignment.data import AlignmentData
 from datamodules.alignment.whole import WholeBatch
 from models.alignment.dtw import STEPS, Binary, Path, Steps, dtw
 from models.alignment.similarity import Similarity
+from models.alignment.time_map import TimeMap
 from tasks.metrics.alignment import AlignmentRows, AlignmentScores, time_errors
 
 Mode = Literal["distance", "binary"]

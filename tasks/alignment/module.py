@@ -10,10 +10,15 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from datamodules.alignment.data import PairBatch, WholeBatch
+from datamodules.alignment.user_pairs import ScoredBatch
 from datamodules.base import mix
+from datamodules.errors import DataError
 from models.alignment.dtw import STEPS
 from models.alignment.similarity import Similarity
 from tasks.alignment import evaluate
+from tasks.alignment.aligned import Aligned
+from tasks.alignment.inference import Inference
+from tasks.alignment.ladder import File2Alignment
 from tasks.alignment.objective import PairObjective
 from tasks.metrics.alignment import AlignmentRows, AlignmentScores, summary
 from tasks.metrics.similarity import PairDistances
@@ -25,7 +30,7 @@ PAIRS = 64
 class Found(NamedTuple):
     """What `predict` found of a recording, or why it found nothing."""
 
-    found: Any
+    found: Aligned | None
     error: str | None
 
 
@@ -39,6 +44,7 @@ class Aligner(pl.LightningModule):
         reduce: where several frames of a recording belong to one of the score: their mean, median or first
         optimizer: optimizer of the network
         scheduler: learning-rate scheduler, stepped after every optimizer step
+        inference: how `predict` lays a user's recording on its score
     """
 
     def __init__(
@@ -49,12 +55,13 @@ class Aligner(pl.LightningModule):
         reduce: Literal["mean", "median", "first"] = "mean",
         optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
+        inference: Inference | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.net, self.objective = net(), objective or PairObjective()
         self.steps, self.reduce = STEPS[steps], reduce
-        self._optimizer, self._scheduler = optimizer, scheduler
+        self._optimizer, self._scheduler, self.inference = optimizer, scheduler, inference or Inference()
         self.scores = nn.ModuleDict({mode: AlignmentScores() for mode in self.net.modes})
         self.pairs = PairDistances()
         # Beyond it two frames are different, measured on the validation split; part of the checkpoint.
@@ -73,6 +80,8 @@ class Aligner(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Tell the data what the network hears."""
         self.hand_over(self.trainer.datamodule)
+        if stage == "predict":
+            self.lay = File2Alignment(self)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Embeddings (frames, d) of audio (samples,)."""
@@ -134,6 +143,15 @@ class Aligner(pl.LightningModule):
             values = {f"{mode}_{key}": value for key, value in summary(rows).items()}
             self.log_dict({f"{prefix}/{key}": float(value) for key, value in values.items()}, rank_zero_only=False)
         self.log(f"{prefix}/within_50", summary(self.found[modes[0]])["within_50"], rank_zero_only=False)
+
+    def predict_step(self, batch: ScoredBatch) -> Found | None:
+        """One of the user's recordings laid on its score; None for one that could not be read."""
+        if batch.error:
+            return None
+        try:
+            return Found(self.lay.heard(batch.path, batch.audio.cpu().numpy(), batch.ways), None)
+        except DataError as error:
+            return Found(None, str(error))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The last validation's scores, by which `compare` may choose among seeds."""

@@ -126,7 +126,7 @@ def intervals(rows: AlignmentRows, pieces: Sequence[str], resamples: int = 1000,
 
 
 def time_errors(truth: NDArray[np.float64], knots: NDArray[np.float64], estimate: NDArray[np.float64]) -> TimeErrors:
-    """Error over the time of the score from its first to its last event, exact for maps linear in between (Thickstun et al. 2020).
+    """Error over the score's time from its first to its last event, exact for maps linear in between (Thickstun et al. 2020).
 
     truth: (events, 2) s in the score, s in the performance, linear in between; knots (n,) s in the score, rising, and the
     estimate there, linear in between.

@@ -1,0 +1,147 @@
+"""From a network to the times of a score's notes, one small step a class: sound, frames, path, file.
+
+    aligner = load_aligner("runs/alignment/default")                  # a checkpoint or a run folder
+    embeddings = Audio2Frames(aligner.net)(audio)                     # (frames, d), a frame each aligner.net.frame_s
+    found = File2Alignment(aligner)("recording.wav", "score.mid")     # found.notes_s (notes, 2): onset and offset in s
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from datamodules.alignment.score import Score, unfoldings
+from datamodules.alignment.sounds import synthesize
+from datamodules.errors import DataError
+from datamodules.recordings import decode
+from models.alignment.costs import Costs, FeatureCosts, window
+from models.alignment.dtw import STEPS, NoPath, dtw
+from models.alignment.dtw import Path as DTWPath
+from models.alignment.jumps import jump_dtw
+from models.alignment.multiscale import multiscale
+from models.alignment.open_ends import SHARE, Surrounded, inner, typical
+from models.alignment.similarity import Side, Similarity
+from tasks.alignment.aligned import Aligned
+from tasks.alignment.inference import Inference
+from tasks.alignment.search import LAST_S, Plan, Searcher
+from tasks.alignment.times import timed
+
+
+def load_aligner(path: str | Path, device: str = "cpu") -> nn.Module:
+    """LightningModule of a checkpoint file or run folder, in evaluation mode, plain weights only.
+
+    Raises:
+        DataError: no such checkpoint, or one of another task.
+    """
+    from tasks.alignment.module import Aligner
+    from tasks.checkpoints import load_module
+
+    return load_module(Aligner, "alignment", path, device)
+
+
+class Audio2Frames:
+    """Sound -> an embedding for each frame."""
+
+    def __init__(self, net: Similarity, side: Side = "performance") -> None:
+        self.net, self.side = net, side
+
+    @torch.no_grad()
+    def __call__(self, audio: np.ndarray, cents: float = 0.0) -> np.ndarray:
+        """Audio (samples,) at the network's rate, tuned `cents` above 440 Hz -> (frames, d) float32."""
+        device = next((tensor.device for tensor in self.net.parameters()), torch.device("cpu"))
+        return self.net.frames(self.net.features(torch.from_numpy(audio).to(device), cents), self.side).cpu().numpy()
+
+
+class Course(NamedTuple):
+    """Parts of a path, each rising, and the distances it goes through."""
+
+    parts: list[DTWPath]
+    costs: Costs
+    cost: float  # mean along the path
+
+
+class Audio2Course:
+    """A recording and the plan of its score -> the path through the distances of their frames."""
+
+    def __init__(self, net: Similarity, how: Inference) -> None:
+        self.net, self.how = net, how
+
+    def __call__(self, audio: np.ndarray, plan: Plan) -> Course:
+        """Audio (samples,) at the network's rate. Raises DataError where no path leads from end to end."""
+        notes = plan.score.notes
+        notes = notes._replace(
+            onset=notes.onset * plan.stretch,
+            offset=notes.offset * plan.stretch,
+            pitch=np.where(notes.program < 0, notes.pitch, np.clip(notes.pitch + plan.semitones, 0, 127)).astype(np.int16),
+        )
+        rate = self.net.sample_rate
+        sound = synthesize(notes, rate)[: round((float(notes.offset.max()) + LAST_S) * rate)]
+        heard, written = Audio2Frames(self.net)(audio, plan.cents), Audio2Frames(self.net, "score")(sound)
+        costs = self.net.costs(heard, written)
+        try:
+            parts = self._parts(costs, plan)
+        except NoPath as error:
+            raise DataError(f"no path leads through it and its score ({error}): try --model.inference.steps unit") from None
+        if not parts:
+            raise DataError("nothing in it is like its score: are they of the same music?")
+        cells = [costs_along(costs, part) for part in parts]
+        return Course(parts, costs, float(np.concatenate(cells).mean()))
+
+    def _parts(self, costs: Costs, plan: Plan) -> list[DTWPath]:
+        how, steps, frame_s = self.how, STEPS[self.how.steps], self.net.frame_s
+        if not plan.leaps and isinstance(costs, FeatureCosts) and costs.shape[0] * costs.shape[1] > how.exact_cells:
+            return [multiscale(costs.x, costs.y, self.net.metric, steps, open_start=how.open_ends, open_end=how.open_ends)]
+        if not plan.leaps and (1, 0) not in steps.moves:
+            return [dtw(costs, steps, self._band(plan), subsequence=how.open_ends)]
+        level = typical(costs)
+        around = Surrounded(costs, (SHARE if how.open_ends else 10) * level)
+        if not plan.leaps:
+            parts = [dtw(around, steps, self._band(plan))]
+        else:
+            last = costs.shape[1] - 1
+            places = [[round(place * plan.stretch / frame_s) for place in side] for side in zip(*plan.leaps, strict=True)]
+            sources, targets = ([min(place + shift, last) for place in side] for shift, side in zip((0, 1), places, strict=True))
+            parts = jump_dtw(around, steps, sources, targets, how.jump_s / frame_s * level).segments
+        return [part for one in parts if (part := inner(one, costs.shape))]
+
+    def _band(self, plan: Plan) -> float | None:
+        """Score frames by which the path may be off a straight line."""
+        return self.how.max_deviation and self.how.max_deviation * plan.stretch / self.net.frame_s
+
+
+class File2Alignment:
+    """A recording and its score, both as files or in memory -> the score's events in the recording's time.
+
+    Args:
+        aligner: LightningModule of the task
+        how: instead of the settings stored with it
+    """
+
+    def __init__(self, aligner: nn.Module, how: Inference | None = None) -> None:
+        self.net, self.how = aligner.net, how or aligner.inference
+        self.search, self.course = Searcher(self.how), Audio2Course(self.net, self.how)
+
+    def __call__(self, recording: str | Path, score: str | Path) -> Aligned:
+        """Align a file of any rate and number of channels. Raises DataError where one of them cannot be used."""
+        return self.heard(str(recording), decode(recording, self.net.sample_rate).audio, unfoldings(score))
+
+    def heard(self, path: str, audio: np.ndarray, ways: list[tuple[str, Score]]) -> Aligned:
+        """The same of audio (samples,) at the network's rate, and the ways that the score may be played."""
+        try:
+            plan = self.search(audio, ways)
+            course = self.course(audio, plan)
+        except (DataError, ValueError) as error:
+            raise DataError(f"{path} cannot be aligned with {ways[0][1].path}: {error}") from error
+        return timed(path, audio, plan, course, self.net, self.how)
+
+
+def costs_along(costs: Costs, path: DTWPath) -> np.ndarray:
+    """Costs of a path's cells, a block of rows at a time."""
+    found = np.zeros(len(path.rows), np.float32)
+    for first in range(0, len(path.rows), 1024):
+        rows, columns = path.rows[first : first + 1024], path.columns[first : first + 1024]
+        block = window(costs, rows[0], rows[-1] + 1, columns.min(), columns.max() + 1)
+        found[first : first + 1024] = block[rows - rows[0], columns - columns.min()]
+    return found

@@ -1,0 +1,112 @@
+"""From a path to the times of a score's notes, beats and bars in the recording, each with how sure it is."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.alignment.dtw import Path
+from models.alignment.similarity import Similarity
+from models.alignment.time_map import TimeMap, confidence
+from tasks.alignment.aligned import Aligned, Pass
+from tasks.alignment.inference import Inference
+from tasks.alignment.pictures import pooled
+from tasks.alignment.refine import refined
+from tasks.alignment.search import Plan
+
+if TYPE_CHECKING:
+    from tasks.alignment.ladder import Course
+
+DOUBTFUL = 0.1
+"""Confidence under which a passage is named to the user."""
+
+
+def timed(path: str, audio: np.ndarray, plan: Plan, course: "Course", net: Similarity, how: Inference) -> Aligned:
+    """The alignment of a recording (samples,) at the network's rate by a course through its score as planned."""
+    frame_s, score = net.frame_s, plan.score
+    maps = [TimeMap.from_path(part, frame_s) for part in course.parts]
+    passes = passes_of(course.parts, plan, frame_s)
+    sure = np.max([confidence(course.costs, part) for part in course.parts], axis=0)
+
+    def seconds(score_s: np.ndarray) -> np.ndarray:
+        """Score s -> recording s, in the first pass that has it; NaN where it is left out."""
+        score_s = np.asarray(score_s, np.float64)
+        found = np.full(score_s.shape, np.nan)
+        for time_map, one in zip(maps, passes, strict=True):
+            inside = np.isnan(found) & (one.score_start <= score_s) & (score_s < one.score_end)
+            found[inside] = time_map(score_s[inside] * plan.stretch)
+        return np.clip(found, 0.0, len(audio) / net.sample_rate)
+
+    def believed(score_s: np.ndarray) -> np.ndarray:
+        places = np.round(np.asarray(score_s) * plan.stretch / frame_s).astype(int)
+        return sure[np.clip(places, 0, len(sure) - 1)]
+
+    onsets = seconds(score.notes.onset)
+    if how.refine:
+        onsets = refined(audio, net.sample_rate, onsets, score.notes.pitch + plan.semitones, plan.cents)
+    offsets = np.maximum(_offsets(score.notes.offset, score.notes.onset, maps, passes, plan), onsets + 0.02)
+    rows = np.concatenate([part.rows for part in course.parts])
+    return Aligned(
+        path=path,
+        score=score,
+        time_map=seconds,
+        notes_s=np.stack([onsets, np.minimum(offsets, np.maximum(onsets + 0.02, len(audio) / net.sample_rate))], 1),
+        beats_s=seconds(score.beats),
+        bars_s=seconds(score.bars),
+        note_confidence=believed(score.notes.onset),
+        beat_confidence=believed(score.beats),
+        bar_confidence=believed(score.bars),
+        passes=passes,
+        rows=rows,
+        columns=np.concatenate([part.columns for part in course.parts]) / plan.stretch,
+        frame_s=frame_s,
+        distance=pooled(course.costs),
+        extent=(course.costs.shape[0] * frame_s, course.costs.shape[1] * frame_s / plan.stretch),
+        audio=audio,
+        sample_rate=net.sample_rate,
+        transposition=plan.semitones,
+        tuning_cents=plan.cents,
+        unfolding=plan.way,
+        cost=course.cost,
+        span=(float(np.nanmin(onsets)), float(np.nanmax(offsets))),
+        remarks=remarks(plan, passes, sure),
+    )
+
+
+def passes_of(parts: list[Path], plan: Plan, frame_s: float) -> list[Pass]:
+    """The ways through parts of the score: from jump to jump; the first begins before, the last ends after all there is."""
+    end, bars = float(plan.score.notes.offset.max()) + 1.0, np.append(0.0, plan.score.bars)
+    passes = []
+    for place, part in enumerate(parts):
+        first, last = part.columns[0] * frame_s / plan.stretch, (part.columns[-1] + 1) * frame_s / plan.stretch
+        start = 0.0 if place == 0 else float(bars[np.abs(bars - first).argmin()])
+        stop = end if place == len(parts) - 1 else float(bars[np.abs(bars - last).argmin()])
+        following = parts[place + 1].rows[0] if place < len(parts) - 1 else part.rows[-1] + 1
+        passes.append(Pass(start, stop, float(part.rows[0] * frame_s), float(following * frame_s)))
+    return passes
+
+
+def _offsets(offset: np.ndarray, onset: np.ndarray, maps: list[TimeMap], passes: list[Pass], plan: Plan) -> np.ndarray:
+    """Ends of notes in the recording, in the pass that their onsets are in."""
+    found = np.full(offset.shape, np.nan)
+    for time_map, one in zip(maps, passes, strict=True):
+        inside = np.isnan(found) & (one.score_start <= onset) & (onset < one.score_end)
+        found[inside] = time_map(offset[inside] * plan.stretch)
+    return found
+
+
+def remarks(plan: Plan, passes: list[Pass], sure: np.ndarray) -> list[str]:
+    """What the user ought to know: another key or tuning, jumps, doubts."""
+    said = []
+    if plan.semitones:
+        way = "above" if plan.semitones > 0 else "below"
+        said.append(f"the recording is {abs(plan.semitones)} semitone{'s' * (abs(plan.semitones) > 1)} {way} the score.")
+    if abs(plan.cents) > 20:
+        said.append(f"the recording is tuned {plan.cents:+.0f} cents from 440 Hz.")
+    for before, after in pairwise(passes):
+        what = "leaves out" if after.score_start > before.score_end else "goes back over"
+        span = sorted((before.score_end, after.score_start))
+        said.append(f"at {after.start:.1f} s the recording {what} {span[0]:.1f} to {span[1]:.1f} s of the score.")
+    if np.median(sure) < DOUBTFUL:
+        said.append("score and recording hardly agree: are they of the same music?")
+    return said

@@ -6,7 +6,7 @@ import pytest
 from models.alignment.dtw import FeatureCosts, Steps, dtw
 from models.alignment.oltw import OnLineWarp, first_crossings, follow, oltw
 
-SYMMETRIC = Steps(((1, 1), (1, 0), (0, 1)), (2.0, 1.0, 1.0))
+MOVES = (1, 1), (1, 0), (0, 1)
 
 
 def performance(frames, seed=0, slowest=0.5, fastest=2.0):
@@ -31,6 +31,21 @@ def test_it_follows_a_random_tempo(metric, seed, slowest, fastest):
     assert np.median(back) < 4 and np.quantile(back, 0.95) < 15
 
 
+@pytest.mark.parametrize("settings", [{}, {"advance": 0.0}, {"advance": 0.5, "diagonal": 2.0}])
+def test_positions_are_the_cheapest_cells_of_rows_where_the_window_holds_all(settings):
+    x, y, _ = performance(90, 6)
+    costs, diagonal, advance = FeatureCosts(x, y).block(0, len(x)), settings.get("diagonal", 1), settings.get("advance", 1)
+    total = np.full((len(x) + 1, len(y) + 1), np.inf)
+    total[1, 1] = costs[0, 0]
+    for i, j in list(np.ndindex(costs.shape))[1:]:
+        step = min(total[i, j] + diagonal * costs[i, j], total[i, j + 1] + costs[i, j], total[i + 1, j] + costs[i, j])
+        total[i + 1, j + 1] = step
+    lengths = 1 + np.arange(len(x))[:, None] + advance * np.arange(len(y))
+    seen = np.arange(len(y)) < 3 * (np.arange(len(x)) + 1)[:, None]
+    expected = np.where(seen, total[1:, 1:] / lengths, np.inf).argmin(1)
+    np.testing.assert_array_equal(follow(x, y, window=1000, **settings), expected)
+
+
 def test_later_frames_change_nothing():
     x, y, _ = performance(600)
     whole = follow(x, y, window=100)
@@ -41,27 +56,30 @@ def test_later_frames_change_nothing():
     assert (follow(others, y, window=100)[300:] != whole[300:]).any()
 
 
-def test_the_way_back_is_the_optimum_where_the_window_holds_it():
+@pytest.mark.parametrize("diagonal", [1.0, 2.0])
+def test_the_way_back_is_the_optimum_where_the_window_holds_it(diagonal):
     for seed in range(5):
         x, y, _ = performance(400, seed)
-        path, exact = oltw(x, y, window=150), dtw(FeatureCosts(x, y), SYMMETRIC)
+        path, exact = oltw(x, y, window=150, diagonal=diagonal), dtw(FeatureCosts(x, y), Steps(MOVES, (diagonal, 1.0, 1.0)))
         assert path.cost == pytest.approx(exact.cost, rel=1e-5)
         steps = set(zip(np.diff(path.rows).tolist(), np.diff(path.columns).tolist(), strict=True))
-        assert steps <= set(SYMMETRIC.moves)
+        assert steps <= set(MOVES)
         assert (path.rows[0], path.columns[0], path.rows[-1], path.columns[-1]) == (0, 0, len(x) - 1, len(y) - 1)
         costs = FeatureCosts(x, y).block(0, len(x))[path.rows, path.columns]
-        weights = np.append(1, np.diff(path.rows) + np.diff(path.columns))
+        weights = np.append(1, np.where((np.diff(path.rows) + np.diff(path.columns)) == 2, diagonal, 1))
         assert path.cost == pytest.approx((costs * weights).sum(), rel=1e-5)
 
 
 @pytest.mark.parametrize("what", ["hold", "noise", "silence"])
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_a_long_pause_does_not_lose_it(what, metric):
+@pytest.mark.parametrize(
+    "settings", [{"metric": "euclidean"}, {"metric": "cosine", "advance": 0}, {"metric": "cosine", "diagonal": 2}]
+)
+def test_a_long_pause_does_not_lose_it(what, settings):
     x, y, at = performance(1500, 5)
     middle, frames = len(x) // 2, 250
     pause = {"hold": np.repeat(x[middle - 1 : middle], frames, 0), "silence": np.zeros((frames, 12))}
     pause["noise"] = 0.3 * np.random.default_rng(0).random((frames, 12))
-    positions = follow(np.insert(x, [middle] * frames, pause[what], 0), y, metric, window=200)
+    positions = follow(np.insert(x, [middle] * frames, pause[what], 0), y, window=200, **settings)
     assert np.quantile(np.abs(positions[middle + frames + 60 :] - at[middle + 60 :]), 0.95) < 40
 
 

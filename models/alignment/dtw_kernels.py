@@ -266,15 +266,14 @@ def trace_any(codes, offsets, lows, downs, rights, left_from, row, column, rows,
     return len(rows), row, column
 
 
-def frontier(costs, before, values, codes):
+def frontier(costs, before, diagonal, values, codes):
     """One more row of accumulated costs (or column, by symmetry) from the one before at the same places, all of one length.
 
-    Steps cost 1, 1 and, diagonally, 2 times the local cost, so that all ways to a cell weigh the same (Dixon 2005).
-    codes: 0 diagonal, 1 from the row before, 2 or 3 within the row; values hold the result.
+    diagonal: weight of that step; the others have 1. codes: 0 diagonal, 1 from the row before, 2 or 3 within the row.
     """
     values[0], codes[0] = before[0] + costs[0], 1
     for k in range(1, len(costs)):
-        values[k], codes[k] = cheapest(costs[k], before[k - 1], before[k], values[k - 1], (2.0, 1.0, 1.0))
+        values[k], codes[k] = cheapest(costs[k], before[k - 1], before[k], values[k - 1], (diagonal, 1.0, 1.0))
 
 
 HELPERS = {"four_rows": (skew, advance, cheapest, begun), "any_rows": (relax, land, sweep, note), "frontier": (cheapest,)}

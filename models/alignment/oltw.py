@@ -11,26 +11,41 @@ class OnLineWarp:
     """Where in the score a performance is, told for each of its frames as it comes; later frames change nothing.
 
     Of the matrix of accumulated costs the last row (the newest performance frame) and column (the furthest score frame
-    seen) are kept. If the cheapest cell of both, per weight of the way to it, is in the row, the next row follows; if it is
+    seen) are kept. If the cheapest cell of both, per frame of the way to it, is in the row, the next row follows; if it is
     in the column, a column; if it is their corner, both. No more than `max_run` rows or columns follow one another.
     Two things are not the paper's. At the start columns are added `max_run` a row, not one, until the window is full: a
     performance faster than the score is not late from the first. And no column is added when half of the window
     is ahead of the position already: a pause or applause does not push the window past the place where the music goes on.
+
+    The settings are for the features. Those of onsets alone, as MATCH's, are nearly the same in most frames: a performance
+    slower than the score is lost unless their root is taken, or each frame's length made 1 with diagonal 2. Of chroma or log
+    CQT every frame tells something: with advance 0 positions are nearly as good as on the way back.
 
     Args:
         score: feature frames (m, d)
         metric: see `models.alignment.costs.FeatureCosts`
         window: cells of a row or column that are computed, Dixon's c
         max_run: Dixon's MaxRunCount
+        diagonal: weight of the diagonal step, 1 or 2
+        advance: the position is the cheapest cell of the row, its cost divided by its performance frames + advance times its
+            score frames; the rows and columns are always compared with 1
 
     Raises ValueError for features that are not finite, a window below 2 and a max_run below 1.
     """
 
-    def __init__(self, score: np.ndarray, metric: MetricName = "euclidean", window: int = 500, max_run: int = 3) -> None:
+    def __init__(
+        self,
+        score: np.ndarray,
+        metric: MetricName = "euclidean",
+        window: int = 500,
+        max_run: int = 3,
+        diagonal: float = 1.0,
+        advance: float = 1.0,
+    ) -> None:
         if window < 2 or max_run < 1:
             raise ValueError(f"window is {window} and max_run {max_run}: they must be 2 and 1 or more")
         score = checked(score, "score")
-        self.window, self.max_run = window, max_run
+        self.window, self.max_run, self.diagonal, self.advance = window, max_run, float(diagonal), advance
         self._dimensions, self._metric = score.shape[1], Metric(metric, score)
         self._score = self._metric.embed(score)
         self._heard = np.empty((0, self._score.shape[1]), np.float32)  # the last frames, embedded
@@ -54,8 +69,8 @@ class OnLineWarp:
         for _ in range(self.max_run):
             if self._j - self._position() >= self.window // 2 or self._j == len(self._score) - 1:
                 return
-            in_row, in_column = self._per_weight()
-            across, down = in_row.min(), in_column.min()
+            across = (self._row / self._lengths(self._row, self._j, self._t)).min()
+            down = (self._column / self._lengths(self._column, self._t, self._j)).min()
             if across < down and self._rows_run < self.max_run:
                 self._rows_run += 1
                 return
@@ -64,14 +79,13 @@ class OnLineWarp:
             if across <= down:
                 return
 
-    def _per_weight(self) -> tuple[np.ndarray, np.ndarray]:
-        """Accumulated costs of the row and the column, each divided by the weights of all steps to it."""
-        total = self._t + self._j + 1
-        row, column = self._row, self._column
-        return row / np.arange(total + 1 - len(row), total + 1), column / np.arange(total + 1 - len(column), total + 1)
+    def _lengths(self, line: np.ndarray, last: int, other: int, advance: float = 1.0) -> np.ndarray:
+        """Frames of both sides up to each cell of a row or column that ends at `last`; those along the line times advance."""
+        return other + 1 + advance * np.arange(last + 1 - len(line), last + 1)
 
     def _position(self) -> int:
-        return self._j + 1 - len(self._row) + int(self._per_weight()[0].argmin())
+        costs = self._row / self._lengths(self._row, self._j, self._t, self.advance)
+        return self._j + 1 - len(costs) + int(costs.argmin())
 
     def _add_row(self) -> np.ndarray:
         self._t += 1
@@ -80,21 +94,26 @@ class OnLineWarp:
         if self._t == 0:
             self._row, codes = costs.astype(np.float64), np.zeros(1, np.uint8)
         else:
-            self._row, codes = _next(costs, self._row)
+            self._row, codes = self._next(costs, self._row)
         self._column = np.append(self._column[1 - self.window :], self._row[-1])
         return codes
 
     def _add_column(self) -> np.ndarray:
         self._j += 1
         costs = self._metric.between(self._heard[-len(self._column) :], self._score[self._j : self._j + 1])[:, 0]
-        self._column, codes = _next(np.ascontiguousarray(costs), self._column)
+        self._column, codes = self._next(np.ascontiguousarray(costs), self._column)
         self._row = np.append(self._row[1 - self.window :], self._column[-1])
         return codes
 
+    def _next(self, costs: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, codes = np.empty(len(costs)), np.empty(len(costs), np.uint8)
+        kernel(frontier)(costs, before, self.diagonal, values, codes)
+        return values, codes
 
-def follow(x: np.ndarray, y: np.ndarray, metric: MetricName = "euclidean", window: int = 500, max_run: int = 3) -> np.ndarray:
+
+def follow(x: np.ndarray, y: np.ndarray, metric: MetricName = "euclidean", **settings) -> np.ndarray:
     """`OnLineWarp` over a whole performance x (n, d) and its score y (m, d): score frames (n,), each known at its frame."""
-    warp = OnLineWarp(y, metric, window, max_run)
+    warp = OnLineWarp(y, metric, **settings)
     return np.array([warp.step(frame) for frame in checked(x, "performance")], np.int64)
 
 
@@ -108,8 +127,8 @@ def first_crossings(positions: np.ndarray, m: int) -> np.ndarray:
 class _Recorded(OnLineWarp):
     """Keeps the directions of all cells, for the way back."""
 
-    def __init__(self, *arguments) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments, **settings) -> None:
+        super().__init__(*arguments, **settings)
         self.lines: dict[tuple[str, int], tuple[int, np.ndarray]] = {}  # row or column -> its first cell and directions
 
     def _add_row(self) -> np.ndarray:
@@ -140,15 +159,9 @@ class _Recorded(OnLineWarp):
         return Path(rows, columns, float(self._column[-1]), (self._t + 1, self._j + 1))
 
 
-def oltw(x: np.ndarray, y: np.ndarray, metric: MetricName = "euclidean", window: int = 500, max_run: int = 3) -> Path:
-    """The path of MATCH: forward through x (n, d) as `follow`, then back from the end; steps weigh 1, 1 and 2 diagonally."""
-    warp = _Recorded(y, metric, window, max_run)
+def oltw(x: np.ndarray, y: np.ndarray, metric: MetricName = "euclidean", **settings) -> Path:
+    """The path of MATCH off line: forward through x (n, d) as `follow`, then back from the end; settings of `OnLineWarp`."""
+    warp = _Recorded(y, metric, **settings)
     for frame in checked(x, "performance"):
         warp.step(frame)
     return warp.way_back()
-
-
-def _next(costs: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values, codes = np.empty(len(costs)), np.empty(len(costs), np.uint8)
-    kernel(frontier)(costs, before, values, codes)
-    return values, codes

@@ -11,7 +11,7 @@ from models.alignment.costs import FeatureCosts as FeatureCosts
 from models.alignment.costs import MatrixCosts as MatrixCosts
 from models.alignment.dtw_kernels import PAD, any_rows, four_rows, kernel, trace_any, trace_four
 
-CELLS = 1 << 20  # of costs computed at a time: fewer make thin matrix products, more leave the cache
+CELLS = 1 << 22  # of costs computed at a time: less makes thin, slow matrix products, more leaves the cache
 NEIGHBOURS = ((1, 1), (1, 0), (0, 1))
 
 

@@ -1,0 +1,124 @@
+"""Our exact DTW against librosa's: time, peak memory, optimum; then other steps, jumps and scales; one thread."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from benchmarks.memory import memory_mb
+from benchmarks.paired import HEADER, Paired
+
+DIMENSIONS, FRAMES, LONG, HOUR = 12, 10_000, 26_000, 155_000  # 26 000 frames of 23 ms are ten minutes
+WARM_UP = 400
+ROUNDS = 3
+
+
+def run() -> None:
+    """Print the ratios of CPU time and peak memory, each run in a process of its own, in turns with its peer's."""
+    print(f"{DIMENSIONS}-d features, Euclidean, one thread, CPU time with the distances\n{HEADER}")
+    for steps in ("unit", "constrained", "synctoolbox"):
+        _against_librosa(steps)
+    exact = [_process("ours", LONG, "unit") for _ in range(ROUNDS)]
+    _print_alone(f"unit steps, {LONG} x {LONG}", exact)
+    _print_alone(f"128-d, {LONG} x {LONG}", [_process("ours", LONG, "unit", 128)])
+    coarse = [_process("multiscale", LONG, "unit") for _ in range(ROUNDS)]
+    print(_paired(exact, coarse).row(f"peer: exact; multiscale {LONG} x {LONG}"))
+    print(f"  dearer than the optimum by {coarse[0]['cost'] / exact[0]['cost'] - 1:.1e}; {coarse[0]['peak_mb']:.0f} MB")
+    _print_alone(f"multiscale, an hour, {HOUR} x {HOUR}", [_process("multiscale", HOUR, "unit")])
+    pairs = [(_process("ours", FRAMES, "unit"), _process("jumps", FRAMES, "unit")) for _ in range(ROUNDS)]
+    print(_paired(*zip(*pairs, strict=True)).row(f"peer: unit steps; with jumps {FRAMES} x {FRAMES}"))
+
+
+def _against_librosa(steps: str) -> None:
+    pairs = [(_process("librosa", FRAMES, steps), _process("ours", FRAMES, steps)) for _ in range(ROUNDS)]
+    theirs, ours = zip(*pairs, strict=True)
+    print(_paired(theirs, ours).row(f"{steps} steps, {FRAMES} x {FRAMES}"))
+    peer, mine = (max(one["peak_mb"] for one in some) for some in (theirs, ours))
+    apart = abs(ours[0]["cost"] / theirs[0]["cost"] - 1)
+    print(f"  peak memory, imports included: {peer:.0f} MB / {mine:.0f} MB = {peer / mine:.1f}; optima differ by {apart:.0e}")
+
+
+def _print_alone(name: str, found: list[dict]) -> None:
+    seconds, memory = min(one["seconds"] for one in found), max(one["peak_mb"] for one in found)
+    print(f"{name:44} {'':9} {seconds:9.3f}\n  peak memory, imports included: {memory:.0f} MB")
+
+
+def _paired(peer: list[dict], ours: list[dict]) -> Paired:
+    times = [(a["seconds"], b["seconds"]) for a, b in zip(peer, ours, strict=True)]
+    middle = [sorted(one)[len(one) // 2] for one in zip(*times, strict=True)]
+    return Paired(*middle, tuple(a / b for a, b in times))
+
+
+def _process(way: str, frames: int, steps: str, dimensions: int = DIMENSIONS) -> dict:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    code = f"from benchmarks.dtw import measure; measure({way!r}, {frames}, {steps!r}, {dimensions})"
+    words, folder = [sys.executable, "-c", code], Path(__file__).parent.parent
+    return json.loads(subprocess.run(words, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def measure(way: str, frames: int, steps: str, dimensions: int) -> None:
+    """Print CPU seconds, optimum and this process's peak memory as JSON; what a first call compiles is left out."""
+    _bare("models.alignment")
+    work = {"librosa": _librosa, "ours": _ours, "multiscale": _multiscale, "jumps": _jumps}[way]
+    work(*_features(WARM_UP, dimensions), steps)()
+    timed = work(*_features(frames, dimensions), steps)
+    start = time.process_time()
+    cost = timed()
+    print(json.dumps({"seconds": time.process_time() - start, "cost": float(cost), "peak_mb": memory_mb()}))
+
+
+def _bare(package: str) -> None:
+    """Have the package's modules imported without its __init__, whose networks would bring PyTorch's memory."""
+    module = ModuleType(package)
+    module.__path__ = [str(Path(__file__).parent.parent.joinpath(*package.split(".")))]
+    sys.modules[package] = module
+
+
+def _features(frames: int, dimensions: int):
+    """A score of notes 12 frames long and a performance at a wandering tempo, as many frames each: (frames, d) float32."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    notes = random.random((frames // 12 + 1, dimensions), dtype=np.float32) ** 4
+    tempo = np.exp(np.convolve(random.normal(0, 1, frames), np.ones(200) / 50, "same"))
+    at = np.cumsum(tempo) * ((frames - 1) / tempo.sum())
+    score, performance = notes[np.arange(frames) // 12], notes[at.astype(int) // 12]
+    return tuple(x + np.float32(0.3) * random.random(x.shape, dtype=np.float32) for x in (performance, score))
+
+
+def _librosa(x, y, steps: str) -> Callable[[], float]:
+    import numpy as np
+    from librosa.sequence import dtw
+
+    from models.alignment.dtw import STEPS
+
+    moves, weights = (np.array(some) for some in STEPS[steps])
+    settings = {"step_sizes_sigma": moves, "weights_mul": weights, "weights_add": np.zeros(len(moves))}
+    return lambda: dtw(x.T, y.T, **settings)[0][-1, -1]
+
+
+def _ours(x, y, steps: str) -> Callable[[], float]:
+    from models.alignment.dtw import STEPS, FeatureCosts, dtw
+
+    return lambda: dtw(FeatureCosts(x, y), STEPS[steps]).cost
+
+
+def _multiscale(x, y, steps: str) -> Callable[[], float]:
+    from models.alignment.dtw import STEPS
+    from models.alignment.multiscale import multiscale
+
+    if len(x) == WARM_UP:  # what is compiled is the same for all sizes
+        return lambda: multiscale(x, y, steps=STEPS[steps], exact=16).cost
+    return lambda: multiscale(x, y, steps=STEPS[steps]).cost
+
+
+def _jumps(x, y, steps: str) -> Callable[[], float]:
+    from models.alignment.dtw import STEPS, FeatureCosts
+    from models.alignment.jumps import jump_dtw
+
+    blocks = range(0, len(y), 10 + len(y) // 20)
+    return lambda: jump_dtw(FeatureCosts(x, y), STEPS[steps], blocks, blocks, penalty=5.0).cost

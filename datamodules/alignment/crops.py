@@ -79,7 +79,7 @@ class Crops(Dataset):
             right = other_place(left, 0, len(active), active, how, random) if label[0] else left
             places = np.zeros((1, 2), np.int64)
         else:
-            left = right = self._start(len(active), random)
+            left = right = self._start(active, random)
             places, label = self._within(within(active, left, how.frames), random)
         before, frames = self.context // 2, how.frames + self.context - 1
         performance, score = (
@@ -89,12 +89,13 @@ class Crops(Dataset):
         pitches = torch.from_numpy(roll(within(active, left - before, frames)))
         return PairBatch(performance, score, torch.from_numpy(places), torch.from_numpy(label), pitches, (pair.name,))
 
-    def _start(self, length: int, random: np.random.Generator) -> int:
-        """First frame of a crop: anywhere, or across one of the ends."""
+    def _start(self, active: np.ndarray, random: np.random.Generator) -> int:
+        """First frame of a crop: anywhere, or across the beginning or the end of what sounds."""
         frames = self.how.frames
-        if random.random() < self.how.ends:
-            return int(random.choice((0, length))) - int(random.integers(1, frames))
-        return int(random.integers(max(1, length - frames + 1)))
+        if random.random() < self.how.ends and active.any():
+            sounds = np.flatnonzero(active.any(1))
+            return int(random.choice(sounds[[0, -1]])) - int(random.integers(1, frames))
+        return int(random.integers(max(1, len(active) - frames + 1)))
 
     def _within(self, active: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Places and labels of a crop's pairs: half of them match, half do not."""

@@ -1,7 +1,7 @@
 """Alignment data: labelled pairs of frames to train on, whole recordings with their scores to evaluate, from any set."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class AlignmentData(RootedData):
     frame_s: float = 0.0
     context: int = 1
     extract: Extract | None = None
-    feature_key: str = ""
+    feature_key: Callable[[], str] | None = None  # asked when features are: weights may have been loaded meanwhile
     apart: bool = True
 
     def __init__(
@@ -90,7 +90,7 @@ class AlignmentData(RootedData):
 
     def __getstate__(self) -> dict[str, Any]:
         """Spawned workers read features from disk and need no front end."""
-        return super().__getstate__() | {"extract": None}
+        return super().__getstate__() | {"extract": None, "feature_key": None}
 
     def read_pairs(self, root: Path) -> Listing:
         """Every recording with its score. Raises DataError where the folder is not as expected."""
@@ -119,9 +119,9 @@ class AlignmentData(RootedData):
     @cached_property
     def store(self) -> FeatureStore:
         """Features on disk. Raises ValueError where no front end was handed over."""
-        if self.extract is None or self.sample_rate is None or not self.feature_key:
+        if self.extract is None or self.sample_rate is None or self.feature_key is None:
             raise ValueError("Hand over the front end first: data.extract, data.feature_key, data.sample_rate, data.frame_s.")
-        return FeatureStore(self.extract, self.feature_key, self.sample_rate, self.cache_dir, self.apart)
+        return FeatureStore(self.extract, self.feature_key(), self.sample_rate, self.cache_dir, self.apart)
 
     def heard(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Those whose two sounds have features, built now if need be. Raises the first other one if strict."""

@@ -27,6 +27,8 @@ class Vienna(ScoredData):
     Args:
         test_piece: the piece that is tested
         validating: so many pianists of the other pieces, those with the highest numbers
+        training: so many pianists train, those with the lowest numbers; null: all others
+        voices: how many times each training performance is rendered, each time by another SoundFont or program
         fonts: SoundFont files that training performances are rendered with; those that are missing are left out
         test_fonts: SoundFont files of the test performances, the first that is there; else the bright piano of the embedded one
         test_worse: degradation of the test performances, which are detuned by up to 30 cents too; null: none, in tune
@@ -39,6 +41,8 @@ class Vienna(ScoredData):
         root: str | None = None,
         test_piece: str = "Chopin_op10_no3",
         validating: int = 4,
+        training: int | None = None,
+        voices: int = 2,
         fonts: list[str] | None = None,
         test_fonts: list[str] | None = None,
         test_worse: str | None = "shellac",
@@ -46,6 +50,7 @@ class Vienna(ScoredData):
     ) -> None:
         super().__init__(root, **kwargs)
         self.test_piece, self.validating, self.test_worse = test_piece, validating, test_worse
+        self.training, self.voices = training, voices
         self.fonts = _present([EMBEDDED, *(fonts or [])])
         self.test_font = next(iter(_present(test_fonts or [])), None)
 
@@ -61,10 +66,9 @@ class Vienna(ScoredData):
         return found._replace(pairs=[self._dealt(pair) for pair in found.pairs])
 
     def _dealt(self, pair: Pair) -> Pair:
-        pianist = int(re.search(r"(\d+)$", pair.name)[1])
         if pair.piece == self.test_piece:
             return pair._replace(split="test", performance=self._tested(pair))
-        split = "validation" if pianist > 22 - self.validating else "train"
+        split = "validation" if _pianist(pair) > 22 - self.validating else "train"
         return pair._replace(split=split, performance=self._voiced(pair.performance, seed_of(pair.name)))
 
     def _tested(self, pair: Pair) -> Sound:
@@ -86,14 +90,19 @@ class Vienna(ScoredData):
         return sound._replace(font=font, program=program)
 
     def training_pairs(self) -> list[Pair]:
-        """Each performance in two voices beside its own MIDI."""
-        plain = super().training_pairs()
+        """Each performance in its voices beside its own MIDI."""
+        plain = [pair for pair in super().training_pairs() if self.training is None or _pianist(pair) <= self.training]
         others = [
-            pair._replace(name=f"{pair.name} again", performance=self._voiced(pair.performance, seed_of(pair.name) + 1))
+            pair._replace(name=f"{pair.name} {voice}", performance=self._voiced(pair.performance, seed_of(pair.name) + voice))
             for pair in plain
+            for voice in range(1, self.voices)
             if pair.performance.font
         ]
         return plain + others
+
+
+def _pianist(pair: Pair) -> int:
+    return int(re.search(r"(\d+)$", pair.name)[1])
 
 
 def _present(fonts: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ class ScoredRecordings(UserFiles):
 
     Args:
         scores: a score for all recordings, or several, or folders of them: then each recording's is the one of its name, or,
-            where both are lists of equally many files, the one at its place
+            where both are lists of equally many files, the one at its place; none: the one of its name beside it
     """
 
     name = "recordings"
@@ -48,7 +48,10 @@ class ScoredRecordings(UserFiles):
 
     def pairs(self) -> list[tuple[str, str | None]]:
         """Every recording, and its score where there is one."""
-        recordings, scores = self.paths(), find_scores(self.scores)
+        recordings = self.paths()
+        if not self.scores:
+            return [(path, beside(path)) for path in recordings]
+        scores = find_scores(self.scores)
         if len(scores) == 1:
             return [(path, scores[0]) for path in recordings]
         named = {Path(path).stem: path for path in scores}
@@ -73,8 +76,8 @@ class Recorded(Dataset):
         try:
             if score is None:
                 raise DataError(
-                    f"{path} has no score: name one for all by --data.scores, or one called {Path(path).stem} "
-                    f"({', '.join(SCORES[:3])}, ...)."
+                    f"{path} has no score: name one for all recordings by --data.scores, or put {Path(path).stem}.mid "
+                    f"(or {', '.join(SCORES[2:5])}, ...) beside it."
                 )
             ways = unfoldings(score)
             decoded = decode(path, self.rate)
@@ -85,10 +88,14 @@ class Recorded(Dataset):
             return ScoredBatch(path, torch.zeros(0), [], str(error))
 
 
+def beside(recording: str) -> str | None:
+    """The score of a recording's name in its folder, if there is one."""
+    found = (Path(recording).with_suffix(ending) for ending in SCORES)
+    return next((str(path) for path in found if path.is_file()), None)
+
+
 def find_scores(given: list[str]) -> list[str]:
     """Score files that files and folders name, each once, in order. Raises DataError for one that names nothing."""
-    if not given:
-        raise DataError("No score was named: give --data.scores piece.mid (or .musicxml), one for all or one for each.")
     found: list[str] = []
     for one in given:
         path = Path(one).expanduser()

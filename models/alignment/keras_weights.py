@@ -13,6 +13,8 @@ MISSING = "package h5py: pip install -e '.[h5]'"
 FETCH = "the files predict/weights/*.h5 of rabitt/ismir2017-deepsalience, or one that `torch.save` or safetensors wrote of ours"
 CONVS = ("bendy1", "bendy2", "smoothy1", "smoothy2", "distribute", "squishy")
 NORM = "batch_normalization"
+TRAINED = "net.net."
+"""Of the names of the network's tensors where the task of alignment trained it."""
 PARAMETERS = {
     "kernel": "weight",
     "bias": "bias",
@@ -24,12 +26,17 @@ PARAMETERS = {
 
 
 def salience_weights(path: str) -> dict[str, Tensor]:
-    """State dict of DeepSalience from an .h5 of Keras, a .safetensors, or a file of torch.save that holds nothing else.
+    """State dict of DeepSalience from an .h5 of Keras, a .safetensors, a checkpoint of `SalienceMap`, or a file of torch.save.
 
     Needs the extra `h5` (h5py) for the first. Raises ValueError unless every variable is there once, with its shape, finite,
     and no other.
     """
-    return converted(_arrays(path)) if Path(path).suffix in (".h5", ".hdf5") else state_dict_of(path)
+    if Path(path).suffix in (".h5", ".hdf5"):
+        return converted(_arrays(path))
+    state = state_dict_of(path)
+    state = state.get("state_dict", state)
+    within = {name.removeprefix(TRAINED): tensor for name, tensor in state.items() if name.startswith(TRAINED)}
+    return within or state
 
 
 def converted(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:

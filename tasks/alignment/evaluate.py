@@ -83,4 +83,4 @@ def hand_over(data: AlignmentData, net: Similarity) -> None:
             return net.features(torch.from_numpy(audio).to(device), cents).cpu().numpy()
 
     data.sample_rate, data.frame_s, data.context = net.sample_rate, net.frame_s, net.context
-    data.extract, data.feature_key, data.apart = extract, net.front.key, device.type == "cpu"
+    data.extract, data.feature_key, data.apart = extract, lambda: net.front.key, device.type == "cpu"

@@ -30,7 +30,7 @@ class Inference:
     tuning: bool = True
     open_ends: bool = True
     repeats: Literal["find", "written"] = "find"
-    jump_s: float = 3.0
+    jump_s: float = 2.0
     max_deviation: float | None = None
     refine: bool = False
     exact_cells: float = 1.5e9

@@ -156,6 +156,9 @@ class Aligner(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The last validation's scores, by which `compare` may choose among seeds."""
         checkpoint["validated"] = self.validated
+        # A front end's own network is in the checkpoint: the file it once came from need not be there any more.
+        if any(name.startswith("net.front.") for name in checkpoint["state_dict"]):
+            checkpoint["hyper_parameters"] = without_files(checkpoint["hyper_parameters"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What was validated when the weights were saved."""
@@ -183,3 +186,10 @@ def sample_distances(costs, truth: np.ndarray, frame_s: float, seed: int) -> tup
     matches, differs = (np.array([costs.block(i, i + 1)[0, j] for i, j in zip(heard, to, strict=True)]) for to in (score, others))
     label = torch.cat([torch.zeros(PAIRS), torch.ones(PAIRS)])
     return torch.from_numpy(np.concatenate([matches, differs])), label
+
+
+def without_files(settings: Any) -> Any:
+    """Settings in which no front end names a file of weights."""
+    if isinstance(settings, dict):
+        return {name: None if name == "weights" else without_files(value) for name, value in settings.items()}
+    return settings

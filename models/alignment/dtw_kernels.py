@@ -53,19 +53,27 @@ def finish_distances(block, xx, yy, x, y, scale, root):
                 products[j] = np.sqrt(square) if root else square
 
 
-def skew(block, left, lows, highs, buffer):
-    """Copy up to four rows of costs (rows, columns from `left`) to buffer (4, width), row r by r columns to the right.
+def skew(block, row, left, lows, highs, i, count, buffer):
+    """Copy rows i .. i + count - 1 of the costs, `row` of block (rows, columns from `left`) and on, to buffer (4, width).
 
-    Infinite outside columns lows[r] .. highs[r] - 1 of each row. Returns whether all costs within are finite.
+    Row r, at most 3, goes r columns to the right, with infinite costs outside columns lows[i + r] .. highs[i + r] - 1.
+    Returns whether all costs within are finite.
     """
     bad = False
-    buffer[:] = np.inf
-    for r in range(len(lows)):
-        source = block[r, lows[r] - left : highs[r] - left]
-        target = buffer[r, lows[r] - lows[0] + r :]
-        for j in range(len(source)):
-            target[j] = source[j]
-            bad |= not abs(source[j]) < np.inf
+    for r in range(4):
+        target = buffer[r]
+        start = stop = len(target)
+        if r < count:
+            start = lows[i + r] - lows[i] + r
+            stop = start + highs[i + r] - lows[i + r]
+            source, inside = block[row + r, lows[i + r] - left : highs[i + r] - left], target[start:stop]
+            for j in range(len(inside)):
+                inside[j] = source[j]
+                bad |= not abs(source[j]) < np.inf
+        for j in range(start):
+            target[j] = np.inf
+        for j in range(stop, len(target)):
+            target[j] = np.inf
     return not bad
 
 
@@ -124,21 +132,19 @@ def four_rows(block, first, left, lows, highs, weights, open_start, row, codes, 
     widest = highs[first + block.shape[0] - 1] - lows[first] + 3
     memory = np.empty(4 * widest, np.float32)
     for i in range(first, first + block.shape[0], 4):
-        some = slice(i, min(i + 4, first + block.shape[0]))
-        low = lows[i]
-        width = highs[some.stop - 1] - low + 3
+        count, low = min(4, first + block.shape[0] - i), lows[i]
+        width = highs[i + count - 1] - low + 3
         buffer = memory[: 4 * width].reshape((4, width))
-        if not skew(block[i - first : some.stop - first], left, lows[some], highs[some], buffer):
+        if not skew(block, i - first, left, lows, highs, i, count, buffer):
             return i
-        starts[:] = np.inf
-        four_ends[:] = np.inf
-        for r in range(some.stop - i):
-            if lows[i + r] == 0 and (open_start or i + r == 0):
-                starts[r] = buffer[r, r]
+        for r in range(4):
+            may_start = r < count and lows[i + r] == 0 and (open_start or i + r == 0)
+            starts[r], four_ends[r] = (buffer[r, r] if may_start else np.inf), np.inf
         head, tail = np.uint64(4 if low == 0 else 0), np.uint64(last_column - low)
         target = codes[offsets[i // 4] : offsets[i // 4] + width]
         advance(buffer, row[low:], target, weights, starts, head, four_ends, tail)
-        ends[some] = four_ends[: some.stop - i]
+        for r in range(count):
+            ends[i + r] = four_ends[r]
     return -1
 
 

@@ -40,6 +40,8 @@ class AlignmentData(RootedData):
         near_share: probability that such a pair is near and not anywhere in the crop or, with patches, the recording
         by_pitch: such frames sound other pitches ("using MIDI-information" in the paper)
         ends: share of crops of several frames that lie across the beginning or the end of a recording
+        velocity: how loud a score's notes are where it is a performance's own MIDI, since scores do not know how loud a player
+            plays; null: as played
         extra: so many more samples from copies that are detuned and, with `worse`, degraded; the paper's is 0.2
         cents: the most that a copy is detuned
         worse: degradations to draw a copy's from (`datamodules.alignment.degrade`)
@@ -70,6 +72,7 @@ class AlignmentData(RootedData):
         near_share: float = 0.5,
         by_pitch: bool = True,
         ends: float = 0.15,
+        velocity: int | None = 64,
         extra: float = 0.0,
         cents: float = 30.0,
         worse: list[str] | None = None,
@@ -86,6 +89,9 @@ class AlignmentData(RootedData):
             raise ValueError(f"extra and cents must not be negative and limit positive: {extra}, {cents}, {limit}.")
         self.split, self.items, self.limit = split, items, limit
         self.sampling = Sampling(frames, pairs, tuple(near), near_share, by_pitch, ends)
+        if velocity is not None and not 1 <= velocity <= 127:
+            raise ValueError(f"velocity must be within 1 .. 127: {velocity}.")
+        self.velocity = velocity
         self.extra, self.cents, self.worse = extra, cents, list(worse or [])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -142,11 +148,11 @@ class AlignmentData(RootedData):
 
     def training_pairs(self) -> list[Pair]:
         """Performances of the training split beside their own MIDI in the score's sound."""
-        return [with_own_midi(pair) for pair in self.listed("train") if pair.midi]
+        return [with_own_midi(pair, self.velocity) for pair in self.listed("train") if pair.midi]
 
     def evaluated(self, split: Split) -> list[Pair]:
         """Recordings of a split with scores of another tempo."""
-        pairs = [with_tempo(pair) if pair.score.path == pair.midi else pair for pair in self.listed(split)]
+        pairs = [with_tempo(pair, self.velocity) if pair.score.path == pair.midi else pair for pair in self.listed(split)]
         if split == "validation" and self.limit and len(pairs) > self.limit:
             pairs = [pairs[place] for place in np.linspace(0, len(pairs) - 1, self.limit).round().astype(int)]
         return self.heard(pairs)
@@ -197,13 +203,13 @@ def seed_of(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
 
 
-def with_own_midi(pair: Pair) -> Pair:
+def with_own_midi(pair: Pair, velocity: int | None = None) -> Pair:
     """A performance beside a rendering of its own MIDI, by the SoundFont and program of its score."""
     font, program = pair.score.font or EMBEDDED, pair.score.program
-    return pair._replace(score=Sound(pair.midi, font, program=program))
+    return pair._replace(score=Sound(pair.midi, font, program=program, velocity=velocity))
 
 
-def with_tempo(pair: Pair) -> Pair:
+def with_tempo(pair: Pair, velocity: int | None = None) -> Pair:
     """A performance whose only score is its own MIDI: that, played with a made tempo curve that its name decides."""
     seed = seed_of(pair.name)
 
@@ -212,4 +218,4 @@ def with_tempo(pair: Pair) -> Pair:
         even, made = np.unique(score.notes.onset), np.unique(played(score, seed).onset)
         return np.stack([made, even], 1)
 
-    return pair._replace(score=pair.score._replace(curve=seed), truth=truth)
+    return pair._replace(score=pair.score._replace(curve=seed, velocity=velocity), truth=truth)

@@ -18,6 +18,7 @@ class Sound(NamedTuple):
     seed: int = 0  # of the degradation
     cents: float = 0.0  # detuned by so much, its times untouched
     program: int | None = None  # MIDI alone: General MIDI program instead of the file's
+    velocity: int | None = None  # MIDI alone: how loud every note is instead of the file's velocities
     curve: int | None = None  # MIDI alone: played with a made tempo curve of this seed (`datamodules.alignment.curves`)
 
 

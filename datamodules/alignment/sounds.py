@@ -21,7 +21,9 @@ VERSION = 1
 
 def fingerprint(sound: Sound) -> str:
     """Twenty hex digits that change with the file and with all that is done to it."""
-    what = sound._replace(path=Path(), font=None)
+    # What is as usual is not named: another way of changing sounds leaves the names of those that it does not change.
+    usual = Sound._field_defaults
+    what = {name: value for name, value in sound._asdict().items() if name not in ("path", "font") and value != usual[name]}
     digest = hashlib.sha256(f"{VERSION} {what!r}".encode())
     if sound.font is None:
         stat = sound.path.stat()
@@ -72,6 +74,8 @@ def _rendered(sound: Sound, rate: int, folder: Path) -> np.ndarray:
     path = folder / f"{fingerprint(clean)}-{rate}.npy"
     if not path.is_file():
         notes = played(read_score(sound.path), sound.curve)
+        if sound.velocity is not None:
+            notes = notes._replace(velocity=np.full_like(notes.velocity, sound.velocity))
         made = audio.to_int16(synthesize(notes, rate, sound.font, sound.cents, sound.program))
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: np.save(file, made))

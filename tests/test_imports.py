@@ -21,7 +21,7 @@ ALLOWED = {
 LIGHT = {"torch", "torchaudio", "torchmetrics", "pytorch_lightning", "lightning_fabric"}
 LIGHT |= {"numpy", "soundfile", "yaml", "jsonargparse"}
 HEAVY = {"librosa", "museval", "wandb", "matplotlib", "numba", "music21", "sklearn", "pandas"}
-HEAVY |= {"midirenderer", "pretty_midi", "symusic"}
+HEAVY |= {"midirenderer", "pretty_midi", "symusic", "partitura", "h5py", "onnxruntime"}
 
 
 def files(folder: str) -> list[Path]:

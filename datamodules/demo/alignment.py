@@ -45,7 +45,7 @@ PLAYERS = {
     "Harpsi": Player("train", 6, "narrow"),
     "Clavi": Player("validation", 7, "tape"),
     "HonkyTonkShellac": Player("test", 3, "shellac"),
-    "HonkyTonkHall": Player("test", 3, "hall"),
+    "HonkyTonkCylinder": Player("test", 3, "cylinder"),
 }
 
 

@@ -11,6 +11,7 @@ from datamodules.alignment.degrade import degrade
 from datamodules.alignment.pairs import Sound
 from datamodules.alignment.score import Notes, Score, read_score
 from datamodules.cache import cache_root, write_atomically
+from datamodules.errors import DataError
 from datamodules.render import DRUMS
 
 EMBEDDED = "embedded"
@@ -20,18 +21,20 @@ VERSION = 1
 
 
 def fingerprint(sound: Sound) -> str:
-    """Twenty hex digits that change with the file and with all that is done to it."""
+    """Twenty hex digits that change with the file and with all that is done to it. Raises DataError where it is not there."""
     # What is as usual is not named: another way of changing sounds leaves the names of those that it does not change.
     usual = Sound._field_defaults
     what = {name: value for name, value in sound._asdict().items() if name not in ("path", "font") and value != usual[name]}
     digest = hashlib.sha256(f"{VERSION} {what!r}".encode())
-    if sound.font is None:
-        stat = sound.path.stat()
-        digest.update(f"{sound.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode())
-    else:
-        font = _font(sound.font)
-        digest.update(sound.path.read_bytes())
-        digest.update(f"{font.name}|{font.stat().st_size}".encode())
+    font = None if sound.font is None else _font(sound.font)
+    try:
+        if font is None:
+            stat = sound.path.stat()
+            digest.update(f"{sound.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+        else:
+            digest.update(sound.path.read_bytes() + f"{font.name}|{font.stat().st_size}".encode())
+    except OSError as error:
+        raise DataError(f"{sound.path} cannot be read ({error.strerror}): expected a recording or a MIDI file.") from error
     return digest.hexdigest()[:20]
 
 
@@ -57,11 +60,17 @@ def played(score: Score, curve: int | None) -> Notes:
 
 
 def synthesize(notes: Notes, rate: int, font: str = EMBEDDED, cents: float = 0.0, program: int | None = None) -> np.ndarray:
-    """Sound of notes (samples,) float32, until the last has died away; `program` instead of their own but for drums."""
+    """Sound of notes (samples,) float32, until the last has died away; `program` instead of their own but for drums.
+
+    Raises DataError for a SoundFont that is missing or damaged.
+    """
     stretch = 2.0 ** (cents / 1200.0)
     midi = _midi(notes, stretch, program)
     # Played faster by the factor that it was written slower: higher, and every onset in its place.
-    found = render.render_mono(midi, rate, None, None if font == EMBEDDED else _font(font))
+    try:
+        found = render.render_mono(midi, rate, None, _font(font))
+    except RuntimeError as error:
+        raise DataError(f"the SoundFont {font} cannot be used ({error}): name another .sf2 file, or {EMBEDDED}.") from error
     if cents:
         import soxr
 
@@ -83,7 +92,10 @@ def _rendered(sound: Sound, rate: int, folder: Path) -> np.ndarray:
 
 
 def _font(name: str) -> Path:
-    return render.soundfont() if name == EMBEDDED else Path(name).expanduser()
+    path = render.soundfont() if name == EMBEDDED else Path(name).expanduser()
+    if not path.is_file():
+        raise DataError(f"the SoundFont {path} does not exist: name an .sf2 file, or {EMBEDDED}.")
+    return path
 
 
 def _midi(notes: Notes, stretch: float, program: int | None) -> bytes:

@@ -94,7 +94,7 @@ class Crops(Dataset):
         frames = self.how.frames
         if random.random() < self.how.ends and active.any():
             sounds = np.flatnonzero(active.any(1))
-            return int(random.choice(sounds[[0, -1]])) - int(random.integers(1, frames))
+            return int(random.choice([sounds[0], sounds[-1] + 1])) - int(random.integers(1, frames))
         return int(random.integers(max(1, len(active) - frames + 1)))
 
     def _within(self, active: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -212,10 +212,10 @@ def with_own_midi(pair: Pair, velocity: int | None = None) -> Pair:
 def with_tempo(pair: Pair, velocity: int | None = None) -> Pair:
     """A performance whose only score is its own MIDI: that, played with a made tempo curve that its name decides."""
     seed = seed_of(pair.name)
+    return pair._replace(score=pair.score._replace(curve=seed, velocity=velocity), truth=partial(made_times, pair.midi, seed))
 
-    def truth() -> np.ndarray:
-        score = read_score(pair.midi)
-        even, made = np.unique(score.notes.onset), np.unique(played(score, seed).onset)
-        return np.stack([made, even], 1)
 
-    return pair._replace(score=pair.score._replace(curve=seed, velocity=velocity), truth=truth)
+def made_times(midi: Path, seed: int) -> np.ndarray:
+    """Events (onsets, 2) of a MIDI file: s in the tempo curve of a seed, and in its own time."""
+    score = read_score(midi)
+    return np.stack([np.unique(played(score, seed).onset), np.unique(score.notes.onset)], 1)

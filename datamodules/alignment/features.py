@@ -1,9 +1,11 @@
 """Features of sounds, computed once and kept on disk; a recording's crop is then read without decoding anything."""
 
 import logging
+import multiprocessing
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +36,10 @@ class FeatureStore:
         self.extract, self.key, self.rate, self.cache_dir, self.apart = extract, key, rate, cache_dir, apart
         self.folder = cache_root(cache_dir) / "alignment" / "features" / key
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Spawned workers read features from disk and need no front end."""
+        return vars(self) | {"extract": None}
+
     def path(self, sound: Sound) -> Path:
         """Where a sound's features lie."""
         return self.folder / f"{fingerprint(sound)}.npy"
@@ -60,7 +66,8 @@ class FeatureStore:
         from tqdm import tqdm
 
         calls, title = [(sound,) for sound in sounds], "listening, once"
-        many = self.apart and len(calls) > 3
+        # A front end does not travel to processes that are not forked.
+        many = self.apart and len(calls) > 3 and multiprocessing.get_start_method() == "fork"
         work = in_processes(self._make, calls) if many else (self._make(*call) for call in calls)
         return list(tqdm(work, title, len(calls), unit="recording", dynamic_ncols=True, disable=len(calls) < 4))
 

@@ -59,12 +59,13 @@ def test_half_of_the_pairs_match_and_are_the_same_frame(crops):
 
 def test_other_pairs_sound_other_pitches_and_lie_apart(crops):
     different, count = 0, 0
-    for item in some(crops(ends=0.0)):
+    for item in some(crops()):
         left, right = item.places[item.label == 1].T
         assert (left - right).abs().min() >= 4 and item.places.min() >= 0 and item.places.max() < 64
-        heard = item.pitches[:, left + HALF] != item.pitches[:, right + HALF]
-        different, count = different + int(heard.any(0).sum()), count + len(left)
-    assert different > 0.99 * count
+        heard = (item.pitches[:, left + HALF] != item.pitches[:, right + HALF]).any(0)
+        if item.pitches[:, HALF:-HALF].any(0).float().mean() > 0.3:  # in silence there is no other pitch to be found
+            different, count = different + int(heard.sum()), count + len(left)
+    assert different > 0.98 * count > 500
 
 
 def test_pitches_may_be_left_out_of_account(crops):

@@ -1,5 +1,6 @@
 """One recording laid on its score as the paper does it: distances of all frames, DTW, times of the score's events."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -41,20 +42,29 @@ def lay(costs, frame_s: float, steps: Steps, reduce: str = "mean", threshold: fl
     return Laid(path, TimeMap.from_path(path, frame_s, reduce), costs)
 
 
-def score_into(scores: AlignmentScores, laid: Laid, index: int, truth: np.ndarray) -> None:
+def score_into(scores: AlignmentScores, time_map: TimeMap, index: int, truth: np.ndarray) -> None:
     """Add a recording's errors to the scores."""
-    knots = laid.time_map
-    scores.update(index, truth, knots(truth[:, 0]), time_errors(truth, knots.score_s, knots.performance_s))
+    errors = time_errors(truth, time_map.score_s, time_map.performance_s)
+    scores.update(index, truth, time_map(truth[:, 0]), errors)
 
 
-def evaluate(net: Similarity, data: AlignmentData, split: str, steps: str = "unit") -> AlignmentRows:
-    """Errors of a system that learns nothing on a split, through features of its own."""
+Follower = Callable[[np.ndarray, np.ndarray], TimeMap]
+"""Frames of a performance (n, d) and of a score (m, d) -> when in the performance the score sounds; frame i is at i."""
+
+
+def evaluate(net: Similarity, data: AlignmentData, split: str, follow: Follower | None = None) -> AlignmentRows:
+    """Errors of a system that learns nothing on a split, through features of its own; by exact DTW if not by `follow`."""
     scores = AlignmentScores()
     whole = listening(data, net, lambda own: own.validation_set() if split == "validation" else own.test_set())
     for index in range(len(whole)):
         batch = whole[index]
-        laid = lay(costs_of(net, batch), net.frame_s, STEPS[steps])
-        score_into(scores, laid, index, batch.truth.numpy())
+        truth = batch.truth.numpy()
+        if follow is None:
+            time_map = lay(costs_of(net, batch), net.frame_s, STEPS["unit"]).time_map
+        else:
+            frames = follow(*(net.frames(features, side).numpy() for features, side in _sides(batch)))
+            time_map = TimeMap(frames.score_s * net.frame_s, frames.performance_s * net.frame_s)
+        score_into(scores, time_map, index, truth)
     return scores.rows()
 
 

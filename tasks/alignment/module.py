@@ -20,6 +20,7 @@ from tasks.alignment.aligned import Aligned
 from tasks.alignment.inference import Inference
 from tasks.alignment.ladder import File2Alignment
 from tasks.alignment.objective import PairObjective
+from tasks.alignment.program import FrameProgram
 from tasks.metrics.alignment import AlignmentRows, AlignmentScores, summary
 from tasks.metrics.similarity import PairDistances
 
@@ -107,7 +108,7 @@ class Aligner(pl.LightningModule):
         costs, truth = evaluate.costs_of(self.net, batch), batch.truth.cpu().numpy()
         mode = self.net.modes[0]
         laid = evaluate.lay(costs, self.net.frame_s, self.steps, self.reduce, self._threshold(mode))
-        evaluate.score_into(self.scores[mode], laid, batch.index, truth)
+        evaluate.score_into(self.scores[mode], laid.time_map, batch.index, truth)
         if self.net.threshold is None and "binary" in self.net.modes:
             self.pairs.update(*sample_distances(costs, truth, self.net.frame_s, batch.index))
 
@@ -116,7 +117,7 @@ class Aligner(pl.LightningModule):
         costs, truth = evaluate.costs_of(self.net, batch), batch.truth.cpu().numpy()
         for mode, scores in self.scores.items():
             laid = evaluate.lay(costs, self.net.frame_s, self.steps, self.reduce, self._threshold(mode))
-            evaluate.score_into(scores, laid, batch.index, truth)
+            evaluate.score_into(scores, laid.time_map, batch.index, truth)
 
     def _threshold(self, mode: str) -> float | None:
         return float(self.threshold) if mode == "binary" else None
@@ -163,6 +164,10 @@ class Aligner(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What was validated when the weights were saved."""
         self.validated = checkpoint.get("validated", {})
+
+    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
+        """What `export` freezes: the program, example inputs, no free dimension, further inputs to check."""
+        return FrameProgram(self.net).exported()
 
     def configure_optimizers(self) -> dict | torch.optim.Optimizer | None:
         """Optimizer of the network, and its scheduler, stepped with it."""

@@ -7,11 +7,16 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
+from datamodules.alignment.pairs import Pair
+from datamodules.alignment.score import read_score
 from datamodules.alignment.sounds import hear
 from datamodules.alignment.whole import WholeBatch
+from models.alignment.front import CQT
+from models.alignment.front.salience_input import FINE
 from tasks.alignment import evaluate
 from tasks.callbacks import log_media
 from tasks.figures import alignment as figures
+from tasks.figures.salience import salience_picture
 from tasks.metrics.alignment import AlignmentRows
 from tasks.writers.parts import unique_stem
 from tasks.writers.whole import write_figure
@@ -36,7 +41,32 @@ def draw(
     for index in chosen:
         batch = on_device(whole[int(index)], aligner)
         write_figure(errors.parent / f"path-{unique_stem(batch.name)}.png", path_of(aligner, batch, title))
-    return 2 + len(chosen)
+    if not hasattr(aligner.net.front, "salience"):
+        return 2 + len(chosen)
+    picture = figure_two(aligner.net.front, pairs[0], hear(pairs[0].performance, aligner.net.sample_rate, data.cache_dir))
+    write_figure(errors.with_name("salience.png"), picture)
+    return 3 + len(chosen)
+
+
+@torch.no_grad()
+def figure_two(front: Any, pair: Pair, audio: np.ndarray) -> Any:
+    """The beginning of a recording and its salience (Figure 2), with the notes where they are known."""
+    device = next(front.buffers()).device
+    part = torch.from_numpy(audio[: round(SHOWN_S * front.sample_rate)])[None]
+    spectrum = CQT(hop=FINE)
+    magnitude = spectrum(part)[0, 0].expm1()
+    levels = 20 * (magnitude / magnitude.max().clamp(min=1e-9)).clamp(min=1e-4).log10()
+    notes = read_score(pair.midi).notes if pair.midi else None
+    known = np.zeros((0, 3)) if notes is None else np.stack([notes.onset, notes.offset, notes.pitch], 1)
+    return salience_picture(
+        levels.numpy(),
+        front.salience(part.to(device))[0].cpu().numpy(),
+        spectrogram_hertz=spectrum.hertz,
+        salience_hertz=front.hertz,
+        frame_s=FINE / front.sample_rate,
+        title=pair.name,
+        notes=known[known[:, 0] < SHOWN_S],
+    )
 
 
 def on_device(batch: WholeBatch, aligner: LightningModule) -> WholeBatch:

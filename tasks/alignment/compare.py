@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.alignment import paper
+from tasks.alignment.paper import TOLERANCES_MS
 from tasks.comparison import Group
 from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
-from tasks.metrics.alignment import TOLERANCES_MS
 from tasks.writers.whole import write_figure
 
 MODES = ("binary", "distance")
@@ -88,17 +88,20 @@ def _baselines(members: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _beside(groups: Sequence[Group]) -> Section:
+    """Every row of the table beside ours, then what else was trained and tested on the same recordings."""
+    ours = [one for one in groups if matches(one)]
+    lines = [(row, one) for row in paper.TABLE2 for one in [g for g in ours if g.row == row.config] or [None]]
+    lines += [(paper.Row(one.row, one.row, None, None), one) for one in ours if not paper.of(one.row)]
     rows, records = [], []
-    for row in paper.TABLE2:
-        for one in [g for g in groups if g.row == row.config and matches(g)] or [None]:
-            theirs = paper.columns(row)
-            cells = {
-                f"{mode} <{ms} ms": _cell(theirs.get(f"{mode}_within_{ms}"), spread(one, _percent(f"{mode}_within_{ms}")))
-                for mode in MODES for ms in TOLERANCES_MS
-            }
-            rows.append({"system": row.system, **cells, **size(one), "config": one.name if one and one.note else row.config})
-            published = {f"paper_{key}": value for key, value in theirs.items()}
-            records.append({"system": row.system, **published, **averages(one, _measured()), **about(one, row.config)})
+    for row, one in lines:
+        theirs = paper.columns(row)
+        cells = {
+            f"{mode} <{ms} ms": _cell(theirs.get(f"{mode}_within_{ms}"), spread(one, _percent(f"{mode}_within_{ms}")))
+            for mode in MODES for ms in TOLERANCES_MS
+        }
+        rows.append({"system": row.system, **cells, **size(one), "config": one.name if one and one.note else row.config})
+        published = {f"paper_{key}": value for key, value in theirs.items()}
+        records.append({"system": row.system, **published, **averages(one, _measured()), **about(one, row.config)})
     title = "Table II: % of beats of Mazurka recordings within a tolerance, paper | ours"
     return Section("table2", title, rows, records)
 

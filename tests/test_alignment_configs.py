@@ -3,7 +3,6 @@
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,34 +12,14 @@ from tasks.alignment import paper
 from tasks.configs import grounds
 from tests import score_layouts as layouts
 from tests.commands import command
-from tests.layouts import tone, write_audio
+from tests.short_sets import write_short_maps, write_short_vienna
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs" / "alignment"
 ROWS = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in ("base", "default") and "tiny" not in path.stem)
-ONSETS = np.array([0.05, 0.3, 0.55])
 SMALL = {"SCNN": {"channels": "[2,2,2,2]", "embedding": "4"}, "FrameNet": {"channels": "[2,2,2]"}, "MLP": {"hidden": "4"}}
 QUICK = ("--data.items", "4", "--data.batch_size", "2", "--data.num_workers", "0", "--trainer.fast_dev_run", "true")
 QUIET = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false")
-
-
-def write_short_maps(root: Path) -> None:
-    """Two recordings of three notes: one trains, one validates."""
-    for seed, name in enumerate(("MAPS_MUS-bk_xmas1_AkPnBcht", "MAPS_MUS-mz_331_3_ENSTDkCl")):
-        place = root / f"MAPS_{name[-8:]}_1" / name[-8:] / "MUS" / name
-        write_audio(place.with_suffix(".wav"), tone(0.8, seed))
-        layouts.write_midi_notes(place.with_suffix(".mid"), ONSETS + 0.02 * seed)
-
-
-def write_short_vienna(root: Path) -> None:
-    """A waltz of a bar by the first pianist and by the last, who validates."""
-    piece, names = "Mozart_K331_1st-mov", ("n1a", "n1b", "n1c")
-    layouts.write_text(root / "musicxml" / f"{piece}.musicxml", layouts.musicxml(*layouts.waltz(1)))
-    for pianist in (1, 22):
-        ticks = (960 * ONSETS).astype(int) + pianist
-        lines = [layouts.match_line(name, i, float(i), int(ticks[i])) for i, name in enumerate(names)]
-        layouts.write_match(root / "match" / f"{piece}_p{pianist:02}.match", lines)
-        layouts.write_midi_notes(root / "midi" / f"{piece}_p{pianist:02}.mid", ticks / 960)
 
 
 @pytest.fixture(scope="module")

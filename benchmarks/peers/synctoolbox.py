@@ -1,6 +1,7 @@
 """Sync Toolbox beside our rows: python -m benchmarks.peers.synctoolbox --root VIENNA4X22, on the test split of vienna.yaml."""
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 NAME, RATE = "synctoolbox 1.4.2", 22_050
 CONFIG = HERE.parent.parent / "configs/alignment/vienna.yaml"
 RUNNER = HERE / "synctoolbox_align.py"
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 
 def main() -> int:
@@ -57,15 +59,15 @@ def interpreter(named: str | None = None) -> Path:
 
 
 def write_pair(folder: Path, name: str, performance: np.ndarray, score: np.ndarray) -> None:
-    """Sounds (samples,) at RATE as files that `align` finds."""
-    soundfile.write(folder / f"{name}.performance.wav", performance, RATE, subtype="FLOAT")
-    soundfile.write(folder / f"{name}.score.wav", score, RATE, subtype="FLOAT")
+    """Sounds (samples,) at RATE as files that `align` finds; as loud as recordings are, by which the peer is better."""
+    for side, audio in (("performance", performance), ("score", score)):
+        soundfile.write(folder / f"{name}.{side}.wav", 0.9 * audio / np.abs(audio).max(), RATE, subtype="FLOAT")
 
 
 def align(folder: Path, python: Path) -> dict[str, dict[str, np.ndarray]]:
     """By name, what the peer leaves of each pair of files in a folder (`synctoolbox_align`)."""
     # Isolated: else this folder came first in the peer's path, and our file of its name would be what it imports.
-    done = run([python, "-I", RUNNER, folder], capture_output=True, text=True)
+    done = run([python, "-I", RUNNER, folder], capture_output=True, text=True, env=os.environ | ONE_THREAD)
     if done.returncode:
         raise DataError(f"{NAME} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
     return {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*.npz"))}

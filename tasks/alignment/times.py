@@ -17,47 +17,51 @@ from tasks.alignment.search import Plan
 if TYPE_CHECKING:
     from tasks.alignment.ladder import Course
 
+SHORTEST_S = 0.02
+"""What a note sounds at least, s."""
 DOUBTFUL = 0.1
 """Confidence under which a passage is named to the user."""
 
 
+class Clock:
+    """Score s -> recording s, in the first pass that has the moment; NaN where the recording leaves it out."""
+
+    def __init__(self, parts: list[Path], plan: Plan, frame_s: float) -> None:
+        self.maps = [TimeMap.from_path(part, frame_s) for part in parts]
+        self.passes, self.stretch = passes_of(parts, plan, frame_s), plan.stretch
+
+    def __call__(self, score_s: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
+        """Times of any shape; `of`: moments whose pass counts instead, as a note's onset does for its end."""
+        score_s = np.asarray(score_s, np.float64)
+        of = score_s if of is None else of
+        found = np.full(score_s.shape, np.nan)
+        for time_map, one in zip(self.maps, self.passes, strict=True):
+            inside = np.isnan(found) & (one.score_start <= of) & (of < one.score_end)
+            found[inside] = time_map(score_s[inside] * self.stretch)
+        return np.maximum(found, 0.0)
+
+
 def timed(path: str, audio: np.ndarray, plan: Plan, course: "Course", net: Similarity, how: Inference) -> Aligned:
     """The alignment of a recording (samples,) at the network's rate by a course through its score as planned."""
-    frame_s, score = net.frame_s, plan.score
-    maps = [TimeMap.from_path(part, frame_s) for part in course.parts]
-    passes = passes_of(course.parts, plan, frame_s)
+    frame_s, score, clock = net.frame_s, plan.score, Clock(course.parts, plan, net.frame_s)
     sure = np.max([confidence(course.costs, part) for part in course.parts], axis=0)
 
-    def seconds(score_s: np.ndarray) -> np.ndarray:
-        """Score s -> recording s, in the first pass that has it; NaN where it is left out."""
-        score_s = np.asarray(score_s, np.float64)
-        found = np.full(score_s.shape, np.nan)
-        for time_map, one in zip(maps, passes, strict=True):
-            inside = np.isnan(found) & (one.score_start <= score_s) & (score_s < one.score_end)
-            found[inside] = time_map(score_s[inside] * plan.stretch)
-        return np.clip(found, 0.0, len(audio) / net.sample_rate)
-
     def believed(score_s: np.ndarray) -> np.ndarray:
-        places = np.round(np.asarray(score_s) * plan.stretch / frame_s).astype(int)
-        return sure[np.clip(places, 0, len(sure) - 1)]
+        return sure[np.clip(np.round(score_s * plan.stretch / frame_s).astype(int), 0, len(sure) - 1)]
 
-    onsets = seconds(score.notes.onset)
-    if how.refine:
-        onsets = refined(audio, net.sample_rate, onsets, score.notes.pitch + plan.semitones, plan.cents)
-    offsets = np.maximum(_offsets(score.notes.offset, score.notes.onset, maps, passes, plan), onsets + 0.02)
-    rows = np.concatenate([part.rows for part in course.parts])
+    notes_s = _notes(audio, net.sample_rate, plan, clock, how)
     return Aligned(
         path=path,
         score=score,
-        time_map=seconds,
-        notes_s=np.stack([onsets, np.minimum(offsets, np.maximum(onsets + 0.02, len(audio) / net.sample_rate))], 1),
-        beats_s=seconds(score.beats),
-        bars_s=seconds(score.bars),
+        time_map=clock,
+        notes_s=notes_s,
+        beats_s=clock(score.beats),
+        bars_s=clock(score.bars),
         note_confidence=believed(score.notes.onset),
         beat_confidence=believed(score.beats),
         bar_confidence=believed(score.bars),
-        passes=passes,
-        rows=rows,
+        passes=clock.passes,
+        rows=np.concatenate([part.rows for part in course.parts]),
         columns=np.concatenate([part.columns for part in course.parts]) / plan.stretch,
         frame_s=frame_s,
         distance=pooled(course.costs),
@@ -68,9 +72,19 @@ def timed(path: str, audio: np.ndarray, plan: Plan, course: "Course", net: Simil
         tuning_cents=plan.cents,
         unfolding=plan.way,
         cost=course.cost,
-        span=(float(np.nanmin(onsets)), float(np.nanmax(offsets))),
-        remarks=remarks(plan, passes, sure),
+        span=(float(np.nanmin(notes_s[:, 0])), float(np.nanmax(notes_s[:, 1]))),
+        remarks=remarks(plan, clock.passes, sure),
     )
+
+
+def _notes(audio: np.ndarray, rate: int, plan: Plan, clock: Clock, how: Inference) -> np.ndarray:
+    """Onsets and ends of the notes in the recording (notes, 2), each sounding a little and within it."""
+    notes, duration = plan.score.notes, len(audio) / rate
+    onsets = np.minimum(clock(notes.onset), duration)
+    if how.refine:
+        onsets = refined(audio, rate, onsets, notes.pitch + plan.semitones, plan.cents)
+    offsets = np.minimum(clock(notes.offset, notes.onset), duration)
+    return np.stack([onsets, np.maximum(offsets, onsets + SHORTEST_S)], 1)
 
 
 def passes_of(parts: list[Path], plan: Plan, frame_s: float) -> list[Pass]:
@@ -84,15 +98,6 @@ def passes_of(parts: list[Path], plan: Plan, frame_s: float) -> list[Pass]:
         following = parts[place + 1].rows[0] if place < len(parts) - 1 else part.rows[-1] + 1
         passes.append(Pass(start, stop, float(part.rows[0] * frame_s), float(following * frame_s)))
     return passes
-
-
-def _offsets(offset: np.ndarray, onset: np.ndarray, maps: list[TimeMap], passes: list[Pass], plan: Plan) -> np.ndarray:
-    """Ends of notes in the recording, in the pass that their onsets are in."""
-    found = np.full(offset.shape, np.nan)
-    for time_map, one in zip(maps, passes, strict=True):
-        inside = np.isnan(found) & (one.score_start <= onset) & (onset < one.score_end)
-        found[inside] = time_map(offset[inside] * plan.stretch)
-    return found
 
 
 def remarks(plan: Plan, passes: list[Pass], sure: np.ndarray) -> list[str]:

@@ -12,8 +12,8 @@ def refined(audio: np.ndarray, rate: int, onsets: np.ndarray, pitch: np.ndarray,
     """Onsets (notes,) in s of notes of these MIDI pitches; those that sound nowhere (NaN) stay.
 
     Around each the energy of its first partials is followed in windows of 46 ms, 4 ms apart. The onset goes to where it rises
-    most, in dB over a window, within 40 ms, a rise far away counting less; where nothing rises it stays. It helps where the path is
-    off by a frame and notes stand apart, and does not in a thick or noisy sound: off by default.
+    most, in dB over a window, within 40 ms, a rise far away counting less; where nothing rises it stays. It helps where
+    notes stand apart and the path is off by a frame, not in a thick or noisy sound: off by default.
     """
     hop, window = round(HOP_S * rate), round(WINDOW_S * rate)
     reach = round(WITHIN_S / HOP_S)

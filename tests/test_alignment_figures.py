@@ -4,6 +4,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from models.alignment.costs import FeatureCosts, MatrixCosts
+from tasks.alignment.pictures import pooled
 from tasks.figures.alignment import error_curves, path_picture, per_piece, similarity
 from tasks.figures.salience import salience_picture
 from tasks.writers.whole import write_figure
@@ -190,3 +192,17 @@ def test_shapes_that_do_not_fit_are_named():
     look = {"spectrogram_hertz": np.ones(4), "salience_hertz": np.ones(5), "frame_s": FRAME_S, "title": ""}
     with pytest.raises(ValueError, match=r"\(5 pitches, 9 frames\), got \(5, 8\)"):
         salience_picture(noise(4, 9), noise(5, 8), **look)
+
+
+def test_distances_are_averaged_to_pixels():
+    random = np.random.default_rng(0)
+    costs = FeatureCosts(random.normal(size=(13, 4)), random.normal(size=(7, 4)))
+    whole = costs.block(0, 13)
+    found = pooled(costs, 7)
+    assert found.shape == (7, 7)
+    assert found[:6] == pytest.approx((whole[0:12:2] + whole[1:12:2]) / 2, abs=1e-6)
+    assert found[6] == pytest.approx(whole[12], abs=1e-6)
+    # Of many frames some are enough: the picture of a slope is the same.
+    slope = np.linspace(0, 1, 5000)[:, None]
+    exact = pooled(MatrixCosts(np.abs(slope - slope[::2].T)), 100)
+    assert pooled(FeatureCosts(slope, slope[::2]), 100) == pytest.approx(exact, abs=0.02)

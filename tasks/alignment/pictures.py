@@ -11,6 +11,7 @@ from datamodules.alignment.pairs import Pair
 from datamodules.alignment.score import read_score
 from datamodules.alignment.sounds import hear
 from datamodules.alignment.whole import WholeBatch
+from models.alignment.costs import Costs, FeatureCosts
 from models.alignment.front import CQT
 from models.alignment.front.salience_input import FINE
 from tasks.alignment import evaluate
@@ -24,6 +25,8 @@ from tasks.writers.whole import write_figure
 SHOWN_S = 12.0
 """Of an example, s."""
 PIXELS = 1000
+SEEN = 2
+"""Of the frames that a pixel stands for, on each side."""
 
 
 def draw(
@@ -89,17 +92,36 @@ def path_of(aligner: LightningModule, batch: WholeBatch, title: str) -> Any:
     )
 
 
-def pooled(costs: Any, most: int = PIXELS) -> np.ndarray:
-    """Distances of all frames, averaged to at most so many rows and columns, a block of rows at a time."""
-    rows, columns = costs.shape
-    down, across = -(-rows // most), -(-columns // most)
-    starts = np.arange(0, columns, across)
-    widths = np.diff(np.append(starts, columns))
-    lines = []
-    for first in range(0, rows, down):
-        block = costs.block(first, min(first + down, rows))
-        lines.append(np.add.reduceat(block.mean(0, dtype=np.float64), starts) / widths)
-    return np.array(lines, np.float32)
+def pooled(costs: Costs, most: int = PIXELS) -> np.ndarray:
+    """Distances of all frames, averaged to at most so many rows and columns, some rows at a time.
+
+    Where many frames are averaged, distances of features are computed of SEEN of them.
+    """
+    down, across = (-(-size // most) for size in costs.shape)
+    if isinstance(costs, FeatureCosts):
+        (rows, down), (columns, across) = _seen(costs.shape[0], down), _seen(costs.shape[1], across)
+        costs = FeatureCosts(costs.x[rows], costs.y[columns], costs.metric.name)
+    size, lines = down * -(-256 // down), []
+    for first in range(0, costs.shape[0], size):
+        block = costs.block(first, min(first + size, costs.shape[0]))
+        lines.append(_averaged(_averaged(block, down, 0), across, 1))
+    return np.concatenate(lines).astype(np.float32)
+
+
+def _seen(size: int, pool: int) -> tuple[np.ndarray, int]:
+    """Which frames are looked at where so many make a pixel, and how many of them do then."""
+    if pool <= SEEN:
+        return np.arange(size), pool
+    within = ((np.arange(SEEN) + 0.5) * pool / SEEN).astype(int)
+    places = np.arange(0, size, pool)[:, None] + within
+    return places.clip(max=size - 1).ravel(), SEEN
+
+
+def _averaged(block: np.ndarray, pool: int, axis: int) -> np.ndarray:
+    """Means of so many rows (axis 0) or columns each; the last of what is left."""
+    starts = np.arange(0, block.shape[axis], pool)
+    counts = np.diff(np.append(starts, block.shape[axis]))
+    return np.add.reduceat(block, starts, axis, dtype=np.float64) / (counts[:, None] if axis == 0 else counts)
 
 
 def log_examples(trainer: Trainer, aligner: LightningModule, count: int) -> None:

@@ -66,7 +66,7 @@ class Searcher:
         heard = self.outline.shifted(heard, semitones)
         way = _cheapest({place: _misfit(heard, sketch) for place, sketch in enumerate(sketches)}, 0)
         name, score = ways[way]
-        stretch, leaps = self._leaps(heard, score, tempo(score, end - begin))
+        stretch, leaps = self._leaps(heard, score, tempo(score, end - begin), sketches[way])
         return Plan(score, name if len(ways) > 1 else "", cents, semitones, stretch, leaps)
 
     def played(self, score: Score, stretch: float) -> np.ndarray:
@@ -80,11 +80,13 @@ class Searcher:
         shifts = range(-self.how.transposition, self.how.transposition + 1)
         return _cheapest({shift: course(self.outline.shifted(heard, shift), sketch)[1] for shift in shifts}, 0)
 
-    def _leaps(self, heard: np.ndarray, score: Score, stretch: float) -> tuple[float, tuple[Leap, ...]]:
+    def _leaps(
+        self, heard: np.ndarray, score: Score, stretch: float, sketch: np.ndarray
+    ) -> tuple[float, tuple[Leap, ...]]:
         """Jumps between bars that pay, and the tempo when what they leave out or repeat is reckoned with."""
         leaps: tuple[Leap, ...] = ()
-        for _ in range(2):  # the second time at a tempo that reckons with the jumps of the first
-            sketch = self.played(score, stretch)
+        for again in (False, True):  # the second time at a tempo that reckons with the jumps of the first
+            sketch = self.played(score, stretch) if again else sketch
             places = np.round(score.bars * stretch / self.outline.frame_s).astype(int)
             bars = np.flatnonzero((places > 0) & (places < len(sketch))) if self.how.repeats == "find" else np.zeros(0, int)
             jumped, parts = self._jumped(heard, sketch, places[bars])

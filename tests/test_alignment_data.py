@@ -245,3 +245,23 @@ def test_features_that_are_not_finite_or_gone_are_said(root, tmp_path):
 def test_impossible_numbers_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         MAPS("x", **options)
+
+
+def test_a_truth_that_cannot_be_read_is_named_and_left_out(own, cache, caplog):
+    def wrong():
+        raise DataError("x.match tells of other notes: replace it or leave it out.")
+
+    data = maps(own, cache)
+    found = [pair for pair in data.listing.pairs if pair.split == "train"][:2]
+    for pair, truth in zip(found, (wrong, found[1].truth), strict=True):
+        data.listing.pairs.remove(pair)
+        data.listing.pairs.append(pair._replace(split="test", midi=None, truth=truth))
+    names = {pair.name for pair in data.listed("test")}
+    with caplog.at_level(logging.WARNING):
+        left = {pair.name for pair in data.evaluated("test")}
+        assert {pair.name for pair in data.evaluated("test")} == left
+    assert names - left == {found[0].name}
+    assert len([record for record in caplog.records if "x.match" in record.getMessage()]) == 1  # said once
+    data.strict = True
+    with pytest.raises(DataError, match=r"x\.match"):
+        data.evaluated("test")

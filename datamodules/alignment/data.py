@@ -155,7 +155,33 @@ class AlignmentData(RootedData):
         pairs = [with_tempo(pair, self.velocity) if pair.score.path == pair.midi else pair for pair in self.listed(split)]
         if split == "validation" and self.limit and len(pairs) > self.limit:
             pairs = [pairs[place] for place in np.linspace(0, len(pairs) - 1, self.limit).round().astype(int)]
-        return self.heard(pairs)
+        return self.judged(self.heard(pairs))
+
+    def judged(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Those whose truth can be read, which is done once. Raises the first other one if strict, or if there is none."""
+        flaws = []
+        for pair in pairs:
+            try:
+                if pair.name not in self._truths:
+                    self._truths[pair.name] = pair.truth()
+            except DataError as error:
+                if self.strict:
+                    raise
+                flaws.append(error)
+        warn("Left out: %s", [flaw for flaw in flaws if str(flaw) not in self._said])
+        self._said.update(map(str, flaws))
+        if len(flaws) == len(pairs):
+            raise DataError(f"none of {len(pairs)} recordings can be judged, the first because {flaws[0]}")
+        known = {pair.name: pair for pair in pairs if pair.name in self._truths}
+        return [pair._replace(truth=partial(np.array, self._truths[name])) for name, pair in known.items()]
+
+    @cached_property
+    def _truths(self) -> dict[str, np.ndarray]:
+        return {}
+
+    @cached_property
+    def _said(self) -> set[str]:
+        return set()
 
     def train_set(self) -> Crops:
         """Random crops of the training recordings and of their copies."""

@@ -1,7 +1,7 @@
 """One recording laid on its score as the paper does it: distances of all frames, DTW, times of the score's events."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,15 +14,11 @@ from models.alignment.similarity import Similarity
 from models.alignment.time_map import TimeMap
 from tasks.metrics.alignment import AlignmentRows, AlignmentScores, time_errors
 
-Mode = Literal["distance", "binary"]
-
-
 class Laid(NamedTuple):
     """A path through the matrix of a recording and its score, and the times it gives the score."""
 
     path: Path
     time_map: TimeMap
-    costs: object
 
 
 def costs_of(net: Similarity, batch: WholeBatch):
@@ -39,7 +35,7 @@ def lay(costs, frame_s: float, steps: Steps, reduce: str = "mean", threshold: fl
     """The best path through distances, or with a threshold through the matrix that only says same or different."""
     matrix = costs if threshold is None else Binary(costs, threshold)
     path = dtw(matrix, steps)
-    return Laid(path, TimeMap.from_path(path, frame_s, reduce), costs)
+    return Laid(path, TimeMap.from_path(path, frame_s, reduce))
 
 
 def score_into(scores: AlignmentScores, time_map: TimeMap, index: int, truth: np.ndarray) -> None:

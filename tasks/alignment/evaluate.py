@@ -14,6 +14,7 @@ from models.alignment.similarity import Similarity
 from models.alignment.time_map import TimeMap
 from tasks.metrics.alignment import AlignmentRows, AlignmentScores, time_errors
 
+
 class Laid(NamedTuple):
     """A path through the matrix of a recording and its score, and the times it gives the score."""
 

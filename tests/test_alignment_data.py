@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -212,7 +213,7 @@ def test_several_processes_hear_the_same(root, tmp_path):
     found = {}
     for apart in (False, True):
         data = maps(root, tmp_path / f"cache {apart}")
-        data.apart = apart
+        data.apart = partial(bool, apart)
         training = data.train_set()
         found[apart] = [np.array(training.store.read(pair.performance)) for pair in training.pairs]
     assert all(np.array_equal(a, b) for a, b in zip(found[False], found[True], strict=True))

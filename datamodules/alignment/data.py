@@ -59,7 +59,7 @@ class AlignmentData(RootedData):
     context: int = 1
     extract: Extract | None = None
     feature_key: Callable[[], str] | None = None  # asked when features are: weights may have been loaded meanwhile
-    apart: bool = True
+    apart: Callable[[], bool] | None = None
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class AlignmentData(RootedData):
 
     def __getstate__(self) -> dict[str, Any]:
         """Spawned workers read features from disk and need no front end."""
-        return super().__getstate__() | {"extract": None, "feature_key": None}
+        return super().__getstate__() | {"extract": None, "feature_key": None, "apart": None}
 
     def read_pairs(self, root: Path) -> Listing:
         """Every recording with its score. Raises DataError where the folder is not as expected."""
@@ -127,7 +127,8 @@ class AlignmentData(RootedData):
         """Features on disk. Raises ValueError where no front end was handed over."""
         if self.extract is None or self.sample_rate is None or self.feature_key is None:
             raise ValueError("Hand over the front end first: data.extract, data.feature_key, data.sample_rate, data.frame_s.")
-        return FeatureStore(self.extract, self.feature_key(), self.sample_rate, self.cache_dir, self.apart)
+        apart = self.apart is None or self.apart()
+        return FeatureStore(self.extract, self.feature_key(), self.sample_rate, self.cache_dir, apart)
 
     def heard(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Those whose two sounds have features, built now if need be. Raises the first other one if strict."""

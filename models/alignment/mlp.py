@@ -47,8 +47,7 @@ class PairCosts:
 
     def __init__(self, net: Similarity, performance: np.ndarray, score: np.ndarray) -> None:
         self.net = net
-        device = next(net.parameters()).device
-        self.left, self.right = (torch.as_tensor(x, device=device) for x in (performance, score))
+        self.left, self.right = (torch.as_tensor(x, device=net.device) for x in (performance, score))
         self.shape = len(performance), len(score)
 
     def block(self, first: int, last: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What every system gives that says how alike two frames are: embeddings of frames, and distances between them."""
 
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -36,6 +37,11 @@ class Similarity(nn.Module):
     def __init__(self, front: Front, context: int) -> None:
         super().__init__()
         self.front, self.context = front, context
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(chain(self.parameters(), self.buffers()), torch.zeros(0)).device
 
     @property
     def sample_rate(self) -> int:

@@ -62,7 +62,7 @@ def evaluate(net: Similarity, data: AlignmentData, split: str, follow: Follower 
             frames = follow(*(net.frames(features, side).numpy() for features, side in _sides(batch)))
             time_map = TimeMap(frames.score_s * net.frame_s, frames.performance_s * net.frame_s)
         score_into(scores, time_map, index, truth)
-    return scores.rows()
+    return scores.own_rows()  # the report scores baselines on one rank: the others would be waited for in vain
 
 
 def listening(data: AlignmentData, net: Similarity, ask):
@@ -83,11 +83,11 @@ def listening(data: AlignmentData, net: Similarity, ask):
 
 def hand_over(data: AlignmentData, net: Similarity) -> None:
     """Tell data what a network hears."""
-    device = next(net.buffers(), torch.zeros(0)).device
 
     def extract(audio: np.ndarray, cents: float) -> np.ndarray:
         with torch.no_grad():
-            return net.features(torch.from_numpy(audio).to(device), cents).cpu().numpy()
+            return net.features(torch.from_numpy(audio).to(net.device), cents).cpu().numpy()
 
     data.sample_rate, data.frame_s, data.context = net.sample_rate, net.frame_s, net.context
-    data.extract, data.feature_key, data.apart = extract, lambda: net.front.key, device.type == "cpu"
+    # Asked when features are: by then the network may have moved to a GPU, and weights may have been loaded.
+    data.extract, data.feature_key, data.apart = extract, lambda: net.front.key, lambda: net.device.type == "cpu"

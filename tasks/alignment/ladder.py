@@ -50,8 +50,8 @@ class Audio2Frames:
     @torch.no_grad()
     def __call__(self, audio: np.ndarray, cents: float = 0.0) -> np.ndarray:
         """Audio (samples,) at the network's rate, tuned `cents` above 440 Hz -> (frames, d) float32."""
-        device = next((tensor.device for tensor in self.net.parameters()), torch.device("cpu"))
-        return self.net.frames(self.net.features(torch.from_numpy(audio).to(device), cents), self.side).cpu().numpy()
+        features = self.net.features(torch.from_numpy(audio).to(self.net.device), cents)
+        return self.net.frames(features, self.side).cpu().numpy()
 
 
 class Course(NamedTuple):

@@ -66,13 +66,14 @@ class AlignmentScores(RowMetric):
 
     def compute(self) -> dict[str, float]:
         """`summary` of all recordings."""
-        return summary(self._rows())
+        return summary(self.own_rows())
 
     def rows(self) -> AlignmentRows:
         """All events of all ranks."""
-        return self.gathered(self._rows)
+        return self.gathered(self.own_rows)
 
-    def _rows(self) -> AlignmentRows:
+    def own_rows(self) -> AlignmentRows:
+        """Those held here: of this process alone, which may ask without the others."""
         recording, score = self.held("recording").astype(np.int64), self.held("score_s").astype(np.float64)
         error = self.held("error").astype(np.float64)
         _, once = np.unique(np.stack([recording, score]), axis=1, return_index=True)

@@ -7,12 +7,20 @@ from models.alignment.dtw import Path
 
 SHARE = 0.7
 """Of the distance of frames that do not belong together: what a frame that belongs to nothing costs."""
+CLOSED = 10.0
+"""The same where the recording begins and ends with the score: more than any path through it saves."""
 
 
 def typical(costs: Costs) -> float:
     """Distance of frames that do not belong together: the median of some rows."""
     rows = np.unique(np.linspace(0, costs.shape[0] - 1, 64).astype(int))
     return float(np.median([costs.block(row, row + 1)[0] for row in rows.tolist()]))
+
+
+def surrounded(costs: Costs, open_ends: bool) -> tuple["Surrounded", float]:
+    """Costs with what lies beside the score priced, and the distance of frames that do not belong together."""
+    level = typical(costs)
+    return Surrounded(costs, (SHARE if open_ends else CLOSED) * level), level
 
 
 class Surrounded:

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from datamodules.alignment.score import Score, unfoldings
-from datamodules.alignment.sounds import synthesize
 from datamodules.errors import DataError
 from datamodules.recordings import decode
 from models.alignment.costs import Costs, FeatureCosts, window
@@ -21,11 +20,11 @@ from models.alignment.dtw import STEPS, NoPath, dtw
 from models.alignment.dtw import Path as DTWPath
 from models.alignment.jumps import jump_dtw
 from models.alignment.multiscale import multiscale
-from models.alignment.open_ends import SHARE, Surrounded, inner, typical
+from models.alignment.open_ends import inner, surrounded
 from models.alignment.similarity import Side, Similarity
 from tasks.alignment.aligned import Aligned
 from tasks.alignment.inference import Inference
-from tasks.alignment.search import LAST_S, Plan, Searcher
+from tasks.alignment.search import Plan, Searcher, sound_of
 from tasks.alignment.times import timed
 
 
@@ -70,14 +69,7 @@ class Audio2Course:
 
     def __call__(self, audio: np.ndarray, plan: Plan) -> Course:
         """Audio (samples,) at the network's rate. Raises DataError where no path leads from end to end."""
-        notes = plan.score.notes
-        notes = notes._replace(
-            onset=notes.onset * plan.stretch,
-            offset=notes.offset * plan.stretch,
-            pitch=np.where(notes.program < 0, notes.pitch, np.clip(notes.pitch + plan.semitones, 0, 127)).astype(np.int16),
-        )
-        rate = self.net.sample_rate
-        sound = synthesize(notes, rate)[: round((float(notes.offset.max()) + LAST_S) * rate)]
+        sound = sound_of(plan.score, plan.stretch, self.net.sample_rate, plan.semitones)
         heard, written = Audio2Frames(self.net)(audio, plan.cents), Audio2Frames(self.net, "score")(sound)
         costs = self.net.costs(heard, written)
         try:
@@ -95,8 +87,7 @@ class Audio2Course:
             return [multiscale(costs.x, costs.y, self.net.metric, steps, open_start=how.open_ends, open_end=how.open_ends)]
         if not plan.leaps and (1, 0) not in steps.moves:
             return [dtw(costs, steps, self._band(plan), subsequence=how.open_ends)]
-        level = typical(costs)
-        around = Surrounded(costs, (SHARE if how.open_ends else 10) * level)
+        around, level = surrounded(costs, how.open_ends)
         if not plan.leaps:
             parts = [dtw(around, steps, self._band(plan))]
         else:

@@ -10,7 +10,7 @@ from datamodules.errors import DataError
 from models.alignment.costs import FeatureCosts
 from models.alignment.dtw import STEPS, Path
 from models.alignment.jumps import JumpPath, jump_dtw
-from models.alignment.open_ends import SHARE, Surrounded, inner, typical
+from models.alignment.open_ends import inner, surrounded
 from models.alignment.outline import Outline, course
 from models.alignment.tuning import tuning_cents
 from tasks.alignment.inference import Inference
@@ -71,9 +71,7 @@ class Searcher:
 
     def played(self, score: Score, stretch: float) -> np.ndarray:
         """Outline of a score, so many times slower."""
-        notes = score.notes._replace(onset=score.notes.onset * stretch, offset=score.notes.offset * stretch)
-        sound = synthesize(notes, self.rate)
-        return self.outline(sound[: round((float(notes.offset.max()) + LAST_S) * self.rate)])
+        return self.outline(sound_of(score, stretch, self.rate))
 
     def _key(self, heard: np.ndarray, sketch: np.ndarray) -> int:
         """Semitones that the recording is above the score."""
@@ -101,8 +99,7 @@ class Searcher:
     def _jumped(self, heard: np.ndarray, sketch: np.ndarray, bars: np.ndarray) -> tuple[JumpPath, list[Path]]:
         """The path through the outlines with jumps from bar to bar, in surrounded columns, and its parts in the score's own."""
         costs = FeatureCosts(heard, sketch, "cosine")
-        level = typical(costs)
-        around = Surrounded(costs, SHARE * level if self.how.open_ends else 10 * level)
+        around, level = surrounded(costs, self.how.open_ends)
         penalty = self.how.jump_s / self.outline.frame_s * level
         jumped = jump_dtw(around, STEPS["unit"], bars, np.append(0, bars) + 1, penalty)
         return jumped, [part for one in jumped.segments if (part := inner(one, costs.shape))]
@@ -117,6 +114,14 @@ def sounding(audio: np.ndarray, rate: int) -> tuple[float, float]:
         raise DataError("it is silent: expected a recording of the score's music.")
     loud = np.flatnonzero(level > level.max() - RANGE_DB)
     return float(loud[0] * size / rate), min((loud[-1] + 1) * size, len(audio)) / rate
+
+
+def sound_of(score: Score, stretch: float, rate: int, semitones: int = 0) -> np.ndarray:
+    """A score's own sound (samples,), so many times slower and semitones higher, until just after its last note."""
+    notes = score.notes
+    pitch = np.where(notes.program < 0, notes.pitch, np.clip(notes.pitch + semitones, 0, 127)).astype(np.int16)
+    notes = notes._replace(onset=notes.onset * stretch, offset=notes.offset * stretch, pitch=pitch)
+    return synthesize(notes, rate)[: round((float(notes.offset.max()) + LAST_S) * rate)]
 
 
 def tempo(score: Score, duration: float) -> float:

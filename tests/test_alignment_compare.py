@@ -1,9 +1,9 @@
 """`compare` of alignment: the paper's Table II beside runs on mazurkas, other data with the baselines scored there."""
 
-import csv
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import yaml
 
 from tasks.alignment import compare, paper
 from tasks.metrics.alignment import TOLERANCES_MS
+from tests.compared import compared, table
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "alignment"
 POLICY = "share of events within a tolerance, DTW steps (1,0)x1 (0,1)x1 (1,1)x1, mean of frames"
@@ -41,15 +42,7 @@ def write_run(
     return folder
 
 
-def table(out, name):
-    with (out / f"{name}.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def run(tmp_path, *argv, code=0):
-    out = tmp_path / "out"
-    assert compare.main([*map(str, argv), "--out", str(out)]) == code
-    return out
+run = partial(compared, compare)
 
 
 def test_tolerances_are_those_that_are_measured():

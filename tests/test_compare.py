@@ -1,11 +1,11 @@
 """`compare`: the paper's numbers, seeds averaged, different protocols never side by side, errors in one sentence."""
 
-import csv
 import json
 import os
 import statistics
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import yaml
 from tasks import comparison
 from tasks.tables import markdown, write_csv
 from tasks.tagging import compare, paper
+from tests.compared import compared, table
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "tagging"
 MTAT = {"name": paper.MTAT.name, "subset": paper.MTAT.subset, "split": "test", "policy": "won16"}
@@ -42,15 +43,7 @@ def write_run(folder, row="mtat_spec_att", seed=0, auroc=0.9, data=MTAT, clips=4
     return folder
 
 
-def table(out, name):
-    with (out / f"{name}.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def run(tmp_path, *argv, code=0):
-    out = tmp_path / "out"
-    assert compare.main([*map(str, argv), "--out", str(out)]) == code
-    return out
+run = partial(compared, compare)
 
 
 def test_paper_tables_are_whole():

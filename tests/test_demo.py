@@ -1,18 +1,16 @@
-import ast
 import csv
 import io
 import sys
 import zipfile
 from collections import defaultdict
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from datamodules import render
-from datamodules.demo import accompany, alignment, arrange, music, plan, separation, soundscapes, tagging
+from datamodules.demo import accompany, arrange, music, plan, tagging
 from datamodules.demo import piece as score
 from datamodules.demo.abc_notation import read_abc
 from datamodules.demo.cache import build_once, fingerprint
@@ -213,35 +211,6 @@ def test_interrupted_build_is_not_believed(tmp_path):
     built = build_once("set", lambda folder: (folder / "whole.txt").write_text("whole"), [__file__], cache_dir=tmp_path)
     assert [path.name for path in built.iterdir()] == ["whole.txt"]
     assert [path for path in built.parent.iterdir() if path.is_dir()] == [built]
-
-
-ROOT = Path(__file__).parent.parent
-SHARED = ("datamodules", "datamodules.alignment")  # whose files count where a demo draws on those in MAKERS
-MAKERS = ("render", "curves", "degrade")
-
-
-def drawn_on(path, found=()):
-    """The files of the demo, and those that make sound, that a file imports at any depth, and itself."""
-    found = {*found, path}
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        package, _, last = (node.module or "").rpartition(".")
-        if node.module in ("datamodules.demo", *SHARED):
-            files = [(node.module, alias.name) for alias in node.names]
-        else:
-            files = [(package, last)]
-        for folder, name in files:
-            one = ROOT / folder.replace(".", "/") / f"{name}.py"
-            if (folder == "datamodules.demo" or (folder in SHARED and name in MAKERS)) and one not in found:
-                found |= drawn_on(one, found)
-    return found
-
-
-@pytest.mark.parametrize("module", [tagging, separation, soundscapes, alignment])
-def test_a_set_is_named_after_every_file_that_decides_how_it_turns_out(module):
-    here = Path(module.__file__)
-    assert set(module.SOURCES) == drawn_on(here) - {here.with_name("cache.py")}
 
 
 def test_changed_generator_is_another_set(tmp_path):

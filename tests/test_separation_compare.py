@@ -1,10 +1,10 @@
 """`compare` of separation: the paper's tables, seeds averaged, only the paper's protocol beside it, baselines elsewhere."""
 
-import csv
 import json
 import statistics
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import yaml
 
 from tasks.separation import compare, paper
 from tasks.separation.results import POLICY
+from tests.compared import compared, table
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "separation"
 MUSDB = {**paper.PROTOCOL.about(), "mixture": "file"}
@@ -36,15 +37,7 @@ def write_run(folder, row="p", seed=0, sdr=5.0, data=MUSDB, tracks=50, sources=S
     return folder
 
 
-def table(out, name):
-    with (out / f"{name}.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def run(tmp_path, *argv, code=0):
-    out = tmp_path / "out"
-    assert compare.main([*map(str, argv), "--out", str(out)]) == code
-    return out
+run = partial(compared, compare)
 
 
 def test_paper_tables_are_whole_and_their_means_add_up():

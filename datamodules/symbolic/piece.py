@@ -1,0 +1,141 @@
+"""One piece of music as symbols: notes in integer ticks with their voices, and what stands around them in a score."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+ONSET, DURATION, PITCH, VELOCITY, VOICE = range(5)
+"""Columns of `Piece.notes`."""
+QUALITIES = ("major", "minor", "diminished", "augmented", "dominant", "major seventh", "minor seventh", "other")
+"""What the third column of `Piece.chords` counts in."""
+
+
+def _none(width: int) -> NDArray[np.int32]:
+    return np.zeros((0, width), np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Notes, and the frame they stand in. Times are ticks from the first beat that is written, pickup included.
+
+    notes: (n, 5) int32, sorted by onset, then voice, then pitch: onset, duration (ticks), MIDI pitch, velocity, voice
+        (0: the highest part; a voice may sound several notes at once where the source does not part them)
+    ticks: of a quarter note
+    length: ticks; where the last bar or note ends
+    pickup: ticks before the first downbeat; bar k begins at pickup + k * bar
+    metres: (m, 3): tick, beats, beat type; the first one holds from the beginning
+    tempi: (m, 2): tick, microseconds of a quarter note
+    tonic, mode: pitch class of the key (0 = C) and "major" or "minor"; None where nobody says
+    fermatas: (k,) onsets of notes that bear one
+    chords: (m, 3): onset, root (pitch class), quality (index into QUALITIES); each holds until the next
+    drums: (n, 4): onset, duration, drum (General MIDI), velocity
+    programs: General MIDI program of each voice; empty: piano
+    """
+
+    notes: NDArray[np.int32]
+    ticks: int
+    length: int
+    name: str = ""
+    title: str = ""
+    composer: str = ""
+    kind: str = ""
+    pickup: int = 0
+    metres: NDArray[np.int32] = field(default_factory=lambda: np.array([[0, 4, 4]], np.int32))
+    tempi: NDArray[np.int32] = field(default_factory=lambda: np.array([[0, 500_000]], np.int32))
+    tonic: int | None = None
+    mode: str | None = None
+    fermatas: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    chords: NDArray[np.int32] = field(default_factory=lambda: _none(3))
+    drums: NDArray[np.int32] = field(default_factory=lambda: _none(4))
+    programs: tuple[int, ...] = ()
+
+    @property
+    def beats(self) -> int:
+        """Numerator of the first metre."""
+        return int(self.metres[0, 1])
+
+    @property
+    def beat_type(self) -> int:
+        """Denominator of the first metre."""
+        return int(self.metres[0, 2])
+
+    @property
+    def bar(self) -> int:
+        """Ticks of a bar of the first metre."""
+        return 4 * self.ticks * self.beats // self.beat_type
+
+    @property
+    def bars(self) -> int:
+        """Bars, a pickup counted as none and a begun bar as one."""
+        return max(1, -(-(self.length - self.pickup) // self.bar))
+
+    @property
+    def voices(self) -> int:
+        """Number of voices."""
+        return int(self.notes[:, VOICE].max()) + 1 if len(self.notes) else 0
+
+    def voice(self, number: int) -> NDArray[np.int32]:
+        """The notes of one voice, (n, 5)."""
+        return self.notes[self.notes[:, VOICE] == number]
+
+    def with_notes(self, notes: NDArray, **changes: object) -> "Piece":
+        """This piece with other notes, which are put in order."""
+        return replace(self, notes=in_order(notes), **changes)
+
+    def transposed(self, semitones: int) -> "Piece":
+        """Every note, the key and the chords so many semitones higher; drums stay."""
+        if not semitones:
+            return self
+        notes, chords = self.notes.copy(), self.chords.copy()
+        notes[:, PITCH] += semitones
+        chords[:, 1] = (chords[:, 1] + semitones) % 12
+        tonic = None if self.tonic is None else (self.tonic + semitones) % 12
+        return replace(self, notes=notes, chords=chords, tonic=tonic)
+
+    def at(self, ticks: int) -> "Piece":
+        """The same at another number of ticks a quarter note, times rounded to the nearest, no note shorter than a tick."""
+        if ticks == self.ticks:
+            return self
+
+        def to(times: NDArray | int) -> NDArray:
+            return (np.asarray(times, np.int64) * 2 * ticks + self.ticks) // (2 * self.ticks)
+
+        def moved(events: NDArray) -> NDArray[np.int32]:
+            events = events.astype(np.int64)
+            events[:, 0] = to(events[:, 0])
+            return events.astype(np.int32)
+
+        def lasting(events: NDArray) -> NDArray[np.int32]:
+            ends = to(events[:, 0].astype(np.int64) + events[:, 1])
+            events = moved(events)
+            events[:, 1] = np.maximum(ends - events[:, 0], 1)
+            return events
+
+        return replace(
+            self,
+            notes=in_order(lasting(self.notes)),
+            drums=lasting(self.drums),
+            ticks=ticks,
+            length=int(to(self.length)),
+            pickup=int(to(self.pickup)),
+            metres=moved(self.metres),
+            tempi=moved(self.tempi),
+            chords=moved(self.chords),
+            fermatas=to(self.fermatas).astype(np.int32),
+        )
+
+
+def in_order(notes: NDArray) -> NDArray[np.int32]:
+    """Notes (n, 5) sorted by onset, voice and pitch."""
+    notes = np.asarray(notes, np.int32).reshape(-1, 5)
+    return notes[np.lexsort((notes[:, PITCH], notes[:, VOICE], notes[:, ONSET]))]
+
+
+def same(first: Piece, second: Piece) -> bool:
+    """Whether two pieces hold the same notes, chords, drums and fermatas in the same frame; names and programs aside."""
+    arrays = ("notes", "metres", "tempi", "fermatas", "chords", "drums")
+    plain = ("ticks", "length", "pickup", "tonic", "mode")
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in arrays) and all(
+        getattr(first, name) == getattr(second, name) for name in plain
+    )

@@ -1,0 +1,1 @@
+"""Systems of the survey (Briot, Hadjeres, Pachet 2017): cores, heads and families that a config puts together."""

@@ -30,6 +30,11 @@ class Corpus:
     """
 
     name: ClassVar[str]
+    root: str | None = None
+
+    def folder(self) -> Path:
+        """The folder of the music. Raises DataError where the user has to name one and did not, or it is no folder."""
+        raise NotImplementedError
 
     def read(self) -> Splits:
         """Parse everything; `datamodules.symbolic.pack` keeps the result, so that this happens once."""

@@ -52,6 +52,11 @@ class View:
         """Frames of a piece. Raises Unfit where the view cannot hold it."""
         raise NotImplementedError
 
+    def holds(self, piece: Piece) -> bool:
+        """Whether the view can hold a piece, by its pitches alone: asked for every transposition. Overrides may be stricter."""
+        pitches = piece.notes[:, PITCH]
+        return not len(pitches) or (self.low <= pitches.min() and pitches.max() <= self.high)
+
     def decode(self, frames: NDArray, template: Piece) -> Piece:
         """The piece that frames spell, in the metre, key, tempo, pickup and ticks of `template`."""
         raise NotImplementedError

@@ -1,0 +1,90 @@
+"""Pieces as sets of items: excerpts in any key to train on, whole pieces or consecutive windows to score."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from datamodules.symbolic.batch import Item
+from datamodules.symbolic.piece import Piece
+from datamodules.symbolic.views.view import Encoded, Unfit, View
+
+
+class Encoder:
+    """Encodes the pieces of a split, each transposition once; training processes share nothing but the pieces."""
+
+    def __init__(self, pieces: Sequence[Piece], view: View, semitones: int = 0) -> None:
+        self.pieces, self.view = pieces, view
+        self.shifts = [self._shifts(piece, semitones) for piece in pieces]
+        self._known: dict[tuple[int, int], Encoded] = {}
+
+    def _shifts(self, piece: Piece, semitones: int) -> list[int]:
+        """Transpositions by at most so many semitones which the view holds; the piece's own first."""
+        around = sorted(range(-semitones, semitones + 1), key=abs)
+        return [shift for shift in around if not shift or self.view.holds(piece.transposed(shift))]
+
+    def __call__(self, index: int, shift: int = 0) -> Encoded:
+        """Frames of a piece, so many semitones higher."""
+        if (index, shift) not in self._known:
+            self._known[index, shift] = self.view.encode(self.pieces[index].transposed(shift))
+        return self._known[index, shift]
+
+    def everything(self) -> Iterator[Item]:
+        """Every piece in every key it is trained in."""
+        for index, piece in enumerate(self.pieces):
+            for shift in self.shifts[index]:
+                yield Item(self(index, shift), index, piece.name)
+
+
+class Excerpts(Dataset):
+    """Training items: excerpts of `crop` frames (None: whole pieces) that begin at multiples of `align` frames, in any key.
+
+    Indexed by (index, seed); index i is of piece i modulo the number of pieces.
+    """
+
+    def __init__(self, encoder: Encoder, items: int | None, crop: int | None, align: int) -> None:
+        self.encoder, self.crop, self.align = encoder, crop, align
+        self.items = items or len(encoder.pieces)
+
+    def __len__(self) -> int:
+        return self.items
+
+    def __getitem__(self, item: tuple[int, int]) -> Item:
+        index, random = item[0] % len(self.encoder.pieces), np.random.default_rng(item[1])
+        encoded = self.encoder(index, int(random.choice(self.encoder.shifts[index])))
+        name = self.encoder.pieces[index].name
+        if self.crop is None:
+            return Item(encoded, index, name)
+        last = max(0, len(encoded.frames) - self.crop)
+        start = min(int(random.integers(last // self.align + 1)) * self.align, last)
+        return Item(cut(encoded, start, start + self.crop), index, name)
+
+
+class Whole(Dataset):
+    """Every piece whole, or as consecutive windows of so many frames, the last of which may be shorter."""
+
+    def __init__(self, encoder: Encoder, window: int | None = None) -> None:
+        self.encoder = encoder
+        lengths = [len(encoder(index).frames) for index in range(len(encoder.pieces))]
+        self.spans = [(i, k, min(k + (window or n), n)) for i, n in enumerate(lengths) for k in range(0, n, window or n)]
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __getitem__(self, place: int) -> Item:
+        index, start, stop = self.spans[place]
+        return Item(cut(self.encoder(index), start, stop), index, self.encoder.pieces[index].name)
+
+
+def cut(encoded: Encoded, start: int, stop: int) -> Encoded:
+    """Frames start to stop."""
+    return Encoded(encoded.frames[start:stop], encoded.conditions[start:stop])
+
+
+def why_unfit(view: View, piece: Piece) -> str | None:
+    """Why a view cannot hold a piece; None where it can."""
+    try:
+        view.encode(piece)
+    except Unfit as reason:
+        return str(reason)
+    return None

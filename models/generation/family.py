@@ -32,6 +32,18 @@ class Family(nn.Module):
         """Nats (batch, frames) of each frame given those before it, the first one included; 0 where padded."""
         raise NotImplementedError
 
+    def surrogate(self, batch: Frames) -> Tensor:
+        """What is watched in place of `nll` (batch, frames) where there is none: reconstruction, pseudo-likelihood."""
+        raise NotImplementedError
+
+    def guess(self, batch: Frames) -> Tensor | None:
+        """The likeliest frames (batch, frames, columns) given the true ones before each; None where that is not known."""
+        return None
+
+    def idle(self) -> list[nn.Parameter]:
+        """Parameters that the coming optimizer step must leave where they are."""
+        return []
+
     def generate(self, ask: Ask) -> Tensor:
         """Frames (batch, frames, columns) as asked; every fixed cell as given. At an `end`, what follows is `end` too."""
         raise NotImplementedError

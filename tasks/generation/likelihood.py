@@ -1,0 +1,24 @@
+"""Nats of a batch by a system, into the rows that scores are made of."""
+
+import torch
+
+from datamodules.symbolic.batch import SymbolicBatch
+from models.generation.family import Family
+from tasks.metrics.generation.likelihood import FrameLikelihood
+
+WHAT = {
+    "exact": "exact",
+    "estimate": "estimated by annealed importance sampling",
+    "bound": "an upper bound",
+    "none": "no likelihood: its own reconstruction or pseudo-likelihood",
+}
+"""What the numbers of each kind of system are."""
+
+
+@torch.no_grad()
+def score_into(scores: FrameLikelihood, net: Family, batch: SymbolicBatch) -> None:
+    """Add the nats (batch, frames) of every frame, computed in float32 or better, and whether the likeliest was right."""
+    nll = net.surrogate(batch) if net.likelihood == "none" else net.nll(batch)
+    scores.update(
+        batch.index, nll.float(), batch.valid, net.form.columns, net.guess(batch), batch.frames, hold=net.form.hold
+    )

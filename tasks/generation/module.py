@@ -1,0 +1,146 @@
+"""The composer that Lightning trains: one system on the frames of one view, its likelihood, and the music it writes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from datamodules.errors import DataError
+from datamodules.symbolic.batch import SymbolicBatch
+from datamodules.symbolic.user_pieces import Question
+from datamodules.symbolic.views import read_view
+from models.generation.family import Adversarial, Family
+from models.generation.form import Form
+from tasks.generation.inference import Inference
+from tasks.generation.likelihood import score_into
+from tasks.generation.survey import Survey
+from tasks.generation.turns import take_turns
+from tasks.generation.written import Answer, Writer
+from tasks.metrics.generation.likelihood import FrameLikelihood, summary
+
+
+class Composer(pl.LightningModule):
+    """Trains a system and writes music with it.
+
+    Args:
+        view: how pieces become frames, with all that was learned of the training pieces (comes from the data)
+        net: class of the system, called with the form of the frames (`models.generation`)
+        optimizer: optimizer of the system; of each of its players where they are several
+        scheduler: learning-rate scheduler, stepped after every optimizer step; not with several players
+        survey: the system's row in the survey's Table 8.4
+        inference: how music is drawn
+    """
+
+    def __init__(
+        self,
+        view: dict[str, Any],
+        net: Callable[[Form], Family],
+        optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=1e-3),
+        scheduler: LRSchedulerCallable | None = None,
+        survey: Survey | None = None,
+        inference: Inference | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)  # the run record logs the whole config
+        self.view = read_view(view)
+        self.net = net(Form(**self.view.form()))
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self.survey, self.inference = survey or Survey(), inference or Inference()
+        self.automatic_optimization = not isinstance(self.net, Adversarial)
+        if not self.automatic_optimization and scheduler is not None:
+            raise ValueError("scheduler: a system of several players is trained without one")
+        self.scores = FrameLikelihood()
+        self.validated: dict[str, float] = {}
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train by steps; a chain only counts."""
+        return any(parameter.requires_grad for parameter in self.net.parameters())
+
+    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
+        """The data need nothing of the network."""
+
+    def setup(self, stage: str) -> None:
+        """Let a system that counts or measures look at the training set, on every rank alike."""
+        if stage == "fit":
+            self.net.prepare(self.trainer.datamodule.everything())
+
+    def training_step(self, batch: SymbolicBatch) -> Tensor | None:
+        """What the system minimises; None where there is nothing to train, or the players took their turns."""
+        if not self.learns:
+            return None
+        if not self.automatic_optimization:
+            self._log_parts(take_turns(self, batch), len(batch.names))
+            return None
+        parts = self.net.loss(batch)
+        self._log_parts({name: part.detach() for name, part in parts.items()}, len(batch.names))
+        return parts["loss"]
+
+    def _log_parts(self, parts: dict[str, Tensor], items: int) -> None:
+        self.log("train/loss", parts["loss"], prog_bar=True, batch_size=items)
+        self.log_dict({f"train/{name}": part for name, part in parts.items() if name != "loss"}, batch_size=items)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Parameters whose turn it is not stay where they are: an optimizer's momentum would move them without a gradient."""
+        for parameter in self.net.idle():
+            parameter.grad = None
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the pieces of the epoch before; they stay readable until then."""
+        self.scores.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: SymbolicBatch) -> None:
+        """Nats of every frame, or what stands for them where a system has no likelihood."""
+        score_into(self.scores, self.net, batch)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the exact scores, the same on every rank."""
+        scores = self._log_scores("val")
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.validated = scores
+
+    def on_test_epoch_end(self) -> None:
+        """Log the exact scores of the test split; the report reads `self.found` after this."""
+        self._log_scores("test")
+
+    def _log_scores(self, prefix: str) -> dict[str, float]:
+        self.found = summary(self.scores.rows())
+        scores = {name: float(value) for name, value in self.found.items()}
+        self.log_dict({f"{prefix}/{name}": value for name, value in scores.items()}, rank_zero_only=False)
+        self.log(f"{prefix}/loss", scores["nll_frame"], prog_bar=True, rank_zero_only=False)
+        return scores
+
+    def predict_step(self, batch: Question) -> list[Answer] | str:
+        """The music that a user asked for; a sentence where that cannot be."""
+        if batch.error:
+            return batch.error
+        try:
+            return Writer(self).answers(batch, self.trainer.datamodule.seed)
+        except DataError as error:
+            return f"{batch.path}: {error}"
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The last validation's scores, by which `compare` may choose among seeds."""
+        checkpoint["validated"] = self.validated
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What was validated when the weights were saved."""
+        self.validated = checkpoint.get("validated", {})
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, and its scheduler, stepped with it; for several players one each."""
+        if not self.learns:
+            return None
+        if isinstance(self.net, Adversarial):
+            return [self._optimizer(player.parameters()) for player in self.net.players().values()]
+        optimizer = self._optimizer([parameter for parameter in self.net.parameters() if parameter.requires_grad])
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}

@@ -39,6 +39,8 @@ class UserFiles(SuiteData):
     """
 
     name = "files"
+    what = "audio file"
+    endings: tuple[str, ...] = audio.EXTENSIONS + UNREADABLE
 
     def __init__(
         self, inputs: list[str] | str | None = None, num_workers: int = 0, seed: int = 0, strict: bool = False
@@ -48,7 +50,7 @@ class UserFiles(SuiteData):
 
     def paths(self) -> list[str]:
         """Every file once, sorted. Raises DataError where an input names nothing."""
-        return find(self.inputs)
+        return find(self.inputs, self.endings, self.what)
 
     def evaluation_collate(self, items: Sequence[Any]) -> Any:
         """The one file of a batch."""
@@ -96,37 +98,28 @@ class DecodedFiles(Dataset):
             return FileBatch(path, torch.zeros(0), str(error))
 
 
-def find(inputs: Sequence[str]) -> list[str]:
-    """The audio files that files, folders and globs name, each once, sorted.
+def find(inputs: Sequence[str], endings: Sequence[str] = UserFiles.endings, what: str = UserFiles.what) -> list[str]:
+    """The files of these endings that files, folders and globs name, each once, sorted.
 
-    A file named outright is taken whatever its ending; folders and globs give audio files alone, hidden ones left
+    A file named outright is taken whatever its ending; folders and globs give those of the endings alone, hidden ones left
     out. Raises DataError for an input that names nothing.
     """
     if not inputs:
-        raise DataError("Nothing to predict on: give files, folders or globs as --data.inputs song.mp3.")
+        raise DataError(f"Nothing to predict on: give files, folders or globs as --data.inputs song{endings[0]}.")
+
+    def wanted(path: Path) -> bool:
+        return path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file()
+
     found: dict[str, str] = {}
     for one in inputs:
         path = Path(one).expanduser()
         if path.is_file():
             files = [path]
-        elif path.is_dir():
-            files = _below(path)
         else:
-            matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207  takes absolute patterns
-            files = [file for match in matches for file in (_below(match) if match.is_dir() else [match])]
-            files = [file for file in files if _is_audio(file)]
+            places = [path] if path.is_dir() else [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207  takes absolute patterns
+            files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place]) if wanted(file)]
         if not files:
-            kind = (
-                "holds no audio file" if path.is_dir() else "matches no audio file" if glob.has_magic(one) else "does not exist"
-            )
-            raise DataError(f"{one} {kind}: --data.inputs takes files ({', '.join(audio.EXTENSIONS[:4])}), folders and globs.")
+            kind = f"holds no {what}" if path.is_dir() else f"matches no {what}" if glob.has_magic(one) else "does not exist"
+            raise DataError(f"{one} {kind}: --data.inputs takes files ({', '.join(endings[:4])}), folders and globs.")
         found.update({str(file.resolve()): str(file) for file in files})
     return sorted(found.values())
-
-
-def _below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if _is_audio(path) and path.is_file()]
-
-
-def _is_audio(path: Path) -> bool:
-    return path.suffix.lower() in audio.EXTENSIONS + UNREADABLE and not path.name.startswith(".")

@@ -1,0 +1,139 @@
+"""A user's own music to go on from: what is asked for of each file."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from datamodules.errors import DataError
+from datamodules.files import UserFiles
+from datamodules.symbolic.piece import VOICE, Piece
+from datamodules.symbolic.reading import MUSIC, read_piece
+from datamodules.symbolic.views.view import Use
+
+
+class Question(NamedTuple):
+    """What is asked for of one file; nothing in it where `error` says why."""
+
+    path: str
+    pieces: list[Piece]  # one; for interpolation the two it leads from and to; none for music out of nothing
+    use: Use
+    bars: int  # to write, where the use does not say itself
+    span: tuple[int, int] | None  # first and last bar to write anew, counted from 1
+    error: str | None
+
+
+class UserPieces(UserFiles):
+    """Pieces to continue, harmonise, fill in or lead from one to the other; one that cannot be read is yielded with its error.
+
+    Args:
+        inputs: MIDI, MusicXML or ABC files, folders and globs; none are needed for `free`
+        view: how the network reads music, which its checkpoint knows
+        use: `continue` the piece, `harmonise` its melody, `inpaint` some of its bars, `free`: write a new one, in the metre, key,
+            tempo and length of a file where one is named, `interpolate` between two
+        bars: how many bars `continue` and `free` write
+        span: the bars that `inpaint` writes anew, such as 5-8, counted from 1 without the pickup
+        voice: the voice that `harmonise` keeps, counted from 0, the highest first; null: the highest
+        metre: of a `free` piece without a file
+    """
+
+    name = "pieces"
+    what = "music file"
+    endings = MUSIC
+
+    def __init__(
+        self,
+        inputs: list[str] | str | None = None,
+        view: dict[str, Any] | None = None,
+        use: Use = "continue",
+        bars: int = 8,
+        span: str | None = None,
+        voice: int | None = None,
+        metre: str = "4/4",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(inputs, **kwargs)
+        self.notation, self.use, self.bars, self.voice = view, use, bars, voice
+        if bars < 1 or (voice or 0) < 0:
+            raise ValueError(f"--data.bars must be positive and --data.voice not negative: {bars}, {voice}")
+        self.span, self.metre = _span(span), _metre(metre)
+        if (use == "inpaint") != (self.span is not None):
+            raise ValueError("--data.use inpaint and --data.span FIRST-LAST (bars, such as 5-8) belong together")
+
+    def predict_set(self) -> Dataset:
+        """Every question. Raises DataError where an input names nothing, or interpolation gets other than two."""
+        if self.use == "free" and not self.inputs:
+            return Questions(self, [("free",)])
+        paths = self.paths()
+        if self.use != "interpolate":
+            return Questions(self, [(path,) for path in paths])
+        if len(paths) != 2:
+            raise DataError(f"--data.use interpolate leads from one piece to another: name two files by --data.inputs, not {len(paths)}.")
+        return Questions(self, [tuple(self.inputs) if len(self.inputs) == 2 else tuple(paths)])
+
+    def ask(self, paths: tuple[str, ...]) -> Question:
+        """The question about these files."""
+        if self.use == "free" and not self.inputs:
+            beats, beat_type = self.metre
+            blank = Piece(np.zeros((0, 5), np.int32), 480, 0, name="free", metres=np.array([[0, beats, beat_type]], np.int32))
+            return Question("free", [replace(blank, length=self.bars * blank.bar)], self.use, self.bars, None, None)
+        path = " to ".join(paths)
+        try:
+            pieces = [read_piece(one) for one in paths]
+            if self.use == "harmonise":
+                pieces = [self._melody(path, piece) for piece in pieces]
+            if self.span and self.span[1] > pieces[0].bars:
+                raise DataError(f"{path} has {pieces[0].bars} bars: --data.span {self.span[0]}-{self.span[1]} reaches beyond them.")
+            return Question(path, pieces, self.use, self.bars, self.span, None)
+        except DataError as error:
+            if self.strict:
+                raise
+            return Question(path, [], self.use, self.bars, self.span, str(error))
+
+    def _melody(self, path: str, piece: Piece) -> Piece:
+        """The melody alone, as voice 0."""
+        number = 0 if self.voice is None else self.voice
+        notes = piece.voice(number).copy()
+        if not len(notes):
+            raise DataError(f"{path} has {piece.voices} voices: there is no note in --data.voice {number} (counted from 0).")
+        notes[:, VOICE] = 0
+        return piece.with_notes(notes, programs=piece.programs[number : number + 1])
+
+
+class Questions(Dataset):
+    """Groups of files as questions."""
+
+    def __init__(self, data: UserPieces, groups: Sequence[tuple[str, ...]]) -> None:
+        self.data, self.groups = data, groups
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> Question:
+        return self.data.ask(self.groups[index])
+
+
+def _span(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", str(text).strip())
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 0 < first <= last:
+        raise ValueError(f"--data.span takes bars counted from 1, such as 5-8: {text}")
+    return first, last
+
+
+def _metre(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(1|2|4|8|16|32)", text)
+    if not found or not int(found[1]):
+        raise ValueError(f"--data.metre takes a time signature such as 3/4: {text}")
+    return int(found[1]), int(found[2])
+
+
+def name_of(path: str) -> str:
+    """What a question's answers are called after."""
+    return " to ".join(Path(one).stem for one in path.split(" to "))

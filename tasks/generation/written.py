@@ -1,0 +1,148 @@
+"""From a question to music: the piece as frames, a mask of what is given, frames written around it, and a piece again."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from datamodules.symbolic.merging import merged
+
+from datamodules.base import mix
+from datamodules.errors import DataError
+from datamodules.symbolic.piece import DURATION, ONSET, Piece
+from datamodules.symbolic.user_pieces import Question
+from datamodules.symbolic.views.view import Encoded, Unfit
+from models.generation.form import Ask
+
+if TYPE_CHECKING:
+    from tasks.generation.module import Composer
+
+BATCH = 32
+"""Answers that are written at once."""
+
+
+class Answer(NamedTuple):
+    """One answer to a question."""
+
+    piece: Piece
+    given: Piece  # what was fixed: its notes stand in `piece` as they were
+    remarks: list[str]
+
+
+class Writer:
+    """Writes music with a composer; the same seed writes the same notes."""
+
+    def __init__(self, composer: "Composer") -> None:
+        self.view, self.net, self.sampling = composer.view, composer.net, composer.inference.sampling
+        self.samples, self.device = composer.inference.samples, composer.device
+
+    def answers(self, question: Question, seed: int) -> list[Answer]:
+        """All answers to a question. Raises DataError where the system cannot give any."""
+        self.check(question.use)
+        piece = question.pieces[0]
+        if question.use == "interpolate":
+            return self._between(question.pieces, seed)
+        template, given, span = asked_of(question)
+        try:
+            shift = self.view.shift_for(given, 0 if question.use == "harmonise" else None)
+            written = self.write(template.transposed(shift), question.use, span, seed, self.samples)
+        except Unfit as reason:
+            raise DataError(f"this system cannot take it: {reason}") from reason
+        remarks = [f"written {shift:+d} semitones away, where the system knows its way, and put back"] if shift else []
+        made = (merged(template, one.transposed(-shift), question.use, span) for one in written)
+        return [Answer(replace(one, name=piece.name), given, remarks) for one in made]
+
+    def check(self, use: str) -> None:
+        """Raise DataError for a use that the system was not made for."""
+        if use not in self.net.supports or (use != "interpolate" and use not in self.view.uses):
+            offered = ", ".join(sorted(self.net.supports & (self.view.uses | {"interpolate"}))) or "nothing"
+            raise DataError(f"{type(self.net).__name__} on the view {self.view.name} cannot {use}: --data.use takes {offered} here.")
+
+    def write(self, template: Piece, use: str, span: tuple[int, int] | None, seed: int, samples: int) -> list[Piece]:
+        """So many pieces around what is fixed of `template`, in the view's own key."""
+        encoded = self.view.encode(template)
+        fixed = self.view.fixed(template, use, span)
+        allowed = self.view.allowed(template)
+        found = self._frames([encoded] * samples, [fixed] * samples, use, seed, allowed)
+        return [self.view.decode(frames, template) for frames in found]
+
+    def write_all(self, templates: list[Piece], use: str, seed: int) -> list[Piece]:
+        """A piece for each template, many at once; templates in the view's key."""
+        written: list[Piece] = []
+        for start in range(0, len(templates), BATCH):
+            some = templates[start : start + BATCH]
+            if self.view.allowed(some[0]) is not None:
+                written += [self.write(one, use, None, mix(seed, start + k), 1)[0] for k, one in enumerate(some)]
+                continue
+            encoded, fixed = [self.view.encode(one) for one in some], [self.view.fixed(one, use, None) for one in some]
+            found = self._frames(encoded, fixed, use, mix(seed, start), None)
+            written += [self.view.decode(frames[: len(e.frames)], t) for frames, e, t in zip(found, encoded, some, strict=True)]
+        return written
+
+    @torch.no_grad()
+    def _frames(self, encoded: list[Encoded], fixed: list[np.ndarray], use: str, seed: int, allowed: np.ndarray | None) -> np.ndarray:
+        longest = max(len(one.frames) for one in encoded)
+
+        def stacked(arrays: list[np.ndarray]) -> torch.Tensor:
+            padded = [np.pad(array, ((0, longest - len(array)), (0, 0))) for array in arrays]
+            return torch.from_numpy(np.stack(padded)).to(self.device)
+
+        ask = Ask(
+            stacked([one.frames for one in encoded]),
+            stacked(fixed),
+            stacked([one.conditions for one in encoded]),
+            torch.Generator(self.device).manual_seed(mix(seed) % 2**62),
+            self.sampling,
+            use,
+            None if allowed is None else torch.from_numpy(allowed).to(self.device),
+        )
+        return self.net.eval().generate(ask).cpu().numpy()
+
+    def _between(self, pieces: list[Piece], seed: int) -> list[Answer]:
+        first, last = pieces
+        if (first.beats, first.beat_type) != (last.beats, last.beat_type):
+            raise DataError("interpolation wants two pieces of one metre")
+        length = min(first.length, last.at(first.ticks).length)
+        ends = [shortened(first, length), shortened(last.at(first.ticks), length)]
+        try:
+            shifts = [self.view.shift_for(one) for one in ends]
+            moved = [one.transposed(shift) for one, shift in zip(ends, shifts, strict=True)]
+            encoded = [self.view.encode(one) for one in moved]
+            fixed = [np.zeros(one.frames.shape, bool) for one in encoded]
+        except Unfit as reason:
+            raise DataError(f"this system cannot take it: {reason}") from reason
+        found = self._frames(encoded, fixed, "interpolate", seed, None)
+        nothing = replace(first, notes=np.zeros((0, 5), np.int32))
+        return [Answer(self.view.decode(frames, moved[0]).transposed(-shifts[0]), nothing, []) for frames in found]
+
+
+def asked_of(question: Question) -> tuple[Piece, Piece, tuple[int, int] | None]:
+    """The template to encode, what of it is given, and the ticks (begin, end) that are to be written, if not all."""
+    piece, use = question.pieces[0], question.use
+    if use == "continue":
+        # From the bar line that the piece reaches: a last bar that is not full is filled.
+        end = piece.pickup + piece.bars * piece.bar + question.bars * piece.bar
+        return replace(piece, length=end), piece, (piece.length, end)
+    if use == "inpaint":
+        first, last = question.span
+        begin, end = piece.pickup + (first - 1) * piece.bar, min(piece.pickup + last * piece.bar, piece.length)
+        notes = piece.notes[(piece.notes[:, ONSET] < begin) | (piece.notes[:, ONSET] >= end)]
+        return piece, piece.with_notes(notes), (begin, end)
+    if use == "harmonise":
+        return piece, piece, None
+    blank = replace(piece, notes=np.zeros((0, 5), np.int32), chords=piece.chords)
+    return blank, blank, None
+
+
+def shortened(piece: Piece, length: int) -> Piece:
+    """The first so many ticks of a piece; a note that goes on is cut."""
+    notes = piece.notes[piece.notes[:, ONSET] < length].copy()
+    notes[:, DURATION] = np.minimum(notes[:, DURATION], length - notes[:, ONSET])
+    fermatas, chords, drums = piece.fermatas, piece.chords, piece.drums
+    return piece.with_notes(
+        notes,
+        length=min(length, piece.length),
+        fermatas=fermatas[fermatas < length],
+        chords=chords[chords[:, 0] < length],
+        drums=drums[drums[:, 0] < length],
+    )

@@ -37,7 +37,8 @@ class Core(nn.Module):
         if isinstance(state, Tensor):
             return state.index_select(0, index)
         if isinstance(state, tuple | list):
-            return type(state)(self.select(part, index) for part in state)
+            parts = [self.select(part, index) for part in state]
+            return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
         return state
 
     def zeros(self, *size: int) -> Tensor:

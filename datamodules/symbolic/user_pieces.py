@@ -72,7 +72,7 @@ class UserPieces(UserFiles):
         if self.use != "interpolate":
             return Questions(self, [(path,) for path in paths])
         if len(paths) != 2:
-            raise DataError(f"--data.use interpolate leads from one piece to another: name two files by --data.inputs, not {len(paths)}.")
+            raise DataError(f"--data.use interpolate leads from one piece to another: --data.inputs must name two, not {len(paths)}.")
         return Questions(self, [tuple(self.inputs) if len(self.inputs) == 2 else tuple(paths)])
 
     def ask(self, paths: tuple[str, ...]) -> Question:
@@ -87,7 +87,7 @@ class UserPieces(UserFiles):
             if self.use == "harmonise":
                 pieces = [self._melody(path, piece) for piece in pieces]
             if self.span and self.span[1] > pieces[0].bars:
-                raise DataError(f"{path} has {pieces[0].bars} bars: --data.span {self.span[0]}-{self.span[1]} reaches beyond them.")
+                raise DataError(f"{path} has {pieces[0].bars} bars: --data.span reaches to {self.span[1]}.")
             return Question(path, pieces, self.use, self.bars, self.span, None)
         except DataError as error:
             if self.strict:

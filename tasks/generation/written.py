@@ -56,7 +56,8 @@ class Writer:
         """Raise DataError for a use that the system was not made for."""
         if use not in self.net.supports or (use != "interpolate" and use not in self.view.uses):
             offered = ", ".join(sorted(self.net.supports & (self.view.uses | {"interpolate"}))) or "nothing"
-            raise DataError(f"{type(self.net).__name__} on the view {self.view.name} cannot {use}: --data.use takes {offered} here.")
+            system = f"{type(self.net).__name__} on the view {self.view.name}"
+            raise DataError(f"{system} cannot {use}: --data.use takes {offered} here.")
 
     def write(self, template: Piece, use: str, span: tuple[int, int] | None, seed: int, samples: int) -> list[Piece]:
         """So many pieces around what is fixed of `template`, in the view's own key."""
@@ -80,7 +81,9 @@ class Writer:
         return written
 
     @torch.no_grad()
-    def _frames(self, encoded: list[Encoded], fixed: list[np.ndarray], use: str, seed: int, allowed: np.ndarray | None) -> np.ndarray:
+    def _frames(
+        self, encoded: list[Encoded], fixed: list[np.ndarray], use: str, seed: int, allowed: np.ndarray | None
+    ) -> np.ndarray:
         longest = max(len(one.frames) for one in encoded)
 
         def stacked(arrays: list[np.ndarray]) -> torch.Tensor:

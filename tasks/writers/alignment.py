@@ -1,10 +1,6 @@
 """What `predict` leaves of recordings and their scores: a folder for each with its times as MIDI, tables, sound and pages."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from datamodules.errors import DataError
 from tasks.alignment.aligned import Aligned, notes_played
 from tasks.alignment.outputs.files import FILES, Wanted, write_files
 from tasks.tables import write_csv
+from tasks.writers.folder import filled
 from tasks.writers.parts import Parts, counted, refuse, unique_stem
 from tasks.writers.stem_files import check_writable
 
@@ -71,7 +68,7 @@ class AlignmentWriter(BasePredictionWriter):
             return
         stem = unique_stem(batch.path)
         try:
-            with _folder(self.parts.root / stem) as place:
+            with filled(self.parts.root / stem, FILES) as place:
                 write_files(place, prediction.found, self.wanted)
         except DataError as error:
             if trainer.datamodule.strict:
@@ -117,21 +114,3 @@ def _summary(aligned: Aligned) -> dict[str, Any]:
 
 def _without_name(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != "file"}
-
-
-@contextmanager
-def _folder(place: Path) -> Iterator[Path]:
-    """A folder to fill, whose files take their places at the end, or vanish; those of an earlier run go with them."""
-    temporary = place.with_name(f".{os.getpid()}.{place.name}")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        place.mkdir(exist_ok=True)
-        for name in FILES:
-            made = temporary / name
-            made.replace(place / name) if made.exists() else (place / name).unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{place} cannot be written ({reason}): free space or choose another place by --output.folder") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tasks.metrics.generation.resampled import ratio
 from tasks.metrics.rows import RowMetric
 
 _REALS = ("nats", "first")
@@ -121,14 +122,8 @@ def summary(rows: LikelihoodRows) -> dict[str, float]:
 
 def intervals(rows: LikelihoodRows, resamples: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
     """95 % bootstrap intervals of `nll_frame` and `nll_cell`: whole pieces are drawn again."""
-    count = len(rows.piece)
-    draws = np.random.default_rng(seed).integers(max(count, 1), size=(resamples, count))
-    totals = rows.nats[draws].sum(1)
-    found = {}
-    for name, weights in (("nll_frame", rows.frames), ("nll_cell", rows.cells)):
-        values = totals / np.maximum(weights[draws].sum(1), 1) if count else np.full(1, np.nan)
-        found[name] = tuple(float(edge) for edge in np.quantile(values, (0.025, 0.975)))
-    return found
+    wholes = {"nll_frame": rows.frames, "nll_cell": rows.cells}
+    return {name: tuple(ratio(rows.nats, whole, resamples, seed)[1:]) for name, whole in wholes.items()}
 
 
 def _counts(valid: Tensor, guess: Tensor | None, truth: Tensor | None, hold: int, rest: int) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ class SymbolicBatch(NamedTuple):
     frames: Tensor  # (batch, frames, columns): int64 categories, or float32 zeros and ones
     conditions: Tensor  # (batch, frames, conditions) float32
     valid: Tensor  # (batch, frames) bool: false where padded
-    index: Tensor  # (batch,) int64: the piece's place in its split
+    index: Tensor  # (batch,) int64: the place of the piece, or of the window, in its split
     names: tuple[str, ...]
 
 

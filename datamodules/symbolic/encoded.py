@@ -73,7 +73,7 @@ class Whole(Dataset):
 
     def __getitem__(self, place: int) -> Item:
         index, start, stop = self.spans[place]
-        return Item(cut(self.encoder(index), start, stop), index, self.encoder.pieces[index].name)
+        return Item(cut(self.encoder(index), start, stop), place, self.encoder.pieces[index].name)
 
 
 def cut(encoded: Encoded, start: int, stop: int) -> Encoded:

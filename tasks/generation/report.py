@@ -1,0 +1,110 @@
+"""What `test` and `validate` leave of a composer: metrics.json, its music as files, and how it keeps to the corpus' ways."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+
+from tasks import results
+from tasks.callbacks.media import log_media
+from tasks.generation import judged, tables
+from tasks.generation.baselines import markov
+from tasks.generation.likelihood import WHAT
+from tasks.generation.outputs import PATTERNS, RATE, Wanted, write_piece
+from tasks.generation.samples import Samples, write_samples
+from tasks.report import Report
+from tasks.writers.folder import filled
+
+
+class GenerationReport(Report):
+    """Write and print the likelihood of a split, and write music and judge it.
+
+    Args:
+        baseline: `test` also scores the Markov chain of order 4 on the same frames
+        pieces: pieces that `test` writes as MIDI, score, picture and sound
+        measured: pieces that are written to be judged by voice-leading rules, features and originality; 0: none
+        bars: the most bars of each
+        resamples: of the bootstrap that the intervals come from
+        sound: write previews
+        examples: pieces that W&B or TensorBoard gets after each validation (piano roll, sound)
+    """
+
+    def __init__(
+        self,
+        baseline: bool = True,
+        pieces: int = 8,
+        measured: int = 64,
+        bars: int = 16,
+        resamples: int = 200,
+        sound: bool = True,
+        examples: int = 2,
+    ) -> None:
+        if min(pieces, measured, bars - 1, resamples - 1, examples) < 0:
+            raise ValueError(
+                "--report.bars and resamples must be positive, pieces, measured and examples not negative: "
+                f"{bars}, {resamples}, {pieces}, {measured}, {examples}"
+            )
+        self.baseline, self.pieces, self.measured, self.bars = baseline, pieces, measured, bars
+        self.resamples, self.sound, self.examples = resamples, sound, examples
+
+    def report(self, trainer: Trainer, composer: LightningModule, split: str) -> None:
+        """The scores, and for the test split music and what is to be said of it."""
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        data, about = trainer.datamodule, tables.about(trainer, composer, split)
+        systems: dict[str, Any] = {tables.OURS: composer.found}
+        chain = markov(data, composer.net.form, split) if self.baseline and split == "test" else None
+        if chain:
+            systems[chain.name] = chain.scores
+        more: dict[str, Any] = {
+            "likelihood": composer.net.likelihood,
+            "supports": sorted(composer.net.supports),
+            "survey": vars(composer.survey),
+            "baselines": [{"name": chain.name, **chain.scores}] if chain else [],
+            "validation": composer.validated,
+        }
+        lines = ["", results.heading(about, f"{int(composer.found['n_pieces'])} pieces"), *tables.likelihoods(systems)]
+        lines += [f"nats of the system: {WHAT[composer.net.likelihood]}"]
+        if split == "test":
+            found, said = self._music(trainer, composer, chain)
+            more, lines = more | found, [*lines, *said]
+        written = results.write_metrics(trainer, composer, about, composer.found | more.get("judged", {}), **more)
+        print("\n".join([*lines, f"scores        {written}"]), flush=True)
+
+    def _music(self, trainer: Trainer, composer: LightningModule, chain: Any) -> tuple[dict[str, Any], list[str]]:
+        """Music as files, and what is measured of it beside the corpus' own and the chain's."""
+        data, found, lines = trainer.datamodule, {}, []
+        references = data.pieces("test")
+        if self.measured:
+            sets = judged.write_sets(composer, chain, data, self.measured, self.bars)
+            verdicts = judged.judge(sets, data.pieces("train"), references, self.resamples, data.seed)
+            place = results.place(trainer, "figures/judged.png", "test").parent
+            found = {"judged": verdicts.metrics(tables.OURS), "music": verdicts.plain()}
+            lines += ["", *tables.verdicts(verdicts), f"pictures      {place} ({judged.draw(place, verdicts, sets)})"]
+        if self.pieces:
+            samples = write_samples(composer, references, self.pieces, self.bars, data.seed)
+            place = results.place(trainer, "pieces", "test")
+            said = write_all(place, samples, Wanted(sound=self.sound))
+            lines += ["", f"pieces        {place} ({len(samples.pieces)} {samples.use})", *said]
+        return found, lines
+
+    def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Piano rolls and sound of a few pieces in the frames of validation pieces, with the same chances each time."""
+        from datamodules.symbolic.writing.preview import preview
+        from tasks.figures.generation import piano_roll
+
+        samples = write_samples(pl_module, trainer.datamodule.pieces("validation"), self.examples, 8, trainer.datamodule.seed)
+        for number, (piece, given) in enumerate(zip(samples.pieces, samples.given, strict=True)):
+            sound = (preview(piece, RATE), RATE) if len(piece.notes) else None
+            log_media(trainer, f"val/example_{number}", piano_roll(piece, given, f"example {number}"), sound)
+
+
+def write_all(place: Path, samples: Samples, wanted: Wanted) -> list[str]:
+    """Every piece as files of a folder, which is filled whole; returns what could not be made, each kind once."""
+    missing: dict[str, None] = {}
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with filled(place, PATTERNS) as folder:
+        for piece, given in zip(samples.pieces, samples.given, strict=True):
+            title = f"Piece {int(piece.name)}, {samples.use}"
+            missing |= dict.fromkeys(write_piece(folder, piece.name, piece, given, title, wanted))
+    return list(missing)

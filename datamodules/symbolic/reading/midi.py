@@ -1,0 +1,190 @@
+"""Standard MIDI Files -> pieces, in the file's own ticks."""
+
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.errors import DataError, printable
+from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece, in_order
+from datamodules.symbolic.reading.chord_symbols import read_symbol
+from datamodules.symbolic.voices import from_high_to_low, monophonic, named_voice, part
+
+LONGEST = 24 * 3600  # s: a file that ends later is damaged
+MOST_QUARTERS = 500_000  # likewise
+SLACK = 8  # parts of a quarter note by which notes of one voice may overlap where they were played
+END, FERMATA, CHORD = "end", "fermata", "chord "
+"""Markers by which our writer keeps what MIDI has no event for."""
+
+
+def read_midi(path: Path) -> list[Piece]:
+    """The piece of a MIDI file; of format 2, which holds one in each track, all that sound.
+
+    Ticks, tempi, metres, key and programs are the file's, 4/4 where it names none. A voice is a track (or channel), from
+    high to low by mean pitch unless their names number them; the notes of a lone track are parted by `part`. A first bar
+    alone in a shorter metre is the pickup of the next one. Raises DataError for a file that is damaged or has no notes.
+    """
+    data = _bytes(path)
+    chunks = _sequences(data)
+    pieces, silent = [], None
+    for number, chunk in enumerate(chunks):
+        try:
+            pieces.append(_piece(_score(chunk, path), path, f"{path.stem}-{number + 1}" if len(chunks) > 1 else path.stem))
+        except Silent as error:
+            silent = error
+    if not pieces:
+        raise silent or DataError(f"{printable(str(path))} holds no notes: expected a MIDI file of music.")
+    return pieces
+
+
+class Silent(DataError):
+    """A file without a pitched note."""
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{printable(str(path))} cannot be read ({error.strerror}): expected a Standard MIDI File.") from error
+
+
+def _sequences(data: bytes) -> list[bytes]:
+    """The file itself; of format 2 each track as a file of its own."""
+    if data[:4] != b"MThd" or len(data) < 14 or data[8:10] != b"\0\2":
+        return [data]
+    header = data[:8] + struct.pack(">HH", 0, 1) + data[12:14]
+    place, found = 8 + int.from_bytes(data[4:8], "big"), []
+    while place + 8 <= len(data):
+        end = place + 8 + int.from_bytes(data[place + 4 : place + 8], "big")
+        if data[place : place + 4] == b"MTrk":
+            found.append(header + data[place:end])
+        place = end
+    return found
+
+
+def _score(data: bytes, path: Path) -> Any:
+    import symusic
+
+    try:
+        score = symusic.Score.from_midi(data)
+    except (RuntimeError, ValueError, UnicodeDecodeError) as error:
+        said = (str(error).splitlines() or [""])[0].removeprefix("MiniMidi: ").rstrip(" .!")
+        reason = f"{printable(str(path))} does not read as MIDI ({said or type(error).__name__})"
+        raise DataError(f"{reason}: expected a Standard MIDI File (.mid).") from error
+    if score.ticks_per_quarter <= 0:
+        raise DataError(f"{printable(str(path))} is damaged: it counts no ticks to the quarter note.")
+    return score
+
+
+def _piece(score: Any, path: Path, name: str) -> Piece:
+    tracks = [(track, _notes(track)) for track in score.tracks]
+    drums = [notes[:, :4] for track, notes in tracks if track.is_drum and len(notes)]
+    pitched = [(track, notes) for track, notes in tracks if not track.is_drum and len(notes)]
+    if not pitched:
+        what = "only drums" if drums else "no notes"
+        raise Silent(f"{printable(str(path))} holds {what}: expected a MIDI file with pitched notes.")
+    ticks = int(score.ticks_per_quarter)
+    notes, programs = _voices(pitched, ticks)
+    drums = np.concatenate(drums) if drums else np.zeros((0, 4), np.int32)
+    end = max(int((events[:, ONSET].astype(np.int64) + events[:, DURATION]).max()) for events in (notes, drums) if len(events))
+    tempi = _tempi(score)
+    _check_length(tempi, ticks, end, path)
+    metres, pickup = _metres(score, ticks)
+    tonic, mode = _key(score)
+    markers = [(int(marker.time), marker.text) for marker in score.markers]
+    return Piece(
+        notes,
+        ticks,
+        length=max([end, *(at for at, text in markers if text == END)]),
+        name=name,
+        pickup=pickup,
+        metres=metres,
+        tempi=tempi,
+        tonic=tonic,
+        mode=mode,
+        fermatas=np.array([at for at, text in markers if text == FERMATA], np.int32),
+        chords=_chords(markers),
+        drums=drums[np.lexsort((drums[:, PITCH], drums[:, ONSET]))],
+        programs=programs,
+    )
+
+
+def _notes(track: Any) -> NDArray[np.int32]:
+    """(n, 5) notes of one track, at least a tick long, voice 0."""
+    columns = track.notes.numpy()
+    rows = np.zeros((len(columns["time"]), 5), np.int32)
+    rows[:, ONSET], rows[:, DURATION] = np.maximum(columns["time"], 0), np.maximum(columns["duration"], 1)
+    rows[:, PITCH], rows[:, VELOCITY] = columns["pitch"] & 127, np.clip(columns["velocity"], 1, 127)
+    return rows
+
+
+def _voices(pitched: list[tuple[Any, NDArray[np.int32]]], ticks: int) -> tuple[NDArray[np.int32], tuple[int, ...]]:
+    """All notes with their voices, and the program of each voice."""
+    if len(pitched) == 1 and named_voice(pitched[0][0].name) is None:
+        track, notes = pitched[0]
+        notes = in_order(notes) if monophonic(notes, ticks // SLACK) else part(notes, ticks // SLACK)
+        return notes, (int(track.program),) * (int(notes[:, VOICE].max()) + 1)
+    named = [named_voice(track.name) for track, _ in pitched]
+    ours = None not in named and len(set(named)) == len(named)
+    for number, (_, notes) in enumerate(pitched):
+        notes[:, VOICE] = named[number] if ours else number
+    notes = np.concatenate([notes for _, notes in pitched])
+    programs = {int(rows[0, VOICE]): int(track.program) for track, rows in pitched}
+    if not ours:
+        order = from_high_to_low(notes)
+        notes[:, VOICE] = np.argsort(order)[notes[:, VOICE]]
+        programs = {place: programs[int(voice)] for place, voice in enumerate(order)}
+    return in_order(notes), tuple(programs.get(voice, 0) for voice in range(max(programs) + 1))
+
+
+def _tempi(score: Any) -> NDArray[np.int32]:
+    """(m, 2): of several at one tick the last holds; 120 quarter notes a minute before the first."""
+    columns = score.tempos.numpy()
+    rows = zip(np.maximum(columns["time"], 0).tolist(), np.maximum(columns["mspq"], 1).tolist(), strict=True)
+    return np.array(_last({0: 500_000}, rows), np.int32)
+
+
+def _metres(score: Any, ticks: int) -> tuple[NDArray[np.int32], int]:
+    """(m, 3) metres, and the pickup, which is the first bar where it is alone in its metre and shorter than the next."""
+    columns = score.time_signatures.numpy()
+    rows = zip(*(columns[name].tolist() for name in ("time", "numerator", "denominator")), strict=True)
+    valid = ((max(at, 0), (over, under)) for at, over, under in rows if over > 0 and 0 < under <= 64)
+    changes = _last({0: (4, 4)}, valid)
+    metres = np.array([(at, *metre) for at, metre in changes], np.int32)
+    if len(metres) > 1:
+        (_, over, under), (at, next_over, next_under) = metres[:2].tolist()
+        if at * under <= 4 * ticks * over and at * next_under < 4 * ticks * next_over:
+            return np.concatenate([[[0, next_over, next_under]], metres[2:]]).astype(np.int32), at
+    return metres, 0
+
+
+def _last(first: dict[int, Any], rows: Iterable[tuple[int, Any]]) -> list:
+    """Events by time, as (time, value), of several at one time the last; pairs of plain numbers stay pairs."""
+    return sorted((first | dict(rows)).items())
+
+
+def _key(score: Any) -> tuple[int | None, str | None]:
+    """Tonic and mode of the first key signature."""
+    if not len(score.key_signatures):
+        return None, None
+    first = min(score.key_signatures, key=lambda signature: signature.time)
+    minor = first.tonality == 1
+    return (7 * int(first.key) + (9 if minor else 0)) % 12, "minor" if minor else "major"
+
+
+def _chords(markers: list[tuple[int, str]]) -> NDArray[np.int32]:
+    found = [(at, read_symbol(text.removeprefix(CHORD))) for at, text in markers if text.startswith(CHORD)]
+    return np.array([(at, *chord) for at, chord in found if chord], np.int32).reshape(-1, 3)
+
+
+def _check_length(tempi: NDArray[np.int32], ticks: int, end: int, path: Path) -> None:
+    inside = tempi[tempi[:, 0] < end].astype(float)
+    seconds = float((np.diff([*inside[:, 0], end]) * inside[:, 1]).sum()) / (1e6 * ticks)
+    if seconds > LONGEST or end > MOST_QUARTERS * ticks:
+        raise DataError(
+            f"{printable(str(path))} is damaged: its last note ends after {seconds / 3600:.0f} hours"
+            f" and {end / ticks:.0f} quarter notes."
+        )

@@ -1,0 +1,101 @@
+"""Pieces -> Standard MIDI Files, which `reading.midi` reads as the same pieces."""
+
+import math
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.symbolic.keys import fifths_of
+from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece
+from datamodules.symbolic.reading.chord_symbols import write_symbol
+from datamodules.symbolic.reading.midi import CHORD, END, FERMATA
+from datamodules.symbolic.voices import voice_names
+
+CHANNELS = (*range(9), *range(10, 16))
+DRUMS = 9
+MOST_TICKS = 2**15 - 1
+NAME, MARKER, TEMPO, METRE, KEY = 0x03, 0x06, 0x51, 0x58, 0x59
+
+Events = list[tuple[int, int, bytes]]  # tick, rank among those of one tick, message
+
+
+def midi_bytes(piece: Piece) -> bytes:
+    """A file of format 1: first tempi, metres, key and markers, then a track for each voice and one for drums.
+
+    A pickup is a first bar in a metre of its own. Fermatas, chords and a rest at the end are markers, since MIDI has no
+    event for them. Every track ends at `piece.length`. Notes of one voice and pitch that overlap are cut.
+    """
+    if piece.ticks > MOST_TICKS:
+        piece = piece.at(480)
+    tracks = [_frame(piece)]
+    for voice, name in enumerate(voice_names(piece.voices)):
+        program = piece.programs[voice] if voice < len(piece.programs) else 0
+        channel = CHANNELS[voice % len(CHANNELS)]
+        start = [(0, 0, _meta(NAME, name.encode())), (0, 0, bytes((0xC0 | channel, program)))]
+        tracks.append(start + _played(piece.voice(voice)[:, :VOICE], channel))
+    if len(piece.drums):
+        tracks.append([(0, 0, _meta(NAME, b"Drums")), *_played(piece.drums, DRUMS)])
+    header = b"MThd" + struct.pack(">IHHH", 6, 1, len(tracks), piece.ticks)
+    return header + b"".join(_track(events, piece.length) for events in tracks)
+
+
+def _frame(piece: Piece) -> Events:
+    """What holds for all voices."""
+    events: Events = [(0, 0, _meta(NAME, piece.title.encode()))] if piece.title else []
+    for tick, over, under in _metres(piece):
+        events.append((tick, 1, _meta(METRE, bytes((over, under.bit_length() - 1, 24, 8)))))
+    if piece.tonic is not None and piece.mode is not None:
+        fifths = fifths_of(piece.tonic, piece.mode)
+        events.append((0, 1, _meta(KEY, struct.pack("bB", fifths, piece.mode == "minor"))))
+    events += [(tick, 2, _meta(TEMPO, length.to_bytes(3, "big"))) for tick, length in piece.tempi.tolist()]
+    events += [(tick, 3, _meta(MARKER, (CHORD + write_symbol(*chord)).encode())) for tick, *chord in piece.chords.tolist()]
+    events += [(tick, 4, _meta(MARKER, FERMATA.encode())) for tick in piece.fermatas.tolist()]
+    ends = [int((rows[:, ONSET] + rows[:, DURATION]).max()) for rows in (piece.notes, piece.drums) if len(rows)]
+    if piece.length > max(ends, default=0):
+        events.append((piece.length, 5, _meta(MARKER, END.encode())))
+    return events
+
+
+def _metres(piece: Piece) -> list[list[int]]:
+    """Metres as (tick, beats, beat type), the pickup's own one first: the shortest metre that holds it."""
+    first, *rest = piece.metres.tolist()
+    if not piece.pickup:
+        return [first, *rest]
+    whole = 4 * piece.ticks
+    under = next((kind for kind in (4, 8, 16, 32) if piece.pickup * kind % whole == 0), 64)
+    return [[0, math.ceil(piece.pickup * under / whole), under], [piece.pickup, *first[1:]], *rest]
+
+
+def _played(notes: NDArray[np.int32], channel: int) -> Events:
+    """Note-ons and note-offs of rows (onset, duration, pitch, velocity)."""
+    notes = notes[np.lexsort((notes[:, ONSET], notes[:, PITCH]))].copy()
+    gap = np.diff(notes[:, ONSET])
+    again = np.append((np.diff(notes[:, PITCH]) == 0) & (gap > 0) & (gap < notes[:-1, DURATION]), False)[: len(notes)]
+    notes[again, DURATION] = gap[again[:-1]] if len(gap) else 0
+    events: Events = []
+    for onset, duration, pitch, velocity in notes[:, [ONSET, DURATION, PITCH, VELOCITY]].tolist():
+        events.append((onset, 2, bytes((0x90 | channel, pitch, min(max(velocity, 1), 127)))))
+        events.append((onset + duration, 1, bytes((0x80 | channel, pitch, 0))))
+    return events
+
+
+def _track(events: Events, length: int) -> bytes:
+    packed, now = bytearray(), 0
+    for tick, _, message in sorted(events):
+        packed += _base128(tick - now) + message
+        now = tick
+    packed += _base128(max(0, length - now)) + b"\xff\x2f\x00"
+    return b"MTrk" + struct.pack(">I", len(packed)) + bytes(packed)
+
+
+def _meta(kind: int, content: bytes) -> bytes:
+    return bytes((0xFF, kind)) + _base128(len(content)) + content
+
+
+def _base128(number: int) -> bytes:
+    """A number in base 128, highest digit first, the top bit set on all but the last."""
+    digits = [number & 0x7F]
+    while number := number >> 7:
+        digits.append(0x80 | number & 0x7F)
+    return bytes(reversed(digits))

@@ -3,7 +3,20 @@
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from datamodules.errors import DataError
 from datamodules.symbolic.piece import Piece
+
+_HERE = Path(__file__).parent
+READERS = tuple(
+    path
+    for pattern in ("corpora/*.py", "reading/*.py", "piece.py", "keys.py", "voices.py", "splitting.py")
+    for path in sorted(_HERE.parent.glob(pattern))
+)
+"""Where a change may change what is read: every file that stands between the music and a piece."""
+
+
+class Unwanted(ValueError):
+    """A piece that a corpus leaves out; the sentence says why, without the piece's name."""
 
 
 class Dropped(NamedTuple):
@@ -41,9 +54,39 @@ class Corpus:
         raise NotImplementedError
 
     def ingredients(self) -> list[object]:
-        """What the result depends on: arguments, source files of the readers (Path), files of the music (Path)."""
-        raise NotImplementedError
+        """What the result depends on, but for the music: the arguments, and the readers' own text (Path)."""
+        arguments = {name: value for name, value in vars(self).items() if name != "root"}
+        return [type(self).__qualname__, sorted(arguments.items()), *READERS]
 
     def sources(self) -> list[Path]:
         """Files of the music, in order."""
         return []
+
+
+class OwnMusic(Corpus):
+    """Base of the corpora whose music the user has on disk.
+
+    Args:
+        root: folder of the music
+    """
+
+    layout: ClassVar[str]  # what `root` must name, in words
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = root
+
+    def folder(self) -> Path:
+        """The folder of the music. Raises DataError where none was named or it is no folder."""
+        if self.root is None:
+            raise DataError(f"No music was named: give --data.root, {self.layout}.")
+        folder = Path(self.root).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"{folder} is no folder: --data.root must name {self.layout}.")
+        return folder
+
+    def file(self, name: str) -> Path:
+        """A file of the folder. Raises DataError where it is missing."""
+        path = self.folder() / name
+        if not path.is_file():
+            raise DataError(f"{path} is missing: --data.root must name {self.layout}.")
+        return path

@@ -1,5 +1,6 @@
 """A view: how a piece becomes the frames that a network reads and writes, and how frames become a piece again."""
 
+from inspect import signature
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -22,14 +23,16 @@ class Encoded(NamedTuple):
 
 
 class View:
-    """Base of all views. A subclass takes plain arguments alone, which with what `fit` learned are its `state`.
+    """Base of all views. A subclass takes plain arguments alone and keeps each as an attribute of its name.
 
     low, high: lowest and highest pitch it holds
     key: `any`, or `c`: pieces are transposed to C major or A minor before they are encoded (`shift_for`)
+    learns: attributes that `fit` sets, which with the arguments are its `state`
     """
 
     name: ClassVar[str]
     uses: ClassVar[frozenset[str]] = frozenset({"free", "continue", "inpaint", "harmonise"})
+    learns: ClassVar[tuple[str, ...]] = ("centre",)
     low: int = 21
     high: int = 108
     key: Literal["any", "c"] = "any"
@@ -46,16 +49,17 @@ class View:
 
     def state(self) -> dict[str, Any]:
         """Name, arguments and what was learned, as plain values that YAML and checkpoints hold; `read_view` reads it."""
-        raise NotImplementedError
+        arguments = {name: _plain(getattr(self, name)) for name in signature(type(self)).parameters}
+        return {"name": self.name, "arguments": arguments, "learned": {name: _plain(getattr(self, name)) for name in self.learns}}
 
     def encode(self, piece: Piece) -> Encoded:
         """Frames of a piece. Raises Unfit where the view cannot hold it."""
         raise NotImplementedError
 
     def holds(self, piece: Piece) -> bool:
-        """Whether the view can hold a piece, by its pitches alone: asked for every transposition. Overrides may be stricter."""
-        pitches = piece.notes[:, PITCH]
-        return not len(pitches) or (self.low <= pitches.min() and pitches.max() <= self.high)
+        """Whether the view can hold a piece, by its pitches alone: asked for every transposition."""
+        lowest, highest = self.reach(piece) if len(piece.notes) else (0, 0)
+        return lowest <= 0 <= highest
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
         """The piece that frames spell, in the metre, key, tempo, pickup and ticks of `template`."""
@@ -68,6 +72,15 @@ class View:
         free: nothing. A note that begins before a free span and is held into it is cut there.
         """
         raise NotImplementedError
+
+    def allowed(self, template: Piece) -> NDArray[np.bool_] | None:
+        """What may stand in each frame (frames, categories) of a view of one column; None where anything may."""
+        return None
+
+    def reach(self, piece: Piece, voice: int | None = None) -> tuple[int, int]:
+        """The least and the greatest number of semitones that a piece, or one voice of it, can be transposed by."""
+        pitches = (piece.notes if voice is None else piece.voice(voice))[:, PITCH]
+        return self.low - int(pitches.min()), self.high - int(pitches.max())
 
     def shift_for(self, piece: Piece, voice: int | None = None) -> int:
         """Semitones to transpose a piece by before it is encoded: into the view's key and range, near what was learned.
@@ -83,9 +96,15 @@ class View:
         if self.key == "c":
             tonic, mode = (piece.tonic, piece.mode) if piece.tonic is not None else find_key(piece)
             shifts = shifts[(shifts + tonic) % 12 == (9 if mode == "minor" else 0)]
-        shifts = shifts[(pitches.min() + shifts >= self.low) & (pitches.max() + shifts <= self.high)]
+        lowest, highest = self.reach(piece, voice)
+        shifts = shifts[(shifts >= lowest) & (shifts <= highest)]
         if not len(shifts):
-            raise Unfit(f"its pitches span {pitches.min()} to {pitches.max()}, the model's {self.low} to {self.high}")
+            raise Unfit(f"its pitches, {pitches.min()} to {pitches.max()}, fit into no transposition that the model knows")
         if self.key == "any" or self.centre is None or voice is not None:
             return int(shifts[np.argmin(np.abs(shifts))])
         return int(shifts[np.argmin(np.abs(shifts + pitches.mean() - self.centre))])
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML and checkpoints hold it: tuples as lists."""
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,23 @@
+"""Views of a piece: the frames that systems read and write."""
+
+from typing import Any
+
+from datamodules.symbolic.views.piano_roll import PianoRoll
+from datamodules.symbolic.views.serial import Serial
+from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
+from datamodules.symbolic.views.voice_grid import VoiceGrid
+
+VIEWS: dict[str, type[View]] = {view.name: view for view in (VoiceGrid, PianoRoll, Serial)}
+"""Every view by its name."""
+
+__all__ = ["VIEWS", "Encoded", "PianoRoll", "Serial", "Unfit", "Use", "View", "VoiceGrid", "read_view"]
+
+
+def read_view(state: dict[str, Any]) -> View:
+    """The view that `View.state` describes. Raises ValueError where there is none of that name."""
+    if state["name"] not in VIEWS:
+        raise ValueError(f"there is no view {state['name']}, but {', '.join(VIEWS)}")
+    view = VIEWS[state["name"]](**state["arguments"])
+    for name in view.learns:
+        setattr(view, name, state["learned"][name])
+    return view

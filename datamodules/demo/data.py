@@ -8,6 +8,7 @@ from datamodules.dcase2018 import DCASE2018
 from datamodules.demo import alignment, separation, sounds, soundscapes, tagging
 from datamodules.mtat import MTAT
 from datamodules.musdb import MUSDBHQ, VALIDATION
+from datamodules.symbolic.data import SymbolicData
 from datamodules.tracks import TrackFiles
 
 
@@ -103,3 +104,12 @@ class AlignmentDemo(MAPS):
         if self.root is not None:
             return listing
         return listing._replace(pairs=[pair._replace(split=alignment.split_of(pair.name)) for pair in listing.pairs])
+
+
+class GenerationDemo(SymbolicData):
+    """The embedded pieces, filed as the demo's; with `root`, a folder of the user's own music, if the corpus reads one."""
+
+    @property
+    def name(self) -> str:
+        """Never that of a whole corpus for what the demo trains on."""
+        return "demo" if self.root is None else super().name

@@ -72,7 +72,7 @@ class UserPieces(UserFiles):
         if self.use != "interpolate":
             return Questions(self, [(path,) for path in paths])
         if len(paths) != 2:
-            raise DataError(f"--data.use interpolate leads from one piece to another: --data.inputs must name two, not {len(paths)}.")
+            raise DataError(f"--data.use interpolate leads from one piece to another: name two by --data.inputs, not {len(paths)}.")
         return Questions(self, [tuple(self.inputs) if len(self.inputs) == 2 else tuple(paths)])
 
     def ask(self, paths: tuple[str, ...]) -> Question:

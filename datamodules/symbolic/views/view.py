@@ -52,6 +52,12 @@ class View:
         arguments = {name: _plain(getattr(self, name)) for name in signature(type(self)).parameters}
         return {"name": self.name, "arguments": arguments, "learned": {name: _plain(getattr(self, name)) for name in self.learns}}
 
+    def describe(self) -> str:
+        """The representation in words, for tables: nats of two are never compared."""
+        given = {name: parameter.default for name, parameter in signature(type(self)).parameters.items()}
+        other = [f"{name} {getattr(self, name)}" for name, default in given.items() if getattr(self, name) != default]
+        return ", ".join([self.name.replace("_", " "), *other])
+
     def encode(self, piece: Piece) -> Encoded:
         """Frames of a piece. Raises Unfit where the view cannot hold it."""
         raise NotImplementedError

@@ -1,0 +1,95 @@
+"""The JSB chorales as lists of what sounds on each sixteenth, eighth or quarter note, in their published splits."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.errors import DataError
+from datamodules.symbolic.corpora.chorale import TEMPO, VELOCITY, VOICES
+from datamodules.symbolic.corpora.corpus import OwnMusic, Splits
+from datamodules.symbolic.piece import Piece, in_order
+
+GRIDS = {"16th": 4, "8th": 2, "quarter": 1}
+SEPARATED = "Jsb16thSeparated.json"
+SPLITS = ("train", "valid", "test")
+SILENCE = -1
+
+
+class JSB(OwnMusic):
+    """382 chorales in 229, 76 and 77 of Boulanger-Lewandowski, Bengio, Vincent 2012; no key, metre, pickup or fermata known.
+
+    A tick is a step of the grid. Whether a pitch was held or struck again is not known either: what a voice repeats from
+    step to step is one note here. Read is Jsb16thSeparated.json, where four voices are told apart, or
+    jsb-chorales-<grid>.json, where the highest pitch of a step is voice 0.
+
+    Args:
+        root: folder of the JSON files
+        grid: what a step is; quarter notes are the transposed set of the paper (its tonic is C), the others in the
+            original keys
+    """
+
+    name = "jsb"
+    layout = "the folder with Jsb16thSeparated.json or jsb-chorales-<grid>.json (czhuang/JSB-Chorales-dataset)"
+
+    def __init__(self, root: str | None = None, grid: Literal["16th", "8th", "quarter"] = "16th") -> None:
+        super().__init__(root)
+        if grid not in GRIDS:
+            raise ValueError(f"grid must be one of {', '.join(GRIDS)}: {grid}")
+        self.grid = grid
+
+    def sources(self) -> list[Path]:
+        """The file that is read. Raises DataError where it is missing."""
+        separated = self.folder() / SEPARATED
+        return [separated if self.grid == "16th" and separated.is_file() else self.file(f"jsb-chorales-{self.grid}.json")]
+
+    def read(self) -> Splits:
+        """Parse everything. Raises DataError for a file of another form."""
+        (path,) = self.sources()
+        try:
+            listed = json.loads(path.read_bytes())
+            grids = {split: [_grid(steps) for steps in listed[split]] for split in SPLITS}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            wanted = "pieces of train, valid and test as lists of steps, each a list of up to four MIDI pitches"
+            raise DataError(f"{path} does not hold {wanted} ({error}): fetch it again.") from error
+        return Splits(
+            *([self._piece(grid, f"jsb/{split}-{i:03}") for i, grid in enumerate(grids[split])] for split in SPLITS), []
+        )
+
+    def _piece(self, grid: NDArray[np.int64], name: str) -> Piece:
+        return Piece(
+            notes=notes_of(grid),
+            ticks=GRIDS[self.grid],
+            length=len(grid),
+            name=name,
+            composer="Bach",
+            kind="chorale",
+            tempi=np.array([[0, TEMPO]], np.int32),
+            tonic=0 if self.grid == "quarter" else None,
+        )
+
+
+def _grid(steps: list[list[float]]) -> NDArray[np.int64]:
+    """What the four voices sound on each step, (steps, 4): MIDI pitch or SILENCE."""
+    grid = np.full((len(steps), len(VOICES)), SILENCE)
+    for row, pitches in zip(grid, steps, strict=True):
+        sounding = [float(pitch) for pitch in pitches]
+        if len(sounding) < len(VOICES):
+            sounding = sorted(sounding, reverse=True)
+        row[: len(sounding)] = [SILENCE if not pitch >= 0 else int(pitch) for pitch in sounding]  # NaN is silence too
+    if grid.max(initial=0) > 127:
+        raise ValueError(f"{grid.max()} is no MIDI pitch")
+    return grid
+
+
+def notes_of(grid: NDArray[np.int64]) -> NDArray[np.int32]:
+    """What each voice sounds on each step, (steps, voices) -> notes (n, 5), each as long as its pitch stays."""
+    changes = np.vstack([np.ones((1, grid.shape[1]), bool), grid[1:] != grid[:-1]])[: len(grid)]
+    voice, onset = np.nonzero(changes.T)
+    pitch = grid[onset, voice]
+    end = np.append(onset[1:], len(grid))
+    end[np.append(voice[1:] != voice[:-1], True)] = len(grid)
+    notes = np.column_stack([onset, end - onset, pitch, np.full(len(pitch), VELOCITY), voice])
+    return in_order(notes[pitch != SILENCE])

@@ -1,3 +1,6 @@
 """Systems of the survey (Briot, Hadjeres, Pachet 2017): cores, heads and families that a config puts together."""
 
+from models.generation.autoencoder import StackedAutoencoder as StackedAutoencoder
 from models.generation.deepbach import DeepBach as DeepBach
+from models.generation.one_shot import OneShot as OneShot
+from models.generation.vrae import VRAE as VRAE

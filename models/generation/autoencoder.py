@@ -1,0 +1,167 @@
+"""DeepHear: a stacked autoencoder whose storeys are pretrained as restricted Boltzmann machines, one after another."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.generation.coded import Coded, Search
+from models.generation.constraints import Constraint, Given, total
+from models.generation.form import Form, Frames
+from models.generation.stack import Storey
+from models.generation.windows import cut, joined
+
+
+class StackedAutoencoder(Coded):
+    """Sigmoid units in ever narrower layers down to a code, and back: DeepHear (Sun 2016), melody and counterpoint.
+
+    The published net reads 4 bars of ragtime as zeros and ones, has 1024, 256 and 64 units (the survey adds 16), tied weights,
+    each layer pretrained by CD-1 with rate 0.01, then trained on the squared error with the same rate.
+
+    Calls of `loss` in training are counted in the checkpoint: the first `pretrain_steps` train the lowest storey as a restricted
+    Boltzmann machine, the next the one above, and so on; all further ones train everything. Parameters out of turn are `idle`.
+    The code is the input of the topmost sigmoid units. Its mean and covariance in training, from which random codes are drawn,
+    are running means once all storeys are pretrained; with several ranks those of the first.
+    There is no likelihood; `surrogate` says what the reconstruction costs.
+
+    Args:
+        form: of the frames
+        window: frames that are read and written at once
+        widths: units of the layers, from the lowest
+        bottleneck: units of the code above them; None: the last of `widths` is the code
+        tied: whether encoder and decoder share their weights; else the decoder's begin with the pretrained ones
+        pretrain_steps: of each storey
+        objective: what is minimised after that: squared error of the cells, or nats
+        constraints: further costs of the music that is sought, of the first plane of a roll; each sees one window
+        interpolation: pieces on the way from one to another, both included
+        way: of codes from one to the other
+        search: for the code of given cells
+
+    Raises:
+        ValueError: constraints for frames that are no roll.
+    """
+
+    likelihood = "none"
+
+    def __init__(
+        self,
+        form: Form,
+        window: int = 64,
+        widths: Sequence[int] = (1024, 256, 64),
+        bottleneck: int | None = 16,
+        tied: bool = True,
+        pretrain_steps: int = 1000,
+        objective: Literal["mse", "nats"] = "mse",
+        constraints: list[Constraint] | None = None,
+        interpolation: int = 7,
+        way: Literal["linear", "slerp"] = "linear",
+        search: Search | None = None,
+    ) -> None:
+        super().__init__(form, window, interpolation, way, search)
+        if constraints and form.kind != "binary":
+            raise ValueError("constraints judge piano rolls, and this view has categories: leave them out")
+        sizes = [window * self.cells.width, *widths, *([] if bottleneck is None else [bottleneck])]
+        self.storeys = nn.ModuleList(Storey(below, above, tied) for below, above in pairwise(sizes))
+        self.constraints = nn.ModuleList(constraints or [])
+        self.pretrain_steps, self.objective = pretrain_steps, objective
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("mean", torch.zeros(sizes[-1]))
+        self.register_buffer("square", torch.eye(sizes[-1]))
+
+    @property
+    def turn(self) -> int | None:
+        """Which storey is trained by itself at the last counted step, the first where none was; None: everything is."""
+        storey = max(int(self.step) - 1, 0) // self.pretrain_steps if self.pretrain_steps else len(self.storeys)
+        return storey if storey < len(self.storeys) else None
+
+    def idle(self) -> list[nn.Parameter]:
+        """All parameters but those of the storey whose turn it is."""
+        if self.turn is None:
+            return []
+        own = {id(parameter) for parameter in self.storeys[self.turn].own()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in own]
+
+    def loss(self, batch: Frames) -> dict[str, Tensor]:
+        """What is minimised at this step, as `loss`, and the squared error of a window, summed over the units below."""
+        if self.training:
+            self.step += 1
+        frames, valid = cut(batch.frames, self.window), cut(batch.valid, self.window)
+        there = valid.any(1)
+        frames, valid = frames[there], valid[there]
+        loss, error = self._reconstruct(frames, valid) if self.turn is None else self._pretrain(frames, valid, self.turn)
+        # Every parameter takes part, or several ranks would wait for the gradients of those out of turn.
+        return {"loss": loss + 0.0 * sum(parameter.sum() for parameter in self.parameters()), "squared_error": error.detach()}
+
+    def _pretrain(self, frames: Tensor, valid: Tensor, turn: int) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            visible = (self.cells.read(frames) * valid[..., None]).flatten(1)
+            for storey in self.storeys[:turn]:
+                visible = storey.up(visible).float().sigmoid()
+
+        def chances(logits: Tensor) -> Tensor:
+            if turn:
+                return logits.float().sigmoid()
+            return (self.cells.chances(logits.unflatten(1, (self.window, -1))) * valid[..., None]).flatten(1)
+
+        return self.storeys[turn].contrast(visible, chances)
+
+    def _reconstruct(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        trained = int(self.step) - len(self.storeys) * self.pretrain_steps
+        if self.training and trained == 1:
+            for storey in self.storeys:
+                storey.unroll()
+        cells = self.cells.read(frames)
+        code = self.code(cells, valid)
+        if self.training:
+            self._measure(code.detach().float(), trained)
+        logits = self.decoded(code)
+        error = ((self.cells.chances(logits) - cells).square().sum(-1) * valid).sum(1).mean()
+        if self.objective == "mse":
+            return error, error
+        return (self.cells.nats(logits, frames).sum(-1) * valid).sum() / valid.sum() / self.form.columns, error
+
+    @torch.no_grad()
+    def _measure(self, code: Tensor, trained: int) -> None:
+        """Running mean and second moment of the code, over all steps, and over about a hundred once there are so many."""
+        share = 1 / min(trained, 100)
+        self.mean.lerp_(code.mean(0), share)
+        self.square.lerp_(code.t() @ code / len(code), share)
+
+    def surrogate(self, batch: Frames) -> Tensor:
+        """Nats (batch, frames) of each frame given the code of its own window: what the reconstruction costs; 0 where padded."""
+        cells, valid = cut(self.cells.read(batch.frames), self.window), cut(batch.valid, self.window)
+        logits = joined(self.decoded(self.code(cells, valid)), batch.frames.shape[1])
+        return torch.where(batch.valid, self.cells.nats(logits, batch.frames).sum(-1), 0.0)
+
+    def code(self, cells: Tensor, valid: Tensor) -> Tensor:
+        """Code (rows, code) of windows of cells (rows, window, width); frames that are not `valid` are empty."""
+        x = (cells * valid[..., None]).flatten(1)
+        for storey in self.storeys[:-1]:
+            x = storey.up(x).sigmoid()
+        return self.storeys[-1].up(x)
+
+    def decoded(self, code: Tensor) -> Tensor:
+        """Logits (rows, window, width) of codes (rows, code)."""
+        logits = code
+        for storey in reversed(self.storeys):
+            logits = storey.down(logits.sigmoid())
+        return logits.unflatten(1, (self.window, -1))
+
+    def random_code(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Codes (rows, code) of a normal distribution with the mean and covariance of those in training."""
+        spread, axes = torch.linalg.eigh(self.square - self.mean[:, None] * self.mean)
+        noise = torch.randn(rows, len(self.mean), generator=generator, device=self.mean.device)
+        return self.mean + noise * spread.clamp(min=0).sqrt() @ axes.t()
+
+    def misfit(self, code: Tensor, values: Tensor, fixed: Tensor) -> Tensor:
+        """Squared error (rows,) of the given cells, and the costs of the constraints."""
+        roll = self.cells.chances(self.decoded(code))
+        sounding = roll[..., : self.cells.width // self.form.planes]
+        return Given(self.cells.read(values), self.cells.spread(fixed))(roll) + total(self.constraints, sounding)
+
+    @property
+    def seeks(self) -> bool:
+        """Constraints are to be met even where no cell is given."""
+        return len(self.constraints) > 0

@@ -1,0 +1,129 @@
+"""VRAE: a recurrent encoder to a normal distribution, and a recurrent decoder that listens to itself."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.generation.coded import Coded, Search
+from models.generation.form import Form, Frames
+from models.generation.windows import cut, joined
+
+KINDS = {"rnn": (nn.RNN, nn.RNNCell), "lstm": (nn.LSTM, nn.LSTMCell), "gru": (nn.GRU, nn.GRUCell)}
+
+
+class VRAE(Coded):
+    """Variational recurrent autoencoder (Fabius and van Amersfoort 2014) of windows, each by itself.
+
+    The encoder's state behind the last frame gives mean and variance of z; z gives the decoder's first state, and the decoder
+    reads the probabilities that it said of the frame before, nothing of the true one: given z, frames are independent. The
+    published net has 500 tanh units in both, z of 2 or 20, windows of 50 frames, and weighs the divergence 0.01.
+
+    `nll` is the importance-weighted bound (Burda, Grosse and Salakhutdinov 2016) of each window with the same `samples` points
+    of noise in every one, so that neither batch nor seed changes it, spread evenly over the window's frames: sums of whole
+    windows mean something, single frames do not.
+
+    Args:
+        form: of the frames
+        window: frames that are read and written at once
+        encoder, decoder: units
+        latent: numbers of z
+        kind: of both recurrent nets
+        kl: weight of the divergence from the prior; 1 makes the loss the bound
+        ramp: steps in which that weight rises from 0
+        samples: of z, for the bound
+        interpolation: pieces on the way from one to another, both included
+        way: of codes from one to the other
+        search: for the z of given cells: the likeliest given them
+    """
+
+    likelihood = "bound"
+
+    def __init__(
+        self,
+        form: Form,
+        window: int = 64,
+        encoder: int = 500,
+        latent: int = 20,
+        decoder: int = 500,
+        kl: float = 0.01,
+        kind: Literal["rnn", "lstm", "gru"] = "rnn",
+        ramp: int = 0,
+        samples: int = 16,
+        interpolation: int = 7,
+        way: Literal["linear", "slerp"] = "slerp",
+        search: Search | None = None,
+    ) -> None:
+        super().__init__(form, window, interpolation, way, search)
+        net, cell = KINDS[kind]
+        self.encoder, self.moments = net(self.cells.width, encoder, batch_first=True), nn.Linear(encoder, 2 * latent)
+        self.first, self.decoder = nn.Linear(latent, decoder), cell(self.cells.width, decoder)
+        self.out = nn.Linear(decoder, self.cells.width)
+        self.latent, self.kl, self.ramp = latent, kl, ramp
+        noise = torch.randn(samples, latent, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("noise", noise, persistent=False)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def posterior(self, cells: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance (rows, latent) float32 of z, given the valid frames of windows."""
+        states, _ = self.encoder(cells * valid[..., None])
+        last = (valid.sum(1) - 1).clamp(min=0)
+        mean, log_variance = self.moments(states[torch.arange(len(last), device=last.device), last]).float().chunk(2, -1)
+        # A variance that leaves what float32 can hold would end the training.
+        return mean, log_variance.clamp(-15, 15)
+
+    def code(self, cells: Tensor, valid: Tensor) -> Tensor:
+        """Posterior mean (rows, latent)."""
+        return self.posterior(cells, valid)[0]
+
+    def decoded(self, code: Tensor) -> Tensor:
+        """Logits (rows, window, width) of z (rows, latent)."""
+        hidden = self.first(code).tanh()
+        state = (hidden, torch.zeros_like(hidden)) if isinstance(self.decoder, nn.LSTMCell) else hidden
+        said, logits = code.new_zeros(len(code), self.cells.width), []
+        for _ in range(self.window):
+            state = self.decoder(said, state)
+            logits.append(self.out(state[0] if isinstance(state, tuple) else state))
+            said = self.cells.chances(logits[-1])
+        return torch.stack(logits, 1)
+
+    def random_code(self, rows: int, generator: torch.Generator) -> Tensor:
+        """z (rows, latent) of the prior."""
+        return torch.randn(rows, self.latent, generator=generator, device=self.noise.device)
+
+    def loss(self, batch: Frames) -> dict[str, Tensor]:
+        """Reconstruction and weighted divergence in nats of a cell, as `loss`; both by themselves, in nats of a frame."""
+        if self.training:
+            self.step += 1
+        frames, valid = cut(batch.frames, self.window), cut(batch.valid, self.window)
+        mean, log_variance = self.posterior(self.cells.read(frames), valid)
+        z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        count = valid.sum().clamp(min=1)
+        nats = (self.cells.nats(self.decoded(z), frames).sum(-1) * valid).sum() / count
+        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2
+        divergence = (divergence * valid.any(1)).sum() / count
+        weight = self.kl * (min(1.0, int(self.step) / self.ramp) if self.ramp else 1.0)
+        parts = {"reconstruction": nats.detach(), "divergence": divergence.detach()}
+        return {"loss": (nats + weight * divergence) / self.form.columns, **parts}
+
+    def nll(self, batch: Frames) -> Tensor:
+        """An upper bound (batch, frames) in nats, each window's spread evenly over its frames; 0 where padded."""
+        frames, valid = cut(batch.frames, self.window), cut(batch.valid, self.window)
+        mean, log_variance = self.posterior(self.cells.read(frames), valid)
+        z = mean + self.noise[:, None] * (log_variance / 2).exp()
+        chances = torch.stack([self._weight(point, frames, valid, mean, log_variance) for point in z])
+        bound = math.log(len(z)) - chances.logsumexp(0)
+        each = (bound / valid.sum(1).clamp(min=1))[:, None] * valid
+        return joined(each, batch.frames.shape[1])
+
+    def _weight(self, z: Tensor, frames: Tensor, valid: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """log p(window, z) - log q(z) (rows,) of points z (rows, latent)."""
+        nats = (self.cells.nats(self.decoded(z), frames).sum(-1) * valid).sum(1)
+        posterior = ((z - mean).square() / log_variance.exp() + log_variance).sum(-1) / 2
+        return posterior - z.square().sum(-1) / 2 - nats
+
+    def misfit(self, code: Tensor, values: Tensor, fixed: Tensor) -> Tensor:
+        """Minus log p(given cells, z) (rows,), but for a constant."""
+        nats = (self.cells.nats(self.decoded(code), values) * fixed).sum((1, 2))
+        return nats + code.square().sum(-1) / 2

@@ -86,7 +86,7 @@ class VoiceGrid(View):
             pitches = piece.voice(number)[:, PITCH]
             if len(pitches):
                 ranges.append((self.lows[number] - int(pitches.min()), self.highs[number] - int(pitches.max())))
-        return max(low for low, _ in ranges), min(high for _, high in ranges)
+        return max((low for low, _ in ranges), default=0), min((high for _, high in ranges), default=0)
 
     def encode(self, piece: Piece) -> Encoded:
         """Raises Unfit for more voices, two notes at once in one, or a pitch out of its voice's range."""

@@ -91,11 +91,13 @@ def chorale(seed: int, phrases: int = 2, ticks: int = 4, pickup: bool = True) ->
 
 def _phrase(random: np.random.Generator, mode: str) -> list[tuple[int, int]]:
     """Eight chords, tonic first, dominant and tonic last, no chord twice in a row."""
-    inner = [chord for chord in TRIADS[mode] if chord[0] != 7]
-    chords = [TRIADS[mode][0]]
-    while len(chords) < 6:
-        chords.append(inner[random.choice([i for i, chord in enumerate(inner) if chord != chords[-1]])])
-    return [*chords[:5], next(c for c in TRIADS[mode] if c[0] == 5), next(c for c in TRIADS[mode] if c[0] == 7), chords[0]]
+    tonic, fourth, fifth = (next(c for c in TRIADS[mode] if c[0] == degree) for degree in (0, 5, 7))
+    chords = [tonic]
+    while len(chords) < 5:
+        unlike = {chords[-1], fifth} | ({fourth} if len(chords) == 4 else set())
+        inner = [chord for chord in TRIADS[mode] if chord not in unlike]
+        chords.append(inner[random.integers(len(inner))])
+    return [*chords, fourth, fifth, tonic]
 
 
 def parallels(before: tuple[int, ...], after: tuple[int, ...]) -> bool:

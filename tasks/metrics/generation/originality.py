@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.symbolic.piece import DURATION, ONSET, PITCH, Piece
+from datamodules.symbolic.piece import Piece
+from tasks.metrics.generation.arrays import chords, roll_array
 from tasks.metrics.generation.resampled import Estimate, ratio
 
 NGRAMS = 12
@@ -103,16 +104,7 @@ def changes(pieces: Sequence[Piece], steps: int = 4) -> Changes:
 
 
 def _changes(piece: Piece, number: int, steps: int) -> Changes:
-    notes = piece.at(steps).notes
-    pitch, duration = notes[:, PITCH].clip(0, 127), notes[:, DURATION]
-    frames = int(notes[:, :2].sum(1).max(initial=0))
-    roll = np.zeros((frames, 128), bool)
-    note = np.repeat(np.arange(len(notes)), duration)
-    within = np.arange(len(note)) - np.repeat(np.cumsum(duration) - duration, duration)
-    roll[notes[note, ONSET] + within, pitch[note]] = True
-    new = np.ones(frames, bool)
-    new[1:] = (roll[1:] != roll[:-1]).any(1)
-    roll, frame = roll[new], np.flatnonzero(new)
+    roll, frame = chords(roll_array(piece, steps))
     sounding = roll.any(1)
     # In silence the lowest pitch is that of the chord before, so that a transposition goes on.
     last = np.maximum.accumulate(np.where(sounding, np.arange(len(roll)), 0))

@@ -2,5 +2,6 @@
 
 from models.generation.autoencoder import StackedAutoencoder as StackedAutoencoder
 from models.generation.deepbach import DeepBach as DeepBach
+from models.generation.next_step import NextStep as NextStep
 from models.generation.one_shot import OneShot as OneShot
 from models.generation.vrae import VRAE as VRAE

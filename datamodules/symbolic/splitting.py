@@ -25,17 +25,23 @@ def drawn(names: Iterable[str], seed: int = 0) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest())
 
 
-def divide(pieces: Sequence[Piece], dropped: Sequence[Dropped] = (), groups: Sequence[str] | None = None) -> Splits:
-    """Pieces -> splits of 80, 10 and 10 of a hundred, each in the order given.
+def divide(
+    pieces: Sequence[Piece],
+    dropped: Sequence[Dropped] = (),
+    groups: Sequence[str] | None = None,
+    shares: Sequence[float] = SHARES,
+) -> Splits:
+    """Pieces -> splits, each in the order given.
 
-    groups: a name for each piece; those of one name share a split (default: the piece's own name). With three groups or
-    more no split is empty; test is filled first, then validation.
+    groups: a name for each piece; those of one name share a split (default: the piece's own name)
+    shares: of the pieces for validation and test, 0: none; of three groups or more neither gets none
     """
     groups = [piece.name for piece in pieces] if groups is None else list(groups)
     sizes = Counter(groups)
-    split_of, room = {}, {"test": SHARES[1] * len(pieces), "validation": SHARES[0] * len(pieces)}
+    room = dict(zip(("validation", "test"), (share * len(pieces) for share in shares), strict=True))
+    split_of = {}
     for name in drawn(sizes):
-        held_out = next((split for split, left in room.items() if left > 0), None) if len(sizes) > 2 else None
+        held_out = next((split for split, left in room.items() if left > 0), None) if len(sizes) > len(room) else None
         split_of[name] = held_out or "train"
         if held_out:
             room[held_out] -= sizes[name]

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import DataError
-from datamodules.symbolic.corpora.chorale import TEMPO, VELOCITY
+from datamodules.symbolic.corpora.chorale import TEMPO
 from datamodules.symbolic.corpora.corpus import OwnMusic, Splits
+from datamodules.symbolic.grid import VELOCITY_WRITTEN
 from datamodules.symbolic.piece import Piece
 
 Name = Literal["JSB_Chorales", "Nottingham", "MuseData", "Piano_midi"]
@@ -84,4 +85,4 @@ def frame_notes(roll: NDArray[np.bool_]) -> NDArray[np.int32]:
     first = np.searchsorted(frame, frame)  # place of the frame's highest pitch
     pitch = LOWEST + PITCHES - 1 - below_top
     ones = np.ones_like(frame)
-    return np.column_stack([frame, ones, pitch, VELOCITY * ones, np.arange(len(frame)) - first]).astype(np.int32)
+    return np.column_stack([frame, ones, pitch, VELOCITY_WRITTEN * ones, np.arange(len(frame)) - first]).astype(np.int32)

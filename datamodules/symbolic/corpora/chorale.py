@@ -12,6 +12,7 @@ import numpy as np
 
 from datamodules.errors import DataError
 from datamodules.symbolic.corpora.corpus import Unwanted
+from datamodules.symbolic.grid import VELOCITY_WRITTEN
 from datamodules.symbolic.piece import Piece, in_order
 
 VOICES = ("Soprano", "Alto", "Tenor", "Bass")
@@ -20,7 +21,6 @@ TICKS = 16
 GRID = TICKS // 4  # ticks of a sixteenth
 TEMPO = 750_000
 """Microseconds of a quarter note: a chorale's pace where, as here, no score says one (ours)."""
-VELOCITY = 80
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 FINALS = {
     ("minor", 5): (5, "minor"),  # dorian
@@ -57,7 +57,7 @@ def read_chorale(path: Path, name: str) -> Piece:
     if metre not in METRES:
         raise Unwanted("its metre is {}/{}, not 4/4 or 3/4".format(*metre))
     lines = [_line(part) for part in parts]
-    notes = [[*note[:3], VELOCITY, voice] for voice, line in enumerate(lines) for note in line.notes]
+    notes = [[*note[:3], VELOCITY_WRITTEN, voice] for voice, line in enumerate(lines) for note in line.notes]
     bar = 4 * TICKS * metre[0] // metre[1]
     _unparted(lines, bar)
     tonic, mode = _key(root, lines[3].notes[-1][2])

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from datamodules.symbolic.corpora.bundled import Bundled, spread
 from datamodules.symbolic.corpora.chorale import read_chorale
 from datamodules.symbolic.corpora.corpus import Splits
 from datamodules.symbolic.corpora.gathering import gather
+from datamodules.symbolic.corpora.packaged import Packaged, spread
 from datamodules.symbolic.piece import Piece
 from datamodules.symbolic.splitting import distinct, divide, melody_groups
 
 
-class Chorales(Bundled):
+class Chorales(Packaged):
     """Four voices in 4/4 or 3/4 on sixteenths, with pickup, key, metre and fermatas; 80, 10 and 10 of a hundred.
 
     All settings of a melody are in one split.

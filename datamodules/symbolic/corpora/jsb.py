@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import DataError
-from datamodules.symbolic.corpora.chorale import TEMPO, VELOCITY, VOICES
+from datamodules.symbolic.corpora.chorale import TEMPO, VOICES
 from datamodules.symbolic.corpora.corpus import OwnMusic, Splits
+from datamodules.symbolic.grid import VELOCITY_WRITTEN
 from datamodules.symbolic.piece import Piece, in_order
 
 GRIDS = {"16th": 4, "8th": 2, "quarter": 1}
@@ -91,5 +92,5 @@ def notes_of(grid: NDArray[np.int64]) -> NDArray[np.int32]:
     pitch = grid[onset, voice]
     end = np.append(onset[1:], len(grid))
     end[np.append(voice[1:] != voice[:-1], True)] = len(grid)
-    notes = np.column_stack([onset, end - onset, pitch, np.full(len(pitch), VELOCITY), voice])
+    notes = np.column_stack([onset, end - onset, pitch, np.full(len(pitch), VELOCITY_WRITTEN), voice])
     return in_order(notes[pitch != SILENCE])

@@ -9,7 +9,7 @@ from datamodules.errors import DataError
 from datamodules.symbolic.corpora.corpus import Corpus
 
 
-class Bundled(Corpus):
+class Packaged(Corpus):
     """Base of the corpora that lie in a folder of music21's."""
 
     bundle: ClassVar[str] = ""  # the folder

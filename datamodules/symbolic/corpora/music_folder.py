@@ -1,0 +1,91 @@
+"""Any folder of MIDI, MusicXML and ABC files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from datamodules.errors import DataError
+from datamodules.symbolic.corpora.corpus import OwnMusic, Splits, Unwanted
+from datamodules.symbolic.corpora.gathering import gather
+from datamodules.symbolic.piece import Piece
+from datamodules.symbolic.reading import MUSIC, read_pieces
+from datamodules.symbolic.splitting import SHARES, distinct, divide
+
+FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+"""Folder in the root -> the split of its files."""
+FEWEST = 2  # notes of a piece
+
+
+class MusicFolder(OwnMusic):
+    """Every file of music at any depth; a file that cannot be read is left out by name.
+
+    Folders train, validation (valid, val, dev) and test are the splits where the root has them; a file beside them trains,
+    and a split they lack is drawn from train. Else pieces are drawn by a hash of their names, and of pieces with the same
+    notes one stays. The composer is the name of the first folder below, where there is one.
+
+    Args:
+        root: the folder
+        metres: keep pieces in these metres alone, such as 4/4, which must not change; null: all
+        shares: of the pieces for validation and test where they are drawn
+    """
+
+    name = "folder"
+    layout = f"a folder of music ({' '.join(MUSIC)}), at any depth"
+
+    def __init__(self, root: str | None = None, metres: list[str] | None = None, shares: tuple[float, float] = SHARES) -> None:
+        super().__init__(root)
+        if min(shares) < 0 or sum(shares) >= 1:
+            raise ValueError(f"shares must not be negative and leave something to train: {shares}")
+        self.metres, self.shares = None if metres is None else list(metres), tuple(shares)
+
+    def sources(self) -> list[Path]:
+        """Files of music, sorted by name; hidden ones aside. Raises DataError where there is none."""
+        root = self.folder()
+        found = (path for path in root.rglob("*") if path.suffix.lower() in MUSIC and path.is_file())
+        paths = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+        if not paths:
+            raise DataError(f"{root} holds no music: --data.root must name {self.layout}.")
+        return paths
+
+    def read(self) -> Splits:
+        """Parse everything."""
+        root = self.folder()
+        files = [(path, path.relative_to(root).as_posix()) for path in self.sources()]
+        pieces, dropped = gather(partial(_pieces, metres=self.metres), files, "music")
+        given = [FOLDERS.get(piece.name.split("/")[0].lower()) if "/" in piece.name else None for piece in pieces]
+        if not any(given):
+            pieces, repeated = distinct(pieces)
+            return divide(pieces, dropped + repeated, shares=self.shares)
+        splits = {
+            split: [p for p, own in zip(pieces, given, strict=True) if (own or "train") == split] for split in FOLDERS.values()
+        }
+        lacking = [0.0 if splits[split] else share for split, share in zip(("validation", "test"), self.shares, strict=True)]
+        drawn = divide(splits["train"], shares=lacking)
+        return Splits(drawn.train, splits["validation"] or drawn.validation, splits["test"] or drawn.test, dropped)
+
+
+def _pieces(path: Path, name: str, metres: Sequence[str] | None) -> list[Piece]:
+    folders = name.split("/")[:-1]
+    if folders and folders[0].lower() in FOLDERS:
+        folders = folders[1:]
+    found = read_pieces(path)
+    for piece in found:
+        if len(piece.notes) < FEWEST:
+            raise Unwanted("it has a single note")
+        written = list(dict.fromkeys(f"{over}/{under}" for _, over, under in piece.metres.tolist()))
+        if metres is not None and (len(written) > 1 or written[0] not in metres):
+            raise Unwanted(f"its metre is {', then '.join(written)}, not one that stays and is {' or '.join(metres)}")
+    names = [name] if len(found) == 1 else [f"{name}:{number}" for number in range(1, len(found) + 1)]
+    return [
+        replace(piece, name=own, composer=folders[0] if folders else piece.composer)
+        for piece, own in zip(found, names, strict=True)
+    ]

@@ -1,0 +1,142 @@
+"""The Markov chain: what followed the last few symbols in training, of each voice on its own or of whole frames."""
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from models.generation.cells import ended, given
+from models.generation.family import Family, kept
+from models.generation.form import Ask, Form, Frames
+from models.generation.ngram_constraints import look_ahead, resampled
+from models.generation.ngram_counts import START, Chain
+from models.generation.ngram_scopes import Voices, WholeFrames
+from models.generation.sampling import draw
+
+
+class Ngram(Family):
+    """Markov chain of variable order with Witten and Bell's back-off; counted, not learned by gradient.
+
+    Frames that were never seen are written by columns that do not know of each other, so that the probabilities of all
+    frames there are sum to one. Music is written from left to right. Where something is fixed ahead, each symbol is drawn
+    with what it leaves to that by the chain of order one, and some particles are resampled by what that misses.
+
+    Args:
+        form: of the frames
+        order: symbols that a symbol depends on
+        scope: `voice`: one chain a column, on its own history; `frame`: one chain of whole frames
+        escape: how readily it backs off, in distinct followers of a context; 1 is Witten and Bell's
+        particles: sequences that are written for one, where something is fixed ahead
+
+    Raises:
+        ValueError: an order below 0, an escape or particles not above 0, or another scope.
+    """
+
+    supports = frozenset({"free", "continue", "harmonise", "inpaint"})
+    learns: ClassVar[bool] = False
+    """There are no parameters, and nothing to minimise: `prepare` is all."""
+
+    def __init__(
+        self,
+        form: Form,
+        order: int = 4,
+        scope: Literal["voice", "frame"] = "voice",
+        escape: float = 1.0,
+        particles: int = 16,
+    ) -> None:
+        super().__init__(form)
+        if scope not in ("voice", "frame") or particles < 1:
+            raise ValueError(f"a Markov chain is of a `voice` or a `frame`, of 1 particle or more, not {scope}, {particles}")
+        # Frames of one column are its categories.
+        self.scope = WholeFrames(form) if scope == "frame" and form.columns > 1 else Voices(form)
+        if form.columns > 1 and scope == "voice":
+            self.supports = self.supports - {"harmonise"}  # no voice knows of another
+        self.chain, self.particles = Chain(order, escape), particles
+
+    def prepare(self, batches: Iterable[Frames]) -> None:
+        """Count over the whole training set; what was counted before is forgotten."""
+        rows, valid = [], []
+        for batch in batches:
+            rows.append(self.scope.rows(batch.frames.to(torch.int32)))
+            valid.append(batch.valid.repeat_interleave(len(rows[-1]) // len(batch.valid), 0))
+        self.scope.learn(rows, valid)
+        streams, history, following = [], [], []
+        for part, there in zip(rows, valid, strict=True):
+            symbols = self.scope.read(part)
+            streams.append(self.scope.streams(len(part)).unsqueeze(1).expand_as(symbols)[there])
+            history.append(self._history(symbols)[there])
+            following.append(symbols[there])
+        self.chain.count(torch.cat(streams), torch.cat(history), torch.cat(following))
+
+    def loss(self, batch: Frames) -> dict[str, Tensor]:
+        """Zero, as `loss`: nothing is left to learn."""
+        return {"loss": torch.zeros((), device=batch.frames.device)}
+
+    def nll(self, batch: Frames) -> Tensor:
+        """As `Family.nll`, exact."""
+        rows = self.scope.rows(batch.frames)
+        symbols = self.scope.read(rows)
+        streams = self.scope.streams(len(rows)).unsqueeze(1).expand_as(symbols)
+        base = self.scope.base(rows)
+        parts = (streams.flatten(), self._history(symbols).flatten(0, 1), symbols.flatten(), base.flatten())
+        nats = -self.chain.log_probability(*parts).view(len(batch.frames), -1, symbols.shape[1]).sum(1)
+        return torch.where(batch.valid, nats, 0.0).float()
+
+    @torch.no_grad()
+    def generate(self, ask: Ask) -> Tensor:
+        """As `Family.generate`. Raises ValueError where another use is asked for."""
+        if ask.use not in self.supports:
+            raise ValueError(f"this Markov chain cannot be asked to {ask.use}, but to {', '.join(sorted(self.supports))}")
+        rows = self._written(ask)
+        frames = self.scope.frames(rows).to(ask.values.dtype)
+        return kept(ask, ended(kept(ask, frames), self.form.end))
+
+    def _history(self, symbols: Tensor) -> Tensor:
+        """The symbols before each of (rows, frames), the latest first: (rows, frames, order)."""
+        padded = torch.nn.functional.pad(symbols, (self.chain.order, 0), value=START)
+        return padded.unfold(1, self.chain.order + 1, 1)[..., :-1].flip(-1)
+
+    def _written(self, ask: Ask) -> Tensor:
+        """Rows (rows, frames, cells) as asked, but for what follows an end."""
+        scope, sampling = self.scope, ask.sampling
+        if sampling.top_k == 1:
+            sampling = sampling._replace(temperature=0.0)
+        values, fixed = scope.rows(given(ask).long()), scope.rows(ask.fixed)
+        free = (~fixed).any(2).any(0)
+        first = int(free.int().argmax()) if free.any() else len(free)
+        ahead = bool(fixed[:, first:].any())
+        many = self.particles if ahead else 1
+        rest = (values[:, first:].transpose(0, 1), fixed[:, first:].transpose(0, 1))
+        admitted = scope.admitted(*rest, None if ask.allowed is None else ask.allowed[first:])
+        messages = look_ahead(self.chain, scope, admitted) if ahead else torch.zeros_like(admitted)
+        values, fixed = values.repeat_interleave(many, 0), fixed.repeat_interleave(many, 0)
+        paths, promised = values.clone(), values.new_zeros(len(values), dtype=torch.float64)
+        for frame, may, leaves in zip(range(first, len(free)), admitted, messages, strict=True):
+            previous = paths[:, frame - 1] if frame else torch.full_like(paths[:, 0], max(self.form.sizes))
+            now = (values[:, frame], fixed[:, frame], sampling)
+            logits = self._next(paths[:, :frame], scope.prior(previous, *now)).log() + leaves.repeat_interleave(many, 0)
+            logits = torch.where(may.isneginf().repeat_interleave(many, 0), -torch.inf, logits)
+            if many > 1:
+                chosen = resampled((logits.logsumexp(-1) - promised).view(-1, many), ask.generator)
+                logits, paths, previous = logits[chosen], paths[chosen], previous[chosen]
+            symbol = draw(logits, sampling, ask.generator)
+            promised = leaves.repeat_interleave(many, 0).gather(1, symbol.unsqueeze(1)).squeeze(1)
+            paths[:, frame] = scope.write(symbol, previous, *now, ask.generator)
+        return _one_of(paths, many, ask.generator)
+
+    def _next(self, before: Tensor, prior: Tensor) -> Tensor:
+        """Probabilities (rows, symbols) after rows (rows, frames, cells), of which the base distribution says `prior`."""
+        order = self.chain.order
+        symbols = self.scope.read(before[:, max(0, before.shape[1] - order) :])
+        history = torch.nn.functional.pad(symbols, (order - symbols.shape[1], 0), value=START).flip(-1)
+        return self.chain.distribution(self.chain.nodes(self.scope.streams(len(before)), history), prior)
+
+
+def _one_of(paths: Tensor, many: int, generator: torch.Generator) -> Tensor:
+    """One particle of each row, of paths (rows * many, frames, cells)."""
+    if many == 1:
+        return paths
+    paths = paths.unflatten(0, (-1, many))
+    chosen = torch.randint(many, (len(paths),), generator=generator, device=paths.device)
+    return paths[torch.arange(len(paths), device=paths.device), chosen]

@@ -1,6 +1,7 @@
 """Systems of the survey (Briot, Hadjeres, Pachet 2017): cores, heads and families that a config puts together."""
 
 from models.generation.autoencoder import StackedAutoencoder as StackedAutoencoder
+from models.generation.biaxial import Biaxial as Biaxial
 from models.generation.deepbach import DeepBach as DeepBach
 from models.generation.next_step import NextStep as NextStep
 from models.generation.one_shot import OneShot as OneShot

@@ -8,7 +8,7 @@ from datamodules.symbolic.piece import Piece
 from tasks.metrics.generation import density, structure
 from tasks.metrics.generation.arrays import roll_array
 from tasks.metrics.generation.features import FEATURES, LENGTHS, features
-from tasks.metrics.generation.overlap import alikeness, distances
+from tasks.metrics.generation.overlap import compared, distances, overlap
 from tests.written import written
 
 
@@ -61,7 +61,7 @@ def test_overlap_and_divergence_equal_scipys(name):
     made, training = (
         features([melody(seed, 30, pool) for seed in seeds]) for seeds, pool in ((range(30), 6), (range(40, 80), 9))
     )
-    found = alikeness(made, training, resamples=10)[name]
+    found = compared(made[name], training[name], resamples=10)
     inter = np.linalg.norm(made[name][:, None] - training[name], axis=2).ravel()
     within = np.linalg.norm(training[name][:, None] - training[name], axis=2)[np.triu_indices(40, 1)]
     grid = np.linspace(-4, inter.max() + 4, 20_000) if inter.max() > 2 else np.linspace(-1, 3, 20_000)
@@ -74,19 +74,19 @@ def test_overlap_and_divergence_equal_scipys(name):
 
 
 def test_music_of_the_same_kind_overlaps_more_than_of_another():
-    training = features([melody(seed) for seed in range(40)])
-    same = alikeness(features([melody(seed) for seed in range(50, 80)]), training)
-    other = alikeness(features([melody(seed, pool=3, lengths=(8,)) for seed in range(50, 80)]), training)
+    training = [melody(seed) for seed in range(40)]
+    same = overlap([melody(seed) for seed in range(50, 80)], training)
+    other = overlap([melody(seed, pool=3, lengths=(8,)) for seed in range(50, 80)], training)
     for name in ("pitch_count", "interval", "inter_onset", "note_lengths"):
         assert other[name].overlap.high < same[name].overlap.low and other[name].divergence.value > same[name].divergence.value
         assert same[name].overlap.low <= same[name].overlap.value + 0.02 and 0.75 < same[name].overlap.value <= 1
 
 
-def test_sets_that_are_all_alike_overlap_wholly_and_single_pieces_are_refused():
-    one = features([WALTZ] * 3)
-    assert all(found.overlap.value == 1.0 and found.divergence.value == 0.0 for found in alikeness(one, one).values())
-    with pytest.raises(ValueError, match="two made pieces"):
-        alikeness(features([WALTZ]), one)
+def test_sets_that_are_all_alike_overlap_wholly_and_of_a_single_piece_nothing_is_known():
+    one = overlap([WALTZ] * 3, [WALTZ] * 3)
+    assert set(one) == set(FEATURES)
+    assert all(found.overlap.value == 1.0 and found.divergence.value == 0.0 for found in one.values())
+    assert all(np.isnan(found.overlap.value) for found in overlap([WALTZ], [WALTZ] * 3).values())
 
 
 def test_distances_are_euclidean():
@@ -122,18 +122,20 @@ def test_repeated_bars_are_counted_from_the_first_downbeat(bars, share):
 
 
 def test_density_of_silence_of_one_note_and_of_music():
-    found = density.density([noted([], 16), written([[60]] * 8), noted([(0, 4, 60, 0), (12, 4, 64, 0)], 16), WALTZ])
-    assert found["empty_frames"].tolist() == [1.0, 0.0, 0.5, 0.0] and found["longest_silence"].tolist() == [4, 0, 2, 0]
-    assert found["longest_chord"].tolist() == [0, 8, 1, 3] and found["notes_per_quarter"].tolist() == [0, 1, 0.5, 1]
+    found = density.measured([noted([], 16), written([[60]] * 8), noted([(0, 4, 60, 0), (12, 4, 64, 0)], 16), WALTZ])
+    assert found["empty_rate"].tolist() == [1.0, 0.0, 0.5, 0.0] and found["longest_silence"].tolist() == [4, 0, 2, 0]
+    assert found["longest_chord"].tolist() == [0, 8, 1, 3] and found["notes_per_bar"].tolist() == [0, 4, 2, 3]
     assert found["pitch_entropy"].tolist() == pytest.approx([0, 0, 1, np.log2(6)])
     assert found["repeated_notes"].tolist() == [0, 1, 0, 0]
+    means = density.density([noted([], 16), written([[60]] * 8)])
+    assert means["empty_rate"].value == 0.5 and set(means) == set(density.MEASURES)
 
 
 def test_what_lies_beyond_every_human_piece_is_named():
-    human = density.density([melody(seed) for seed in range(20)])
+    human = [melody(seed) for seed in range(20)]
     made = [melody(50), written([[60]] * 8, name="stuck"), noted([], 16, name="mute")]
-    said = density.warnings(made, density.density(made), human)
+    said = density.warnings(made, human)
     assert (
         len(said) == 2 and said[0].startswith("stuck is") and "repeated_notes 1.00" in said[0] and said[1].startswith("mute is")
     )
-    assert not density.warnings(made, density.density(made), density.density([]))
+    assert not density.warnings(made, [])

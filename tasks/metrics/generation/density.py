@@ -10,30 +10,30 @@ from tasks.metrics.generation.arrays import chords, roll_array
 from tasks.metrics.generation.resampled import Estimate, mean
 
 MEASURES = {
-    "empty_frames": "share of frames in which nothing sounds",
+    "empty_rate": "share of frames in which nothing sounds",
     "longest_silence": "quarters",
     "longest_chord": "quarters without a change of what sounds, struck again or held",
-    "notes_per_quarter": "notes",
+    "notes_per_bar": "notes",
     "pitch_entropy": "bits, of the pitches of notes: 0 where all are the same",
     "repeated_notes": "share of notes that repeat the pitch before in their voice",
 }
-_BOTH = ("notes_per_quarter", "pitch_entropy")
+_BOTH = ("notes_per_bar", "pitch_entropy")
 """Measures that may be too small as well as too large."""
 
 
-def density(pieces: Sequence[Piece], steps: int = 4) -> dict[str, NDArray[np.float64]]:
+def density(pieces: Sequence[Piece], steps: int = 4, resamples: int = 1000) -> dict[str, Estimate]:
+    """Means of all `MEASURES` over pieces, with 95 % bootstrap intervals."""
+    return {name: mean(values, resamples) for name, values in measured(pieces, steps).items()}
+
+
+def measured(pieces: Sequence[Piece], steps: int = 4) -> dict[str, NDArray[np.float64]]:
     """All `MEASURES` (pieces,); an empty piece is all silence."""
-    found = [_density(piece, steps) for piece in pieces]
+    found = [_measured(piece, steps) for piece in pieces]
     return {name: np.array([one[name] for one in found], np.float64) for name in MEASURES}
 
 
-def summary(found: dict[str, NDArray[np.float64]]) -> dict[str, Estimate]:
-    """Means over pieces."""
-    return {name: mean(values) for name, values in found.items()}
-
-
 def beyond(made: dict[str, NDArray[np.float64]], human: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.bool_]]:
-    """Which pieces (pieces,) lie beyond every human piece, by measure; empty sets answer nothing."""
+    """Which made pieces (pieces,) lie beyond every human piece, by measure, of what is `measured` of both."""
     found = {}
     for name, values in made.items():
         known = human[name]
@@ -43,8 +43,9 @@ def beyond(made: dict[str, NDArray[np.float64]], human: dict[str, NDArray[np.flo
     return found
 
 
-def warnings(pieces: Sequence[Piece], made: dict[str, NDArray[np.float64]], human: dict[str, NDArray[np.float64]]) -> list[str]:
-    """A sentence for each piece that lies beyond every human piece."""
+def warnings(pieces: Sequence[Piece], training: Sequence[Piece], steps: int = 4) -> list[str]:
+    """A sentence for each piece that lies beyond every training piece."""
+    made, human = measured(pieces, steps), measured(training, steps)
     found, said = beyond(made, human), []
     for number, piece in enumerate(pieces):
         odd = [f"{name} {made[name][number]:.2f} ({_bounds(name, human[name])})" for name in MEASURES if found[name][number]]
@@ -53,8 +54,8 @@ def warnings(pieces: Sequence[Piece], made: dict[str, NDArray[np.float64]], huma
     return said
 
 
-def _density(piece: Piece, steps: int) -> dict[str, float]:
-    roll = roll_array(piece, steps)
+def _measured(piece: Piece, steps: int) -> dict[str, float]:
+    piece, roll = piece.at(steps), roll_array(piece, steps)
     rows, starts = chords(roll)
     lasting = np.diff(np.append(starts, len(roll))) / steps
     silent = ~rows.any(1)
@@ -62,10 +63,10 @@ def _density(piece: Piece, steps: int) -> dict[str, float]:
     counts = np.unique(pitches, return_counts=True)[1] / max(len(pitches), 1)
     again = sum(int((np.diff(piece.voice(voice)[:, PITCH]) == 0).sum()) for voice in range(piece.voices))
     return {
-        "empty_frames": float((~roll.any(1)).mean()) if len(roll) else 1.0,
+        "empty_rate": float((~roll.any(1)).mean()) if len(roll) else 1.0,
         "longest_silence": lasting[silent].max(initial=0),
         "longest_chord": lasting[~silent].max(initial=0),
-        "notes_per_quarter": len(pitches) * steps / max(len(roll), 1),
+        "notes_per_bar": len(pitches) * piece.bar / max(len(roll), 1),
         "pitch_entropy": -float((counts * np.log2(counts)).sum()) + 0.0,
         "repeated_notes": again / max(len(pitches) - piece.voices, 1),
     }

@@ -4,19 +4,22 @@ Distances within the training set say how much music of this kind differs; dista
 distributed likewise. What can be reached at best is what unseen human pieces reach: compare the test set in the same way.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.metrics.generation.features import FEATURES
+from datamodules.symbolic.piece import Piece
+from tasks.metrics.generation.features import FEATURES, features
 from tasks.metrics.generation.resampled import Estimate, draws
 
 CELLS = 512  # of the grid that densities are computed on
 REACH = 4.0  # bandwidths that a kernel is followed for
 
 
-class Alikeness(NamedTuple):
+class Overlap(NamedTuple):
     """One feature of made pieces against training pieces."""
 
     overlap: Estimate  # area under both densities of distances: 1 where they are equal
@@ -26,26 +29,26 @@ class Alikeness(NamedTuple):
     training: float  # between two training pieces
 
 
-def alikeness(
-    made: dict[str, NDArray[np.float64]], training: dict[str, NDArray[np.float64]], resamples: int = 200, seed: int = 0
-) -> dict[str, Alikeness]:
-    """All features (`features` of two sets), with 95 % intervals: the made pieces are drawn again.
+def overlap(
+    made: Sequence[Piece], training: Sequence[Piece], steps: int = 4, resamples: int = 200, seed: int = 0
+) -> dict[str, Overlap]:
+    """All features of made pieces against those of training pieces, with 95 % intervals: the made pieces are drawn again.
 
-    Raises:
-        ValueError: fewer than two pieces in either set.
+    NaN where there are fewer than two pieces in either set.
     """
-    for side, found in (("made", made), ("training", training)):
-        if len(found["pitch_count"]) < 2:
-            raise ValueError(f"features of at least two {side} pieces are compared")
-    return {name: _alikeness(made[name], training[name], resamples, seed) for name in FEATURES}
+    ours, theirs = features(made, steps), features(training, steps)
+    if min(len(made), len(training)) < 2:
+        return dict.fromkeys(FEATURES, Overlap(*[Estimate(*[math.nan] * 3)] * 2, *[math.nan] * 3))
+    return {name: compared(ours[name], theirs[name], resamples, seed) for name in FEATURES}
 
 
-def _alikeness(made: NDArray[np.float64], training: NDArray[np.float64], resamples: int, seed: int) -> Alikeness:
+def compared(made: NDArray[np.float64], training: NDArray[np.float64], resamples: int = 200, seed: int = 0) -> Overlap:
+    """One feature (pieces, size) of made pieces against that of training pieces."""
     inter, within, intra = distances(made, training), _pairs(training), _pairs(made)
     low, high = min(inter.min(), within.min()), max(inter.max(), within.max())
     means = (float(intra.mean()), float(inter.mean()), float(within.mean()))
     if high - low < 1e-9:  # all distances are one number
-        return Alikeness(Estimate(1.0, 1.0, 1.0), Estimate(0.0, 0.0, 0.0), *means)
+        return Overlap(Estimate(1.0, 1.0, 1.0), Estimate(0.0, 0.0, 0.0), *means)
     margin = REACH * max(bandwidth(inter.std(), inter.size), bandwidth(within.std(), within.size))
     grid = np.linspace(low - margin, high + margin, CELLS)
     human = density(_binned(within[None], grid), grid)[0]
@@ -54,9 +57,9 @@ def _alikeness(made: NDArray[np.float64], training: NDArray[np.float64], resampl
     times = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(made))
     found = density(np.vstack([rows.sum(0), times @ rows]), grid)
     width = grid[1] - grid[0]
-    overlap = np.minimum(found, human).sum(1) * width
+    area = np.minimum(found, human).sum(1) * width
     log_ratio = np.log(np.maximum(found, 1e-12)) - np.log(np.maximum(human, 1e-12))
-    return Alikeness(_estimate(overlap), _estimate((found * log_ratio).sum(1) * width), *means)
+    return Overlap(_estimate(area), _estimate((found * log_ratio).sum(1) * width), *means)
 
 
 def distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.symbolic.keys import find_key
 from datamodules.symbolic.piece import Piece
 from tasks.metrics.generation.arrays import SILENT, chords, voice_array
 from tasks.metrics.generation.resampled import Estimate, ratio
@@ -176,8 +177,4 @@ def _next_other(line: Chords) -> Chords:
 
 
 def _tonic(piece: Piece) -> int:
-    if piece.tonic is not None:
-        return piece.tonic
-    from datamodules.symbolic.keys import find_key
-
-    return find_key(piece)[0]
+    return find_key(piece)[0] if piece.tonic is None else piece.tonic

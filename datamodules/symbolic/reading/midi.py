@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from datamodules.errors import DataError, printable
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece, in_order
 from datamodules.symbolic.reading.chord_symbols import read_symbol
+from datamodules.symbolic.reading.lengths import check_length
 from datamodules.symbolic.voices import from_high_to_low, monophonic, named_voice, part
 
-LONGEST = 24 * 3600  # s: a file that ends later is damaged
-MOST_QUARTERS = 500_000  # likewise
 SLACK = 8  # parts of a quarter note by which notes of one voice may overlap where they were played
 END, FERMATA, CHORD = "end", "fermata", "chord "
 """Markers by which our writer keeps what MIDI has no event for."""
@@ -91,7 +90,7 @@ def _piece(score: Any, path: Path, name: str) -> Piece:
     drums = np.concatenate(drums) if drums else np.zeros((0, 4), np.int32)
     end = max(int((events[:, ONSET].astype(np.int64) + events[:, DURATION]).max()) for events in (notes, drums) if len(events))
     tempi = _tempi(score)
-    _check_length(tempi, ticks, end, path)
+    check_length(tempi, ticks, end, path)
     metres, pickup = _metres(score, ticks)
     tonic, mode = _key(score)
     markers = [(int(marker.time), marker.text) for marker in score.markers]
@@ -179,12 +178,3 @@ def _chords(markers: list[tuple[int, str]]) -> NDArray[np.int32]:
     found = [(at, read_symbol(text.removeprefix(CHORD))) for at, text in markers if text.startswith(CHORD)]
     return np.array([(at, *chord) for at, chord in found if chord], np.int32).reshape(-1, 3)
 
-
-def _check_length(tempi: NDArray[np.int32], ticks: int, end: int, path: Path) -> None:
-    inside = tempi[tempi[:, 0] < end].astype(float)
-    seconds = float((np.diff([*inside[:, 0], end]) * inside[:, 1]).sum()) / (1e6 * ticks)
-    if seconds > LONGEST or end > MOST_QUARTERS * ticks:
-        raise DataError(
-            f"{printable(str(path))} is damaged: its last note ends after {seconds / 3600:.0f} hours"
-            f" and {end / ticks:.0f} quarter notes."
-        )

@@ -68,7 +68,7 @@ class GenerationReport(Report):
         if split == "test":
             found, said = self._music(trainer, composer, chain)
             more, lines = more | found, [*lines, *said]
-        written = results.write_metrics(trainer, composer, about, composer.found | more.get("judged", {}), **more)
+        written = results.write_metrics(trainer, composer, about, composer.found | more.pop("judged", {}), **more)
         print("\n".join([*lines, f"scores        {written}"]), flush=True)
 
     def _music(self, trainer: Trainer, composer: LightningModule, chain: Any) -> tuple[dict[str, Any], list[str]]:
@@ -77,10 +77,10 @@ class GenerationReport(Report):
         references = data.pieces("test")
         if self.measured:
             sets = judged.write_sets(composer, chain, data, self.measured, self.bars)
-            verdicts = judged.judge(sets, data.pieces("train"), references, self.resamples, data.seed)
-            place = results.place(trainer, "figures/judged.png", "test").parent
-            found = {"judged": verdicts.metrics(tables.OURS), "music": verdicts.plain()}
-            lines += ["", *tables.verdicts(verdicts), f"pictures      {place} ({judged.draw(place, verdicts, sets)})"]
+            verdicts = judged.judge(sets, data.pieces("train"), self.resamples)
+            place = results.place(trainer, "figures/rules.png", "test").parent
+            found = {"judged": verdicts.metrics(), "music": verdicts.plain()}
+            lines += ["", *tables.verdicts(verdicts), "", f"pictures      {place} ({judged.draw(place, verdicts)})"]
         if self.pieces:
             samples = write_samples(composer, references, self.pieces, self.bars, data.seed)
             place = results.place(trainer, "pieces", "test")
@@ -91,6 +91,7 @@ class GenerationReport(Report):
     def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Piano rolls and sound of a few pieces in the frames of validation pieces, with the same chances each time."""
         from datamodules.symbolic.writing.preview import preview
+
         from tasks.figures.generation import piano_roll
 
         samples = write_samples(pl_module, trainer.datamodule.pieces("validation"), self.examples, 8, trainer.datamodule.seed)

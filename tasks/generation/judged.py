@@ -1,0 +1,100 @@
+"""What can be said of a set of pieces without listening: voice leading, copies, likeness to the corpus, density."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from datamodules.symbolic.data import SymbolicData
+from datamodules.symbolic.piece import Piece
+from tasks.generation.baselines import Baseline
+from tasks.generation.samples import write_samples
+from tasks.generation.written import shortened
+from tasks.metrics.generation.density import density
+from tasks.metrics.generation.originality import Originality, flagged, originality
+from tasks.metrics.generation.overlap import Overlap, overlap
+from tasks.metrics.generation.resampled import Estimate
+from tasks.metrics.generation.rules import check
+
+if TYPE_CHECKING:
+    from tasks.generation.module import Composer
+
+HUMAN = "test pieces"
+OURS = "this system"
+
+
+class Verdicts(NamedTuple):
+    """By system, the corpus' own test pieces among them."""
+
+    rules: dict[str, dict[str, Estimate]]  # empty where there are not four voices
+    originality: dict[str, Originality]
+    overlap: dict[str, dict[str, Overlap]]  # of the features with the training pieces'
+    density: dict[str, dict[str, Estimate]]
+
+    def metrics(self) -> dict[str, float]:
+        """Our system's numbers, flat."""
+        found = {f"rule_{name}": rate.value for name, rate in self.rules[OURS].items()}
+        found |= self.originality[OURS].summary()
+        found |= {f"overlap_{name}": value.overlap.value for name, value in self.overlap[OURS].items()}
+        return found | {name: value.value for name, value in self.density[OURS].items()}
+
+    def plain(self) -> dict[str, Any]:
+        """Everything as plain types; originality says which sets copy more than the test pieces do."""
+        human = self.originality[HUMAN]
+        copied = {
+            name: one.summary() | {"novelty": [list(share) for share in one.novelty], "flagged": flagged(one, human)}
+            for name, one in self.originality.items()
+        }
+        return {
+            "rules": _plain(self.rules),
+            "originality": copied,
+            "overlap": {
+                name: {feature: value.overlap.value for feature, value in one.items()} for name, one in self.overlap.items()
+            },
+            "density": _plain(self.density),
+        }
+
+
+def write_sets(
+    composer: "Composer", chain: Baseline | None, data: SymbolicData, count: int, bars: int
+) -> dict[str, list[Piece]]:
+    """Pieces of the system and of the chain in the frames of test pieces, and the test pieces themselves, as long."""
+    references = data.pieces("test")
+    sets = {OURS: write_samples(composer, references, count, bars, data.seed).pieces}
+    if chain:
+        theirs = composer.net
+        try:
+            composer.net = chain.net
+            sets[chain.name] = write_samples(composer, references, count, bars, data.seed).pieces
+        finally:
+            composer.net = theirs
+    sets[HUMAN] = [shortened(piece, piece.pickup + bars * piece.bar) for piece in references]
+    return sets
+
+
+def judge(sets: Mapping[str, Sequence[Piece]], training: Sequence[Piece], resamples: int) -> Verdicts:
+    """All that can be measured of each set, beside the training pieces."""
+    four = {name: [piece for piece in pieces if piece.voices == 4] for name, pieces in sets.items()}
+    return Verdicts(
+        {name: check(pieces, resamples=resamples) if pieces else {} for name, pieces in four.items()},
+        {name: originality(pieces, training, resamples=resamples) for name, pieces in sets.items()},
+        {name: overlap(pieces, training, resamples=resamples) for name, pieces in sets.items()},
+        {name: density(pieces, resamples=resamples) for name, pieces in sets.items()},
+    )
+
+
+def draw(folder: Path, found: Verdicts) -> int:
+    """Pictures of what was found; returns how many."""
+    from tasks.figures.generation_compared import novelty_figure, overlap_figure, rules_figure
+    from tasks.writers.whole import write_figure
+
+    figures = {
+        "rules": rules_figure(found.rules, HUMAN) if found.rules[OURS] else None,
+        "novelty": novelty_figure({name: one.novelty for name, one in found.originality.items()}),
+        "overlap": overlap_figure(found.overlap),
+    }
+    written = [write_figure(folder / f"{name}.png", figure) for name, figure in figures.items() if figure is not None]
+    return len(written)
+
+
+def _plain(found: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
+    return {name: {key: list(value) for key, value in values.items()} for name, values in found.items()}

@@ -1,0 +1,72 @@
+"""The music of many runs beside each other: what is measured of it does not depend on how a system reads pieces."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.comparison import Group
+from tasks.comparison_tables import Section
+from tasks.generation.tables import RULES, music_rows, rule_rows
+from tasks.metrics.generation.resampled import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HUMAN = "test pieces"
+OURS = "this system"
+
+
+def by_corpus(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """Groups whose music was measured, under the corpus that they learned from."""
+    found: dict[str, list[Group]] = {}
+    for one in groups:
+        if one.results[0].content.get("music") and one.data.get("split") == "test":
+            found.setdefault(f"{one.data['name']}, {one.data['subset']}", []).append(one)
+    return found
+
+
+def together(members: Sequence[Group]) -> dict[str, dict[str, Any]]:
+    """What was measured of each system's music (of its first seed), the chains', and last of the test pieces."""
+    found: dict[str, dict[str, Any]] = {kind: {} for kind in ("rules", "originality", "overlap", "density")}
+    for one in members:
+        music = one.results[0].content["music"]
+        for kind, systems in found.items():
+            systems[one.name] = music[kind][OURS]
+            for other in set(music[kind]) - {OURS, HUMAN}:
+                systems.setdefault(other, music[kind][other])
+    for kind, systems in found.items():
+        systems[HUMAN] = members[0].results[0].content["music"][kind][HUMAN]
+    return found
+
+
+def music(groups: Sequence[Group]) -> Iterator[Section]:
+    """Two tables for each corpus: faults of voice leading; copies, likeness and density."""
+    for number, (corpus, members) in enumerate(by_corpus(groups).items(), 1):
+        found = together(members)
+        rules = {name: {rule: Estimate(*rate) for rule, rate in rates.items()} for name, rates in found["rules"].items()}
+        records = [{"system": name} | {rule: rate.value for rule, rate in rates.items()} for name, rates in rules.items() if rates]
+        if records:
+            title = f"Faults of voice leading per 100 changes of chord, learned from {corpus}"
+            yield Section(f"rules_{number}", title, rule_rows(rules, RULES), records)
+        copied = [{"system": name} | _flat(found, name) for name in found["originality"]]
+        yield Section(f"music_{number}", f"Copies, likeness and density, learned from {corpus}", music_rows(found), copied)
+
+
+def drawn(groups: Sequence[Group]) -> Iterator[tuple[str, "Figure"]]:
+    """The same as pictures, each with its file's name."""
+    from tasks.figures.generation_compared import novelty_figure, overlap_figure, rules_figure
+
+    for number, members in enumerate(by_corpus(groups).values(), 1):
+        found = together(members)
+        rules = {name: {rule: Estimate(*rate) for rule, rate in rates.items()} for name, rates in found["rules"].items() if rates}
+        if len(rules) > 1:
+            yield f"rules_{number}.png", rules_figure(rules, HUMAN)
+        yield f"overlap_{number}.png", overlap_figure(found["overlap"])
+        novelty = {name: [Estimate(*share) for share in one["novelty"]] for name, one in found["originality"].items()}
+        yield f"novelty_{number}.png", novelty_figure(novelty)
+
+
+def _flat(found: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
+    copied = {key: value for key, value in found["originality"][name].items() if key != "novelty"}
+    return copied | {f"overlap_{key}": v for key, v in found["overlap"][name].items()} | {
+        key: value[0] for key, value in found["density"][name].items()
+    }

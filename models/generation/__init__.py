@@ -4,5 +4,6 @@ from models.generation.autoencoder import StackedAutoencoder as StackedAutoencod
 from models.generation.biaxial import Biaxial as Biaxial
 from models.generation.deepbach import DeepBach as DeepBach
 from models.generation.next_step import NextStep as NextStep
+from models.generation.ngram import Ngram as Ngram
 from models.generation.one_shot import OneShot as OneShot
 from models.generation.vrae import VRAE as VRAE

@@ -2,15 +2,34 @@
 
 from typing import Any
 
+from datamodules.symbolic.views.bar_image import BarImage
+from datamodules.symbolic.views.chord_melody import ChordMelody
+from datamodules.symbolic.views.drums import Drums
+from datamodules.symbolic.views.note_tuples import NoteTuples
 from datamodules.symbolic.views.piano_roll import PianoRoll
 from datamodules.symbolic.views.serial import Serial
 from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
 from datamodules.symbolic.views.voice_grid import VoiceGrid
 
-VIEWS: dict[str, type[View]] = {view.name: view for view in (VoiceGrid, PianoRoll, Serial)}
+CLASSES = (VoiceGrid, PianoRoll, Serial, NoteTuples, BarImage, ChordMelody, Drums)
+VIEWS: dict[str, type[View]] = {view.name: view for view in CLASSES}
 """Every view by its name."""
 
-__all__ = ["VIEWS", "Encoded", "PianoRoll", "Serial", "Unfit", "Use", "View", "VoiceGrid", "read_view"]
+__all__ = [
+    "VIEWS",
+    "BarImage",
+    "ChordMelody",
+    "Drums",
+    "Encoded",
+    "NoteTuples",
+    "PianoRoll",
+    "Serial",
+    "Unfit",
+    "Use",
+    "View",
+    "VoiceGrid",
+    "read_view",
+]
 
 
 def read_view(state: dict[str, Any]) -> View:

@@ -31,7 +31,7 @@ def divide(
     groups: Sequence[str] | None = None,
     shares: Sequence[float] = SHARES,
 ) -> Splits:
-    """Pieces -> splits, each in the order given.
+    """Pieces -> splits, each in the order given; each composer's pieces are spread over them.
 
     groups: a name for each piece; those of one name share a split (default: the piece's own name)
     shares: of the pieces for validation and test, 0: none; of three groups or more neither gets none
@@ -40,7 +40,7 @@ def divide(
     sizes = Counter(groups)
     room = dict(zip(("validation", "test"), (share * len(pieces) for share in shares), strict=True))
     split_of = {}
-    for name in drawn(sizes):
+    for name in _spread({group: piece.composer for piece, group in zip(pieces, groups, strict=True)}):
         held_out = next((split for split, left in room.items() if left > 0), None) if len(sizes) > len(room) else None
         split_of[name] = held_out or "train"
         if held_out:
@@ -49,6 +49,17 @@ def divide(
     for piece, group in zip(pieces, groups, strict=True):
         by_split[split_of[group]].append(piece)
     return Splits(by_split["train"], by_split["validation"], by_split["test"], list(dropped))
+
+
+def _spread(composers: dict[str, str]) -> list[str]:
+    """The names as `drawn`, but so that any part of the order holds about the same part of each composer's."""
+    number, place = Counter(composers.values()), Counter()
+    at = {}
+    for name in drawn(composers):
+        composer = composers[name]
+        at[name] = (place[composer] + 0.5) / number[composer]
+        place[composer] += 1
+    return sorted(at, key=at.__getitem__)
 
 
 def melody_groups(pieces: Sequence[Piece]) -> list[str]:

@@ -1,10 +1,9 @@
 """A chorale in MusicXML -> a piece of four voices with its pickup, key, metre and fermatas."""
 
 import zipfile
-from fractions import Fraction
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -12,16 +11,15 @@ import numpy as np
 
 from datamodules.errors import DataError
 from datamodules.symbolic.corpora.corpus import Unwanted
-from datamodules.symbolic.grid import VELOCITY_WRITTEN
-from datamodules.symbolic.piece import Piece, in_order
+from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE, Piece, in_order
+from datamodules.symbolic.reading.musicxml import Score
 
 VOICES = ("Soprano", "Alto", "Tenor", "Bass")
-METRES = ((4, 4), (3, 4))
+METRES = {(4, 4), (3, 4)}
 TICKS = 16
-GRID = TICKS // 4  # ticks of a sixteenth
+SIXTEENTHS = 4  # of a quarter note
 TEMPO = 750_000
 """Microseconds of a quarter note: a chorale's pace where, as here, no score says one (ours)."""
-STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 FINALS = {
     ("minor", 5): (5, "minor"),  # dorian
     ("minor", 10): (10, "major"),  # mixolydian, the mode named after the signature
@@ -37,45 +35,54 @@ half close (or phrygian), and the signature's key stands.
 """
 
 
-class _Line(NamedTuple):
-    notes: list[list[int]]  # onset, duration, pitch, fermata
-    downbeats: list[int]  # where each measure begins, and the end
-
-
 def read_chorale(path: Path, name: str) -> Piece:
     """A compressed MusicXML score's parts named Soprano, Alto, Tenor and Bass; instruments beside them are left out.
 
-    Raises Unwanted for another number of voices, a metre that changes or is neither 4/4 nor 3/4, and notes off the
-    sixteenths; DataError for a file that is no MusicXML.
+    Fermatas are those of the highest voice that has any. Raises Unwanted for another number of voices, a metre that changes
+    or is neither 4/4 nor 3/4, and notes off the sixteenths; DataError for a file that is no MusicXML.
     """
     root = _parse(path)
-    parts = _vocal_parts(root)
-    metres = {(int(time.findtext("beats", "0")), int(time.findtext("beat-type", "0"))) for time in root.iter("time")}
+    lines = [_Line(root, part, path) for part in _vocal_parts(root)]
+    pieces = [line.piece for line in lines]
+    metres = {tuple(metre) for piece in pieces for metre in piece.metres[:, 1:].tolist()}
     if len(metres) != 1:
         raise Unwanted("its metre changes")
-    metre = metres.pop()
-    if metre not in METRES:
-        raise Unwanted("its metre is {}/{}, not 4/4 or 3/4".format(*metre))
-    lines = [_line(part) for part in parts]
-    notes = [[*note[:3], VELOCITY_WRITTEN, voice] for voice, line in enumerate(lines) for note in line.notes]
-    bar = 4 * TICKS * metre[0] // metre[1]
-    _unparted(lines, bar)
-    tonic, mode = _key(root, lines[3].notes[-1][2])
-    fermatas = next((marked for line in lines if (marked := [onset for onset, _, _, held in line.notes if held])), [])
-    return Piece(
-        notes=in_order(np.array(notes)),
-        ticks=TICKS,
-        length=lines[0].downbeats[-1],
+    if not metres <= METRES:
+        raise Unwanted("its metre is {}/{}, not 4/4 or 3/4".format(*metres.pop()))
+    notes = [np.column_stack([piece.notes[:, :VOICE], np.full(len(piece.notes), voice)]) for voice, piece in enumerate(pieces)]
+    tonic, mode = _key(root, int(pieces[-1].notes[-1, PITCH]))
+    piece = replace(
+        pieces[0],
+        notes=in_order(np.concatenate(notes)),
         name=name,
+        title="",
         composer="Bach",
         kind="chorale",
-        pickup=_pickup(lines[0].downbeats, bar),
-        metres=np.array([[0, *metre]], np.int32),
         tempi=np.array([[0, TEMPO]], np.int32),
         tonic=tonic,
         mode=mode,
-        fermatas=np.array(fermatas, np.int32),
+        fermatas=next((piece.fermatas for piece in pieces if len(piece.fermatas)), pieces[0].fermatas),
+        programs=(),
     )
+    _check_bars(piece, lines[0].downbeats)
+    _check_silence(piece)
+    return piece
+
+
+class _Line:
+    """One voice, read as a score of its own, and where its measures begin and the last one ends."""
+
+    def __init__(self, root: Element, part: Element, path: Path) -> None:
+        alone = Element(root.tag)
+        alone.extend([*root.findall("part-list"), part])
+        score = Score(alone)
+        piece = score.piece(path)
+        downbeats = np.append(0, np.cumsum(score.parts[0].lengths))
+        if piece.voices != 1:
+            raise Unwanted("one of its voices divides")
+        if (piece.notes[:, [ONSET, DURATION]] * SIXTEENTHS % piece.ticks).any():
+            raise Unwanted("it has notes shorter than a sixteenth")
+        self.piece, self.downbeats = piece.at(TICKS), (downbeats * TICKS // piece.ticks).tolist()
 
 
 def _parse(path: Path) -> Element:
@@ -96,56 +103,6 @@ def _vocal_parts(root: Element) -> list[Element]:
     return [parts[order.index(voice)] for voice in VOICES]
 
 
-def _line(part: Element) -> _Line:
-    line = _Line([], [])
-    start, divisions = Fraction(0), 1
-    for measure in part.iter("measure"):
-        line.downbeats.append(_ticks(start))
-        now = longest = start
-        for element in measure:
-            if element.tag == "attributes":
-                divisions = int(element.findtext("divisions") or divisions)
-            elif element.tag in ("note", "backup", "forward"):
-                now = _read(element, now, divisions, line.notes)
-                longest = max(longest, now)
-        start = longest
-    if not line.notes:
-        raise Unwanted("one of its voices is silent")
-    line.downbeats.append(_ticks(start))
-    return line
-
-
-def _read(element: Element, now: Fraction, divisions: int, notes: list[list[int]]) -> Fraction:
-    """Take in one element of a measure; returns where the next one begins."""
-    inside = {child.tag: child for child in element}
-    if "grace" in inside or "chord" in inside:
-        return now
-    after = now + Fraction(int(inside["duration"].text or 0), divisions) * (-1 if element.tag == "backup" else 1)
-    if "pitch" not in inside or ("voice" in inside and inside["voice"].text != "1"):  # other voices are passing divisi
-        return after
-    onset, end, pitch = _ticks(now), _ticks(after), _pitch(inside["pitch"])
-    held = "notations" in inside and inside["notations"].find("fermata") is not None
-    tied = "tie" in inside and any(tie.get("type") == "stop" for tie in element.iterfind("tie"))
-    if tied and notes and notes[-1][2] == pitch and sum(notes[-1][:2]) == onset:
-        notes[-1][1] += end - onset
-        notes[-1][3] |= held
-    else:
-        notes.append([onset, end - onset, pitch, held])
-    return after
-
-
-def _ticks(quarters: Fraction) -> int:
-    ticks = quarters * TICKS
-    if ticks % GRID:
-        raise Unwanted("it has notes shorter than a sixteenth")
-    return int(ticks)
-
-
-def _pitch(pitch: Element) -> int:
-    alter = int(float(pitch.findtext("alter") or 0))
-    return 12 * (int(pitch.findtext("octave", "4")) + 1) + STEPS[pitch.findtext("step", "C")] + alter
-
-
 def _key(root: Element, final: int) -> tuple[int, str]:
     """Tonic and mode by the signature, the first mode that a part names, and the last bass note."""
     keys = [(int(key.findtext("fifths", "0")), key.findtext("mode")) for key in root.iter("key")]
@@ -155,21 +112,15 @@ def _key(root: Element, final: int) -> tuple[int, str]:
     return (tonic + up) % 12, mode
 
 
-def _unparted(lines: list[_Line], bar: int) -> None:
-    """Raise Unwanted where all voices are silent for more than a bar."""
-    spans = sorted((onset, onset + duration) for line in lines for onset, duration, *_ in line.notes)
-    end = spans[0][0]
-    for onset, until in spans:
-        if onset - end > bar:
-            raise Unwanted("its lines are parted by interludes of instruments")
-        end = max(end, until)
-
-
-def _pickup(downbeats: list[int], bar: int) -> int:
-    """Ticks before the first full bar. Raises Unwanted where a full bar begins off the bars that follow from it."""
-    first = downbeats[1] - downbeats[0]
-    pickup = first if first < bar else 0
+def _check_bars(piece: Piece, downbeats: list[int]) -> None:
+    """Raise Unwanted where a full bar begins off the bars that follow from the first."""
     for begin, end in pairwise(downbeats):
-        if end - begin >= bar and (begin - pickup) % bar:
+        if end - begin >= piece.bar and (begin - piece.pickup) % piece.bar:
             raise Unwanted("its bars do not follow its metre")
-    return pickup
+
+
+def _check_silence(piece: Piece) -> None:
+    """Raise Unwanted where all voices are silent for more than a bar."""
+    ends = np.maximum.accumulate(piece.notes[:, ONSET] + piece.notes[:, DURATION])
+    if (piece.notes[1:, ONSET] - ends[:-1] > piece.bar).any():
+        raise Unwanted("its lines are parted by interludes of instruments")

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(error)
     title = "Music generation: systems on the same data"
     more = (
-        f"{__doc__} --table 8.4 prints the survey's table of the configs; --listening N writes a blind listening test of N pieces of "
+        f"{__doc__} --table 8.4 prints the table of the configs; --listening N writes a blind listening test of N pieces of "
         "each run; --responses FILE ... analyses what its listeners sent."
     )
     return Comparison("generation", title, more, ("likelihood", "music"), build, pictures).main(argv)

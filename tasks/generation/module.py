@@ -16,6 +16,7 @@ from models.generation.family import Adversarial, Family
 from models.generation.form import Form
 from tasks.generation.inference import Inference
 from tasks.generation.likelihood import score_into
+from tasks.generation.program import FrameNats
 from tasks.generation.survey import Survey
 from tasks.generation.turns import take_turns
 from tasks.generation.written import Answer, Writer
@@ -133,6 +134,10 @@ class Composer(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What was validated when the weights were saved."""
         self.validated = checkpoint.get("validated", {})
+
+    def export_program(self) -> tuple[torch.nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
+        """What `export` freezes: the program, example inputs, no free dimension, further inputs to check."""
+        return FrameNats(self.net).exported()
 
     def configure_optimizers(self) -> Any:
         """One optimizer, and its scheduler, stepped with it; for several players one each."""

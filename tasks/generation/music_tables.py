@@ -43,7 +43,8 @@ def music(groups: Sequence[Group]) -> Iterator[Section]:
     for number, (corpus, members) in enumerate(by_corpus(groups).items(), 1):
         found = together(members)
         rules = {name: {rule: Estimate(*rate) for rule, rate in rates.items()} for name, rates in found["rules"].items()}
-        records = [{"system": name} | {rule: rate.value for rule, rate in rates.items()} for name, rates in rules.items() if rates]
+        measured = {name: rates for name, rates in rules.items() if rates}
+        records = [{"system": name} | {rule: rate.value for rule, rate in rates.items()} for name, rates in measured.items()]
         if records:
             title = f"Faults of voice leading per 100 changes of chord, learned from {corpus}"
             yield Section(f"rules_{number}", title, rule_rows(rules, RULES), records)

@@ -1,4 +1,4 @@
-"""Published likelihoods on the Boulanger-Lewandowski sets, nats per frame (Boulanger-Lewandowski et al. 2012; Bai et al. 2018)."""
+"""Published likelihoods on the Boulanger-Lewandowski sets (Boulanger-Lewandowski et al. 2012; Bai et al. 2018)."""
 
 from typing import NamedTuple
 

@@ -1,0 +1,47 @@
+"""`compare`'s page: the tables and pictures of all runs, and a few pieces of each to see and hear, in one file."""
+
+import base64
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.comparison import Group
+from tasks.generation.sounds import ogg
+from tasks.writers.whole import write_text
+
+HEARD = 2
+"""Pieces of each run."""
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}img{max-width:100%}"
+    "pre{overflow-x:auto;font-size:13px}figure{margin:1em 0}audio{width:100%}"
+)
+
+
+def write_page(path: Path, groups: Sequence[Group], figures: Sequence[Path], tables: str) -> Path:
+    """Write the page; it needs neither network nor other files."""
+    parts = ["<h1>Music generation: systems on the same data</h1>", f"<pre>{html.escape(tables)}</pre>"]
+    parts += [f"<figure>{_picture(figure, figure.stem)}</figure>" for figure in figures]
+    for one in groups:
+        folder = one.results[0].folder / "pieces"
+        heard = sorted(folder.glob("[0-9]*.mid"))[:HEARD]
+        if heard:
+            parts.append(f"<h2>{html.escape(one.name)}</h2>")
+            parts += [_piece(file) for file in heard]
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Music generation</title><style>{STYLE}</style>'
+    write_text(path, f"{head}<body>{''.join(parts)}</body></html>\n")
+    return path
+
+
+def _piece(midi: Path) -> str:
+    picture, sound = midi.with_suffix(".png"), midi.with_suffix(".wav")
+    shown = _picture(picture, midi.stem) if picture.is_file() else ""
+    heard = f'<audio controls src="data:audio/ogg;base64,{_encoded(ogg(sound))}"></audio>' if sound.is_file() else ""
+    return f"<figure>{shown}{heard}</figure>"
+
+
+def _picture(path: Path, name: str) -> str:
+    return f'<img alt="{html.escape(name)}" src="data:image/png;base64,{_encoded(path.read_bytes())}">'
+
+
+def _encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()

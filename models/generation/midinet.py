@@ -1,0 +1,182 @@
+"""MidiNet (Yang, Chou and Yang 2017): a convolutional GAN that draws melodies bar after bar, each from the one before."""
+
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.generation.family import Adversarial
+from models.generation.form import Ask, Form, Frames
+from models.generation.midinet_parts import DOUBLINGS, BarDiscriminator, BarGenerator
+
+NOISES = 8
+"""Noise vectors, the same every time, that what is watched is averaged over."""
+FLOOR = 1e-6
+
+
+class Bars(NamedTuple):
+    """Bars of any pieces, each with what it is drawn from."""
+
+    bars: Tensor  # (bars, 1, steps, pitches)
+    before: Tensor  # (bars, 1, steps, pitches): silence before the first of an excerpt
+    chord: Tensor  # (bars, conditions)
+
+
+class MidiNet(Adversarial):
+    """Frames are bars, pictures of steps x pitches; conditions are each bar's chord. Every bar of a batch is drawn and judged.
+
+    The first bar of an excerpt follows silence, as the first one does that is written. Batch norms see the bars of their own
+    process, real and drawn ones apart. A bar is written as the highest output of each step, as in the paper, so that chance
+    is in the noise alone: the temperature scales it (0: the bar of no noise), top-k and top-p are without meaning.
+
+    noise, dense, channels, conditioner: widths of the noise, the dense layers, the generator's maps, the maps of the bar before
+    judging: maps of the discriminator's two convolutions
+    output: how the outputs of a step become what the discriminator sees: `sigmoid` (the original), or `softmax` over pitch
+    real: what the discriminator shall say of a real bar (one-sided label smoothing)
+    match_features, match_bars: weights of feature matching, of the discriminator's first maps and of the mean bar: half the
+        squared distance between the means of real and drawn bars
+    """
+
+    supports = frozenset({"free", "continue"})
+    schedule: ClassVar[tuple[str, ...]] = ("discriminator", "generator", "generator")
+
+    def __init__(
+        self,
+        form: Form,
+        noise: int = 100,
+        dense: int = 1024,
+        channels: int = 128,
+        conditioner: int = 16,
+        judging: tuple[int, int] = (14, 77),
+        output: Literal["sigmoid", "softmax"] = "sigmoid",
+        real: float = 0.9,
+        match_features: float = 0.1,
+        match_bars: float = 0.01,
+    ) -> None:
+        super().__init__(form)
+        self.steps, self.pitches = form.planes, form.columns // form.planes
+        if form.kind != "binary" or self.steps < 1 << DOUBLINGS or self.steps % (1 << DOUBLINGS):
+            raise ValueError("MidiNet draws bars of 8, 16 or another multiple of 8 steps, so it needs the view of bars as images")
+        if output not in ("sigmoid", "softmax"):
+            raise ValueError(f"output is {output!r}, expected sigmoid or softmax")
+        self.noise, self.output, self.real = noise, output, real
+        self.match_features, self.match_bars = match_features, match_bars
+        sizes = self.steps, self.pitches, form.conditions
+        self.generator = BarGenerator(*sizes, noise, dense, channels, conditioner)
+        self.discriminator = BarDiscriminator(*sizes, judging, dense)
+
+    def players(self) -> dict[str, nn.Module]:
+        return {"discriminator": self.discriminator, "generator": self.generator}
+
+    def turn(self, player: str, batch: Frames) -> dict[str, Tensor]:
+        bars = self.bars(batch)
+        if len(bars.bars) == 1:  # a batch norm needs two
+            bars = Bars(*(part.repeat_interleave(2, 0) for part in bars))
+        noise = torch.randn(len(bars.bars), self.noise, device=bars.bars.device)
+        return self._judge(bars, noise) if player == "discriminator" else self._draw(bars, noise)
+
+    def _judge(self, bars: Bars, noise: Tensor) -> dict[str, Tensor]:
+        """The discriminator's loss, and how much of the real and of the drawn it knows."""
+        with torch.no_grad():
+            drawn = self.drawn(bars, noise)
+        real, fake = (self.discriminator(images, bars.chord)[0].float() for images in (bars.bars, drawn))
+        said_real = F.binary_cross_entropy_with_logits(real, torch.full_like(real, self.real))
+        said_fake = F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+        return {
+            "loss": said_real + said_fake,
+            "real_known": (real.detach() > 0).float().mean(),
+            "drawn_known": (fake.detach() < 0).float().mean(),
+        }
+
+    def _draw(self, bars: Bars, noise: Tensor) -> dict[str, Tensor]:
+        """The generator's loss: to be taken for real, and to be like the real on average."""
+        drawn = self.drawn(bars, noise)
+        fake, drawn_maps = self.discriminator(drawn, bars.chord)
+        fake = fake.float()
+        fooling = F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
+        with torch.no_grad():
+            real_maps = self.discriminator.maps(bars.bars, bars.chord)
+        features, images = between_means(real_maps, drawn_maps), between_means(bars.bars, drawn)
+        loss = fooling + self.match_features * features + self.match_bars * images
+        return {"loss": loss, "fooling": fooling, "features": features, "mean_bar": images}
+
+    def bars(self, batch: Frames) -> Bars:
+        """The valid bars of a batch."""
+        images = batch.frames.float().unflatten(-1, (self.steps, self.pitches))
+        before = F.pad(images, (0, 0, 0, 0, 1, 0))[:, :-1]
+        valid = batch.valid
+        return Bars(images[valid][:, None], before[valid][:, None], batch.conditions[valid])
+
+    def drawn(self, bars: Bars, noise: Tensor) -> Tensor:
+        """What the generator makes in place of bars, (bars, 1, steps, pitches) float32 of 0 to 1."""
+        logits = self.generator(noise, bars.chord, bars.before).float()
+        return logits.sigmoid() if self.output == "sigmoid" else logits.softmax(-1)
+
+    @torch.no_grad()
+    def surrogate(self, batch: Frames) -> Tensor:
+        """Nats (batch, frames) of the true pitches of a bar: each step's outputs, as parts of their sum, are its chances.
+
+        They are averaged over noise that is always the same. A GAN is not trained for this; it shows one that has collapsed,
+        for which most bars are dear.
+        """
+        bars = self.bars(batch)
+        noise = self._same_noise(batch.frames.device)
+        chances = torch.zeros_like(bars.bars)
+        for one in noise:
+            drawn = self.drawn(bars, one.expand(len(bars.bars), -1))
+            chances += drawn / drawn.sum(-1, keepdim=True).clamp(min=FLOOR) / len(noise)
+        nats = -(chances.clamp(min=FLOOR).log() * bars.bars).sum((1, 2, 3))
+        return torch.zeros(batch.valid.shape, device=nats.device).masked_scatter(batch.valid, nats)
+
+    @torch.no_grad()
+    def statistics(self, batch: Frames) -> dict[str, Tensor]:
+        """How far a batch of drawn bars is from the real ones, in evaluation mode, by noise that is always the same.
+
+        real_known, drawn_known: parts that the discriminator judges rightly; features: the distance that feature matching
+        lowers; pitches: total variation between the pitches played in real bars and in drawn ones, 0 to 1
+        """
+        bars = self.bars(batch)
+        generator = torch.Generator(batch.frames.device).manual_seed(0)
+        noise = torch.randn(len(bars.bars), self.noise, generator=generator, device=batch.frames.device)
+        drawn = self.drawn(bars, noise)
+        (real, real_maps), (fake, drawn_maps) = (self.discriminator(images, bars.chord) for images in (bars.bars, drawn))
+        histograms = [images.sum((0, 1, 2)) for images in (bars.bars, highest(drawn))]
+        parts = [histogram / histogram.sum().clamp(min=1) for histogram in histograms]
+        return {
+            "real_known": (real > 0).float().mean(),
+            "drawn_known": (fake < 0).float().mean(),
+            "features": between_means(real_maps, drawn_maps),
+            "pitches": (parts[0] - parts[1]).abs().sum() / 2,
+        }
+
+    def _same_noise(self, device: torch.device) -> Tensor:
+        return torch.randn(NOISES, self.noise, generator=torch.Generator(device).manual_seed(0), device=device)
+
+    @torch.no_grad()
+    def generate(self, ask: Ask) -> Tensor:
+        """As asked, a bar after the other. In a step of which pitches are given the highest output is that of those allowed."""
+        shape = (self.steps, self.pitches)
+        values, fixed = ask.values.unflatten(-1, shape), ask.fixed.unflatten(-1, shape)
+        before = torch.zeros_like(values[:, :1]).float()
+        bars = []
+        for at in range(values.shape[1]):
+            noise = torch.randn(len(values), self.noise, generator=ask.generator, device=values.device)
+            inputs = Bars(before, before, ask.conditions[:, at])
+            drawn = self.drawn(inputs, ask.sampling.temperature * noise)[:, 0]
+            given = torch.where(values[:, at] > 0, 2.0, -1.0)
+            bar = highest(torch.where(fixed[:, at], given, drawn)).to(values)
+            bar = torch.where(fixed[:, at], values[:, at], bar)
+            before = bar[:, None].float()
+            bars.append(bar.flatten(1))
+        return torch.stack(bars, 1)
+
+
+def between_means(real: Tensor, drawn: Tensor) -> Tensor:
+    """Half the squared distance between the means over the bars."""
+    return (real.float().mean(0) - drawn.float().mean(0)).square().sum() / 2
+
+
+def highest(drawn: Tensor) -> Tensor:
+    """One in each step (..., pitches) where the output is highest, else zero."""
+    return F.one_hot(drawn.argmax(-1), drawn.shape[-1]).to(drawn)

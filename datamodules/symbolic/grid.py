@@ -58,6 +58,12 @@ def bar_lines(piece: Piece) -> NDArray[np.int64]:
     return np.concatenate(lines)
 
 
+def whole_bars(piece: Piece, end: int) -> int:
+    """Ticks up to the bar line after `end`, or of the piece where it ends before."""
+    lines = np.append(bar_lines(piece), piece.length)
+    return int(lines[min(np.searchsorted(lines, end), len(lines) - 1)])
+
+
 def bar_of(piece: Piece, steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Of each frame: the ticks, times `steps`, since the last downbeat, the beats of the bar and its beat type."""
     now = np.arange(frames_of(piece, steps)) * piece.ticks

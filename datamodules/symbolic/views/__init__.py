@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from datamodules.symbolic.views.abc_text import AbcText
 from datamodules.symbolic.views.bar_image import BarImage
 from datamodules.symbolic.views.chord_melody import ChordMelody
 from datamodules.symbolic.views.drums import Drums
@@ -11,12 +12,13 @@ from datamodules.symbolic.views.serial import Serial
 from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
 from datamodules.symbolic.views.voice_grid import VoiceGrid
 
-CLASSES = (VoiceGrid, PianoRoll, Serial, NoteTuples, BarImage, ChordMelody, Drums)
+CLASSES = (VoiceGrid, PianoRoll, Serial, AbcText, NoteTuples, BarImage, ChordMelody, Drums)
 VIEWS: dict[str, type[View]] = {view.name: view for view in CLASSES}
 """Every view by its name."""
 
 __all__ = [
     "VIEWS",
+    "AbcText",
     "BarImage",
     "ChordMelody",
     "Drums",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.symbolic.grid import VELOCITY_WRITTEN, bar_lines, cells_of, frames_of, nearest, on_ticks
+from datamodules.symbolic.grid import VELOCITY_WRITTEN, cells_of, frames_of, nearest, on_ticks, whole_bars
 from datamodules.symbolic.piece import ONSET, PITCH, QUALITIES, Piece
 from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
 
@@ -123,9 +123,3 @@ class NoteTuples(View):
             begin = nearest(template.length if span is None else span[0], template, self.steps)
             fixed[: len(onsets)] = (onsets < begin)[:, None]
         return fixed
-
-
-def whole_bars(template: Piece, end: int) -> int:
-    """Ticks up to the bar line after `end`, or of the template where that ends before."""
-    lines = np.append(bar_lines(template), template.length)
-    return int(lines[min(np.searchsorted(lines, end), len(lines) - 1)])

@@ -1,0 +1,133 @@
+"""A tune as text in ABC, as folk-rnn reads it (Sturm et al. 2016)."""
+
+from contextlib import suppress
+from dataclasses import replace
+from math import lcm
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.errors import DataError
+from datamodules.symbolic.cutting import excerpt
+from datamodules.symbolic.grid import whole_bars
+from datamodules.symbolic.piece import DURATION, ONSET, VOICE, Piece
+from datamodules.symbolic.views.abc_symbols import By, head_and_body, symbols_of, text_of
+from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
+
+END = 0
+CLOSING = "|]"
+ROOM = {"token": 6, "character": 12}
+"""Rows of END a quarter note for silence of a bar or more at the end of a piece: room to write in."""
+
+
+class AbcText(View):
+    """Rows (symbols + 1, 1) of categories: metre, unit and key, the tune, then END. The tune is voice 0.
+
+    The alphabet is what the training tunes need. Metre, unit and key are those of the template and always fixed. Silence of a bar
+    or more at the end is encoded as more ENDs. Lost are that silence, the other voices, velocities, and what ABC does not hold.
+
+    Args:
+        by: `token` (folk-rnn's second version) or `character` (its first)
+        key: see `View`
+    """
+
+    name = "abc_text"
+    uses = frozenset({"free", "continue"})
+    learns = ("centre", "symbols")
+    low, high = 24, 108
+
+    def __init__(self, by: By = "token", key: Literal["any", "c"] = "any") -> None:
+        self.by, self.key = by, key
+        self.symbols: list[str] = []
+
+    def fit(self, pieces: list[Piece]) -> None:
+        """Learn the alphabet of the tunes that can be spelled."""
+        super().fit(pieces)
+        found: set[str] = set()
+        for piece in pieces:
+            with suppress(Unfit):
+                found.update(*self._spelled(piece))
+        self.symbols = sorted(found)
+
+    def form(self) -> dict[str, Any]:
+        """Text is no grid in time and has no pitches."""
+        return {"kind": "categories", "sizes": (1 + len(self.symbols),), "bar": 0, "low": 0, "end": END}
+
+    def holds(self, piece: Piece) -> bool:
+        """Whether the alphabet spells a piece."""
+        try:
+            self.encode(piece)
+        except Unfit:
+            return False
+        return True
+
+    def _spelled(self, piece: Piece) -> tuple[list[str], list[str]]:
+        """Symbols of head and body, without silence at the end."""
+        from datamodules.symbolic.writing.abc import abc_text
+
+        melody = piece.voice(0)
+        if (melody[1:, ONSET] < melody[:-1, ONSET] + melody[:-1, DURATION]).any():
+            raise Unfit("its melody sounds two notes at once")
+        end = whole_bars(piece, _end(melody)) if len(melody) else piece.bar
+        head, body = head_and_body(abc_text(excerpt(piece.with_notes(melody), 0, end), voice=0))
+        return symbols_of(head, body if len(melody) else "", self.by)
+
+    def encode(self, piece: Piece) -> Encoded:
+        """Raises Unfit for two notes at once, or what the alphabet does not spell."""
+        head, body = self._spelled(piece)
+        number = {symbol: place for place, symbol in enumerate(self.symbols, END + 1)}
+        if unknown := [symbol for symbol in (*head, *body) if symbol not in number]:
+            raise Unfit(f"its ABC has {unknown[0]!r}, which no training tune has")
+        silence = piece.length - _end(piece.voice(0))
+        room = silence * ROOM[self.by] // piece.ticks if silence >= piece.bar else 1
+        rows = [number[symbol] for symbol in (*head, *body)] + [END] * max(room, 1)
+        return Encoded(np.array(rows, np.int64)[:, None], np.zeros((len(rows), 0), np.float32))
+
+    def decode(self, frames: NDArray, template: Piece) -> Piece:
+        """Up to the first END, and no further than the template; as long as the bars that are begun.
+
+        Of text that is no ABC, as many bars as are. Raises Unfit where there is not one.
+        """
+        rows = np.asarray(frames)[:, 0].tolist()
+        symbols = [self.symbols[row - 1] for row in (rows[: rows.index(END)] if END in rows else rows)]
+        tune = self._read(symbols)
+        ticks = lcm(template.ticks, tune.ticks)
+        template, tune = template.at(ticks), tune.at(ticks)
+        if not len(template.notes):
+            template = replace(template, pickup=tune.pickup)
+        notes = tune.notes[(tune.notes[:, VOICE] == 0) & (tune.notes[:, ONSET] < template.length)].copy()
+        notes[:, DURATION] = np.minimum(notes[:, DURATION], template.length - notes[:, ONSET])
+        chords = tune.chords[tune.chords[:, 0] < template.length]
+        return template.with_notes(notes, length=whole_bars(template, _end(notes)), chords=chords)
+
+    def _read(self, symbols: list[str]) -> Piece:
+        """The tune of as many bars as can be read."""
+        from datamodules.symbolic.reading.abc import Tune
+
+        bars = [place for place, symbol in enumerate(symbols) if "|" in symbol]
+        for end in (len(symbols), *reversed(bars)):
+            tune = Tune()
+            try:
+                tune.read(text_of(symbols[:end], self.by))
+                if piece := tune.piece(Path("tune"), False):
+                    return piece
+            except (DataError, ValueError, ArithmeticError, LookupError):
+                continue
+        raise Unfit("what was written is no ABC")
+
+    def fixed(self, template: Piece, use: Use, span: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+        """The head, and to continue all that a tune cut at the span begins with, but for its closing bar line; never an END."""
+        head, body = self._spelled(template)
+        kept = len(head)
+        if use == "continue":
+            _, before = self._spelled(template if span is None else excerpt(template, 0, span[0]))
+            last = len(before) - len(symbols_of("", CLOSING, self.by)[1]) if "".join(before).endswith(CLOSING) else len(before)
+            while kept - len(head) < min(last, len(body)) and body[kept - len(head)] == before[kept - len(head)]:
+                kept += 1
+        return (np.arange(len(self.encode(template).frames)) < kept)[:, None]
+
+
+def _end(notes: NDArray) -> int:
+    return int((notes[:, ONSET] + notes[:, DURATION]).max(initial=0))

@@ -14,6 +14,7 @@ from tasks.metrics.generation.originality import Originality, flagged, originali
 from tasks.metrics.generation.overlap import Overlap, overlap
 from tasks.metrics.generation.resampled import Estimate
 from tasks.metrics.generation.rules import check
+from tasks.results import number
 
 if TYPE_CHECKING:
     from tasks.generation.module import Composer
@@ -41,15 +42,14 @@ class Verdicts(NamedTuple):
         """Everything as plain types; originality says which sets copy more than the test pieces do."""
         human = self.originality[HUMAN]
         copied = {
-            name: one.summary() | {"novelty": [list(share) for share in one.novelty], "flagged": flagged(one, human)}
+            name: {key: number(value) for key, value in one.summary().items()}
+            | {"novelty": [_finite(share) for share in one.novelty], "flagged": flagged(one, human)}
             for name, one in self.originality.items()
         }
         return {
             "rules": _plain(self.rules),
             "originality": copied,
-            "overlap": {
-                name: {feature: value.overlap.value for feature, value in one.items()} for name, one in self.overlap.items()
-            },
+            "overlap": _plain({name: {key: value.overlap for key, value in one.items()} for name, one in self.overlap.items()}),
             "density": _plain(self.density),
         }
 
@@ -97,4 +97,8 @@ def draw(folder: Path, found: Verdicts) -> int:
 
 
 def _plain(found: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
-    return {name: {key: list(value) for key, value in values.items()} for name, values in found.items()}
+    return {name: {key: _finite(value) for key, value in values.items()} for name, values in found.items()}
+
+
+def _finite(estimate: Estimate) -> list[float | None]:
+    return [number(value) for value in estimate]

@@ -1,12 +1,12 @@
 """The music of many runs beside each other: what is measured of it does not depend on how a system reads pieces."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.comparison import Group
 from tasks.comparison_tables import Section
 from tasks.generation.tables import RULES, music_rows, rule_rows
-from tasks.metrics.generation.resampled import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,10 +42,9 @@ def music(groups: Sequence[Group]) -> Iterator[Section]:
     """Two tables for each corpus: faults of voice leading; copies, likeness and density."""
     for number, (corpus, members) in enumerate(by_corpus(groups).items(), 1):
         found = together(members)
-        rules = {name: {rule: Estimate(*rate) for rule, rate in rates.items()} for name, rates in found["rules"].items()}
-        measured = {name: rates for name, rates in rules.items() if rates}
-        records = [{"system": name} | {rule: rate.value for rule, rate in rates.items()} for name, rates in measured.items()]
-        if records:
+        rules = {name: rates for name, rates in found["rules"].items() if rates}
+        if rules:
+            records = [{"system": name} | {rule: rate[0] for rule, rate in rates.items()} for name, rates in rules.items()]
             title = f"Faults of voice leading per 100 changes of chord, learned from {corpus}"
             yield Section(f"rules_{number}", title, rule_rows(rules, RULES), records)
         copied = [{"system": name} | _flat(found, name) for name in found["originality"]]
@@ -58,16 +57,20 @@ def drawn(groups: Sequence[Group]) -> Iterator[tuple[str, "Figure"]]:
 
     for number, members in enumerate(by_corpus(groups).values(), 1):
         found = together(members)
-        rules = {name: {rule: Estimate(*rate) for rule, rate in rates.items()} for name, rates in found["rules"].items() if rates}
+        rules = {name: _numbers(rates) for name, rates in found["rules"].items() if rates}
         if len(rules) > 1:
             yield f"rules_{number}.png", rules_figure(rules, HUMAN)
-        yield f"overlap_{number}.png", overlap_figure(found["overlap"])
-        novelty = {name: [Estimate(*share) for share in one["novelty"]] for name, one in found["originality"].items()}
-        yield f"novelty_{number}.png", novelty_figure(novelty)
+        yield f"overlap_{number}.png", overlap_figure({name: _numbers(one) for name, one in found["overlap"].items()}, HUMAN)
+        novelty = {name: list(_numbers(dict(enumerate(one["novelty"]))).values()) for name, one in found["originality"].items()}
+        yield f"novelty_{number}.png", novelty_figure(novelty, HUMAN)
 
 
 def _flat(found: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
     copied = {key: value for key, value in found["originality"][name].items() if key != "novelty"}
-    return copied | {f"overlap_{key}": v for key, v in found["overlap"][name].items()} | {
-        key: value[0] for key, value in found["density"][name].items()
-    }
+    overlap = {f"overlap_{key}": value[0] for key, value in found["overlap"][name].items()}
+    return copied | overlap | {key: value[0] for key, value in found["density"][name].items()}
+
+
+def _numbers(estimates: Mapping[Any, Sequence[float | None]]) -> dict[Any, tuple[float, ...]]:
+    """Estimates as a report has kept them, with NaN again where JSON knows none."""
+    return {key: tuple(math.nan if value is None else value for value in values) for key, values in estimates.items()}

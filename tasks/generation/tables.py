@@ -45,7 +45,7 @@ def verdicts(found: Verdicts) -> list[str]:
 def rule_rows(rules: Mapping[str, Mapping[str, Estimate]], shown: Sequence[str]) -> list[dict[str, Any]]:
     """Faults per 100 changes of chord, of the systems that write four voices."""
     return [
-        {"faults per 100 changes": name} | {rule.replace("_", " "): _number(rates[rule].value, 2) for rule in shown}
+        {"faults per 100 changes": name} | {rule.replace("_", " "): _number(_value(rates[rule]), 2) for rule in shown}
         for name, rates in rules.items()
         if rates
     ]
@@ -56,14 +56,14 @@ def music_rows(plain: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for name in plain["originality"]:
         copied, overlap, density = plain["originality"][name], plain["overlap"].get(name, {}), plain["density"].get(name, {})
-        likeness = [value for value in overlap.values() if value is not None]
+        likeness = [value[0] for value in overlap.values() if value[0] is not None]
         rows.append(
             {
                 "music": name,
                 "copied run median": _number(copied["copied_median"], 0),
                 "95 %": _number(copied["copied_p95"], 0) + (" !" if copied.get("flagged") else ""),
                 "longest": _number(copied["copied_max"], 0),
-                "new 4-grams": _number(copied["novelty"][3] if len(copied["novelty"]) > 3 else None, 2),
+                "new 4-grams": _number(copied["novelty"][3][0] if len(copied["novelty"]) > 3 else None, 2),
                 "overlap with training": _number(sum(likeness) / len(likeness) if likeness else None, 2),
                 "empty frames": _number((density.get("empty_rate") or [None])[0], 3),
                 "notes per bar": _number((density.get("notes_per_bar") or [None])[0], 1),
@@ -74,3 +74,8 @@ def music_rows(plain: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _value(estimate: Sequence[float | None]) -> float | None:
+    """Of a value with its interval, fresh or as a report has kept it."""
+    return estimate[0]

@@ -1,0 +1,71 @@
+"""Every config of music generation trains two steps, writes music in every kind of file, and scores the same when read again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.commands import command
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs" / "generation"
+ROWS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "tiny" not in path.stem and path.stem not in ("base", "default"))
+OWN = [row for row in ROWS if row.startswith(("jsb", "bl_", "nottingham", "muse", "piano"))]
+FAMILIES = ("markov", "rbm", "minibach", "vrae", "hexahedria", "rnn_rbm")  # the others have a tiny config that the fast tests train
+QUIET = ("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false", "--trainer.accelerator", "cpu")
+SHORT = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1")
+FEW = ("--report.measured", "0", "--report.pieces", "1", "--report.bars", "4", "--report.baseline", "false")
+SMALL = {
+    "Chorales": ("--data.corpus.pieces", "40"),
+    "FiddleTunes": ("--data.corpus.pieces", "2"),
+    "Blues": ("--data.corpus.pieces", "20"),
+}
+LIGHT = {
+    "EnergyModel": ("--model.net.hidden", "8", "--model.net.temperatures", "20"),
+    "StackedAutoencoder": ("--model.net.widths", "[16, 8]", "--model.net.bottleneck", "4"),
+    "VRAE": ("--model.net.encoder", "8", "--model.net.decoder", "8", "--model.net.latent", "4"),
+    "DeepBach": ("--model.net.width", "8", "--model.net.hidden", "8", "--model.net.iterations", "4"),
+    "Biaxial": ("--model.net.time", "[4, 4]", "--model.net.note", "[4, 4]"),
+}
+
+
+def settings(row: str) -> dict:
+    base, own = (yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()) for name in ("base", row))
+    data = {**base["data"]["init_args"], **((own.get("data") or {}).get("init_args") or {})}
+    return {"corpus": data["corpus"]["class_path"].rsplit(".", 1)[1], "net": own["model"]["net"]["class_path"].rsplit(".", 1)[1]}
+
+
+def trained(row: str, folder: Path, light: bool) -> Path:
+    found = settings(row)
+    words = ["--config", CONFIGS / f"{row}.yaml", "--runs", folder, *QUIET, *SHORT, *FEW, *SMALL.get(found["corpus"], ())]
+    if light:
+        words += LIGHT.get(found["net"], ())
+    words += ["--data.items", "16", "--data.batch_size", "4", "--data.eval_batch_size", "2"]
+    done = command("generation", "fit", *words)
+    assert done.code == 0, done.err[-3000:]
+    return folder / "generation" / row
+
+
+def check(row: str, tmp_path: Path, light: bool) -> None:
+    run = trained(row, tmp_path, light)
+    suffixes = {path.suffix for path in (run / "pieces").iterdir()}
+    assert {".mid", ".png"} <= suffixes
+    assert suffixes & {".wav"} or not (run / "pieces" / "01.mid").stat().st_size > 400
+    before = json.loads((run / "metrics.json").read_text())
+    assert before["metrics"]["nll_frame"] > 0
+    done = command("generation", "test", "--ckpt_path", run, *QUIET, *FEW)
+    assert done.code == 0, done.err[-3000:]
+    after = json.loads((run / "metrics.json").read_text())
+    assert after["metrics"]["nll_frame"] == pytest.approx(before["metrics"]["nll_frame"], rel=1e-5)
+
+
+@pytest.mark.parametrize("row", FAMILIES)
+def test_one_system_of_each_family(row, tmp_path):
+    check(row, tmp_path, light=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in ROWS if row not in OWN])
+def test_every_system_in_its_own_size(row, tmp_path):
+    check(row, tmp_path, light=False)

@@ -2,10 +2,9 @@
 
 import re
 
+from datamodules.demo.piece import STEPS
 from datamodules.symbolic.piece import QUALITIES
 
-STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-"""Semitones of the natural notes above C."""
 ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 SUFFIXES = ("", "m", "dim", "aug", "7", "maj7", "m7", "sus")
 """What `write_symbol` puts behind the root, in the order of QUALITIES."""

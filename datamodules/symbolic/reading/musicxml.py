@@ -9,10 +9,10 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.demo.piece import STEPS
 from datamodules.errors import DataError, printable
 from datamodules.symbolic.grid import VELOCITY_WRITTEN
 from datamodules.symbolic.piece import QUALITIES, VOICE, Piece, in_order
-from datamodules.symbolic.reading.chord_symbols import STEPS
 from datamodules.symbolic.reading.lengths import check_length
 
 SOFTWARE = "Quintet"

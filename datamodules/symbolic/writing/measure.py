@@ -5,7 +5,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement
 
 from datamodules.symbolic.writing.layers import Bar, Sound, Stretch
-from datamodules.symbolic.writing.spelling import Spelling
+from datamodules.symbolic.writing.spelling import Accidentals, Spelling
 from datamodules.symbolic.writing.values import Value, Values
 
 ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
@@ -40,11 +40,11 @@ class MeasureWriter:
 
     def __init__(self, spelling: Spelling, values: Values, fermatas: set[int]) -> None:
         self.spelling, self.values, self.fermatas = spelling, values, fermatas
-        self.altered: dict[tuple[str, int], int] = {}
+        self.accidentals = Accidentals(spelling)
 
     def write(self, measure: Element, bar: Bar, layers: list[list[Stretch]], beat: int, clock: Clock) -> None:
         """Append the layers, at least a rest as long as the bar, with `backup` between them; `clock` to the first one."""
-        self.altered = {}
+        self.accidentals.begin_bar()
         silence = [Stretch(bar.start, bar.end, None)]
         for number, stretches in enumerate(layers or [silence]):
             if number:
@@ -87,17 +87,13 @@ class MeasureWriter:
 
     def _pitch(self, note: Element, pitch: int, tied: bool) -> str:
         """Write the pitch; the accidental that it needs after what came before it in the measure."""
-        step, alter, octave = self.spelling.name(pitch)
+        step, alter, octave, needed = self.accidentals.next(pitch, tied)
         element = SubElement(note, "pitch")
         SubElement(element, "step").text = step
         if alter:
             _number(element, "alter", alter)
         _number(element, "octave", octave)
-        before = self.altered.get((step, octave), self.spelling.signature(step))
-        if tied or before == alter:
-            return ""
-        self.altered[step, octave] = alter
-        return ACCIDENTALS[alter]
+        return ACCIDENTALS[alter] if needed else ""
 
     def _value(self, note: Element, one: Written, voice: int, accidental: str) -> None:
         _number(note, "duration", one.value.ticks)

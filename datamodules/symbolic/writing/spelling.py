@@ -27,3 +27,27 @@ class Spelling:
         """Semitones by which the key's signature alters a step."""
         place = LINE.index(step)
         return (place < self.fifths) - (place >= 7 + self.fifths)
+
+
+class Accidentals:
+    """Which notes of a part need an accidental: it holds to the end of the bar, in its own octave.
+
+    plain: there is no key signature
+    """
+
+    def __init__(self, spelling: Spelling, plain: bool = False) -> None:
+        self.spelling, self.plain = spelling, plain
+        self.altered: dict[tuple[str, int], int] = {}
+
+    def begin_bar(self) -> None:
+        """Only the signature holds again."""
+        self.altered = {}
+
+    def next(self, pitch: int, tied: bool) -> tuple[str, int, int, bool]:
+        """Step, alteration and octave of the next note, and whether its accidental is written; tied: to the note before it."""
+        step, alter, octave = self.spelling.name(pitch)
+        before = self.altered.get((step, octave), 0 if self.plain else self.spelling.signature(step))
+        needed = not tied and before != alter
+        if needed:
+            self.altered[step, octave] = alter
+        return step, alter, octave, needed

@@ -1,0 +1,154 @@
+"""One voice of a tune in ABC notation, read sign by sign; times in quarter notes from its first sign."""
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+
+from datamodules.demo.abc_notation import ACCIDENTALS, TUPLETS
+from datamodules.demo.piece import STEPS
+from datamodules.symbolic.reading.chord_symbols import read_symbol
+
+LENGTH = r"(?P<times{0}>\d*)(?P<slashes{0}>/*)(?P<parts{0}>\d*)"
+SIGN = re.compile(
+    r"\"(?P<text>[^\"]*)\"|[!+](?P<mark>[^!+|\s]*)[!+]|(?P<grace>\{[^}]*\})"
+    r"|\((?P<tuplet>\d)(?::(?P<into>\d*))?(?::(?P<count>\d*))?"
+    r"|(?P<bar>\[?\|+[\]:]*|:+\|*[\]:]*|\|\])|(?P<ending>\[\d[\d,-]*)|(?P<field>\[[A-Za-z]:[^\]]*\])"
+    r"|(?P<open>\[)|(?P<close>\])" + LENGTH.format(2) + r"|(?P<accidental>\^\^?|__?|=)?(?P<letter>[A-Ga-gzxZ])(?P<octave>[,']*)"
+    + LENGTH.format(1) + r"|(?P<broken>>+|<+)|(?P<tie>-)|(?P<overlay>&)|(?P<hold>H)"
+)  # fmt: skip
+COMPOUND = {6, 9, 12}  # beats of a bar in which 5, 7 and 9 notes go into 3, in others into 2
+
+
+class Voice:
+    """Notes, chord symbols and bar lines of one voice. unit: quarter notes of a letter; signature: step -> semitones."""
+
+    def __init__(self, unit: Fraction, metre: tuple[int, int], signature: dict[str, int]) -> None:
+        self.unit, self.metre, self.signature = unit, metre, signature
+        self.notes: list[list] = []  # onset, duration, pitch, (step, octave)
+        self.chords: list[tuple[Fraction, tuple[int, int]]] = []
+        self.fermatas: list[Fraction] = []
+        self.lines: list[Fraction] = []  # bar lines after the first note
+        self.now = Fraction(0)
+        self.altered: dict[str, int] = {}
+        self.tuplet, self.left, self.stretch = Fraction(1), 0, Fraction(1)
+        self.last: list[list] = []  # the notes that a tie or a broken rhythm after them would mean
+        self.begun, self.lasted = Fraction(0), Fraction(0)  # of the last note, chord or rest
+        self.tied: list[list] = []
+        self.stacked: list[list] | None = None  # notes of the chord that is open
+        self.hidden = False  # in an overlay
+
+    @property
+    def first_line(self) -> Fraction:
+        """When the first bar line comes after the beginning; 0 where there is none."""
+        return self.lines[0] if self.lines else Fraction(0)
+
+    def times(self) -> Iterator[Fraction]:
+        """All times that ticks should hold."""
+        for onset, duration, *_ in self.notes:
+            yield onset
+            yield duration
+        yield self.now
+        yield from (time for time, _ in self.chords)
+
+    def read(self, text: str) -> None:
+        """Go on with a line of music, skipping what is no sign."""
+        for sign in SIGN.finditer(text):
+            if self.hidden and not sign["bar"]:
+                continue
+            if sign["letter"]:
+                self._note(sign)
+            elif sign["bar"]:
+                self._line()
+            elif sign["text"] is not None:
+                self._symbol(sign["text"])
+            elif sign["tuplet"]:
+                self._tuplet(sign)
+            elif sign["open"]:
+                self.stacked = []
+            elif sign["close"]:
+                self._close(sign)
+            elif sign["broken"]:
+                self._dot(sign["broken"])
+            elif sign["tie"]:
+                self.tied = [*self.tied, *self.last]
+            elif sign["overlay"]:
+                self.hidden = True
+            elif sign["hold"] or (sign["mark"] or "").startswith("fermata"):
+                self.fermatas.append(self.now)
+
+    def _line(self) -> None:
+        self.altered, self.hidden = {}, False
+        if self.now and (not self.lines or self.lines[-1] != self.now):
+            self.lines.append(self.now)
+
+    def _symbol(self, text: str) -> None:
+        chord = None if text[:1] in ("^", "_", "<", ">", "@") else read_symbol(text)
+        if chord and (not self.chords or self.chords[-1] != (self.now, chord)):
+            self.chords = [one for one in self.chords if one[0] != self.now]
+            self.chords.append((self.now, chord))
+
+    def _tuplet(self, sign: re.Match) -> None:
+        size = int(sign["tuplet"])
+        usual = TUPLETS.get(size, 3 if self.metre[0] in COMPOUND else 2)
+        self.tuplet = Fraction(int(sign["into"] or usual), max(size, 1))
+        self.left = int(sign["count"] or size)
+
+    def _note(self, sign: re.Match) -> None:
+        duration = self.unit * _length(sign, 1)
+        if sign["letter"] == "Z":
+            duration = int(sign["times1"] or 1) * Fraction(4 * self.metre[0], self.metre[1])
+        if self.stacked is not None:
+            self.stacked.append([self.now, duration, self._pitch(sign), sign["letter"] + sign["octave"]])
+            return
+        pitched = sign["letter"] not in "zxZ"
+        self._sound([[self.now, duration, self._pitch(sign), sign["letter"] + sign["octave"]]] if pitched else [], duration)
+
+    def _close(self, sign: re.Match) -> None:
+        stacked, self.stacked = self.stacked or [], None
+        if stacked:
+            factor = _length(sign, 2)
+            sounding = [[onset, duration * factor, *rest] for onset, duration, *rest in stacked if rest[0] is not None]
+            self._sound(sounding, stacked[0][1] * factor)
+
+    def _sound(self, notes: list[list], duration: Fraction) -> None:
+        """Add notes that begin now, joined to those they are tied to, and go on by `duration`."""
+        factor = self.stretch * (self.tuplet if self.left else 1)
+        self.last = []
+        for onset, lasts, pitch, name in notes:
+            # A tied note keeps the accidental of the first one, behind a bar line too.
+            held = next((one for one in self.tied if one[3] == name and one[0] + one[1] == onset), None)
+            if held:
+                held[1] += lasts * factor
+            else:
+                held = [onset, lasts * factor, pitch, name]
+                self.notes.append(held)
+            self.last.append(held)
+        self.begun, self.lasted = self.now, duration * factor
+        self.now += self.lasted
+        self.tied, self.stretch, self.left = [], Fraction(1), max(0, self.left - 1)
+
+    def _dot(self, signs: str) -> None:
+        """a>b lengthens a by half and halves b, a<b the reverse; each further sign halves again."""
+        shorter = Fraction(1, 2 ** min(len(signs), 4))
+        first, self.stretch = (2 - shorter, shorter) if signs[0] == ">" else (shorter, 2 - shorter)
+        for note in self.last:
+            note[1] += self.lasted * (first - 1)
+        self.lasted *= first
+        self.now = self.begun + self.lasted
+
+    def _pitch(self, sign: re.Match) -> int | None:
+        letter, octave = sign["letter"], sign["octave"]
+        if letter in "zxZ":
+            return None
+        height = 60 + STEPS[letter.upper()] + 12 * (letter.islower() + octave.count("'") - octave.count(","))
+        # An accidental holds to the end of the bar, in its own octave.
+        if sign["accidental"]:
+            self.altered[letter + octave] = ACCIDENTALS[sign["accidental"]]
+        return min(max(height + self.altered.get(letter + octave, self.signature.get(letter.upper(), 0)), 0), 127)
+
+
+def _length(sign: re.Match, group: int) -> Fraction:
+    """The number behind a letter: 3, /2, 3/4, // ..."""
+    slashes, parts = sign[f"slashes{group}"], sign[f"parts{group}"]
+    divisor = (int(parts) if parts else 2 ** len(slashes)) if slashes else 1
+    return Fraction(int(sign[f"times{group}"] or 1), divisor or 1)

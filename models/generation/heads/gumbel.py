@@ -10,8 +10,8 @@ def gumbel(rows: int, categories: int, sampling: Sampling, generator: torch.Gene
     """Gumbel noise (rows, categories) on the generator's device; None where the likeliest is drawn."""
     if sampling.temperature <= 0 or sampling.top_k == 1:
         return None
-    noise = torch.empty(rows, categories, device=generator.device).exponential_(generator=generator)
-    return noise.clamp_(min=1e-30).log_().neg_()
+    noise = torch.rand(rows, categories, generator=generator, device=generator.device)
+    return noise.clamp_(min=1e-20).log_().neg_().log_().neg_()
 
 
 def pick(logits: Tensor, sampling: Sampling, noise: Tensor | None, allowed: Tensor | None = None) -> Tensor:

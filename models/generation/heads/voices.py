@@ -1,6 +1,7 @@
 """Voices of a frame drawn one after the other, each knowing those before it."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.generation.form import Form
@@ -38,10 +39,14 @@ class VoiceHead(ChainHead):
         return self.inner(h)
 
     def logits(self, place: int, known: Tensor) -> Tensor:
-        return self.out[place](self.dropout(known[..., : self.hidden].relu())).float()
+        hidden = known[..., : self.hidden].relu()
+        hidden = self.dropout(hidden) if self.training else hidden  # a module that does nothing still takes its time
+        return self.out[place](hidden).float()
 
     def told(self, place: int, known: Tensor, category: Tensor) -> Tensor:
-        return known[..., self.hidden :] + self.heard[place](category) if place < len(self.heard) else known
+        if place == len(self.heard):
+            return known
+        return known[..., self.hidden :] + F.embedding(category, self.heard[place].weight)
 
     @torch.no_grad()
     def prepare(self, counts: Tensor) -> None:

@@ -7,37 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from models.generation.cells import Cells, ended
-from models.generation.form import Ask, Form, Frames
+from models.generation.form import Form, Frames
 from models.generation.one_shot import OneShot
 from models.generation.sampling import Sampling
 from models.generation.windows import cut, joined
-
-VOICES = Form("categories", (5, 4, 6), conditions=2)
-ROLL = Form("binary", (2,) * 6)
-DRAWN, LIKELIEST = Sampling(), Sampling(temperature=0)
-
-
-def batch_of(form, rows=3, frames=11, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([torch.randint(size, (rows, frames), generator=generator) for size in form.sizes], -1)
-    frames_of = drawn.float() if form.kind == "binary" else drawn
-    conditions = torch.rand(rows, frames, form.conditions, generator=generator)
-    return Frames(frames_of, conditions, torch.ones(rows, frames, dtype=torch.bool))
-
-
-def ask_of(batch, fixed, seed=0, sampling=DRAWN, use="harmonise"):
-    return Ask(batch.frames, fixed, batch.conditions, torch.Generator().manual_seed(seed), sampling, use)
-
-
-def soprano(batch):
-    fixed = torch.zeros_like(batch.frames, dtype=torch.bool)
-    fixed[..., 0] = True
-    return fixed
-
-
-def padded(batch, more):
-    frames, conditions = (F.pad(x, (0, 0, 0, more), value=1) for x in batch[:2])
-    return Frames(frames, conditions, F.pad(batch.valid, (0, more)))
+from tests.excerpts import LIKELIEST, ROLL, VOICES, ask_of, excerpts, mask_for, padded, row_by_row
 
 
 def net_of(form, **options):
@@ -55,7 +29,7 @@ def test_windows_come_back_as_they_were_cut(frames):
 
 
 def test_cells_are_one_hot_by_column():
-    frames = batch_of(VOICES).frames
+    frames = excerpts(VOICES).frames
     wanted = torch.cat([F.one_hot(frames[..., column], size) for column, size in ((0, 5), (2, 6))], -1).float()
     cells = Cells(VOICES, [0, 2])
     assert torch.equal(cells.read(frames), wanted)
@@ -78,7 +52,7 @@ def test_the_size_of_the_survey():
 
 @pytest.mark.parametrize("form", [VOICES, ROLL])
 def test_the_likelihood_of_the_written_columns_sums_to_one(form):
-    batch = batch_of(form, 1, 1)
+    batch = excerpts(form, 1, 1)
     rest = torch.cartesian_prod(*(torch.arange(size) for size in form.sizes[1:])).to(batch.frames.dtype)
     frames = torch.cat([batch.frames[0, :, :1].expand(len(rest), 1), rest], 1)[:, None]
     conditions = torch.zeros(len(rest), 1, form.conditions)
@@ -87,7 +61,7 @@ def test_the_likelihood_of_the_written_columns_sums_to_one(form):
 
 
 def test_the_likelihood_by_plain_softmax():
-    batch, net = batch_of(VOICES, 1, 4), net_of(VOICES, conditions=True)
+    batch, net = excerpts(VOICES, 1, 4), net_of(VOICES, conditions=True)
     x = torch.cat([F.one_hot(batch.frames[..., 0], 5).float(), batch.conditions], -1).flatten()
     logits = net.layers(x).reshape(4, 10)
     alto, bass = logits[:, :4].log_softmax(-1), logits[:, 4:].log_softmax(-1)
@@ -97,9 +71,8 @@ def test_the_likelihood_by_plain_softmax():
 
 
 def test_padding_and_batch_change_nothing():
-    batch, net = batch_of(VOICES), net_of(VOICES, conditions=True)
-    alone = torch.cat([net.nll(Frames(*(part[row : row + 1] for part in batch))) for row in range(3)])
-    longer = net.nll(padded(batch, 7))
+    batch, net = excerpts(VOICES), net_of(VOICES, conditions=True)
+    alone, longer = row_by_row(net.nll, batch), net.nll(padded(batch, 7))
     assert torch.allclose(alone, net.nll(batch), atol=1e-5)
     assert torch.allclose(longer[:, :11], alone, atol=1e-5)
     assert not longer[:, 11:].any()
@@ -108,10 +81,10 @@ def test_padding_and_batch_change_nothing():
 
 @pytest.mark.parametrize("form", [VOICES, ROLL])
 def test_harmonising_keeps_what_is_given(form):
-    batch, net = batch_of(form), net_of(form)
-    fixed = soprano(batch)
+    batch, net = excerpts(form), net_of(form)
+    fixed = mask_for(batch, "harmonise")
     fixed[0, 3] = True
-    first, again, other = (net.generate(ask_of(batch, fixed, seed)) for seed in (0, 0, 1))
+    first, again, other = (net.generate(ask_of(batch, "harmonise", fixed, seed)) for seed in (0, 0, 1))
     assert first.dtype == batch.frames.dtype and first.shape == batch.frames.shape
     assert torch.equal(first[fixed], batch.frames[fixed])
     assert torch.equal(first, again) and not torch.equal(first, other)
@@ -120,33 +93,33 @@ def test_harmonising_keeps_what_is_given(form):
 
 @pytest.mark.parametrize("form", [VOICES, ROLL])
 def test_the_coldest_are_the_likeliest(form):
-    batch, net = batch_of(form), net_of(form)
+    batch, net = excerpts(form), net_of(form)
     likeliest = net.predict_columns(batch)
     assert torch.equal(likeliest[..., 0], batch.frames[..., 0])
     for sampling in (LIKELIEST, Sampling(top_k=1)):
-        assert torch.equal(net.generate(ask_of(batch, soprano(batch), sampling=sampling)), likeliest)
+        assert torch.equal(net.generate(ask_of(batch, "harmonise", sampling=sampling)), likeliest)
 
 
 def test_what_stands_in_free_cells_means_nothing():
-    batch, net = batch_of(VOICES), net_of(VOICES)
-    fixed = soprano(batch)
+    batch, net = excerpts(VOICES), net_of(VOICES)
+    fixed = mask_for(batch, "harmonise")
     noise = batch._replace(frames=torch.where(fixed, batch.frames, -1))
-    assert torch.equal(net.generate(ask_of(batch, fixed)), net.generate(ask_of(noise, fixed)))
+    assert torch.equal(net.generate(ask_of(batch, "harmonise")), net.generate(ask_of(noise, "harmonise")))
 
 
 def test_what_it_cannot_do_is_refused_in_a_sentence():
-    batch, net = batch_of(VOICES), net_of(VOICES)
+    batch, net = excerpts(VOICES), net_of(VOICES)
     with pytest.raises(ValueError, match="cannot be asked to inpaint"):
-        net.generate(ask_of(batch, soprano(batch), use="inpaint"))
+        net.generate(ask_of(batch, "inpaint"))
     with pytest.raises(ValueError, match="must be given in every frame"):
-        net.generate(ask_of(batch, ~soprano(batch)))
+        net.generate(ask_of(batch, "harmonise", ~mask_for(batch, "harmonise")))
     for given in ([], [0, 1, 2], [3]):
         with pytest.raises(ValueError, match="some but not all of the 3 columns"):
             OneShot(VOICES, given=given)
 
 
 def test_it_learns_what_follows_from_the_soprano():
-    batch = batch_of(VOICES, 8, 8)
+    batch = excerpts(VOICES, 8, 8)
     frames = torch.stack([batch.frames[..., 0], batch.frames[..., 0] % 4, 4 - batch.frames[..., 0]], -1)
     batch, net = batch._replace(frames=frames), net_of(VOICES).train()
     optimizer = torch.optim.Adam(net.parameters(), 0.02)

@@ -1,6 +1,5 @@
 """VRAE: a recurrent encoder to a normal distribution, and a recurrent decoder that listens to itself."""
 
-import math
 from typing import Literal
 
 import torch
@@ -20,9 +19,9 @@ class VRAE(Coded):
     reads the probabilities that it said of the frame before, nothing of the true one: given z, frames are independent. The
     published net has 500 tanh units in both, z of 2 or 20, windows of 50 frames, and weighs the divergence 0.01.
 
-    `nll` is the importance-weighted bound (Burda, Grosse and Salakhutdinov 2016) of each window with the same `samples` points
-    of noise in every one, so that neither batch nor seed changes it, spread evenly over the window's frames: sums of whole
-    windows mean something, single frames do not.
+    `nll` is the evidence lower bound, negative: the mean cost of each frame at `samples` points of the posterior and as many
+    opposite ones, and the divergence, which is exact, spread evenly over the frames of its window. The points are the same
+    in every window, as counted in standard deviations, so that neither batch nor seed changes the bound.
 
     Args:
         form: of the frames
@@ -32,7 +31,7 @@ class VRAE(Coded):
         kind: of both recurrent nets
         kl: weight of the divergence from the prior; 1 makes the loss the bound
         ramp: steps in which that weight rises from 0
-        samples: of z, for the bound
+        samples: pairs of opposite points, for the bound
         interpolation: pieces on the way from one to another, both included
         way: of codes from one to the other
         search: for the z of given cells: the likeliest given them
@@ -50,7 +49,7 @@ class VRAE(Coded):
         kl: float = 0.01,
         kind: Literal["rnn", "lstm", "gru"] = "rnn",
         ramp: int = 0,
-        samples: int = 16,
+        samples: int = 8,
         interpolation: int = 7,
         way: Literal["linear", "slerp"] = "slerp",
         search: Search | None = None,
@@ -61,6 +60,7 @@ class VRAE(Coded):
         self.first, self.decoder = nn.Linear(latent, decoder), cell(self.cells.width, decoder)
         self.out = nn.Linear(decoder, self.cells.width)
         self.latent, self.kl, self.ramp = latent, kl, ramp
+        # A generator of its own: the bound is the same for every seed of a run.
         noise = torch.randn(samples, latent, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise, persistent=False)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -101,29 +101,27 @@ class VRAE(Coded):
         z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         count = valid.sum().clamp(min=1)
         nats = (self.cells.nats(self.decoded(z), frames).sum(-1) * valid).sum() / count
-        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2
-        divergence = (divergence * valid.any(1)).sum() / count
+        divergence = (divergence_of(mean, log_variance) * valid.any(1)).sum() / count
         weight = self.kl * (min(1.0, int(self.step) / self.ramp) if self.ramp else 1.0)
         parts = {"reconstruction": nats.detach(), "divergence": divergence.detach()}
         return {"loss": (nats + weight * divergence) / self.form.columns, **parts}
 
     def nll(self, batch: Frames) -> Tensor:
-        """An upper bound (batch, frames) in nats, each window's spread evenly over its frames; 0 where padded."""
+        """Nats (batch, frames) whose sum over a window bounds its cost from above; 0 where padded."""
         frames, valid = cut(batch.frames, self.window), cut(batch.valid, self.window)
         mean, log_variance = self.posterior(self.cells.read(frames), valid)
-        z = mean + self.noise[:, None] * (log_variance / 2).exp()
-        chances = torch.stack([self._weight(point, frames, valid, mean, log_variance) for point in z])
-        bound = math.log(len(z)) - chances.logsumexp(0)
-        each = (bound / valid.sum(1).clamp(min=1))[:, None] * valid
-        return joined(each, batch.frames.shape[1])
-
-    def _weight(self, z: Tensor, frames: Tensor, valid: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """log p(window, z) - log q(z) (rows,) of points z (rows, latent)."""
-        nats = (self.cells.nats(self.decoded(z), frames).sum(-1) * valid).sum(1)
-        posterior = ((z - mean).square() / log_variance.exp() + log_variance).sum(-1) / 2
-        return posterior - z.square().sum(-1) / 2 - nats
+        spread = self.noise[:, None] * (log_variance / 2).exp()
+        points = torch.cat([mean + spread, mean - spread])
+        nats = torch.stack([self.cells.nats(self.decoded(z), frames).sum(-1) for z in points]).mean(0)
+        share = divergence_of(mean, log_variance) / valid.sum(1).clamp(min=1)
+        return joined((nats + share[:, None]) * valid, batch.frames.shape[1])
 
     def misfit(self, code: Tensor, values: Tensor, fixed: Tensor) -> Tensor:
         """Minus log p(given cells, z) (rows,), but for a constant."""
         nats = (self.cells.nats(self.decoded(code), values) * fixed).sum((1, 2))
         return nats + code.square().sum(-1) / 2
+
+
+def divergence_of(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence (rows,) of normal distributions, independent in each number (rows, latent), from N(0, 1)."""
+    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2

@@ -26,9 +26,8 @@ def run() -> None:
     for batch, frames, goal in SIZES:
         ask = asked(batch, frames)
         seconds = min(_cpu(lambda ask=ask: net.generate(ask)) for _ in range(5))
-        print(
-            f"batch {batch}: {batch * frames / seconds:,.0f} frames/s, {4 * batch * frames / seconds:,.0f} notes/s (goal {goal:,})"
-        )
+        rate = batch * frames / seconds
+        print(f"batch {batch}: {rate:,.0f} frames/s, {FORM.columns * rate:,.0f} notes/s (goal {goal:,} frames/s)")
     print(f"\n{HEADER}")
     for batch, frames, _ in SIZES:
         ask = asked(batch, frames)

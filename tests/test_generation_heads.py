@@ -125,6 +125,7 @@ def test_likelihoods_are_precise_under_autocast(head):
     assert float((-nats).exp().sum()) == pytest.approx(1, abs=0.02)
 
 
+@torch.no_grad()
 def test_biases_start_at_the_training_sets_frequencies():
     counts = torch.tensor([[30.0, 10.0]] * 6)
     for head in (BernoulliHead(WIDTH, ROLL), NADEHead(WIDTH, ROLL)):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -38,17 +38,23 @@ def divide(
     """
     groups = [piece.name for piece in pieces] if groups is None else list(groups)
     sizes = Counter(groups)
-    room = dict(zip(("validation", "test"), (share * len(pieces) for share in shares), strict=True))
-    split_of = {}
-    for name in _spread({group: piece.composer for piece, group in zip(pieces, groups, strict=True)}):
-        held_out = next((split for split, left in room.items() if left > 0), None) if len(sizes) > len(room) else None
-        split_of[name] = held_out or "train"
-        if held_out:
-            room[held_out] -= sizes[name]
+    composers = {group: piece.composer for piece, group in zip(pieces, groups, strict=True)}
+    held_out, validation = [], []
+    if len(sizes) > len(shares):
+        held_out = _take(_spread(composers), sizes, sum(shares) * len(pieces), sum(share > 0 for share in shares))
+        within = _spread({name: composers[name] for name in held_out})
+        validation = _take(within[: -1 if shares[1] else None], sizes, shares[0] * len(pieces), 0)
+    split_of = dict.fromkeys(held_out, "test") | dict.fromkeys(validation, "validation")
     by_split = defaultdict(list)
     for piece, group in zip(pieces, groups, strict=True):
-        by_split[split_of[group]].append(piece)
+        by_split[split_of.get(group, "train")].append(piece)
     return Splits(by_split["train"], by_split["validation"], by_split["test"], list(dropped))
+
+
+def _take(names: Sequence[str], sizes: Mapping[str, int], wanted: float, least: int) -> list[str]:
+    """The first of the names, until they are so many pieces and at least so many names."""
+    before = np.cumsum([0, *(sizes[name] for name in names)])
+    return [name for place, name in enumerate(names) if before[place] < wanted - 1e-9 or place < least]
 
 
 def _spread(composers: dict[str, str]) -> list[str]:

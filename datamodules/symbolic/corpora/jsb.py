@@ -23,8 +23,8 @@ class JSB(OwnMusic):
     """382 chorales in 229, 76 and 77 of Boulanger-Lewandowski, Bengio, Vincent 2012; no key, metre, pickup or fermata known.
 
     A tick is a step of the grid. Whether a pitch was held or struck again is not known either: what a voice repeats from
-    step to step is one note here. Read is Jsb16thSeparated.json, where four voices are told apart, or
-    jsb-chorales-<grid>.json, where the highest pitch of a step is voice 0.
+    step to step is one note here. Read is Jsb16thSeparated.json, which tells four voices apart, or jsb-chorales-<grid>.json,
+    which does not: there voice 0 has the highest pitch of each step.
 
     Args:
         root: folder of the JSON files
@@ -43,15 +43,16 @@ class JSB(OwnMusic):
 
     def sources(self) -> list[Path]:
         """The file that is read. Raises DataError where it is missing."""
-        separated = self.folder() / SEPARATED
-        return [separated if self.grid == "16th" and separated.is_file() else self.file(f"jsb-chorales-{self.grid}.json")]
+        if self.grid == "16th" and (self.folder() / SEPARATED).is_file():
+            return [self.folder() / SEPARATED]
+        return [self.file(f"jsb-chorales-{self.grid}.json")]
 
     def read(self) -> Splits:
         """Parse everything. Raises DataError for a file of another form."""
         (path,) = self.sources()
         try:
             listed = json.loads(path.read_bytes())
-            grids = {split: [_grid(steps) for steps in listed[split]] for split in SPLITS}
+            grids = {split: [_grid(steps, path.name == SEPARATED) for steps in listed[split]] for split in SPLITS}
         except (OSError, ValueError, TypeError, KeyError) as error:
             wanted = "pieces of train, valid and test as lists of steps, each a list of up to four MIDI pitches"
             raise DataError(f"{path} does not hold {wanted} ({error}): fetch it again.") from error
@@ -72,14 +73,12 @@ class JSB(OwnMusic):
         )
 
 
-def _grid(steps: list[list[float]]) -> NDArray[np.int64]:
-    """What the four voices sound on each step, (steps, 4): MIDI pitch or SILENCE."""
+def _grid(steps: list[list[float]], separated: bool) -> NDArray[np.int64]:
+    """What the four voices sound on each step, (steps, 4): MIDI pitch or SILENCE; not separated: from the highest down."""
     grid = np.full((len(steps), len(VOICES)), SILENCE)
     for row, pitches in zip(grid, steps, strict=True):
-        sounding = [float(pitch) for pitch in pitches]
-        if len(sounding) < len(VOICES):
-            sounding = sorted(sounding, reverse=True)
-        row[: len(sounding)] = [SILENCE if not pitch >= 0 else int(pitch) for pitch in sounding]  # NaN is silence too
+        sounding = [int(pitch) if pitch >= 0 else SILENCE for pitch in pitches]  # NaN is silence too
+        row[: len(sounding)] = sounding if separated else sorted(sounding, reverse=True)
     if grid.max(initial=0) > 127:
         raise ValueError(f"{grid.max()} is no MIDI pitch")
     return grid

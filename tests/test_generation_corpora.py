@@ -1,0 +1,405 @@
+"""Corpora: exact to the source, split by piece and melody, nothing left out without its name and reason."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.errors import DataError
+from datamodules.symbolic.corpora import packaged
+from datamodules.symbolic.corpora.blues import BARS, SCALE, Blues
+from datamodules.symbolic.corpora.boulanger_lewandowski import BoulangerLewandowski
+from datamodules.symbolic.corpora.chorale import read_chorale
+from datamodules.symbolic.corpora.chorales import Chorales
+from datamodules.symbolic.corpora.jsb import JSB
+from datamodules.symbolic.corpora.music_folder import MusicFolder
+from datamodules.symbolic.corpora.pop909 import POP909
+from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece
+from datamodules.symbolic.splitting import content, distinct, divide, melody_groups
+from datamodules.symbolic.survey import minutes, survey
+from tests.symbolic_layouts import melody, write_jsb, write_midi, write_rolls, write_song
+
+BACH = Chorales().folder()
+
+
+def pieces_of(splits):
+    return [*splits.train, *splits.validation, *splits.test]
+
+
+@pytest.fixture(scope="module")
+def chorales():
+    return Chorales(100).read()
+
+
+@pytest.mark.parametrize("name", ["bwv66.6", "bwv277", "bwv190.7-inst"])
+def test_a_chorale_is_what_music21_reads(name):
+    from music21 import converter
+
+    path = BACH / f"{name}.mxl"
+    score = converter.parse(path, forceSource=True, storePickle=False)
+    piece = read_chorale(path, name)
+    parts = [part for part in score.parts if part.partName in ("Soprano", "Alto", "Tenor", "Bass")]
+    for voice, part in enumerate(parts):
+        notes = [note for note in part.stripTies().flatten().notes if note.duration.quarterLength]
+        expected = [[note.offset * piece.ticks, note.quarterLength * piece.ticks, note.pitch.midi] for note in notes]
+        assert piece.voice(voice)[:, :3].tolist() == expected
+    first = parts[0].getElementsByClass("Measure")[0]
+    assert piece.pickup == first.duration.quarterLength % piece.bar * piece.ticks % piece.bar
+    time = next(iter(parts[0].recurse().getElementsByClass("TimeSignature")))
+    assert (piece.beats, piece.beat_type) == (time.numerator, time.denominator)
+    held = [
+        n.offset * piece.ticks for n in parts[0].stripTies().flatten().notes if any("Fermata" in e.classes for e in n.expressions)
+    ]
+    assert piece.fermatas.tolist() == held and held
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("bwv269", (7, "major")),
+        ("bwv66.6", (6, "minor")),
+        ("bwv227.1", (4, "minor")),
+        ("bwv277", (2, "minor")),  # dorian: no signature, on D
+        ("bwv64.2", (7, "major")),  # mixolydian: no signature, on G
+        ("bwv38.6", (9, "minor")),  # phrygian: no signature, on E, and so named
+        ("bwv244.54", (5, "major")),  # one flat, called minor, on F
+    ],
+)
+def test_the_key_of_a_chorale_is_where_it_ends(name, key):
+    piece = read_chorale(BACH / f"{name}.mxl", name)
+    assert (piece.tonic, piece.mode) == key
+
+
+def test_chorales_have_four_single_voices_on_sixteenths(chorales):
+    assert len(pieces_of(chorales)) > 90
+    for piece in pieces_of(chorales):
+        assert piece.voices == 4 and piece.composer == "Bach" and piece.tonic in range(12) and piece.mode in ("major", "minor")
+        assert not (piece.notes[:, [ONSET, DURATION]] % (piece.ticks // 4)).any() and piece.length % (piece.ticks // 4) == 0
+        assert 0 <= piece.pickup < piece.bar and (piece.beats, piece.beat_type) in ((4, 4), (3, 4))
+        for voice in range(4):
+            line = piece.voice(voice)
+            assert (line[1:, ONSET] >= line[:-1, ONSET] + line[:-1, DURATION]).all() and (line[:, VELOCITY] == 80).all()
+        assert 0 <= piece.length - (piece.notes[:, ONSET] + piece.notes[:, DURATION]).max() < piece.bar
+
+
+def test_settings_of_one_melody_are_in_one_split(chorales):
+    splits = {piece.name: split for split in ("train", "validation", "test") for piece in getattr(chorales, split)}
+    assert Counter(splits.values())["test"] == pytest.approx(0.1 * len(splits), abs=3)
+    pieces = pieces_of(chorales)
+    groups = melody_groups(pieces)
+    assert len(set(groups)) < len(pieces) - 10
+    assert len({(group, splits[piece.name]) for piece, group in zip(pieces, groups, strict=True)}) == len(set(groups))
+
+
+def test_settings_of_one_melody_are_recognised():
+    """All four in other keys and metres or with other passing notes: O Haupt voll Blut und Wunden, and another melody."""
+    names = ["bwv244.54", "bwv244.62", "bwv248.5", "bwv270", "bwv269"]
+    groups = melody_groups([read_chorale(BACH / f"{name}.mxl", name) for name in names])
+    assert groups == [names[0]] * 4 + [names[4]]
+
+
+def test_chorales_left_out_are_named_with_the_reason(monkeypatch):
+    names = ["bwv27.6", "bwv123.6", "bwv304", "bwv432", "bwv79.3", "bwv324", "bwv190.7", "bwv190.7-inst", "bwv269"]
+    monkeypatch.setattr(packaged.Path, "glob", lambda self, _: [BACH / f"{name}.mxl" for name in names])
+    splits = Chorales().read()
+    reasons = {one.name.removeprefix("bach/"): one.reason for one in splits.dropped}
+    assert set(reasons) == set(names) - {"bwv190.7", "bwv269"} or set(reasons) == set(names) - {"bwv190.7-inst", "bwv269"}
+    assert all(name in reason for name, reason in reasons.items()) and not any(one.damaged for one in splits.dropped)
+    said = ("5 parts", "3/2", "metre changes", "shorter than a sixteenth", "interludes", "bars do not follow")
+    assert all(text in reasons[name] for name, text in zip(names, said, strict=False))
+
+
+def test_without_music21_the_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install"):
+        Chorales().read()
+
+
+def regrid(piece: Piece) -> np.ndarray:
+    """What four voices sound on each tick, -1 for silence."""
+    grid = np.full((piece.length, 4), -1)
+    for onset, duration, pitch, _, voice in piece.notes.tolist():
+        grid[onset : onset + duration, voice] = pitch
+    return grid
+
+
+def test_jsb_is_exact_on_its_grid(tmp_path):
+    grids = write_jsb(tmp_path)
+    splits = JSB(str(tmp_path)).read()
+    for split, read in zip(("train", "valid", "test"), splits, strict=False):
+        assert [regrid(piece).tolist() for piece in read] == grids[split]
+        for piece in read:
+            for voice in range(4):
+                line = piece.voice(voice)
+                touching = line[1:, ONSET] == line[:-1, ONSET] + line[:-1, DURATION]
+                assert (line[1:, PITCH] != line[:-1, PITCH])[touching].all()  # what repeats is one note
+    assert splits.train[0].ticks == 4 and splits.train[0].tonic is None
+    quarter = JSB(str(tmp_path), grid="quarter").read().train[0]
+    assert quarter.ticks == 1 and quarter.tonic == 0
+    rows = [[p for p in row if p >= 0] for row in regrid(quarter).tolist()]
+    assert rows == [sorted((p for p in row if p >= 0), reverse=True) for row in grids["train"][0]]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"train": [[[1, 2, 3, 4, 5]]], "valid": [], "test": []}', '{"train": []}', "[1, 2]"])
+def test_jsb_of_another_form_is_one_sentence(tmp_path, text):
+    (tmp_path / "Jsb16thSeparated.json").write_text(text)
+    with pytest.raises(DataError, match=r"Jsb16thSeparated\.json does not hold"):
+        JSB(str(tmp_path)).read()
+
+
+def test_boulanger_lewandowski_rolls_are_exact(tmp_path):
+    rolls = write_rolls(tmp_path / "MuseData.mat")
+    splits = BoulangerLewandowski(str(tmp_path), set="MuseData").read()
+    for key, read in zip(rolls, splits, strict=False):
+        assert len(read) == len(rolls[key])
+        for roll, piece in zip(rolls[key], read, strict=True):
+            again = np.zeros((piece.length, 88), int)
+            np.add.at(again, (piece.notes[:, ONSET], piece.notes[:, PITCH] - 21), 1)
+            assert np.array_equal(again, roll) and (piece.notes[:, DURATION] == 1).all()
+            for frame in range(piece.length):
+                sounding = piece.notes[piece.notes[:, ONSET] == frame]
+                assert sounding[:, PITCH].tolist() == sorted(sounding[:, PITCH], reverse=True)
+                assert sounding[:, VOICE].tolist() == list(range(len(sounding)))
+
+
+def test_boulanger_lewandowski_refuses_other_files(tmp_path):
+    corpus = BoulangerLewandowski(str(tmp_path), set="Nottingham")
+    with pytest.raises(DataError, match=r"Nottingham\.mat is missing"):
+        corpus.read()
+    write_rolls(tmp_path / "Nottingham.mat", columns=87)
+    with pytest.raises(DataError, match="87"):
+        corpus.read()
+    (tmp_path / "Nottingham.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(40))
+    with pytest.raises(DataError, match="fetch it again"):
+        corpus.read()
+    with pytest.raises(ValueError, match="Piano_midi"):
+        BoulangerLewandowski(str(tmp_path), set="Bach")
+
+
+def test_pop909_has_its_three_voices_on_the_beat(tmp_path):
+    for number in range(1, 5):
+        write_song(tmp_path / f"{number:03}/{number:03}.mid", number, offset=40 * number)
+    write_song(tmp_path / "001/versions/001-v1.mid", 9)
+    write_song(tmp_path / "005.mid", 5, tracks=("MELODY", "PIANO"))
+    (tmp_path / "006.mid").write_bytes(b"MThd")
+    splits = POP909(str(tmp_path)).read()
+    assert sorted(piece.name for piece in pieces_of(splits)) == [f"pop909/00{n}" for n in range(1, 5)]
+    for piece in pieces_of(splits):
+        expected = [pitch for _, _, pitch in melody(int(piece.name[-3:]))]
+        assert piece.voice(0)[:, PITCH].tolist() == expected
+        assert piece.voice(1)[:, PITCH].tolist() == [pitch + 24 for pitch in expected]
+        assert len(piece.voice(2)) == 2 * len(expected)
+        assert piece.metres.tolist() == [[0, 4, 4]] and not (piece.notes[:, ONSET] % 480).any() and piece.notes[0, ONSET] == 0
+        assert piece.length == (piece.notes[:, ONSET] + piece.notes[:, DURATION]).max()
+    lacking, damaged = sorted(splits.dropped)
+    assert "pop909/005" in lacking.reason and "BRIDGE" in lacking.reason and not lacking.damaged
+    assert "006.mid" in damaged.reason and damaged.damaged
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """100 tunes of two composers, and one file of each kind that is not music to learn from."""
+    root = tmp_path_factory.mktemp("music")
+    for number in range(100):
+        write_midi(root / ("Sor" if number % 4 else "Aguado") / f"study {number:02}.mid", {"guitar": melody(number)})
+    write_midi(root / "Sor/odd.mid", {"guitar": melody(200)}, metre=(7, 8))
+    write_midi(root / "Sor/changing.mid", {"guitar": melody(201)}, later_metre=(3, 4))
+    write_midi(root / "Sor/one.mid", {"guitar": melody(202, notes=1)})
+    write_midi(root / "drums.mid", {"kit": melody(203)}, drums=True)
+    write_midi(root / "Sor/again.mid", {"guitar": [(onset, length, pitch + 5) for onset, length, pitch in melody(7)]})
+    (root / "Sor/empty.mid").write_bytes(b"")
+    (root / "Sor/corrupt.mid").write_bytes((root / "Sor/study 01.mid").read_bytes()[:60])
+    (root / "Sor/._study 01.mid").write_bytes(b"\0")
+    (root / "Sor/notes.txt").write_text("no music")
+    return root
+
+
+def test_bad_files_among_good_ones_are_named_and_the_rest_is_kept(folder):
+    splits = MusicFolder(str(folder), metres=["4/4", "3/4"]).read()
+    assert len(pieces_of(splits)) == 100
+    left_out = {one.name: one for one in splits.dropped}
+    reasons = {
+        "Sor/odd.mid": "7/8",
+        "Sor/changing.mid": "4/4, then 3/4",
+        "Sor/one.mid": "single note",
+        "drums.mid": "drums",
+        "Sor/again.mid": "study 07",
+        "Sor/empty.mid": "empty",
+        "Sor/corrupt.mid": "corrupt.mid",
+    }
+    first = "Sor/study 07.mid" in left_out  # of two equal pieces the first in the order stays
+    assert len(left_out) == 7 and (set(left_out) == set(reasons) or first)
+    assert all(
+        name in left_out[name].reason and said in left_out[name].reason for name, said in reasons.items() if name in left_out
+    )
+    assert {name for name, one in left_out.items() if one.damaged} == {"drums.mid", "Sor/empty.mid", "Sor/corrupt.mid"}
+    without = MusicFolder(str(folder)).read()
+    assert len(pieces_of(without)) == 102  # any metre is welcome
+
+
+def test_a_folder_is_split_by_name_and_composer(folder):
+    splits = MusicFolder(str(folder)).read()
+    assert [len(splits.validation), len(splits.test)] == [11, 10]
+    for split in (splits.validation, splits.test):
+        assert Counter(piece.composer for piece in split)["Aguado"] in (2, 3)
+    again = MusicFolder(str(folder), shares=(0.0, 0.5)).read()
+    assert not again.validation and len(again.test) == 51
+    with pytest.raises(ValueError, match="shares"):
+        MusicFolder(str(folder), shares=(0.5, 0.5))
+
+
+def test_folders_named_as_splits_are_the_splits(tmp_path):
+    for number, split in enumerate(["Train", "Train", "valid", "test", "test", "more"]):
+        write_midi(tmp_path / split / f"Sor/{number}.mid", {"a": melody(number)})
+    write_midi(tmp_path / "Train/6.mid", {"a": melody(0)})  # what the user split stays as it is
+    splits = MusicFolder(str(tmp_path)).read()
+    assert [[piece.name for piece in split] for split in splits[:3]] == [
+        ["Train/6.mid", "Train/Sor/0.mid", "Train/Sor/1.mid", "more/Sor/5.mid"],
+        ["valid/Sor/2.mid"],
+        ["test/Sor/3.mid", "test/Sor/4.mid"],
+    ]
+    assert {piece.composer for piece in pieces_of(splits)} == {"Sor", "more", ""} and not splits.dropped
+
+
+@pytest.mark.parametrize(("root", "said"), [(None, "--data.root"), ("nowhere", "no folder"), (".", "no music")])
+def test_a_folder_without_music_is_one_sentence(tmp_path, monkeypatch, root, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=said):
+        MusicFolder(root).read()
+
+
+def test_blues_is_a_chorus_over_the_twelve_bars():
+    splits = Blues(pieces=60).read()
+    pieces = pieces_of(splits)
+    assert [len(split) for split in splits] == [48, 6, 6, 0] and len({content(piece) for piece in pieces}) == 60
+    roots = {"C": 0, "F": 5, "G": 7}
+    choices = [set() for _ in BARS]
+    for piece in pieces:
+        assert (
+            piece.length == 96
+            and piece.bar == 8
+            and piece.chords[:, :2].tolist() == [[8 * i, roots[r]] for i, r in enumerate(BARS)]
+        )
+        tune = piece.voice(0)
+        assert (
+            (tune[:, DURATION] == 2).all()
+            and tune[:, ONSET].tolist() == list(range(0, 96, 2))
+            and set(tune[:, PITCH]) <= set(SCALE)
+        )
+        for bar, root in enumerate(BARS):
+            sounding = piece.notes[(piece.notes[:, ONSET] == 8 * bar) & (piece.notes[:, VOICE] > 0)]
+            assert set(sounding[:, PITCH] % 12) == {(roots[root] + tone) % 12 for tone in (0, 4, 7, 10)}
+            assert (sounding[:, DURATION] == 8).all() and np.isin(sounding[:, PITCH], range(48, 60)).all()
+            choices[bar].add(tuple(tune[4 * bar : 4 * bar + 4, PITCH].tolist()))
+    assert {len(segments) for segments in choices} <= {1, 2} and sum(map(len, choices)) > 20
+    again, other = Blues(pieces=60).read(), Blues(pieces=60, seed=1).read()
+    assert [p.name for p in again.test] == [p.name for p in splits.test] and {content(p) for p in pieces_of(again)} == {
+        *map(content, pieces)
+    }
+    assert {content(p) for p in pieces_of(other)} != {*map(content, pieces)}
+
+
+def tune(name: str, pitches=(60, 62, 64, 65), ticks: int = 4, composer: str = "", later: int = 0) -> Piece:
+    notes = np.array([[later + ticks * i, ticks, pitch, 80, 0] for i, pitch in enumerate(pitches)], np.int32)
+    return Piece(notes, ticks, later + ticks * len(pitches), name=name, composer=composer)
+
+
+def test_content_knows_a_piece_in_any_key_voice_and_resolution():
+    piece = tune("a")
+    assert content(piece) == content(piece.transposed(-7)) == content(piece.at(480)) == content(tune("b", later=16))
+    revoiced = piece.notes.copy()
+    revoiced[2, VOICE] = 1
+    assert content(piece) == content(piece.with_notes(revoiced))
+    shorter = piece.notes.copy()
+    shorter[1, DURATION] = 2
+    assert content(piece) != content(piece.with_notes(shorter)) and content(piece) != content(tune("a", (60, 62, 64, 66)))
+    kept, dropped = distinct([piece, piece.transposed(3), tune("c", (60, 61, 62, 63))])
+    assert [one.name for one in kept] == ["a", "c"] and "a holds the notes of a" in dropped[0].reason
+
+
+def test_pieces_of_a_group_and_of_a_composer_are_shared_out():
+    pieces = [tune(f"piece {i}", composer=f"composer {i % 5}") for i in range(100)]
+    splits = divide(pieces)
+    assert [len(split) for split in splits] == [80, 10, 10, 0]
+    assert set(Counter(piece.composer for piece in splits.test + splits.validation).values()) == {4}
+    fewer = divide(pieces[:-1])
+    moved = {p.name for p in splits.test} ^ {p.name for p in fewer.test}
+    assert len(moved) <= 4  # one piece more leaves the others about where they were
+    grouped = divide(pieces, groups=[f"group {i // 10}" for i in range(100)])
+    homes = {
+        (piece.name.split()[1][:-1], split) for split in ("train", "validation", "test") for piece in getattr(grouped, split)
+    }
+    assert len(homes) == 10 and len(grouped.test) == len(grouped.validation) == 10
+    assert [len(split) for split in divide(pieces[:3])] == [1, 1, 1, 0]
+    assert [len(split) for split in divide(pieces[:2])] == [2, 0, 0, 0]
+    assert [len(split) for split in divide([])] == [0, 0, 0, 0]
+
+
+def test_the_survey_says_what_is_there_and_what_is_not(folder):
+    splits = MusicFolder(str(folder), metres=["4/4"]).read()
+    found = survey(splits._replace(test=[*splits.test, splits.train[0].transposed(2)]))
+    assert json.loads(json.dumps(found)) == found
+    train = found["splits"]["train"]
+    assert (
+        train["pieces"] == len(splits.train)
+        and train["notes"] == 12 * len(splits.train)
+        and train["metres"] == {"4/4": len(splits.train)}
+    )
+    low, high = train["ranges"][0]
+    assert low == min(p.notes[:, PITCH].min() for p in splits.train) and high == max(
+        p.notes[:, PITCH].max() for p in splits.train
+    )
+    assert found["duplicates"]["across"] == [[splits.train[0].name] * 2] and not any(found["duplicates"]["inside"].values())
+    assert found["left_out"]["damaged"]["number"] == 3 and found["left_out"]["a duplicate"]["number"] == 1
+    assert found["left_out"]["it has a single note"]["names"] == ["Sor/one.mid"]
+    assert minutes(splits.train[0]) == pytest.approx(12 * 0.25 / 60)
+    assert survey(splits._replace(train=[], validation=[], test=[]))["splits"]["train"]["pieces"] == 0
+
+
+REAL = Path(os.environ.get("QUINTET_DATA", ""), "generation")
+real = pytest.mark.skipif(not REAL.is_dir(), reason="QUINTET_DATA names no folder with generation/")
+
+
+@pytest.mark.realdata
+@real
+def test_the_real_jsb_has_its_published_sizes():
+    splits = JSB(str(REAL / "jsb")).read()
+    assert [len(split) for split in splits] == [229, 76, 77, 0]
+    assert [sum(piece.length for piece in split) for split in splits[:3]] == [55_228, 18_408, 18_900]
+    found = json.loads((REAL / "jsb/Jsb16thSeparated.json").read_text())
+    assert all(regrid(piece).tolist() == grid for piece, grid in zip(splits.test, found["test"], strict=True))
+    duplicates = survey(splits)["duplicates"]
+    assert not duplicates["across"] and not any(duplicates["inside"].values())
+
+
+@pytest.mark.realdata
+@real
+@pytest.mark.parametrize(
+    ("name", "pieces", "frames", "notes_a_frame"),
+    [
+        ("JSB_Chorales", [229, 76, 77], [13_807, 4_602, 4_725], 3.90),
+        ("Nottingham", [694, 173, 170], [176_561, 45_513, 44_463], 3.96),
+        ("MuseData", [524, 135, 124], [245_202, 82_755, 64_339], None),
+        ("Piano_midi", [87, 12, 25], [75_911, 8_540, 19_036], None),
+    ],
+)
+def test_the_real_benchmark_sets_have_their_published_sizes(name, pieces, frames, notes_a_frame):
+    splits = BoulangerLewandowski(str(REAL / "boulanger_lewandowski"), set=name).read()
+    assert [len(split) for split in splits] == [*pieces, 0]
+    assert [sum(piece.length for piece in split) for split in splits[:3]] == frames
+    if notes_a_frame:
+        rate = sum(len(piece.notes) for piece in pieces_of(splits)) / sum(frames)
+        assert rate == pytest.approx(notes_a_frame, abs=0.01)
+
+
+@pytest.mark.realdata
+@real
+def test_real_pop_songs_are_on_their_beats():
+    splits = POP909(str(REAL / "pop909")).read()
+    assert [len(split) for split in splits] == [640, 80, 80, 0]
+    onsets = np.concatenate([piece.notes[:, ONSET] / piece.ticks for piece in splits.test])
+    assert (onsets * 4 % 1 == 0).mean() > 0.85
+    assert all(piece.voices == 3 and len(piece.voice(0)) < len(piece.voice(2)) for piece in splits.test)

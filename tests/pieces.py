@@ -5,12 +5,38 @@ from itertools import pairwise, product
 import numpy as np
 
 from datamodules.symbolic.piece import Piece, in_order
+from datamodules.symbolic.views.view import View
 
 REGISTERS = ((70, 81), (60, 69), (52, 59), (36, 51))
 """Lowest and highest pitch of soprano, alto, tenor and bass of a random piece: no two meet."""
 TRIADS = {"major": ((0, 0), (2, 1), (5, 0), (7, 0), (9, 1)), "minor": ((0, 1), (5, 1), (7, 0), (8, 0))}
 """Root above the tonic and quality (0 major, 1 minor) of the chords of a chorale."""
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+SHAPES = (
+    {},
+    {"pickup": 3},
+    {"metre": (3, 4), "pickup": 4, "ticks": 960},
+    {"ticks": 4, "voices": 2},
+    {"metre": (3, 8), "bars": 1},
+    {"metre": (6, 8), "pickup": 2, "voices": 1},
+)
+"""What random pieces of `various` look like."""
+
+
+def fitted(view: View, *learned: Piece) -> View:
+    view.fit(list(learned))
+    return view
+
+
+def piece_of(*notes, ticks=4, length=16, **fields):
+    """A piece of (onset, duration, pitch, voice) notes."""
+    rows = [(onset, lasts, pitch, 80, voice) for onset, lasts, pitch, voice in notes]
+    return Piece(np.zeros((0, 5), np.int32), ticks, length, **fields).with_notes(np.array(rows, np.int32).reshape(-1, 5))
+
+
+def various() -> list[Piece]:
+    """Random pieces of all metres, ticks, pickups and numbers of voices, and some chorales."""
+    return [random_piece(seed, **shape) for seed in range(6) for shape in SHAPES] + [chorale(seed) for seed in range(4)]
 
 
 def random_piece(

@@ -6,14 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from datamodules.symbolic.cutting import excerpt, join, units
-from datamodules.symbolic.harmony import INTERVALS, chord_of, chords_of_bars, pitch_classes
 from datamodules.symbolic.merging import merged
-from datamodules.symbolic.piece import DURATION, ONSET, PITCH, QUALITIES, VELOCITY, VOICE, Piece, same
-from datamodules.symbolic.views import BarImage, ChordMelody, Drums, NoteTuples, PianoRoll, Serial, VoiceGrid
+from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece, same
+from datamodules.symbolic.views import AbcText, BarImage, ChordMelody, Drums, NoteTuples, PianoRoll, Serial, VoiceGrid
 from datamodules.symbolic.views.serial import STRUCTURE
-from tests.pieces import REGISTERS, chorale, random_piece
-from tests.test_generation_views import fitted, piece_of
+from tests.pieces import REGISTERS, chorale, fitted, piece_of, random_piece
 
 VIEWS = {
     "grid": VoiceGrid(),
@@ -163,37 +160,20 @@ def test_serial_structure_is_always_fixed_and_allowed():
         assert np.array_equal(view.fixed(piece, use, (8 * step, 12 * step))[:, 0], kept)
 
 
-@pytest.mark.parametrize("view", [*VIEWS.values(), BarImage(), ChordMelody(), Drums(), NoteTuples()])
+@pytest.mark.parametrize("view", [*VIEWS.values(), BarImage(), ChordMelody(), Drums(), NoteTuples(), AbcText()])
 def test_nothing_is_given_of_free_music_and_all_to_go_on_from(view):
     piece = replace(random_piece(3, voices=1), drums=np.array([[0, 1, 36, 90]], np.int32))
     fitted(view, piece)
-    if not isinstance(view, Serial):
-        assert not view.fixed(piece, "free").any()
-    begun = view.fixed(piece, "continue", (2 * piece.bar, piece.length))
-    rows = begun.all(1)
-    assert 0 < rows.sum() < len(rows)
-    if not isinstance(view, Serial):
-        assert rows[: rows.sum()].all() and not begun[rows.sum() :].any()
+    free, begun = view.fixed(piece, "free").all(1), view.fixed(piece, "continue", (2 * piece.bar, piece.length))
     everything = view.fixed(piece, "continue").all(1)
-    assert everything.all() or (isinstance(view, NoteTuples) and everything[:-1].all())
+    assert free.any() == isinstance(view, Serial | AbcText)
+    assert np.array_equal(begun.all(1), begun.any(1)) and free.sum() < begun.all(1).sum() < everything.sum()
+    if not isinstance(view, Serial):
+        assert begun[: begun.all(1).sum()].all()
+    assert everything.all() or (view.form().get("end", -1) >= 0 and everything[:-2].all() and not everything[-1])
     if "inpaint" in view.uses:
         with pytest.raises(ValueError, match="span"):
             view.fixed(piece, "inpaint")
-
-
-def test_rows_go_on_where_the_span_begins():
-    piece = random_piece(1, voices=1, rests=0)
-    view = fitted(NoteTuples(), piece)
-    begin = int(piece.notes[5, ONSET])
-    template = replace(piece, length=piece.length + piece.bar)
-    assert view.fixed(template, "continue", (begin, template.length)).all(1).tolist() == [True] * 5 + [False] * (
-        len(piece.notes) - 5 + 16
-    )
-    frames = view.encode(template).frames.copy()
-    frames[-16:-14] = frames[:2]
-    answer = merged(template, view.decode(frames, template), "continue", (piece.length, template.length))
-    assert np.array_equal(answer.notes[: len(piece.notes)], piece.notes)
-    assert (answer.notes[len(piece.notes) :, PITCH] == piece.notes[:2, PITCH]).all() and answer.length == template.length
 
 
 def test_drums_and_chords_are_swapped_within_a_span():
@@ -205,53 +185,6 @@ def test_drums_and_chords_are_swapped_within_a_span():
     inside = (strokes[:, 0] >= 6) & (strokes[:, 0] < 22)
     assert np.array_equal(answer.drums[:, 2], np.where(inside, 42, 36))
     assert np.array_equal(answer.chords, np.concatenate([piece.chords[:2], [[22, *piece.chords[5, 1:]]], piece.chords[6:]]))
-
-
-def test_units_join_to_the_whole():
-    for seed in range(3):
-        piece = chorale(seed)
-        for bars in (1, 2, 4):
-            parts = units(piece, bars)
-            assert [part.length for part in parts[:-1]] == [4] + [16 * bars] * (len(parts) - 2)
-            assert same(join(parts), piece)
-        assert same(join([units(piece, 1)[0], *units(piece, 1, pickup=False)]), piece)
-    changing = piece_of((0, 28, 60, 0), length=28, pickup=2, metres=np.array([[0, 3, 4], [14, 2, 4]], np.int32))
-    assert [part.length for part in units(changing)] == [2, 12, 8, 6]
-    assert [tuple(part.metres[0]) for part in units(changing)] == [(0, 3, 4), (0, 3, 4), (0, 2, 4), (0, 2, 4)]
-    assert same(join(units(changing)).with_notes(changing.notes), changing)
-
-
-def test_an_excerpt_cuts_what_reaches_over_its_edges():
-    piece = replace(random_piece(4, pickup=2), chords=np.array([[0, 0, 0], [960, 7, 0], [4000, 5, 0]], np.int32))
-    part = excerpt(piece, 1000, 3000)
-    sounding = [set() for _ in range(2000)]
-    for onset, lasts, pitch in part.notes[:, :3]:
-        for tick in range(onset, onset + lasts):
-            sounding[tick].add(pitch)
-    for tick in range(0, 2000, 37):
-        now = piece.notes[
-            (piece.notes[:, ONSET] <= 1000 + tick) & (piece.notes[:, ONSET] + piece.notes[:, DURATION] > 1000 + tick)
-        ]
-        assert sounding[tick] == set(now[:, PITCH])
-    assert part.chords.tolist() == [[0, 7, 0]] and part.pickup == 240 + 1920 - 1000 and part.length == 2000
-
-
-def test_chords_are_found_by_their_pitch_classes():
-    assert len(INTERVALS) == len(QUALITIES)
-    for root in range(12):
-        for quality in range(len(QUALITIES)):
-            classes = np.isin(np.arange(12), pitch_classes(root, quality))
-            assert chord_of(classes, lowest=root) == (root, quality)
-    assert chord_of(np.isin(np.arange(12), [0, 4]), lowest=0)[0] == 0
-
-
-def test_a_bar_has_the_chord_that_sounds_longest():
-    triads = [(0, 0), (9, 1), (7, 0)]
-    notes = [(16 * bar, 16, 60 + p, 0) for bar, (root, minor) in enumerate(triads) for p in pitch_classes(root, minor)]
-    piece = piece_of(*notes, length=64)
-    assert chords_of_bars(piece).tolist() == [[0, 0], [9, 1], [7, 0], [7, 0]]
-    named = replace(piece, chords=np.array([[0, 2, 6], [18, 5, 4], [40, 11, 2]], np.int32))
-    assert chords_of_bars(named).tolist() == [[2, 1], [5, 0], [5, 0], [11, 1]]
 
 
 def test_registers_do_not_meet():

@@ -10,46 +10,14 @@ import pytest
 import torch
 import yaml
 
-from datamodules.symbolic.grid import bar_lines
-from datamodules.symbolic.keys import find_key
-from datamodules.symbolic.piece import ONSET, PITCH, VOICE, Piece, same
-from datamodules.symbolic.views import (
-    VIEWS,
-    BarImage,
-    ChordMelody,
-    Drums,
-    NoteTuples,
-    PianoRoll,
-    Serial,
-    Unfit,
-    View,
-    VoiceGrid,
-    read_view,
-)
-from datamodules.symbolic.views.phcccf import phcccf
+from datamodules.symbolic.piece import PITCH, VOICE, same
+from datamodules.symbolic.views import VIEWS, BarImage, ChordMelody, NoteTuples, PianoRoll, Serial, Unfit, VoiceGrid, read_view
 from models.generation.form import Form
-from tests.pieces import chorale, random_piece
+from tests.pieces import chorale, fitted, piece_of, random_piece, various
 
-SHAPES = (
-    {},
-    {"pickup": 3},
-    {"metre": (3, 4), "pickup": 4, "ticks": 960},
-    {"ticks": 4, "voices": 2},
-    {"metre": (3, 8), "bars": 1},
-    {"metre": (6, 8), "pickup": 2, "voices": 1},
-)
 REST, HOLD = 0, 1
 REAL = Path(os.environ.get("QUINTET_DATA", ""), "generation")
 real = pytest.mark.skipif(not REAL.is_dir(), reason="QUINTET_DATA names no folder with generation/")
-
-
-def pieces():
-    return [random_piece(seed, **shape) for seed in range(6) for shape in SHAPES] + [chorale(seed) for seed in range(4)]
-
-
-def fitted(view: View, *learned: Piece) -> View:
-    view.fit(list(learned))
-    return view
 
 
 def without_voices(notes):
@@ -57,15 +25,9 @@ def without_voices(notes):
     return sorted(map(tuple, notes[:, :VOICE]))
 
 
-def piece_of(*notes, ticks=4, length=16, **fields):
-    """A piece of (onset, duration, pitch, voice) notes."""
-    rows = [(onset, lasts, pitch, 80, voice) for onset, lasts, pitch, voice in notes]
-    return Piece(np.zeros((0, 5), np.int32), ticks, length, **fields).with_notes(np.array(rows, np.int32).reshape(-1, 5))
-
-
 @pytest.mark.parametrize("view", [VoiceGrid(), VoiceGrid(steps=8, conditions=["key", "beats"]), Serial(key="any")])
 def test_voices_come_back_as_they_were(view):
-    for piece in pieces():
+    for piece in various():
         back = view.decode(view.encode(piece).frames, piece)
         assert same(back, piece.at(back.ticks))
         assert back.ticks == piece.ticks or piece.ticks % view.steps
@@ -73,7 +35,7 @@ def test_voices_come_back_as_they_were(view):
 
 def test_rolls_with_articulation_lose_voices_alone():
     view = PianoRoll(steps=4, articulation=True)
-    for piece in pieces():
+    for piece in various():
         if piece.name.startswith("random"):  # in the chorales are unisons
             back = view.decode(view.encode(piece).frames, piece)
             assert without_voices(back.notes) == without_voices(piece.notes)
@@ -125,80 +87,6 @@ def test_serial_reads_what_a_network_may_get_wrong():
     back = view.decode(np.array(tokens)[:, None], piece_of(length=9))
     assert back.notes[:, [0, 1, 2, 4]].tolist() == [[0, 1, 60, 0], [1, 1, 61, 0], [1, 1, 60, 1]]
     assert back.length == 3
-
-
-def test_rows_of_notes_come_back_with_their_chords():
-    for piece in pieces():
-        view = fitted(NoteTuples(), piece)
-        back = view.decode(view.encode(piece).frames, piece)
-        expected = piece.at(back.ticks)
-        assert np.array_equal(back.notes, expected.voice(0))
-        named = np.isin(expected.chords[:, 0], expected.voice(0)[:, ONSET])
-        changes = np.append(True, (np.diff(expected.chords[:, 1:], axis=0) != 0).any(1))[: len(named)]
-        assert np.array_equal(back.chords, expected.chords[named & changes])
-
-
-def test_rows_of_notes_end_once_and_leave_room_in_silence():
-    piece = random_piece(1, voices=1, rests=0)
-    view = fitted(NoteTuples(), piece)
-    frames = view.encode(piece).frames
-    assert frames[-1].tolist() == [0, 0, 0] and (frames[:-1, 0] > 0).all()
-    longer = view.encode(replace(piece, length=piece.length + 2 * piece.bar)).frames
-    assert (
-        np.array_equal(longer[: len(frames)], frames) and len(longer) == len(frames) - 1 + 32 and not longer[len(frames) :].any()
-    )
-
-
-def test_bars_are_pictures_without_rests():
-    piece = piece_of((2, 4, 60, 0), (8, 4, 62, 0), length=20, pickup=4)
-    view = BarImage()
-    frames = view.encode(piece).frames.reshape(2, 16, 128)
-    assert (frames.sum(-1) == 1).all()
-    assert frames.argmax(-1).ravel().tolist() == [60] * 20 + [62] * 12
-    back = view.decode(view.encode(piece).frames, piece)
-    assert back.notes[:, :3].tolist() == [[0, 8, 60], [8, 12, 62]] and back.length == 20
-
-
-def test_a_bar_knows_its_chord():
-    piece = chorale(3)
-    known = BarImage().encode(piece).conditions
-    assert known.shape == (len(bar_lines(piece)), 13)
-    assert (known[:, :12].sum(1) == 1).all()
-    pickup = piece.chords[0]
-    assert known[0, pickup[1]] == 1 and known[0, 12] == pickup[2]
-
-
-def test_chords_and_melody_come_back_as_pitch_classes():
-    for seed in range(4):
-        piece = chorale(seed)
-        view = fitted(ChordMelody(), piece)
-        frames = view.encode(piece).frames
-        back = view.decode(frames, piece)
-        assert np.array_equal(view.encode(back).frames, frames)
-        assert np.array_equal(view.encode(replace(back, chords=piece.chords[:0])).frames, frames)  # from the notes
-        for onset, root, quality in piece.chords:
-            triad = {root, (root + 4 - quality) % 12, (root + 7) % 12}
-            assert set(np.flatnonzero(frames[2 * onset // piece.ticks, :12])) == triad
-
-
-def test_a_melody_is_folded_into_the_octave_where_most_of_it_lies():
-    piece = piece_of((0, 4, 72, 0), (4, 4, 60, 0), (8, 4, 67, 0), (12, 4, 76, 0))
-    view = fitted(ChordMelody(steps=1), piece)
-    assert view.fold == 60
-    assert view.encode(piece).frames[:, 12:].argmax(1).tolist() == [12, 0, 7, 4]
-    assert ChordMelody(steps=1, melody=False).encode(piece).frames.shape == (4, 12)
-
-
-def test_drums_come_back_as_the_kit():
-    strokes = np.array(
-        [[0, 1, 36, 90], [0, 1, 42, 90], [480, 1, 38, 90], [1000, 9, 40, 90], [1440, 1, 46, 90], [1440, 1, 75, 90]]
-    )
-    piece = replace(piece_of((0, 4, 60, 0), ticks=480, length=1920), drums=strokes.astype(np.int32))
-    back = Drums().decode(Drums().encode(piece).frames, piece)
-    assert back.drums[:, [0, 2]].tolist() == [[0, 36], [0, 42], [480, 38], [960, 38], [1440, 46]]
-    assert np.array_equal(back.notes, piece.notes)
-    with pytest.raises(Unfit, match="no drums"):
-        Drums().encode(replace(piece, drums=strokes[:0]))
 
 
 def test_boulanger_lewandowski_frames():
@@ -254,33 +142,6 @@ def test_times_off_the_grid_go_to_the_nearest_step():
     coarse = piece_of((0, 1, 60, 0), (1, 1, 62, 0), ticks=1, length=2)
     back = VoiceGrid(voices=1).decode(VoiceGrid(voices=1).encode(coarse).frames, coarse)
     assert back.ticks == 4 and same(back, coarse.at(4))
-
-
-def test_position_counts_from_the_pickup_and_starts_again_with_a_metre():
-    metres = np.array([[0, 3, 4], [14, 4, 4]], np.int32)
-    piece = piece_of((0, 34, 60, 0), length=34, pickup=2, metres=metres)
-    position, beats = VoiceGrid(conditions=["position", "beats"]).encode(piece).conditions[:, :16], slice(16, 20)
-    assert position.argmax(1).tolist() == [10, 11, *range(12), *range(16), 0, 1, 2, 3]
-    strength = VoiceGrid(conditions=["position", "beats"]).encode(piece).conditions[:, beats].argmax(1)
-    assert strength[2:14].tolist() == [0, 3, 2, 3, 1, 3, 2, 3, 1, 3, 2, 3]
-    compound = piece_of(length=12, metres=np.array([[0, 6, 8]], np.int32))
-    assert VoiceGrid(conditions=["beats"]).encode(compound).conditions.argmax(1).tolist() == [0, 3, 2, 3, 2, 3, 1, 3, 2, 3, 2, 3]
-
-
-def test_fermata_and_key_are_known_of_each_frame():
-    piece = piece_of(
-        (0, 4, 67, 0), (4, 8, 66, 0), (4, 2, 60, 1), (6, 6, 62, 1), fermatas=np.array([4], np.int32), tonic=7, mode="major"
-    )
-    known = VoiceGrid(conditions=["fermata", "key"]).encode(piece).conditions
-    assert np.flatnonzero(known[:, 0]).tolist() == [*range(4, 12)]
-    assert np.flatnonzero(known[0, 1:]).tolist() == [1]  # one sharp
-    minor = VoiceGrid(conditions=["key"]).encode(replace(piece, tonic=4, mode="minor")).conditions
-    assert np.flatnonzero(minor[0]).tolist() == [1, 12]
-    tonic, mode = find_key(chorale(0))
-    guessed, named = (
-        VoiceGrid(conditions=["key"]).encode(replace(chorale(0), tonic=t, mode=m)) for t, m in ((None, None), (tonic, mode))
-    )
-    assert np.array_equal(guessed.conditions, named.conditions)
 
 
 def test_what_a_view_cannot_hold_is_said():
@@ -349,14 +210,6 @@ def test_frames_are_as_the_form_says(name):
     assert len(view.decode(silence.frames, blank).notes) == 0
     if form.end < 0:
         assert len(silence.frames) == len(frames)
-
-
-def test_pitch_is_height_and_two_circles():
-    code = phcccf(np.arange(48, 73))
-    circle, fifths = code[:, 1:3], code[:, 3:]
-    assert np.allclose(code[12] - code[0], [1, 0, 0, 0, 0], atol=1e-6)
-    assert np.allclose(np.linalg.norm(circle[1:] - circle[:-1], axis=1), 2 * np.sin(np.pi / 12), atol=1e-6)
-    assert np.allclose(np.linalg.norm(fifths[7:] - fifths[:-7], axis=1), 2 * np.sin(np.pi / 12), atol=1e-6)
 
 
 @pytest.mark.realdata

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datamodules.errors import DataError
 from datamodules.symbolic.cutting import excerpt
 from datamodules.symbolic.grid import whole_bars
-from datamodules.symbolic.piece import DURATION, ONSET, VOICE, Piece
+from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE, Piece
 from datamodules.symbolic.views.abc_symbols import By, head_and_body, symbols_of, text_of
 from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
 
@@ -68,14 +68,15 @@ class AbcText(View):
         from datamodules.symbolic.writing.abc import abc_text
 
         melody = piece.voice(0)
-        if (melody[1:, ONSET] < melody[:-1, ONSET] + melody[:-1, DURATION]).any():
-            raise Unfit("its melody sounds two notes at once")
+        overlap = melody[1:, ONSET] < melody[:-1, ONSET] + melody[:-1, DURATION]
+        if (overlap & (melody[1:, :PITCH] != melody[:-1, :PITCH]).any(1)).any():
+            raise Unfit("its melody sounds two notes at once that do not begin and end together")
         end = whole_bars(piece, _end(melody)) if len(melody) else piece.bar
         head, body = head_and_body(abc_text(excerpt(piece.with_notes(melody), 0, end), voice=0))
         return symbols_of(head, body if len(melody) else "", self.by)
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit for two notes at once, or what the alphabet does not spell."""
+        """Raises Unfit for notes that overlap without beginning and ending together, or what the alphabet does not spell."""
         head, body = self._spelled(piece)
         number = {symbol: place for place, symbol in enumerate(self.symbols, END + 1)}
         if unknown := [symbol for symbol in (*head, *body) if symbol not in number]:
@@ -88,11 +89,11 @@ class AbcText(View):
     def decode(self, frames: NDArray, template: Piece) -> Piece:
         """Up to the first END, and no further than the template; as long as the bars that are begun.
 
-        Of text that is no ABC, as many bars as are. Raises Unfit where there is not one.
+        Of text that is no ABC, as many bars as are; where there is not one, silence.
         """
         rows = np.asarray(frames)[:, 0].tolist()
         symbols = [self.symbols[row - 1] for row in (rows[: rows.index(END)] if END in rows else rows)]
-        tune = self._read(symbols)
+        tune = self._read(symbols) or replace(template, notes=template.notes[:0], chords=template.chords[:0])
         ticks = lcm(template.ticks, tune.ticks)
         template, tune = template.at(ticks), tune.at(ticks)
         if not len(template.notes):
@@ -102,7 +103,7 @@ class AbcText(View):
         chords = tune.chords[tune.chords[:, 0] < template.length]
         return template.with_notes(notes, length=whole_bars(template, _end(notes)), chords=chords)
 
-    def _read(self, symbols: list[str]) -> Piece:
+    def _read(self, symbols: list[str]) -> Piece | None:
         """The tune of as many bars as can be read."""
         from datamodules.symbolic.reading.abc import Tune
 
@@ -115,7 +116,7 @@ class AbcText(View):
                     return piece
             except (DataError, ValueError, ArithmeticError, LookupError):
                 continue
-        raise Unfit("what was written is no ABC")
+        return None
 
     def fixed(self, template: Piece, use: Use, span: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         """The head, and to continue all that a tune cut at the span begins with, but for its closing bar line; never an END."""

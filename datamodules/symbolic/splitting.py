@@ -4,10 +4,10 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.symbolic.corpora.corpus import Dropped, Splits
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, Piece
 
 SHARES = (0.1, 0.1)
@@ -18,6 +18,23 @@ ALIKE = 0.2
 agree with it, but for eleven that name several melodies or distant variants."""
 FINE = 48
 """Ticks of a quarter note in which two pieces are compared."""
+
+
+class Dropped(NamedTuple):
+    """A file or piece that is in no split, and the reason in one sentence that names it."""
+
+    name: str
+    reason: str
+    damaged: bool  # the file cannot be read, as against a piece that is not wanted
+
+
+class Splits(NamedTuple):
+    """Pieces of each split, and what was left out."""
+
+    train: list[Piece]
+    validation: list[Piece]
+    test: list[Piece]
+    dropped: list[Dropped]
 
 
 def drawn(names: Iterable[str], seed: int = 0) -> list[str]:

@@ -1,15 +1,16 @@
 """A corpus: where pieces come from, which split each is in, and why others were left out."""
 
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from datamodules.errors import DataError
-from datamodules.symbolic.piece import Piece
+from datamodules.symbolic.splitting import Dropped as Dropped
+from datamodules.symbolic.splitting import Splits as Splits
 
 _HERE = Path(__file__).parent
 READERS = tuple(
     path
-    for pattern in ("corpora/*.py", "reading/*.py", "piece.py", "keys.py", "voices.py", "splitting.py")
+    for pattern in ("corpora/*.py", "reading/*.py", "piece.py", "grid.py", "keys.py", "voices.py", "splitting.py")
     for path in sorted(_HERE.parent.glob(pattern))
 )
 """Where a change may change what is read: every file that stands between the music and a piece."""
@@ -17,23 +18,6 @@ READERS = tuple(
 
 class Unwanted(ValueError):
     """A piece that a corpus leaves out; the sentence says why, without the piece's name."""
-
-
-class Dropped(NamedTuple):
-    """A file or piece that is in no split, and the reason in one sentence that names it."""
-
-    name: str
-    reason: str
-    damaged: bool  # the file cannot be read, as against a piece that is not wanted
-
-
-class Splits(NamedTuple):
-    """Pieces of each split, and what was left out."""
-
-    train: list[Piece]
-    validation: list[Piece]
-    test: list[Piece]
-    dropped: list[Dropped]
 
 
 class Corpus:

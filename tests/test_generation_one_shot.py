@@ -39,6 +39,14 @@ def test_cells_are_one_hot_by_column():
     assert cells.chances(torch.randn(2, 11)).split([5, 6], -1)[1].sum(-1).tolist() == pytest.approx([1, 1])
 
 
+@pytest.mark.parametrize("form", [VOICES, ROLL])
+def test_the_habit_of_music_is_the_share_of_each_cell(form):
+    music = [excerpts(form, seed=0), padded(excerpts(form, seed=1), 5)]
+    cells = Cells(form)
+    shares = torch.cat([cells.read(batch.frames)[batch.valid] for batch in music]).mean(0)
+    assert torch.allclose(cells.chances(cells.habit(music)), shares, atol=0.03)
+
+
 def test_nothing_follows_an_end():
     frames = torch.tensor([[[1], [7], [2], [7]], [[1], [2], [3], [4]]])
     assert ended(frames, 7)[..., 0].tolist() == [[1, 7, 7, 7], [1, 2, 3, 4]]

@@ -1,6 +1,6 @@
 """DeepHear: a stacked autoencoder whose storeys are pretrained as restricted Boltzmann machines, one after another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -12,6 +12,7 @@ from models.generation.constraints import Constraint, Given, total
 from models.generation.form import Form, Frames
 from models.generation.stack import Storey
 from models.generation.windows import cut, joined
+from models.precision import full_precision
 
 
 class StackedAutoencoder(Coded):
@@ -70,6 +71,11 @@ class StackedAutoencoder(Coded):
         self.register_buffer("mean", torch.zeros(sizes[-1]))
         self.register_buffer("square", torch.eye(sizes[-1]))
 
+    @torch.no_grad()
+    def prepare(self, batches: Iterable[Frames]) -> None:
+        """Begin where nothing but the frequency of each cell is known: silence is most of a roll, and slow to learn."""
+        self.storeys[0].below.copy_(self.cells.habit(batches).repeat(self.window))
+
     @property
     def turn(self) -> int | None:
         """Which storey is trained by itself at the last counted step, the first where none was; None: everything is."""
@@ -126,8 +132,9 @@ class StackedAutoencoder(Coded):
     def _measure(self, code: Tensor, trained: int) -> None:
         """Running mean and second moment of the code, over all steps, and over about a hundred once there are so many."""
         share = 1 / min(trained, 100)
-        self.mean.lerp_(code.mean(0), share)
-        self.square.lerp_(code.t() @ code / len(code), share)
+        with full_precision(code):
+            self.mean.lerp_(code.mean(0), share)
+            self.square.lerp_(code.t() @ code / len(code), share)
 
     def surrogate(self, batch: Frames) -> Tensor:
         """Nats (batch, frames) of each frame given the code of its own window: what the reconstruction costs; 0 where padded."""

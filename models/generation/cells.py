@@ -1,12 +1,12 @@
 """The cells of a frame as numbers that a dense network reads and writes, whatever their kind."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.generation.form import Ask, Form
+from models.generation.form import Ask, Form, Frames
 from models.generation.sampling import Sampling, draw, flip
 
 
@@ -57,6 +57,15 @@ class Cells(nn.Module):
             for column, part in enumerate(self.parts(logits))
         )
         return torch.stack([cost.unflatten(0, chosen.shape[:-1]) for cost in costs], -1)
+
+    def habit(self, batches: Iterable[Frames]) -> Tensor:
+        """Logits (width,) of how often each category or note stands in the music of batches, each counted once more."""
+        counts, frames = torch.ones(self.width, dtype=torch.float64), 0
+        for batch in batches:
+            counts += self.read(batch.frames)[batch.valid].sum(0).double().cpu()
+            frames += int(batch.valid.sum())
+        rest = frames + 2 - counts if self.binary else torch.ones_like(counts)
+        return (counts.log() - rest.log()).float()
 
     def likeliest(self, logits: Tensor) -> Tensor:
         """Cells (..., chosen columns): float32 zeros and ones, or int64 categories."""

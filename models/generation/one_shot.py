@@ -1,6 +1,6 @@
 """MiniBach: the missing voices of a whole excerpt in one step, from the voices that are given."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
@@ -56,6 +56,11 @@ class OneShot(Family):
         for below, above in pairwise(sizes):
             layers += [nn.Linear(below, above), nn.ReLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], window * self.written.width))
+
+    @torch.no_grad()
+    def prepare(self, batches: Iterable[Frames]) -> None:
+        """Begin where nothing but the frequency of each cell is known: silence is most of a roll, and slow to learn."""
+        self.layers[-1].bias.copy_(self.written.habit(batches).repeat(self.window))
 
     def logits(self, batch: Frames) -> Tensor:
         """(batch, frames, width) of the written columns."""

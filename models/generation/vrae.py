@@ -1,5 +1,6 @@
 """VRAE: a recurrent encoder to a normal distribution, and a recurrent decoder that listens to itself."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -64,6 +65,11 @@ class VRAE(Coded):
         noise = torch.randn(samples, latent, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise, persistent=False)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def prepare(self, batches: Iterable[Frames]) -> None:
+        """Begin where nothing but the frequency of each cell is known: silence is most of a roll, and slow to learn."""
+        self.out.bias.copy_(self.cells.habit(batches))
 
     def posterior(self, cells: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance (rows, latent) float32 of z, given the valid frames of windows."""

@@ -187,3 +187,14 @@ def test_wrong_arguments_are_refused_in_a_sentence():
         NextStep(ROLL, GRU, BernoulliHead, beam=4)
     with pytest.raises(ValueError, match="particles 0"):
         NextStep(ROLL, GRU, BernoulliHead, particles=0)
+
+
+def test_bfloat16_costs_about_the_same_and_trains(net):
+    batch = music(net.form)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = net.loss(batch)["loss"]
+        nats = net.nll(batch)
+    loss.backward()
+    assert loss.dtype == nats.dtype == torch.float32
+    torch.testing.assert_close(nats.detach(), net.nll(batch).detach(), atol=0.1, rtol=0.05)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters() if parameter.requires_grad)

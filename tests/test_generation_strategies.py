@@ -65,7 +65,7 @@ MASKS = {
 @pytest.mark.parametrize("use", MASKS)
 def test_what_is_fixed_comes_back_and_a_seed_gives_the_same(name, use):
     net = built(name)
-    ask = asked(net.form, MASKS[use])
+    ask = asked(net.form, MASKS[use], use="inpaint" if use == "all" else use)
     ask = ask._replace(values=ask.values.where(ask.fixed, torch.full_like(ask.values, -99)))  # means nothing
     out, again = (net.generate(ask._replace(generator=torch.Generator().manual_seed(1))) for _ in range(2))
     assert torch.equal(out[ask.fixed], ask.values[ask.fixed])
@@ -111,8 +111,10 @@ def test_particles_draw_from_the_posterior_and_no_look_ahead_does_not():
     pieces, chance = every(net, 4)
     ask = asked(TOKENS, lambda frame, column: frame in (0, 3), batch=1, frames=4)
     ask = ask._replace(values=ask.values.expand(600, -1, -1), fixed=ask.fixed.expand(600, -1, -1))
-    ask = ask._replace(conditions=torch.zeros(600, 4, 0))
-    possible = (pieces[:, [0, 3]] == ask.values[0, [0, 3]]).all(-1).all(-1)
+    allowed = torch.ones(4, 6, dtype=torch.bool)
+    allowed[1, [0, 2]] = False
+    ask = ask._replace(conditions=torch.zeros(600, 4, 0), use="inpaint", allowed=allowed)
+    possible = (pieces[:, [0, 3]] == ask.values[0, [0, 3]]).all(-1).all(-1) & allowed[1][pieces[:, 1, 0]]
     posterior = torch.where(possible, chance, -torch.inf).softmax(0)
 
     def distance():
@@ -164,7 +166,7 @@ def test_nothing_follows_an_end_and_no_end_precedes_what_is_fixed(name):
     ended = (free == 5).int().cummax(1).values.bool()
     assert ended[:, -1].float().mean() > 0.8
     assert (free[ended] == 5).all()
-    held = net.generate(asked(net.form, lambda frame, column: frame == 20, batch=10, frames=30))[..., 0]
+    held = net.generate(asked(net.form, lambda frame, column: frame == 20, batch=10, frames=30, use="inpaint"))[..., 0]
     assert (held[:, :20] != 5).all()
 
 
@@ -196,7 +198,7 @@ def test_rows_of_a_batch_are_asked_each_for_its_own():
     net = built("voices")
     ask = asked(VOICES, MASKS["free"])
     fixed = torch.rand(ask.fixed.shape, generator=torch.Generator().manual_seed(0)) < 0.4
-    out = net.generate(ask._replace(fixed=fixed))
+    out = net.generate(ask._replace(fixed=fixed, use="inpaint"))
     assert torch.equal(out[fixed], ask.values[fixed])
 
 

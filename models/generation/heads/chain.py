@@ -53,10 +53,14 @@ class ChainHead(Head):
         drawn: list[Tensor] = [weight] * len(sizes)
         for place, column in enumerate(self.order):
             logits = self.logits(place, known)
-            category = pick(logits, sampling, noises[place], None if column else allowed)
+            may = None if column else allowed
+            category = pick(logits, sampling, noises[place], may)
+            cost = None if may is None else among(logits, may)
             if fixed is not None:
-                weight = weight + of(logits, values[:, column]) * fixed[:, column]
+                given = of(logits, values[:, column])
+                cost = torch.where(fixed[:, column], given, 0.0 if cost is None else cost)
                 category = torch.where(fixed[:, column], values[:, column], category)
+            weight = weight if cost is None else weight + cost
             drawn[column] = category
             known = self.told(place, known, category)
         return torch.stack(drawn, -1), weight
@@ -65,6 +69,11 @@ class ChainHead(Head):
 def of(logits: Tensor, category: Tensor) -> Tensor:
     """Log-probability (...,) of a category (...,)."""
     return logits.log_softmax(-1).gather(-1, category[..., None])[..., 0]
+
+
+def among(logits: Tensor, allowed: Tensor) -> Tensor:
+    """Log-probability (...,) of what is allowed; finite where nothing is."""
+    return (logits.masked_fill(~allowed, -torch.inf).logsumexp(-1) - logits.logsumexp(-1)).clamp(min=-1e4)
 
 
 def log_frequencies(counts: Tensor) -> Tensor:

@@ -47,7 +47,8 @@ class Head(nn.Module):
 
         values, fixed: (batch, columns); fixed None: nothing is. allowed: (categories,) bool, what may be drawn in column 0
         where that is not fixed. The log-weight, for importance resampling, is the log-probability (temperature 1, finite) of
-        the fixed cells given what stands before them in the head's order; cells that are drawn do not count.
+        the fixed cells, and of what is allowed, given what stands before them in the head's order; otherwise cells that are
+        drawn do not count.
         """
         raise NotImplementedError
 

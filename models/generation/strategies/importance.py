@@ -18,11 +18,12 @@ def importance(net: "NextStep", ask: Ask, particles: int = 16) -> Tensor:
 
     Each piece is written `particles` times; the probability of what is fixed weighs them, at temperature 1 whatever the
     sampling. Where fewer than half of them count, those that fit are copied in place of the others; one is drawn at the end.
-    With one particle, at temperature 0, or with nothing fixed but whole frames at the beginning this is `iterate`.
+    With one particle, at temperature 0, or with nothing fixed but whole frames at the beginning this is `iterate`, and where
+    the use is free or to continue, in which what is fixed later on is at most the frame of a serial view.
     """
     writing = Writing(net, ask)
     alike = ask.sampling.temperature <= 0 or ask.sampling.top_k == 1
-    if particles == 1 or alike or not writing.later:
+    if particles == 1 or alike or not writing.later or ask.use in ("free", "continue"):
         return finished(writing)
     for frame in range(writing.prefix):
         writing.draw(frame)

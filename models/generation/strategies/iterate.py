@@ -37,8 +37,7 @@ class Writing:
         end = net.form.end
         self.ends = end >= 0 and net.form.kind == "categories"
         if self.ends:
-            sizes = torch.tensor(net.form.sizes, device=ask.values.device)
-            self.ending = torch.where(sizes > end, end, 0)
+            self.ending = torch.tensor([end, *[0] * (self.columns - 1)], device=ask.values.device)
             music = ask.fixed[..., 0] & (self.values[..., 0] != end)
             number = torch.arange(1, self.frames + 1, device=ask.values.device)
             self.last = (music * number).amax(-1) if self.frames else music.sum(-1)  # frames an end may not come before

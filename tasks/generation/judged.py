@@ -8,7 +8,7 @@ from datamodules.symbolic.data import SymbolicData
 from datamodules.symbolic.piece import Piece
 from tasks.generation.baselines import Baseline
 from tasks.generation.samples import write_samples
-from tasks.generation.written import shortened
+from tasks.generation.ladder import shortened
 from tasks.metrics.generation.density import density
 from tasks.metrics.generation.originality import Originality, flagged, originality
 from tasks.metrics.generation.overlap import Overlap, overlap

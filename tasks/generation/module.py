@@ -19,7 +19,7 @@ from tasks.generation.likelihood import score_into
 from tasks.generation.program import FrameNats
 from tasks.generation.survey import Survey
 from tasks.generation.turns import take_turns
-from tasks.generation.written import Answer, Writer
+from tasks.generation.ladder import Answer, Writer
 from tasks.metrics.generation.likelihood import FrameLikelihood, summary
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from datamodules.symbolic.piece import VOICE, Piece
-from tasks.generation.written import Writer, shortened
+from tasks.generation.ladder import Writer, shortened
 
 if TYPE_CHECKING:
     from tasks.generation.module import Composer

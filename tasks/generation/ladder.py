@@ -1,6 +1,7 @@
 """From a question to music: the piece as frames, a mask of what is given, frames written around it, and a piece again."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 
 BATCH = 32
 """Answers that are written at once."""
+
+
+def load_composer(path: str | Path, device: str = "cpu") -> "Composer":
+    """The composer of a run folder or checkpoint. Raises DataError where there is none of this task."""
+    from tasks.checkpoints import load_module
+    from tasks.generation.module import Composer
+
+    return load_module(Composer, "generation", path, device)
 
 
 class Answer(NamedTuple):

@@ -1,0 +1,180 @@
+"""The page of a blind listening test: one HTML file that plays from a disk without a network, and the key to its names."""
+
+import base64
+import html
+import io
+import json
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from tasks.writers.whole import write_json, write_text
+
+FOLDER = Path(__file__).parent  # of the page that is filled in
+KEY = "key.json"
+SHEETS = 60  # plans that listeners draw one of
+LEAST_S, HEARD_S, FADE_S = 4.0, 3.0, 0.5
+LEVEL = 0.1  # root mean square of every excerpt: 20 dB below full scale
+PEAK = 0.98
+
+
+class Excerpt(NamedTuple):
+    """A piece to be heard."""
+
+    audio: bytes  # WAV, FLAC or OGG
+    system: str  # who wrote it
+    piece: str  # of the same name in several systems: written for the same task, and set beside each other
+    real: bool  # by a human
+
+
+@dataclass(frozen=True)
+class Questions:
+    """How much each listener is asked.
+
+    pairs: comparisons of two pieces
+    singles: pieces that are judged alone, half of them real where there are enough
+    seconds: of an excerpt; less where a piece is shorter, then of all
+    human: who the real pieces are by
+    """
+
+    pairs: int = 8
+    singles: int = 12
+    seconds: float = 20.0
+    human: str = "Bach"
+
+
+def write_page(
+    path: Path,
+    excerpts: Sequence[Excerpt],
+    seed: int = 0,
+    title: str = "Who wrote this music?",
+    questions: Questions = Questions(),
+) -> Path:
+    """Write the page, and beside it `key.json` for whoever analyses the answers; returns the key's path.
+
+    All excerpts are made equally long and loud and get names that the seed draws; nothing else of them is in the page.
+
+    Raises:
+        ValueError: sounds that cannot be read or are too short, no human or no machine's piece, a title that names a system.
+    """
+    excerpts = list(excerpts)
+    machines = {one.system for one in excerpts if not one.real}
+    if not machines or all(not one.real for one in excerpts):
+        raise ValueError("a listening test wants pieces of a human and of at least one system")
+    if named := [name for name in machines if name.lower() in f"{title} {questions.human}".lower()]:
+        raise ValueError(f"the title gives away the system {named[0]}")
+    draw = random.Random(seed)
+    names = [f"{draw.getrandbits(64):016x}" for _ in excerpts]
+    by_name = dict(zip(names, excerpts, strict=True))
+    sounds = dict(zip(names, _alike(excerpts, questions.seconds), strict=True))
+    test = f"{draw.getrandbits(64):016x}"
+    content = {
+        "test": test,
+        "human": questions.human,
+        "least": HEARD_S,
+        "intro": _intro(questions),
+        "sheets": [_sheet(by_name, questions, draw) for _ in range(SHEETS)],
+        "sounds": {name: sounds[name] for name in sorted(sounds)},
+    }
+    write_text(path, _filled(title, content))
+    key = {name: {"system": one.system, "piece": one.piece, "real": one.real} for name, one in by_name.items()}
+    write_json(path.with_name(KEY), {"test": test, "human": questions.human, "excerpts": key})
+    return path.with_name(KEY)
+
+
+def _intro(questions: Questions) -> list[str]:
+    return [
+        f"You will hear {questions.pairs} pairs of short pieces, then {questions.singles} pieces alone. Some are by "
+        f"{questions.human}, some by machines that have learned from {questions.human}; all are played by the same instrument.",
+        "Answer as you feel: there is no time limit, and you may listen again. You can close the page and go on later.",
+    ]
+
+
+def _filled(title: str, content: dict[str, Any]) -> str:
+    parts = {
+        "title": html.escape(title),
+        "style": (FOLDER / "page.css").read_text(encoding="utf-8"),
+        "script": (FOLDER / "page.js").read_text(encoding="utf-8"),
+        # No tag can end or begin inside the data.
+        "data": json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+    }
+    template = (FOLDER / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+
+
+def _sheet(by_name: dict[str, Excerpt], questions: Questions, draw: random.Random) -> dict[str, Any]:
+    """What one listener hears; the page shuffles it again."""
+    systems: dict[str, list[str]] = {}
+    for name, one in by_name.items():
+        systems.setdefault(one.system, []).append(name)
+    between = _rounds(list(combinations(sorted(systems), 2)), questions.pairs, draw)
+    pairs: list[list[str]] = []
+    for first, second in between:
+        pairs.append(_pair(systems[first], systems[second], by_name, pairs, draw))
+    real = [name for name, one in by_name.items() if one.real]
+    half = min(len(real), questions.singles // 2)
+    machines = {system: list(names) for system, names in systems.items() if not by_name[names[0]].real}
+    others = []
+    for system in _rounds(sorted(machines), min(questions.singles - half, sum(map(len, machines.values()))), draw):
+        left = machines[system] or next(names for names in machines.values() if names)
+        others.append(left.pop(draw.randrange(len(left))))
+    return {"pairs": pairs, "singles": sorted(draw.sample(real, half) + others)}
+
+
+def _pair(
+    first: list[str], second: list[str], by_name: dict[str, Excerpt], heard: list[list[str]], draw: random.Random
+) -> list[str]:
+    """An excerpt of each: not heard as a pair before and written for the same task, as far as there are such."""
+    every = [sorted((a, b)) for a in first for b in second]
+    fresh = [pair for pair in every if pair not in heard] or every
+    return draw.choice([pair for pair in fresh if by_name[pair[0]].piece == by_name[pair[1]].piece] or fresh)
+
+
+def _rounds(items: list[Any], count: int, draw: random.Random) -> list[Any]:
+    """So many of the items, none a second time before all have come."""
+    found: list[Any] = []
+    while items and len(found) < count:
+        found += draw.sample(items, len(items))
+    return found[:count]
+
+
+def _alike(excerpts: Sequence[Excerpt], seconds: float) -> list[str]:
+    """Addresses that hold the sounds: one channel, one length, one loudness, the end faded, no tags."""
+    read = [_read(one) for one in excerpts]
+    length = min(seconds, *(len(samples) / rate for samples, rate in read)) if len(read) > 1 else seconds
+    made = []
+    for samples, rate in read:
+        samples = samples[: round(length * rate)]
+        fade = min(round(FADE_S * rate), len(samples))
+        samples[len(samples) - fade :] *= np.linspace(1, 0, fade) ** 2
+        made.append(samples / np.sqrt((samples**2).mean()))
+    level = min(LEVEL, *(PEAK / np.abs(samples).max() for samples in made))
+    return [_address(level * samples, rate) for samples, (_, rate) in zip(made, read, strict=True)]
+
+
+def _read(excerpt: Excerpt) -> tuple[NDArray[np.float64], int]:
+    about = f"the sound of {excerpt.piece} by {excerpt.system}"
+    try:
+        samples, rate = soundfile.read(io.BytesIO(excerpt.audio), always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise ValueError(f"{about} cannot be read: expected WAV, FLAC or OGG") from error
+    mono = samples.mean(1)
+    if not np.isfinite(mono).all() or not np.abs(mono).max(initial=0) > 1e-4:
+        raise ValueError(f"{about} is silent")
+    if len(mono) < LEAST_S * rate:
+        raise ValueError(f"{about} lasts {len(mono) / rate:.1f} s: a listening test wants at least {LEAST_S:.0f} s")
+    return mono, rate
+
+
+def _address(samples: NDArray[np.float64], rate: int) -> str:
+    kept = io.BytesIO()
+    soundfile.write(kept, samples, rate, format="FLAC", subtype="PCM_16")
+    return f"data:audio/flac;base64,{base64.b64encode(kept.getvalue()).decode()}"

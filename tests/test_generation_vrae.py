@@ -131,6 +131,14 @@ def test_a_window_in_which_nothing_is_given_is_drawn_from_the_prior():
     assert (net.misfit(half, values, cells) <= net.misfit(found, values, cells)).all()
 
 
+def test_it_begins_at_how_often_each_note_sounds():
+    batch, net = excerpts(ROLL), net_of(ROLL)
+    sparse = batch._replace(frames=batch.frames * (torch.arange(6) == 2))
+    before = net.nll(sparse).mean()
+    net.prepare([sparse])
+    assert net.nll(sparse).mean() < 0.5 * before
+
+
 @pytest.fixture(scope="module")
 def taught():
     """A net that knows two pieces by heart, and the pieces."""

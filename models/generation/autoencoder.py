@@ -16,7 +16,7 @@ from models.precision import full_precision
 
 
 class StackedAutoencoder(Coded):
-    """Sigmoid units in ever narrower layers down to a code, and back: DeepHear (Sun 2016), melody and counterpoint.
+    """Sigmoid units in ever narrower layers down to a code, and back: DeepHear (Sun 2015), melody and counterpoint.
 
     The published net reads 4 bars of ragtime as zeros and ones, has 1024, 256 and 64 units (the survey adds 16), tied weights,
     each layer pretrained by CD-1 with rate 0.01, then trained on the squared error with the same rate.
@@ -53,7 +53,7 @@ class StackedAutoencoder(Coded):
         widths: Sequence[int] = (1024, 256, 64),
         bottleneck: int | None = 16,
         tied: bool = True,
-        pretrain_steps: int = 1000,
+        pretrain_steps: int = 200,
         objective: Literal["mse", "nats"] = "mse",
         constraints: list[Constraint] | None = None,
         interpolation: int = 7,

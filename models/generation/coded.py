@@ -33,7 +33,7 @@ class Coded(Family):
     """Base of systems with a decoder from a code to a window of music; longer music is windows beside one another.
 
     free: every window from a random code, by itself. continue, harmonise, inpaint: for each window the code is sought whose
-    music is nearest to the given cells, which then stand as given (DeepHear_C, Sun 2016); a window in which nothing is given
+    music is nearest to the given cells, which then stand as given (DeepHear_C, Sun 2015); a window in which nothing is given
     is free, so that a continuation knows of what came before only within the window in which it begins. interpolate: between
     the codes of two pieces, window by window.
 

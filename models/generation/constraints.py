@@ -1,6 +1,6 @@
 """What music shall be like, as differentiable costs of soft rolls: what gradient descent on an input or a code lowers.
 
-The constraints of C-RBM (Lattner, Grachten and Widmer 2016: self-similarity, tonality, metre) and of DeepHear_C (Sun 2016: notes
+The constraints of C-RBM (Lattner, Grachten and Widmer 2016: self-similarity, tonality, metre) and of DeepHear_C (Sun 2015: notes
 that are given). A soft roll (rows, frames, pitches) holds the probability of each note; every cost is (rows,), 0 where the
 music is as wanted, and a constraint times its `weight`.
 """

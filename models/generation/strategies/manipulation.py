@@ -27,7 +27,7 @@ def descend(
 ) -> Tensor:
     """Gradient descent with Armijo's backtracking line search: the cost of no row ever rises, whatever the rate.
 
-    The way of DeepHear_C (Sun 2016) on a code, and of C-RBM (Lattner, Grachten and Widmer 2016) on a soft roll. A row has a
+    The way of DeepHear_C (Sun 2015) on a code, and of C-RBM (Lattner, Grachten and Widmer 2016) on a soft roll. A row has a
     rate of its own, halved until its cost falls enough and doubled after it did, so that no row depends on the others.
 
     Args:

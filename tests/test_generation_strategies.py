@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.generation import NextStep
-from models.generation.cores import RNNCore, TCNCore, TransformerCore
+from models.generation.cores import Core, RNNCore, TCNCore, TransformerCore
 from models.generation.form import Ask, Form, Frames
 from models.generation.heads import BernoulliHead, NADEHead, SoftmaxHead, VoiceHead
 from models.generation.sampling import Sampling
@@ -106,15 +106,33 @@ def every(net, frames):
         return pieces, -net.nll(Frames(pieces, torch.zeros(len(pieces), frames, 0), valid)).sum(1)
 
 
+class Echo(Core):
+    """Answers its input."""
+
+    def __init__(self, inputs):
+        super().__init__(inputs, inputs)
+
+    def forward(self, x):
+        return x
+
+    def start(self, batch):
+        return ()
+
+    def step(self, x, state):
+        return x, state
+
+
 def test_particles_draw_from_the_posterior_and_no_look_ahead_does_not():
-    net = built("tokens", particles=64)
+    torch.manual_seed(0)
+    net = NextStep(TOKENS, Echo, SoftmaxHead, particles=64).eval()  # a chain of first order, far from uniform
+    torch.nn.init.normal_(net.head.out.weight, std=2)
     pieces, chance = every(net, 4)
     ask = asked(TOKENS, lambda frame, column: frame in (0, 3), batch=1, frames=4)
     ask = ask._replace(values=ask.values.expand(600, -1, -1), fixed=ask.fixed.expand(600, -1, -1))
     allowed = torch.ones(4, 6, dtype=torch.bool)
-    allowed[1, [0, 2]] = False
+    allowed[2, :3] = False
     ask = ask._replace(conditions=torch.zeros(600, 4, 0), use="inpaint", allowed=allowed)
-    possible = (pieces[:, [0, 3]] == ask.values[0, [0, 3]]).all(-1).all(-1) & allowed[1][pieces[:, 1, 0]]
+    possible = (pieces[:, [0, 3]] == ask.values[0, [0, 3]]).all(-1).all(-1) & allowed[2][pieces[:, 2, 0]]
     posterior = torch.where(possible, chance, -torch.inf).softmax(0)
 
     def distance():
@@ -124,7 +142,7 @@ def test_particles_draw_from_the_posterior_and_no_look_ahead_does_not():
 
     near = distance()
     net.particles = 1
-    assert near < 0.1 < distance() - near
+    assert near < 0.08 < distance() - near
 
 
 def test_a_wide_beam_finds_the_likeliest_piece():

@@ -2,7 +2,6 @@
 
 import re
 from fractions import Fraction
-from math import lcm
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from datamodules.errors import DataError, printable
 from datamodules.symbolic.grid import VELOCITY_WRITTEN
 from datamodules.symbolic.piece import Piece, in_order
 from datamodules.symbolic.reading.abc_voice import Voice
-from datamodules.symbolic.reading.lengths import check_length
+from datamodules.symbolic.reading.lengths import FEWEST_TICKS, check_length, is_metre, ticks_for
 
 FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")
 BODY = re.compile(r"\[([KLMQV]):([^\]]*)\]")
@@ -33,8 +32,6 @@ MODES = {
 }
 METRES = {"C": (4, 4), "C|": (2, 2)}
 LARGEST = 32 << 20  # bytes
-TICKS = 12  # of a quarter note, at least
-MOST_TICKS = 2**15 - 1
 
 
 class Key(NamedTuple):
@@ -67,8 +64,12 @@ def read_abc(path: Path) -> list[Piece]:
     pieces = []
     for block in tunes:
         tune = Tune()
-        tune.read(block)
-        if piece := tune.piece(path, len(tunes) > 1):
+        try:
+            tune.read(block)
+            piece = tune.piece(path, len(tunes) > 1)
+        except (ValueError, ArithmeticError) as error:  # of numbers beyond all measure
+            raise DataError(f"{shown} is damaged: tune {tune.fields.get('X', '')} cannot be understood ({error}).") from error
+        if piece:
             pieces.append(piece)
     if not pieces:
         raise DataError(f"{shown} holds no notes: expected tunes in ABC notation, each with the fields X: and K:.")
@@ -156,7 +157,7 @@ class Tune:
     def _change_metre(self, text: str) -> None:
         found = re.match(r"(\d+(?:\+\d+)*)/(\d+)", text.replace("(", "").replace(")", ""))
         metre = (sum(map(int, found[1].split("+"))), int(found[2])) if found else METRES.get(text)
-        if not metre or not all(metre):
+        if not metre or not is_metre(*metre, FEWEST_TICKS):
             return
         self.metres.append((self.now, metre))
         if self.now:
@@ -178,8 +179,7 @@ class Tune:
         voices = [voice for voice in self.voices.values() if voice.notes]
         if not voices:
             return None
-        ticks = lcm(TICKS, *(time.denominator for voice in voices for time in voice.times()))
-        ticks = ticks if ticks <= MOST_TICKS else 10_080
+        ticks = ticks_for(time.denominator for voice in voices for time in voice.times())
 
         def at(time: Fraction) -> int:
             return round(time * ticks)

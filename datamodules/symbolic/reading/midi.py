@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datamodules.errors import DataError, printable
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece, in_order
 from datamodules.symbolic.reading.chord_symbols import read_symbol
-from datamodules.symbolic.reading.lengths import check_length
+from datamodules.symbolic.reading.lengths import check_length, is_metre
 from datamodules.symbolic.voices import from_high_to_low, monophonic, named_voice, part
 
 SLACK = 8  # parts of a quarter note by which notes of one voice may overlap where they were played
@@ -150,7 +150,7 @@ def _metres(score: Any, ticks: int) -> tuple[NDArray[np.int32], int]:
     """(m, 3) metres, and the pickup, which is the first bar where it is alone in its metre and shorter than the next."""
     columns = score.time_signatures.numpy()
     rows = zip(*(columns[name].tolist() for name in ("time", "numerator", "denominator")), strict=True)
-    valid = ((max(at, 0), (over, under)) for at, over, under in rows if over > 0 and 0 < under <= 64)
+    valid = ((max(at, 0), (over, under)) for at, over, under in rows if is_metre(over, under, ticks))
     changes = _last({0: (4, 4)}, valid)
     metres = np.array([(at, *metre) for at, metre in changes], np.int32)
     if len(metres) > 1:

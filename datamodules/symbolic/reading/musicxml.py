@@ -1,7 +1,6 @@
 """Partwise MusicXML -> pieces: what is written, once through, at ticks that hold every duration."""
 
 from fractions import Fraction
-from math import lcm
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
@@ -13,13 +12,11 @@ from datamodules.demo.piece import STEPS
 from datamodules.errors import DataError, printable
 from datamodules.symbolic.grid import VELOCITY_WRITTEN
 from datamodules.symbolic.piece import QUALITIES, VOICE, Piece, in_order
-from datamodules.symbolic.reading.lengths import check_length
+from datamodules.symbolic.reading.lengths import check_length, is_metre, ticks_for
 
 SOFTWARE = "Quintet"
 """Our writer's name in a file: there each part is one voice, be it in several MusicXML voices where its notes overlap."""
 FORTE = 90  # MIDI velocity that is 100 % in a note's `dynamics`
-MOST_TICKS = 2**15 - 1
-MANY_TICKS = 10_080  # holds 64ths and notes of 3, 5, 7 and 9 in the time of others, where the file's own divisions are too odd
 MODES = {"major": 0, "ionian": 0, "dorian": 2, "phrygian": 4, "lydian": 5, "mixolydian": 7}
 MODES |= {"minor": 9, "aeolian": 9, "locrian": 11}
 """Semitones from the tonic of the major key with the same signature."""
@@ -62,8 +59,7 @@ class Score:
     def __init__(self, root: Element) -> None:
         self.root = root
         divisions = [int(Fraction(one.text)) for one in root.iter("divisions") if one.text]
-        ticks = lcm(12, *(one for one in divisions if one > 0))
-        self.ticks = ticks if ticks <= MOST_TICKS else MANY_TICKS
+        self.ticks = ticks_for(one for one in divisions if one > 0)
         self.ours = any(one.text == SOFTWARE for one in root.iter("software"))
         self.parts = [PartReader(self, part, number) for number, part in enumerate(root.findall("part"))]
 
@@ -161,11 +157,11 @@ class PartReader:
         kit = [] if declared is None else declared.findall("midi-instrument")
         self.kit = {one.get("id"): int(one.findtext("midi-unpitched") or 39) - 1 for one in kit}
         for measure, element in enumerate(part.findall("measure")):
-            self.measure, self.now, self.last, length = measure, 0, 0, 0
+            self.measure, self.now, self.last = measure, 0, 0
+            self.lengths.append(0)
             for child in element:
                 self._read(child)
-                length = max(length, self.now)
-            self.lengths.append(length)
+                self.lengths[-1] = max(self.lengths[-1], self.now)
 
     def _read(self, element: Element) -> None:
         if element.tag == "note":
@@ -173,7 +169,7 @@ class PartReader:
         elif element.tag == "backup":
             self.now = max(0, self.now - self._length(element))
         elif element.tag == "forward":
-            self.now += self._length(element)
+            self.now += max(0, self._length(element))
         elif element.tag == "attributes":
             self._attributes(element)
         elif element.tag in ("direction", "sound"):
@@ -182,10 +178,16 @@ class PartReader:
             self._chord(element)
 
     def _length(self, element: Element, name: str = "duration") -> int:
-        return round(Fraction(element.findtext(name) or 0) * self.ticks / self.divisions)
+        text = (element.findtext(name) or "0").strip()
+        if text.isdecimal() and self.ticks % self.divisions == 0:
+            return int(text) * (self.ticks // self.divisions)
+        return round(Fraction(text) * self.ticks / self.divisions)
 
     def _attributes(self, element: Element) -> None:
-        self.divisions = Fraction(element.findtext("divisions") or self.divisions)
+        divisions = Fraction(element.findtext("divisions") or self.divisions)
+        if divisions <= 0:
+            raise ValueError(f"{divisions} divisions")
+        self.divisions = int(divisions) if divisions.denominator == 1 else divisions
         transpose = element.find("transpose")
         if transpose is not None:
             octaves = int(transpose.findtext("octave-change") or 0)
@@ -198,19 +200,22 @@ class PartReader:
         time = element.find("time")
         if time is not None and time.find("beats") is not None:
             types = [int(one.text) for one in time.findall("beat-type")]
-            beats = [sum(map(int, one.text.split("+"))) for one in time.findall("beats")]
+            beats = [sum(map(int, (one.text or "").split("+"))) for one in time.findall("beats")]
             whole = max(types)
-            metre = (sum(count * whole // kind for count, kind in zip(beats, types, strict=True)), whole)
-            self.metres.append(Placed(self.measure, self.now, metre))
+            count = sum(count * whole // kind for count, kind in zip(beats, types, strict=True))
+            if is_metre(count, whole, self.ticks):
+                self.metres.append(Placed(self.measure, self.now, (count, whole)))
 
     def _note(self, element: Element) -> None:
         if element.find("grace") is not None:
             return
         duration = self._length(element)
-        onset = self.last if element.find("chord") is not None else self.now
-        self.now, self.last = max(self.now, onset + duration), onset
-        if element.find("rest") is not None or element.find("cue") is not None or not duration:
+        if element.find("chord") is None:
+            self.last, self.now = self.now, self.now + max(duration, 0)
+        onset = self.last
+        if element.find("rest") is not None or element.find("cue") is not None or duration <= 0:
             return
+        self.lengths[-1] = max(self.lengths[-1], onset + duration)
         velocity = round(float(element.get("dynamics", VELOCITY_WRITTEN * 100 / FORTE)) * FORTE / 100)
         velocity = min(max(velocity, 1), 127)
         pitch = element.find("pitch")

@@ -27,8 +27,8 @@ def read_score(path: Path) -> Piece:
         raise DataError(f"{shown} is XML of the kind <{root.tag}>: expected MusicXML, which begins with <score-partwise>.")
     try:
         return Score(root).piece(path)
-    except (ValueError, TypeError, ZeroDivisionError, OverflowError, KeyError) as error:
-        raise DataError(f"{shown} is damaged: one of its elements says nothing ({error}).") from error
+    except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
+        raise DataError(f"{shown} is damaged: one of its elements cannot be understood ({error}).") from error
 
 
 def _parsed(data: bytes, shown: str) -> ElementTree.Element:

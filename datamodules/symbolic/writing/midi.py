@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from datamodules.symbolic.keys import fifths_of
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece
 from datamodules.symbolic.reading.chord_symbols import write_symbol
+from datamodules.symbolic.reading.lengths import MOST_TICKS
 from datamodules.symbolic.reading.midi import CHORD, END, FERMATA
 from datamodules.symbolic.voices import voice_names
 
 CHANNELS = (*range(9), *range(10, 16))
 DRUMS = 9
-MOST_TICKS = 2**15 - 1
 NAME, MARKER, TEMPO, METRE, KEY = 0x03, 0x06, 0x51, 0x58, 0x59
 
 Events = list[tuple[int, int, bytes]]  # tick, rank among those of one tick, message

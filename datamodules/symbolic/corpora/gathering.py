@@ -11,35 +11,45 @@ from datamodules.workers import in_processes
 
 MANY = 64
 """Files from which on several processes read them."""
+Read = Callable[[Path, str], list[Piece]]
+Check = Callable[[Piece], None]
 
 
 def gather(
-    read: Callable[[Path, str], list[Piece]], files: Sequence[tuple[Path, str]], what: str
+    read: Read, files: Sequence[tuple[Path, str]], what: str, check: Check | None = None
 ) -> tuple[list[Piece], list[Dropped]]:
-    """The pieces of all files in order, and for each file without any the reason.
+    """The pieces of all files in order, and for each file or piece that is left out the reason.
 
     read: of (path, name of the piece or of the file's pieces); raises DataError for a damaged file and Unwanted for one
         that is left out
     what: the files in words, for the progress bar
+    check: raises Unwanted for a piece that is left out
     """
     from tqdm import tqdm
 
-    attempt = partial(_attempt, read)
+    attempt = partial(_attempt, read, check)
     results = in_processes(attempt, files) if len(files) >= MANY else (attempt(*file) for file in files)
     pieces: list[Piece] = []
     dropped: list[Dropped] = []
-    for result in tqdm(results, f"reading {what}", len(files), unit="file", dynamic_ncols=True, disable=len(files) < MANY):
-        if isinstance(result, Dropped):
-            dropped.append(result)
-        else:
-            pieces += result
+    for found in tqdm(results, f"reading {what}", len(files), unit="file", dynamic_ncols=True, disable=len(files) < MANY):
+        for one in found:
+            (dropped if isinstance(one, Dropped) else pieces).append(one)
     return pieces, dropped
 
 
-def _attempt(read: Callable[[Path, str], list[Piece]], path: Path, name: str) -> list[Piece] | Dropped:
+def _attempt(read: Read, check: Check | None, path: Path, name: str) -> list[Piece | Dropped]:
     try:
-        return read(path, name)
+        pieces = read(path, name)
     except Unwanted as reason:
-        return Dropped(name, f"{name}: {reason}", False)
+        return [Dropped(name, f"{name}: {reason}", False)]
     except DataError as error:
-        return Dropped(name, str(error), True)
+        return [Dropped(name, str(error), True)]
+    return [_checked(piece, check) for piece in pieces] if check else pieces
+
+
+def _checked(piece: Piece, check: Check) -> Piece | Dropped:
+    try:
+        check(piece)
+    except Unwanted as reason:
+        return Dropped(piece.name, f"{piece.name}: {reason}", False)
+    return piece

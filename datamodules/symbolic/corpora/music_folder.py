@@ -60,7 +60,7 @@ class MusicFolder(OwnMusic):
         """Parse everything."""
         root = self.folder()
         files = [(path, path.relative_to(root).as_posix()) for path in self.sources()]
-        pieces, dropped = gather(partial(_pieces, metres=self.metres), files, "music")
+        pieces, dropped = gather(_pieces, files, "music", partial(_check, metres=self.metres))
         given = [FOLDERS.get(piece.name.split("/")[0].lower()) if "/" in piece.name else None for piece in pieces]
         if not any(given):
             pieces, repeated = distinct(pieces)
@@ -73,19 +73,21 @@ class MusicFolder(OwnMusic):
         return Splits(drawn.train, splits["validation"] or drawn.validation, splits["test"] or drawn.test, dropped)
 
 
-def _pieces(path: Path, name: str, metres: Sequence[str] | None) -> list[Piece]:
+def _pieces(path: Path, name: str) -> list[Piece]:
     folders = name.split("/")[:-1]
     if folders and folders[0].lower() in FOLDERS:
         folders = folders[1:]
     found = read_pieces(path)
-    for piece in found:
-        if len(piece.notes) < FEWEST:
-            raise Unwanted("it has a single note")
-        written = list(dict.fromkeys(f"{over}/{under}" for _, over, under in piece.metres.tolist()))
-        if metres is not None and (len(written) > 1 or written[0] not in metres):
-            raise Unwanted(f"its metre is {', then '.join(written)}, not one that stays and is {' or '.join(metres)}")
     names = [name] if len(found) == 1 else [f"{name}:{number}" for number in range(1, len(found) + 1)]
     return [
         replace(piece, name=own, composer=folders[0] if folders else piece.composer)
         for piece, own in zip(found, names, strict=True)
     ]
+
+
+def _check(piece: Piece, metres: Sequence[str] | None) -> None:
+    if len(piece.notes) < FEWEST:
+        raise Unwanted("it has a single note")
+    written = list(dict.fromkeys(f"{over}/{under}" for _, over, under in piece.metres.tolist()))
+    if metres is not None and (len(written) > 1 or written[0] not in metres):
+        raise Unwanted(f"its metre is {', then '.join(written)}, not one that stays and is {' or '.join(metres)}")

@@ -198,3 +198,19 @@ def test_bfloat16_costs_about_the_same_and_trains(net):
     assert loss.dtype == nats.dtype == torch.float32
     torch.testing.assert_close(nats.detach(), net.nll(batch).detach(), atol=0.1, rtol=0.05)
     assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters() if parameter.requires_grad)
+
+
+@torch.no_grad()
+def test_costs_can_be_frozen_as_a_program():
+    class Costs(torch.nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, frames, conditions):
+            return self.net.nll(Frames(frames, conditions, torch.ones(frames.shape[:2], dtype=torch.bool)))
+
+    costs = Costs(NETS["nade"]().eval())
+    first, second = music(ROLL, batch=1, frames=5), music(ROLL, batch=1, frames=5, seed=1)
+    program = torch.export.export(costs, (first.frames, first.conditions)).module()
+    torch.testing.assert_close(program(second.frames, second.conditions), costs(second.frames, second.conditions))

@@ -74,6 +74,8 @@ class NextStep(Family):
 
     def nll(self, batch: Frames) -> Tensor:
         h, valid = self(batch), batch.valid
+        if torch.compiler.is_exporting():  # no size may then depend on what is valid
+            return self.head.nll(h, batch.frames, **self._previous(batch.frames)).float() * valid
         previous = {name: frames[valid] for name, frames in self._previous(batch.frames).items()}
         nats = self.head.nll(h[valid], batch.frames[valid], **previous)
         return torch.zeros(valid.shape, device=h.device).masked_scatter(valid, nats.float())
@@ -85,9 +87,7 @@ class NextStep(Family):
 
     def generate(self, ask: Ask) -> Tensor:
         if ask.use not in self.supports:
-            raise ValueError(
-                f"a next-step system cannot {ask.use}: expected one of {', '.join(sorted(self.supports))}"
-            )
+            raise ValueError(f"a next-step system cannot {ask.use}: expected one of {', '.join(sorted(self.supports))}")
         # Weights that are made of others, as the TCN's, are made once.
         with torch.inference_mode(), parametrize.cached():
             return beam_search(self, ask, self.beam) if self.beam else importance(self, ask, self.particles)

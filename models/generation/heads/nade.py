@@ -8,6 +8,7 @@ from models.generation.form import Form
 from models.generation.heads.bernoulli import log_odds
 from models.generation.heads.head import Head
 from models.generation.sampling import Sampling
+from models.precision import full_precision
 
 
 class NADEHead(Head):
@@ -28,7 +29,7 @@ class NADEHead(Head):
         self.out = nn.Parameter(torch.randn(form.columns, hidden) * 0.01)
 
     def nll(self, h: Tensor, y: Tensor) -> Tensor:
-        with torch.autocast(h.device.type, enabled=False):
+        with full_precision(h):
             h, y = h.float().flatten(0, -2), y.float()
             logits = self._logits(h, y.flatten(0, -2)).view(y.shape)
             return F.binary_cross_entropy_with_logits(logits, y, reduction="none").sum(-1)
@@ -36,7 +37,8 @@ class NADEHead(Head):
     def _logits(self, h: Tensor, y: Tensor) -> Tensor:
         """Of every column given those before it: (n, width), (n, columns) -> (n, columns)."""
         count = y.sum(-1, keepdim=True).long()
-        most = int(count.max()) if len(y) else 0
+        exported = torch.compiler.is_exporting()  # no size may then depend on what the numbers are
+        most = y.shape[-1] if exported else int(count.max()) if len(y) else 0
         notes = torch.sort(y, dim=-1, descending=True, stable=True).indices[
             :, :most
         ]  # ascending pitches, then columns that are off
@@ -56,7 +58,12 @@ class NADEHead(Head):
         generator: torch.Generator,
         allowed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        h = h.float()
+        with full_precision(h):
+            return self._sample(h.float(), values, fixed, sampling, generator)
+
+    def _sample(
+        self, h: Tensor, values: Tensor, fixed: Tensor | None, sampling: Sampling, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         bias, state = self.visible(h), self.hidden(h)
         chance = torch.rand(bias.shape, generator=generator, device=h.device)
         frame = torch.zeros_like(bias)

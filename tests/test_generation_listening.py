@@ -1,4 +1,4 @@
-"""The listening test: a page that gives nothing away and plays offline, and an analysis that finds what was put in."""
+"""The page of a listening test: it gives nothing away, plays offline, asks everything, and is made of runs."""
 
 import base64
 import io
@@ -6,70 +6,27 @@ import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
-from scipy.optimize import minimize
 
 from datamodules.errors import DataError
+from datamodules.symbolic.views.view import Encoded
+from datamodules.symbolic.writing.midi import midi_bytes
+from tasks.generation.listening import from_runs
 from tasks.generation.listening import page as pages
-from tasks.generation.listening.analysis import analyse, lines_of, report, rows_of, share
 from tasks.generation.listening.page import Excerpt, Questions, write_page
-from tasks.generation.listening.ranking import bradley_terry
-from tasks.generation.listening.responses import checked, read_key, read_responses
-
-RATE = 8000
-SYSTEMS = ("Bach", "markov_order_4", "secret-lstm")
-
-
-def tone(seed: int, seconds: float = 5.0, loud: float = 0.3, channels: int = 1, form: str = "WAV") -> bytes:
-    random, held = np.random.default_rng(seed), io.BytesIO()
-    wave = np.sin(2 * np.pi * random.uniform(100, 900) * np.arange(round(seconds * RATE)) / RATE)
-    soundfile.write(held, loud * np.stack([wave] * channels, 1), RATE, format=form)
-    return held.getvalue()
-
-
-def excerpts(each: int = 5) -> list[Excerpt]:
-    """Of different length, loudness and form."""
-    made = []
-    for k, system in enumerate(SYSTEMS):
-        for one in range(each):
-            loud, form = (0.02, 0.3, 0.9)[(k + one) % 3], ("WAV", "FLAC", "OGG")[k]
-            sound = tone(10 * k + one, 5 + one / 10, loud, 1 + one % 2, form)
-            made.append(Excerpt(sound, system, f"chorale_{one}", system == "Bach"))
-    return made
-
-
-class Read(HTMLParser):
-    """Elements with their attributes, and what each script holds."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.attributes, self.texts = [], [], {}
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.attributes.append((tag, dict(attributes)))
-        if tag not in ("meta", "input", "link", "img"):
-            self.open.append((tag, dict(attributes).get("id")))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, text):
-        self.texts[self.open[-1] if self.open else None] = self.texts.get(self.open[-1] if self.open else None, "") + text
+from tasks.generation.listening.responses import checked, read_key
+from tests.heard import RATE, SYSTEMS, Read, excerpts, page_of, tone
+from tests.written import written as chords
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """Text of a page, its data, its key."""
-    path = tmp_path_factory.mktemp("listening") / "test.html"
-    key = read_key(write_page(path, excerpts(), seed=3, questions=Questions(pairs=6, singles=8)))
-    text = path.read_text(encoding="utf-8")
-    return text, json.loads(Read(text).texts["script", "data"]), key
+    return page_of(tmp_path_factory.mktemp("listening"))
 
 
 def sounds(data):
@@ -216,136 +173,49 @@ def test_a_browser_plays_all_sounds_and_asks_everything_before_it_goes_on(writte
     assert found["kept"]["listener"] == response["listener"] and found["kept"]["finished"] == response["finished"]
 
 
-def answers(key, listener: str, seed: int, sees: float = 0.5, training: int = 0, pairs: int = 30) -> dict:
-    """A listener who is right with a chance, and prefers by strengths 1, 0 and -1."""
-    random, known = np.random.default_rng(seed), key["excerpts"]
-    names, strength = sorted(known), dict(zip(SYSTEMS, (1.0, 0.0, -1.0), strict=True))
-    made = {"format": 1, "test": key["test"], "listener": listener, "pairs": [], "singles": []}
-    made["background"] = {"training": training, "listening": 2, "works": 1, "device": 0}
-    for _ in range(pairs):
-        first, second = random.choice(names, 2, replace=False).tolist()
-        odds = np.exp(strength[known[second]["system"]] - strength[known[first]["system"]])
-        chosen = first if random.random() < 1 / (1 + odds) else second
-        made["pairs"].append({"first": first, "second": second, "chosen": chosen, "seconds": 1.0})
-    for name in random.choice(names, 10, replace=False).tolist():
-        real, mark = known[name]["real"], 5 if known[name]["real"] else 2
-        said = real if random.random() < sees else not real
-        made["singles"].append({"id": name, "real": said, "plausible": mark, "pleasant": 3, "seconds": 1.0})
-    return made
+class Plain:
+    """A view that shows pieces as they are."""
+
+    def encode(self, piece):
+        return Encoded(piece, None)
+
+    def decode(self, frames, template):
+        return frames
 
 
-def test_known_p_values_and_intervals(written):
-    key, names = written[2], sorted(written[2]["excerpts"])
-    one = answers(key, "a", 0, pairs=0)
-    one["singles"] = [
-        {"id": names[0], "real": key["excerpts"][names[0]]["real"] == (k < 60), "plausible": 3, "pleasant": 3} for k in range(100)
-    ]
-    found = analyse([one], key)
-    assert found["discrimination"]["p_value"] == pytest.approx(0.0569, abs=5e-5), "60 of 100"
-    assert [found["discrimination"][name] for name in ("low", "high")] == pytest.approx([0.5020, 0.6906], abs=5e-5)
-    assert share(0, 10)["low"] == 0.0 and share(0, 10)["high"] == pytest.approx(0.2775, abs=5e-5)
-    assert found["ranking"] == [] and "60% [50%, 69%] of 100" in lines_of(found)[0]
+def run_of(folder, row: str, pieces: int, data: str = "chorales") -> None:
+    """A run folder as `test` leaves it, each piece a quarter longer than the one before."""
+    (folder / "pieces").mkdir(parents=True)
+    about = {"name": data, "subset": "full", "split": "test", "policy": "a grid"}
+    content = {"task": "generation", "row": row, "seed": 0, "data": about, "metrics": {}}
+    (folder / "metrics.json").write_text(json.dumps(content))
+    for number in range(1, pieces + 1):
+        (folder / "pieces" / f"{number:02d}.mid").write_bytes(midi_bytes(chords([[60 + number]] * (8 + number), ticks=480)))
 
 
-def test_strengths_equal_the_maximum_of_the_likelihood():
-    wins = np.random.default_rng(0).integers(1, 20, (5, 5)).astype(float)
-
-    def loss(strength):
-        apart = strength[:, None] - strength
-        return (wins * np.log1p(np.exp(-apart)))[~np.eye(5, dtype=bool)].sum() + strength.mean() ** 2
-
-    best = minimize(loss, np.zeros(5), tol=1e-12).x
-    np.testing.assert_allclose(bradley_terry(wins, ghost=0.0), best - best.mean(), atol=1e-5)
-    two = bradley_terry(np.array([[0, 30], [10, 0]]), ghost=0.0)
-    assert two[0] - two[1] == pytest.approx(np.log(3)), "two systems: the log odds"
-    both = bradley_terry(np.stack([wins, wins.T]), ghost=0.0)
-    np.testing.assert_allclose(both, [best - best.mean(), bradley_terry(wins.T, ghost=0.0)], atol=1e-5)
-
-
-def test_who_always_wins_is_strong_but_not_infinitely_so():
-    found = bradley_terry(np.array([[0, 9, 9], [0, 0, 5], [0, 4, 0]]))
-    assert np.isfinite(found).all() and found[0] > found[1] > found[2]
-    with pytest.raises(ValueError, match=r"\(2, 3\)"):
-        bradley_terry(np.zeros((2, 3)))
+def test_runs_are_heard_beside_the_test_pieces_whose_frames_they_had(tmp_path, monkeypatch):
+    references = [chords([[72]] * 40, name=f"bwv{k}", composer="Johann Sebastian Bach") for k in range(7)]
+    monkeypatch.setattr(
+        from_runs, "_settings", lambda folder: (SimpleNamespace(view=Plain(), pieces=lambda split: references), 2)
+    )
+    monkeypatch.setattr(from_runs, "_sound", lambda piece: tone(int(piece.notes[0, 2]) + piece.length))
+    for row, pieces in (("gru", 4), ("secret_chain", 4)):
+        run_of(tmp_path / row, row, pieces)
+    said = from_runs.build_page([str(tmp_path / row) for row in ("gru", "secret_chain")], 2, tmp_path / "out", 0)
+    assert "2 systems, 6 excerpts" in said and "secret_chain" not in (tmp_path / "out/listening.html").read_text()
+    key = read_key(tmp_path / "out/key.json")
+    found = sorted((one["system"].split(" [")[0], one["piece"], one["real"]) for one in key["excerpts"].values())
+    machines = [(row, piece, False) for row in ("gru", "secret_chain") for piece in ("bwv0", "bwv6")]
+    assert found == [*machines, *(("test pieces of chorales, full", piece, True) for piece in ("bwv0", "bwv6"))]
+    assert key["human"] == "Bach"
 
 
-def test_what_listeners_were_made_to_think_is_found(written):
-    key = written[2]
-    some = [answers(key, f"guesses {k}", k, 0.5) for k in range(40)]
-    some += [answers(key, f"knows {k}", 100 + k, 0.9, training=10) for k in range(40)]
-    found = analyse(some, key, resamples=200)
-    assert [row["system"] for row in found["ranking"]] == list(SYSTEMS)
-    for row, strength in zip(found["ranking"], (1.0, 0.0, -1.0), strict=True):
-        assert row["low"] < strength < row["high"] and row["high"] - row["low"] < 0.6
-    groups = found["by_background"]
-    assert groups["no training"]["p_value"] > 0.01 and groups["more than 5 years"]["share"] == pytest.approx(0.9, abs=0.05)
-    assert groups["more than 5 years"]["p_value"] < 1e-6 and groups["has heard some"]["listeners"] == 80
-    taken = found["taken_for_human"]
-    assert taken["Bach"]["low"] > taken["secret-lstm"]["high"]
-    marks = found["marks"]
-    assert marks["Bach"]["plausible"]["mean"] == 5.0 and marks["secret-lstm"]["plausible"]["mean"] == 2.0
-    assert marks["markov_order_4"]["pleasant"] == {"mean": 3.0, "low": 3.0, "high": 3.0, "of": taken["markov_order_4"]["of"]}
-    assert [row["system"] for row in rows_of(found)] == sorted(SYSTEMS) and json.dumps(found)
-
-
-def test_intervals_narrow_with_listeners(written):
-    key = written[2]
-    widths = []
-    for count in (6, 60):
-        row = analyse([answers(key, str(k), k) for k in range(count)], key, resamples=200)["ranking"][0]
-        widths.append(row["high"] - row["low"])
-    assert widths[1] < widths[0] / 2
-
-
-def test_without_answers_nothing_is_claimed(written):
-    found = analyse([], written[2])
-    assert found["listeners"] == 0 and found["discrimination"]["share"] is None and not found["by_background"]
-    assert json.dumps(found, allow_nan=False) and lines_of(found)
-
-
-BREAKS = {
-    "another test": lambda r: r.update(test="0" * 16),
-    "no response": lambda r: r.pop("listener"),
-    "about the listener": lambda r: r["background"].update(training=-1),
-    "neither piece": lambda r: r["pairs"][3].update(chosen="0" * 16),
-    "no two pieces": lambda r: r["pairs"][0].update(first="0" * 16),
-    "judges no piece": lambda r: r["singles"][0].update(id=["a"]),
-    "who wrote it": lambda r: r["singles"][0].update(real="yes"),
-    "not 1 to 5": lambda r: r["singles"][9].update(pleasant=6),
-    "no list": lambda r: r.update(pairs={"a": 1}),
-}
-
-
-@pytest.mark.parametrize("said", BREAKS)
-def test_a_response_that_cannot_be_is_named_with_what_is_wrong(written, said):
-    response = answers(written[2], "a", 0)
-    assert checked(response, written[2], "a.json") is response
-    BREAKS[said](response)
-    with pytest.raises(DataError, match=f"a.json is left out: .*{said}"):
-        checked(response, written[2], "a.json")
-
-
-def test_files_are_read_and_bad_ones_left_out_by_name(written, tmp_path):
-    key, place = written[2], tmp_path / "sent"
-    place.mkdir()
-    (tmp_path / "key.json").write_text(json.dumps(key))
-    for name, content in (("a", answers(key, "x", 1)), ("b", answers(key, "y", 2)), ("c", answers(key, "x", 3)), ("d", [1])):
-        (place / f"{name}.json").write_text(json.dumps(content))
-    (place / "e.json").write_text("{")
-    found, left_out = read_responses([place, tmp_path / "gone.json"], key)
-    assert [one["listener"] for one in found] == ["x", "y"] and len(left_out) == 4
-    for sentence, name, said in zip(left_out, ("c", "d", "e", "gone"), ("again", "no response", *["be read"] * 2), strict=True):
-        assert f"{name}.json" in sentence and said in sentence
-    text = report([place], tmp_path / "out", tmp_path / "key.json")
-    assert text.startswith("2 listeners") and "e.json cannot be read" in text
-    assert json.loads((tmp_path / "out/listening.json").read_text())["listeners"] == 2
-    assert (tmp_path / "out/listening.csv").read_text().splitlines()[0].startswith("system,taken_yes,taken_of")
-    assert "| Bach" in (tmp_path / "out/listening.md").read_text()
-
-
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"test": "a"}'])
-def test_a_key_that_is_none_is_refused(tmp_path, content):
-    if content is not None:
-        (tmp_path / "key.json").write_text(content)
-    with pytest.raises(DataError, match=r"key\.json"):
-        read_key(tmp_path / "key.json")
+def test_a_run_without_pieces_or_settings_is_named(tmp_path):
+    run_of(tmp_path / "gru", "gru", 0)
+    with pytest.raises(DataError, match=r"gru has no pieces: .*generation test"):
+        from_runs.build_page([str(tmp_path / "gru")], 2, tmp_path / "out", 0)
+    run_of(tmp_path / "lstm", "lstm", 1)
+    with pytest.raises(DataError, match=r"config.yaml cannot be read \(FileNotFoundError\)"):
+        from_runs.build_page([str(tmp_path / "lstm")], 2, tmp_path / "out", 0)
+    with pytest.raises(DataError, match="--listening 0"):
+        from_runs.build_page([str(tmp_path / "lstm")], 0, tmp_path / "out", 0)

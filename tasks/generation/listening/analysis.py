@@ -1,17 +1,15 @@
 """What listeners' answers say: whether they can tell, who is taken for human, who is preferred, how music is marked."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.generation.listening.ranking import bradley_terry
-from tasks.generation.listening.responses import SCALES, read_key, read_responses
+from tasks.generation.listening.responses import SCALES
 from tasks.metrics.generation.resampled import draws, ratio
-from tasks.tables import markdown, write_csv
-from tasks.writers.whole import write_json, write_text
+from tasks.tables import markdown
 
 RESAMPLES = 1000
 GROUPS: dict[str, Callable[[Mapping[str, int]], bool]] = {
@@ -23,21 +21,6 @@ GROUPS: dict[str, Callable[[Mapping[str, int]], bool]] = {
     "has sung, played or studied some": lambda background: background["works"] == 2,
 }
 """Listeners by their background."""
-
-
-def report(paths: Sequence[Path | str], out: Path, key: Path) -> str:
-    """Analyse the files of listeners; write listening.json, .md and .csv to `out` and return what the screen shows.
-
-    Raises:
-        DataError: no key, or no file of answers that belongs to it.
-    """
-    responses, left_out = read_responses([Path(path) for path in paths], held := read_key(key))
-    found = analyse(responses, held)
-    lines = [*lines_of(found), *(f"- {sentence}" for sentence in left_out)]
-    write_json(out / "listening.json", found | {"left_out": left_out})
-    write_csv(out / "listening.csv", rows_of(found))
-    write_text(out / "listening.md", "\n".join(["# Listening test", "", *lines, ""]))
-    return "\n".join(lines)
 
 
 def analyse(responses: Sequence[Mapping[str, Any]], key: Mapping[str, Any], resamples: int = RESAMPLES) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""A listening test of runs: what their systems wrote, beside the test pieces that they had the frames of."""
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.errors import DataError
+from datamodules.symbolic.data import SymbolicData
+from datamodules.symbolic.piece import Piece
+from tasks.comparison import Result, group, load
+from tasks.generation.listening.page import Excerpt, Questions, write_page
+
+RATE = 32_000  # Hz
+PAGE = "listening.html"
+
+
+def build_page(runs: Sequence[str], count: int, out: Path, seed: int) -> str:
+    """Write the page and its key with so many pieces of each run (of its first seed), and as many real ones of each corpus.
+
+    Returns what the screen shows. Raises DataError where a run wrote no pieces, or its corpus cannot be read any more.
+    """
+    if count < 1:
+        raise DataError(f"--listening {count}: at least one piece of each run is heard.")
+    results, left_out = load(list(runs), "generation")
+    groups, older = group(results, "generation")
+    excerpts, composers, corpora = [], Counter(), set()
+    for one in groups:
+        result = one.results[0]
+        files = _chosen(result.folder, count)
+        real = _real(result, files)
+        excerpts += [Excerpt(_sound(_read(file)), one.name, piece.name, False) for file, piece in real.items()]
+        corpus = f"{result.data['name']}, {result.data['subset']}"
+        if corpus not in corpora:
+            excerpts += [Excerpt(_sound(piece), f"test pieces of {corpus}", piece.name, True) for piece in real.values()]
+            composers.update(piece.composer for piece in real.values())
+            corpora.add(corpus)
+    names = [name.split()[-1] for name in composers if name]
+    human = names[0] if len(names) == len(composers) == 1 else "a human"
+    try:
+        key = write_page(out / PAGE, excerpts, seed, questions=Questions(human=human))
+    except ValueError as reason:
+        raise DataError(f"no listening test can be made of these runs: {reason}.") from reason
+    about = f"{len(groups)} systems, {len(excerpts)} excerpts"
+    return "\n".join([f"page          {out / PAGE} ({about})", f"key           {key} (not for listeners)", *left_out, *older])
+
+
+def _chosen(folder: Path, count: int) -> list[Path]:
+    """So many of a run's pieces, evenly spread."""
+    files = sorted((folder / "pieces").glob("[0-9]*.mid"))
+    if not files:
+        raise DataError(f"{folder} has no pieces: `python -m tasks.generation test --ckpt_path {folder}` writes some")
+    places = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
+    return [files[place] for place in places]
+
+
+def _real(result: Result, files: Sequence[Path]) -> dict[Path, Piece]:
+    """The test piece in whose frame each of the run's pieces was written, as the run's view shows it."""
+    from tasks.generation.judged import as_seen
+    from tasks.generation.ladder import shortened
+
+    data, bars = _settings(result.folder)
+    references = data.pieces("test")
+    written = len(list((result.folder / "pieces").glob("[0-9]*.mid")))
+    places = np.linspace(0, len(references) - 1, written).round().astype(int)
+    chosen = [references[places[int(file.stem) - 1]] for file in files]
+    seen = as_seen(data.view, [shortened(piece, piece.pickup + bars * piece.bar) for piece in chosen])
+    return dict(zip(files, seen, strict=True))
+
+
+def _settings(folder: Path) -> tuple[SymbolicData, int]:
+    """The data of a run and how many bars it wrote, from its config."""
+    import yaml
+    from jsonargparse import ArgumentParser
+
+    path = folder / "config.yaml"
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(SymbolicData, "data")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parser.instantiate_classes(parser.parse_object({"data": content["data"]})).data
+        return data, int(content["report"]["bars"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise DataError(f"{path} cannot be read ({type(error).__name__}): expected the settings of a run of this task") from error
+
+
+def _read(file: Path) -> Piece:
+    from datamodules.symbolic.reading import read_piece
+
+    return read_piece(file)
+
+
+def _sound(piece: Piece) -> bytes:
+    import soundfile
+
+    from datamodules.symbolic.writing.preview import preview
+
+    held = io.BytesIO()
+    soundfile.write(held, preview(piece, RATE), RATE, format="WAV", subtype="PCM_16")
+    return held.getvalue()

@@ -11,7 +11,18 @@ import torch
 import yaml
 
 from datamodules.symbolic.piece import PITCH, VOICE, same
-from datamodules.symbolic.views import VIEWS, BarImage, ChordMelody, NoteTuples, PianoRoll, Serial, Unfit, VoiceGrid, read_view
+from datamodules.symbolic.views import (
+    VIEWS,
+    AbcText,
+    BarImage,
+    ChordMelody,
+    NoteTuples,
+    PianoRoll,
+    Serial,
+    Unfit,
+    VoiceGrid,
+    read_view,
+)
 from models.generation.form import Form
 from tests.pieces import chorale, fitted, piece_of, random_piece, various
 
@@ -142,6 +153,20 @@ def test_times_off_the_grid_go_to_the_nearest_step():
     coarse = piece_of((0, 1, 60, 0), (1, 1, 62, 0), ticks=1, length=2)
     back = VoiceGrid(voices=1).decode(VoiceGrid(voices=1).encode(coarse).frames, coarse)
     assert back.ticks == 4 and same(back, coarse.at(4))
+
+
+def test_legato_is_cut_at_the_next_note():
+    """The first note lasts a sixteenth into the second, which is as far as legato goes."""
+    legato, apart = piece_of((0, 5, 60, 0), (4, 4, 64, 0)), piece_of((0, 4, 60, 0), (4, 4, 64, 0))
+    for view in (VoiceGrid(), Serial(), fitted(NoteTuples(), apart), fitted(AbcText(), apart)):
+        assert np.array_equal(view.encode(legato).frames, view.encode(apart).frames)
+
+
+def test_what_lasts_to_the_end_fills_the_last_frame():
+    piece = piece_of((0, 13, 60, 0), ticks=12, length=13)  # a quarter and a bit
+    view = PianoRoll(steps=1)
+    assert view.encode(piece).frames[:, 60 - 21].tolist() == [1, 1]
+    assert same(view.decode(view.encode(piece).frames, piece), piece)
 
 
 def test_what_a_view_cannot_hold_is_said():

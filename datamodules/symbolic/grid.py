@@ -26,10 +26,14 @@ def nearest(ticks: NDArray | int, piece: Piece, steps: int) -> NDArray[np.int64]
 
 
 def cells_of(events: NDArray, piece: Piece, steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First frame, and frame after the last, of events (n, 2+) whose first columns are onset and duration in ticks."""
+    """First frame, and frame after the last, of events (n, 2+) whose first columns are onset and duration in ticks.
+
+    What lasts to the end of the piece lasts to the end of its last frame.
+    """
     frames = frames_of(piece, steps)
     starts = np.minimum(nearest(events[:, ONSET], piece, steps), max(frames - 1, 0))
-    stops = nearest(events[:, ONSET].astype(np.int64) + events[:, DURATION], piece, steps)
+    ends = events[:, ONSET].astype(np.int64) + events[:, DURATION]
+    stops = np.where(ends >= piece.length, frames, nearest(ends, piece, steps))
     return starts, np.minimum(np.maximum(stops, starts + 1), frames)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datamodules.errors import DataError
 from datamodules.symbolic.cutting import excerpt
 from datamodules.symbolic.grid import whole_bars
-from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE, Piece
+from datamodules.symbolic.piece import DURATION, ONSET, VOICE, Piece
 from datamodules.symbolic.views.abc_symbols import By, head_and_body, symbols_of, text_of
 from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
 
@@ -26,10 +26,11 @@ class AbcText(View):
     """Rows (symbols + 1, 1) of categories: metre, unit and key, the tune, then END. The tune is voice 0.
 
     The alphabet is what the training tunes need. Metre, unit and key are those of the template and always fixed. Silence of a bar
-    or more at the end is encoded as more ENDs. Lost are that silence, the other voices, velocities, and what ABC does not hold.
+    or more at the end is encoded as more ENDs. Lost are that silence, other voices, velocities, and what is finer than `steps`.
 
     Args:
         by: `token` (folk-rnn's second version) or `character` (its first)
+        steps: of a quarter note: the finest time that is written
         key: see `View`
     """
 
@@ -38,8 +39,10 @@ class AbcText(View):
     learns = ("centre", "symbols")
     low, high = 24, 108
 
-    def __init__(self, by: By = "token", key: Literal["any", "c"] = "any") -> None:
-        self.by, self.key = by, key
+    def __init__(self, by: By = "token", steps: int = 24, key: Literal["any", "c"] = "any") -> None:
+        if steps < 1:
+            raise ValueError(f"steps must be positive: {steps}")
+        self.by, self.steps, self.key = by, steps, key
         self.symbols: list[str] = []
 
     def fit(self, pieces: list[Piece]) -> None:
@@ -67,13 +70,22 @@ class AbcText(View):
         """Symbols of head and body, without silence at the end."""
         from datamodules.symbolic.writing.abc import abc_text
 
-        melody = piece.voice(0)
-        overlap = melody[1:, ONSET] < melody[:-1, ONSET] + melody[:-1, DURATION]
-        if (overlap & (melody[1:, :PITCH] != melody[:-1, :PITCH]).any(1)).any():
-            raise Unfit("its melody sounds two notes at once that do not begin and end together")
+        piece = piece.with_notes(piece.voice(0)).at(self.steps)
+        melody = self._apart(piece.notes)
         end = whole_bars(piece, _end(melody)) if len(melody) else piece.bar
         head, body = head_and_body(abc_text(excerpt(piece.with_notes(melody), 0, end), voice=0))
         return symbols_of(head, body if len(melody) else "", self.by)
+
+    def _apart(self, melody: NDArray) -> NDArray[np.int32]:
+        """Notes or chords one after the other; one that lasts up to a sixteenth into the next, played legato, is cut."""
+        melody, onsets = melody.copy(), melody[:, ONSET]
+        place = np.searchsorted(onsets, onsets, "right")
+        over = melody[:, ONSET] + melody[:, DURATION] - np.append(onsets, np.iinfo(np.int32).max)[place]
+        melody[:, DURATION] -= np.where(over <= self.steps // 4, np.maximum(over, 0), 0).astype(np.int32)
+        first = np.searchsorted(onsets, onsets)
+        if (over > self.steps // 4).any() or (melody[:, DURATION] != melody[first, DURATION]).any():
+            raise Unfit("its melody sounds two notes at once that do not begin and end together")
+        return melody
 
     def encode(self, piece: Piece) -> Encoded:
         """Raises Unfit for notes that overlap without beginning and ending together, or what the alphabet does not spell."""

@@ -78,7 +78,7 @@ class ChordMelody(View):
         return np.where((above >= MELODY - 1) & (above % 12 == 0), MELODY - 1, above % 12)
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """The melody as voice 0, of several bits the highest; the chord as voice 1 and as symbols."""
+        """The melody as voice 0, of several bits the highest; the chord as voice 1, and as symbols where the template has any."""
         template = on_ticks(template, self.steps)
         bits = np.asarray(frames) > 0.5
         step, length = template.ticks // self.steps, length_of(template, len(bits), self.steps)
@@ -90,7 +90,8 @@ class ChordMelody(View):
             pitches[:, 0] = np.where(melody.any(1), self.fold + highest, SILENT)
         notes = notes_of(pitches, np.zeros(pitches.shape, bool), step, length)
         notes[:, VOICE] = np.minimum(notes[:, VOICE], 1)
-        return template.with_notes(notes, length=length, chords=_symbols(bits[:, :CHORD], step))
+        chords = _symbols(bits[:, :CHORD], step) if len(template.chords) else template.chords
+        return template.with_notes(notes, length=length, chords=chords)
 
     def fixed(self, template: Piece, use: Use, span: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         """Whole frames outside a span; the melody's bits to harmonise, its rests too."""

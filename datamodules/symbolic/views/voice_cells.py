@@ -7,6 +7,8 @@ from datamodules.symbolic.grid import VELOCITY_WRITTEN, cells_of, frames_of, spr
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE, Piece, in_order
 from datamodules.symbolic.views.view import Unfit
 
+LEGATO = 1
+"""Frames that a note may last into the next one, as played legato; it is cut there."""
 SILENT = -1
 """In place of a pitch: the voice rests."""
 
@@ -28,7 +30,8 @@ def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64
             continue
         notes, begin, end = piece.notes[mine], starts[mine], stops[mine]
         overlap = notes[1:, ONSET] < notes[:-1, ONSET] + notes[:-1, DURATION]
-        if (overlap & (begin[1:] < end[:-1]) & (notes[1:, PITCH] != notes[:-1, PITCH])).any():
+        apart = (begin[1:] > begin[:-1]) & (end[:-1] - begin[1:] <= LEGATO)
+        if (overlap & ~apart & (notes[1:, PITCH] != notes[:-1, PITCH])).any():
             raise Unfit(f"its voice {number + 1} sounds two notes at once")
         end[:-1] = np.minimum(end[:-1], begin[1:])
         event, frame = spread(begin, end)

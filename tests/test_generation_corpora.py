@@ -9,18 +9,24 @@ import numpy as np
 import pytest
 
 from datamodules.errors import DataError
-from datamodules.symbolic.corpora import packaged
-from datamodules.symbolic.corpora.blues import BARS, SCALE, Blues
-from datamodules.symbolic.corpora.boulanger_lewandowski import BoulangerLewandowski
+from datamodules.symbolic.corpora import (
+    JSB,
+    POP909,
+    Blues,
+    BoulangerLewandowski,
+    Chorales,
+    Composers,
+    FiddleTunes,
+    MusicFolder,
+    Nottingham,
+    packaged,
+)
+from datamodules.symbolic.corpora.blues import BARS, SCALE
 from datamodules.symbolic.corpora.chorale import read_chorale
-from datamodules.symbolic.corpora.chorales import Chorales
-from datamodules.symbolic.corpora.jsb import JSB
-from datamodules.symbolic.corpora.music_folder import MusicFolder
-from datamodules.symbolic.corpora.pop909 import POP909
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece
 from datamodules.symbolic.splitting import content, distinct, divide, melody_groups
 from datamodules.symbolic.survey import minutes, survey
-from tests.symbolic_layouts import melody, write_jsb, write_midi, write_rolls, write_song
+from tests.symbolic_layouts import abc_tune, melody, write_jsb, write_midi, write_rolls, write_song, write_tunes
 
 BACH = Chorales().folder()
 
@@ -302,6 +308,56 @@ def test_blues_is_a_chorus_over_the_twelve_bars():
     assert {content(p) for p in pieces_of(other)} != {*map(content, pieces)}
 
 
+def test_tunes_of_a_nottingham_folder_are_kept_or_left_out_one_by_one(tmp_path):
+    write_tunes(tmp_path / "ABC_cleaned/jigs.abc", 30)
+    write_tunes(tmp_path / "ABC_cleaned/xmas.abc", 1, first=60)
+    write_tunes(tmp_path / "ABC/jigs.abc", 3)  # of a checkout the cleaned ones are read
+    again = abc_tune(7).replace("X:7", "X:77").replace("K:G", "K:G clef=treble")
+    changing = abc_tune(88).replace('|"Em"', '|\nM:3/4\n"Em"')
+    (tmp_path / "ABC_cleaned/waltzes.abc").write_text(again + changing + "X:99\nT:nothing\nK:G\n")
+    (tmp_path / "ABC_cleaned/slip.abc").write_bytes(b"\0\0")
+    splits = Nottingham(str(tmp_path)).read()
+    pieces = pieces_of(splits)
+    names = {f"nottingham/jigs-{n}" for n in range(1, 31)} | {"nottingham/xmas"}
+    assert {piece.name for piece in pieces} == names and len(splits.test) == len(splits.validation) == 3
+    assert all(piece.kind == "reel" and len(piece.chords) == 8 and piece.tonic == 7 for piece in pieces)
+    damaged, changing, repeated = splits.dropped
+    assert damaged.damaged and "slip.abc" in damaged.reason
+    assert changing == ("nottingham/waltzes-88", "nottingham/waltzes-88: its metre changes", False)
+    assert repeated.name == "nottingham/waltzes-77" and "nottingham/jigs-7" in repeated.reason
+    with pytest.raises(DataError, match=r"jigs\.abc"):
+        Nottingham(str(tmp_path / "ABC_cleaned/none")).read()
+
+
+def test_tunes_of_a_folder_have_names_of_their_own(tmp_path):
+    write_tunes(tmp_path / "tunes.abc", 3)
+    text = (tmp_path / "tunes.abc").read_text()
+    (tmp_path / "tunes.abc").write_text(text.replace("M:4/4", "M:7/8", 1))
+    splits = MusicFolder(str(tmp_path), metres=["4/4"]).read()
+    assert {piece.name for piece in pieces_of(splits)} == {"tunes.abc:2", "tunes.abc:3"}
+    assert splits.dropped[0].name == "tunes.abc:1" and "7/8" in splits.dropped[0].reason
+
+
+def test_fiddle_tunes_are_single_lines_with_a_key():
+    splits = FiddleTunes(collections=["ryansMammoth"], pieces=60).read()
+    pieces = pieces_of(splits)
+    assert len(pieces) + len(splits.dropped) == 60 and len(splits.test) == 6
+    assert all(piece.voices == 1 and piece.tonic is not None and not piece.composer for piece in pieces)
+    assert {"reel", "hornpipe", "jig"} <= {piece.kind for piece in pieces} and len({piece.name for piece in pieces}) == len(
+        pieces
+    )
+    with pytest.raises(ValueError, match="ryansMammoth"):
+        FiddleTunes(collections=["ryan"])
+
+
+def test_composers_are_chosen_by_name():
+    splits = Composers(composers=["Clara Schumann"]).read()
+    assert {piece.composer for piece in pieces_of(splits)} == {"Clara Schumann"} and len(splits.train) == 3
+    assert len(splits.validation) == len(splits.test) == 1
+    with pytest.raises(ValueError, match="Haydn"):
+        Composers(composers=["Salieri"])
+
+
 def tune(name: str, pitches=(60, 62, 64, 65), ticks: int = 4, composer: str = "", later: int = 0) -> Piece:
     notes = np.array([[later + ticks * i, ticks, pitch, 80, 0] for i, pitch in enumerate(pitches)], np.int32)
     return Piece(notes, ticks, later + ticks * len(pitches), name=name, composer=composer)
@@ -403,3 +459,12 @@ def test_real_pop_songs_are_on_their_beats():
     onsets = np.concatenate([piece.notes[:, ONSET] / piece.ticks for piece in splits.test])
     assert (onsets * 4 % 1 == 0).mean() > 0.85
     assert all(piece.voices == 3 and len(piece.voice(0)) < len(piece.voice(2)) for piece in splits.test)
+
+
+@pytest.mark.realdata
+@real
+def test_the_real_nottingham_set_is_read_but_for_tunes_that_change_metre():
+    splits = Nottingham(str(REAL / "nottingham_abc")).read()
+    assert len(pieces_of(splits)) + len(splits.dropped) == 1034 and len(splits.dropped) < 25
+    assert sum(len(piece.chords) > 0 for piece in pieces_of(splits)) > 990
+    assert not any(one.damaged for one in splits.dropped)

@@ -78,6 +78,16 @@ def test_every_sheet_is_half_real_and_pairs_two_systems_on_one_task(written):
         heard = [known[name]["system"] for name in sheet["singles"]]
         assert len(set(sheet["singles"])) == 8 and [heard.count(name) for name in SYSTEMS] == [4, 2, 2]
     assert len({json.dumps(sheet) for sheet in data["sheets"]}) > 50
+    assert data["intro"][0].startswith("You will hear 6 pairs of short pieces, then 8 pieces alone. Some are by Bach")
+
+
+def test_of_few_real_pieces_fewer_are_judged_so_that_half_stays_real(tmp_path):
+    some = [one for one in excerpts() if not one.real or one.piece == "chorale_0"]
+    key = read_key(write_page(tmp_path / "test.html", some, questions=Questions(pairs=2, singles=8)))
+    data = json.loads(Read((tmp_path / "test.html").read_text()).texts["script", "data"])
+    for sheet in data["sheets"]:
+        assert sorted(key["excerpts"][name]["real"] for name in sheet["singles"]) == [False, True]
+    assert "then 2 pieces alone" in data["intro"][0]
 
 
 def test_the_same_seed_writes_the_same_page_and_another_seed_other_names(tmp_path):

@@ -40,7 +40,7 @@ class Questions:
     """How much each listener is asked.
 
     pairs: comparisons of two pieces
-    singles: pieces that are judged alone, half of them real where there are enough
+    singles: pieces that are judged alone, half of them real; fewer where there are not so many
     seconds: of an excerpt; less where a piece is shorter, then of all
     human: who the real pieces are by
     """
@@ -76,12 +76,13 @@ def write_page(
     by_name = dict(zip(names, excerpts, strict=True))
     sounds = dict(zip(names, _alike(excerpts, questions.seconds), strict=True))
     test = f"{draw.getrandbits(64):016x}"
+    sheets = [_sheet(by_name, questions, draw) for _ in range(SHEETS)]
     content = {
         "test": test,
         "human": questions.human,
         "least": HEARD_S,
-        "intro": _intro(questions),
-        "sheets": [_sheet(by_name, questions, draw) for _ in range(SHEETS)],
+        "intro": _intro(questions.human, len(sheets[0]["pairs"]), len(sheets[0]["singles"])),
+        "sheets": sheets,
         "sounds": {name: sounds[name] for name in sorted(sounds)},
     }
     write_text(path, _filled(title, content))
@@ -90,10 +91,10 @@ def write_page(
     return path.with_name(KEY)
 
 
-def _intro(questions: Questions) -> list[str]:
+def _intro(human: str, pairs: int, singles: int) -> list[str]:
     return [
-        f"You will hear {questions.pairs} pairs of short pieces, then {questions.singles} pieces alone. Some are by "
-        f"{questions.human}, some by machines that have learned from {questions.human}; all are played by the same instrument.",
+        f"You will hear {pairs} pairs of short pieces, then {singles} pieces alone. Some are by {human}, some by machines that "
+        f"have learned from {human}; all are played by the same instrument.",
         "Answer as you feel: there is no time limit, and you may listen again. You can close the page and go on later.",
     ]
 
@@ -120,10 +121,11 @@ def _sheet(by_name: dict[str, Excerpt], questions: Questions, draw: random.Rando
     for first, second in between:
         pairs.append(_pair(systems[first], systems[second], by_name, pairs, draw))
     real = [name for name, one in by_name.items() if one.real]
-    half = min(len(real), questions.singles // 2)
+    # As many machines' as real ones, or guessing would not be right half of the time.
+    half = min(len(real), len(by_name) - len(real), questions.singles // 2)
     machines = {system: list(names) for system, names in systems.items() if not by_name[names[0]].real}
     others = []
-    for system in _rounds(sorted(machines), min(questions.singles - half, sum(map(len, machines.values()))), draw):
+    for system in _rounds(sorted(machines), half, draw):
         left = machines[system] or next(names for names in machines.values() if names)
         others.append(left.pop(draw.randrange(len(left))))
     return {"pairs": pairs, "singles": sorted(draw.sample(real, half) + others)}

@@ -20,7 +20,10 @@ class FrameEmbedding(nn.Module):
         self.binary, self.size = form.kind == "binary", size
         self.width = form.columns if self.binary else form.columns * size if size else sum(form.sizes)
         self.table = nn.Embedding(sum(form.sizes), size) if size else None
-        self.first = nn.Parameter(torch.zeros(self.width), requires_grad=size is not None)
+        if size:
+            self.first = nn.Parameter(torch.zeros(self.width))
+        else:
+            self.register_buffer("first", torch.zeros(self.width), persistent=False)
         offsets = torch.tensor((0, *form.sizes[:-1])).cumsum(0)
         self.register_buffer("offsets", offsets, persistent=False)
 

@@ -90,7 +90,8 @@ class NextStep(Family):
             raise ValueError(f"a next-step system cannot {ask.use}: expected one of {', '.join(sorted(self.supports))}")
         # Weights that are made of others, as the TCN's, are made once.
         with torch.inference_mode(), parametrize.cached():
-            return beam_search(self, ask, self.beam) if self.beam else importance(self, ask, self.particles)
+            frames = beam_search(self, ask, self.beam) if self.beam else importance(self, ask, self.particles)
+        return frames.clone()  # one that may be written to
 
     @torch.no_grad()
     def prepare(self, batches: Iterable[Frames]) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from models.generation.family import kept
 from models.generation.form import Ask
 from models.generation.strategies.iterate import Writing
 
@@ -27,8 +28,8 @@ def beam_search(net: "NextStep", ask: Ask, width: int) -> Tensor:
         if writing.over(frame):
             break
         scores = _extend(writing, frame, scores)
-    best = scores.argmax(-1)
-    return writing.out.view(writing.batch, width, writing.frames, writing.columns)[torch.arange(writing.batch), best]
+    pieces = writing.out.view(writing.batch, width, writing.frames, writing.columns)
+    return kept(ask, pieces[torch.arange(writing.batch), scores.argmax(-1)])
 
 
 def _extend(writing: Writing, frame: int, scores: Tensor) -> Tensor:

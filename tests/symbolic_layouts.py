@@ -131,3 +131,8 @@ def write_tunes(path: Path, number: int = 4, first: int = 1) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("% a collection\n\n" + "".join(map(abc_tune, range(first, first + number))), encoding="latin-1")
     return path
+
+
+def pieces_of(splits) -> list:
+    """The pieces of all splits."""
+    return [*splits.train, *splits.validation, *splits.test]

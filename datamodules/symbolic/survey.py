@@ -63,7 +63,7 @@ def _describe(pieces: Sequence[Piece]) -> dict[str, Any]:
 
 
 def _key(piece: Piece) -> str:
-    return "unknown" if piece.tonic is None else f"{TONICS[piece.tonic]} {piece.mode}"
+    return "unknown" if piece.tonic is None else " ".join(filter(None, (TONICS[piece.tonic], piece.mode)))
 
 
 def _histogram(values: Any) -> dict[str, int]:

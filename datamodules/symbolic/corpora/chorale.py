@@ -99,7 +99,7 @@ def _vocal_parts(root: Element) -> list[Element]:
     parts = [part for part in root.findall("part") if names.get(part.get("id")) in VOICES]
     order = [names[part.get("id")] for part in parts]
     if sorted(order) != sorted(VOICES):
-        raise Unwanted(f"it has {len(names)} parts, none or several of them named {', '.join(VOICES)}")
+        raise Unwanted(f"its parts are not one each of {', '.join(VOICES)}, alone or among instruments")
     return [parts[order.index(voice)] for voice in VOICES]
 
 

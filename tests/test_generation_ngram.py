@@ -155,7 +155,7 @@ def masks(form, batch):
 @pytest.mark.parametrize("form", [ROLL, VOICES, TOKENS])
 @pytest.mark.parametrize("scope", ["voice", "frame"])
 def test_fixed_cells_stay_and_the_same_seed_gives_the_same(form, scope):
-    net, batch = counted(form, 3, scope, particles=4), pieces(form, 3, 24, seed=3)
+    net, batch = counted(form, 3, scope, particles=4), pieces(form, 2, 20, seed=3)
     for use, fixed in masks(form, batch):
         if use not in net.supports:
             with pytest.raises(ValueError, match=use):
@@ -222,8 +222,8 @@ def test_gaps_are_filled_as_often_as_bayes_rule_says_by_a_chain_of_order_one():
 
 @pytest.mark.parametrize(("form", "scope"), [(Form("categories", (4, 3)), "frame"), (Form("binary", (2,) * 3), "frame")])
 def test_particles_bring_a_chain_of_higher_order_to_it(form, scope):
-    many, one = (distance(counted(form, 2, scope, particles=particles), form, 2000) for particles in (64, 1))
-    assert many < 0.06 < one
+    many, one = (distance(counted(form, 2, scope, particles=particles), form, 1000) for particles in (64, 1))
+    assert many < 0.07 < one
 
 
 def test_only_what_is_allowed_is_drawn_and_nothing_follows_an_end():
@@ -236,6 +236,15 @@ def test_only_what_is_allowed_is_drawn_and_nothing_follows_an_end():
     assert ended.any() and not ended.all()
     assert (music[ended] == 6).all()
     assert (music[:, ::2] >= 4).all()
+
+
+def test_no_end_comes_before_music_that_is_given():
+    net, batch = counted(TOKENS, 2, particles=4), pieces(TOKENS, 6, 20, seed=7)
+    batch.frames[batch.frames == 6] = 5
+    fixed = torch.zeros_like(batch.frames, dtype=torch.bool)
+    fixed[:, 15] = True
+    music = net.generate(ask(batch, fixed))
+    assert (music[:, :16] != 6).all() and torch.equal(music[fixed], batch.frames[fixed])
 
 
 def test_bad_settings_are_refused():

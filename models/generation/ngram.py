@@ -1,6 +1,6 @@
 """The Markov chain: what followed the last few symbols in training, of each voice on its own or of whole frames."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Literal
 
 import torch
@@ -103,27 +103,45 @@ class Ngram(Family):
         if sampling.top_k == 1:
             sampling = sampling._replace(temperature=0.0)
         values, fixed = scope.rows(given(ask).long()), scope.rows(ask.fixed)
-        free = (~fixed).any(2).any(0)
-        first = int(free.int().argmax()) if free.any() else len(free)
-        ahead = bool(fixed[:, first:].any())
+        free = (~fixed).any(2).any(0).nonzero().flatten().tolist()
+        if not free:
+            return values
+        # What lies further ahead than the longest context is as likely after anything that is free.
+        frames = range(free[0], min(free[-1] + 1 + self.chain.order, values.shape[1]))
+        admitted = self._admitted(ask, values, fixed)
+        ahead = bool(fixed[:, frames.start : frames.stop].any())
         many = self.particles if ahead else 1
-        rest = (values[:, first:].transpose(0, 1), fixed[:, first:].transpose(0, 1))
-        admitted = scope.admitted(*rest, None if ask.allowed is None else ask.allowed[first:])
-        messages = look_ahead(self.chain, scope, admitted) if ahead else torch.zeros_like(admitted)
-        values, fixed = values.repeat_interleave(many, 0), fixed.repeat_interleave(many, 0)
-        paths, promised = values.clone(), values.new_zeros(len(values), dtype=torch.float64)
-        for frame, may, leaves in zip(range(first, len(free)), admitted, messages, strict=True):
+        messages = look_ahead(self.chain, scope, admitted, frames) if ahead else None
+        paths, fixed = values.repeat_interleave(many, 0), fixed.repeat_interleave(many, 0)
+        promised = paths.new_zeros(len(paths), dtype=torch.float64)
+        for frame in frames:
             previous = paths[:, frame - 1] if frame else torch.full_like(paths[:, 0], max(self.form.sizes))
-            now = (values[:, frame], fixed[:, frame], sampling)
-            logits = self._next(paths[:, :frame], scope.prior(previous, *now)).log() + leaves.repeat_interleave(many, 0)
-            logits = torch.where(may.isneginf().repeat_interleave(many, 0), -torch.inf, logits)
+            now = (paths[:, frame], fixed[:, frame], sampling)
+            logits = self._next(paths[:, :frame], scope.prior(previous, *now)).log()
+            leaves = torch.zeros_like(logits) if messages is None else messages[frame].repeat_interleave(many, 0)
+            logits = torch.where(admitted(frame).isneginf().repeat_interleave(many, 0), -torch.inf, logits + leaves)
             if many > 1:
                 chosen = resampled((logits.logsumexp(-1) - promised).view(-1, many), ask.generator)
                 logits, paths, previous = logits[chosen], paths[chosen], previous[chosen]
             symbol = draw(logits, sampling, ask.generator)
-            promised = leaves.repeat_interleave(many, 0).gather(1, symbol.unsqueeze(1)).squeeze(1)
+            promised = leaves.gather(1, symbol.unsqueeze(1)).squeeze(1)
             paths[:, frame] = scope.write(symbol, previous, *now, ask.generator)
         return _one_of(paths, many, ask.generator)
+
+    def _admitted(self, ask: Ask, values: Tensor, fixed: Tensor) -> Callable[[int], Tensor]:
+        """Nats (rows, symbols) of a frame's fixed cells given each symbol, -inf where it may not stand; no end before music."""
+        number = torch.arange(1, values.shape[1] + 1, device=values.device)
+        music = ((fixed & (values != self.form.end)).any(-1) * number).amax(-1)
+
+        def admitted(frame: int) -> Tensor:
+            allowed = None if ask.allowed is None else ask.allowed[frame]
+            nats = self.scope.admitted(values[:, frame], fixed[:, frame], allowed)
+            if self.form.end >= 0 and self.form.columns == 1:
+                early = (music > frame) & ~fixed[:, frame, 0]
+                nats[:, self.form.end] = nats[:, self.form.end].masked_fill(early, -torch.inf)
+            return nats
+
+        return admitted
 
     def _next(self, before: Tensor, prior: Tensor) -> Tensor:
         """Probabilities (rows, symbols) after rows (rows, frames, cells), of which the base distribution says `prior`."""

@@ -1,5 +1,6 @@
 """Markov chains that keep to what is fixed ahead: they look ahead by the chain of order one, and what that misses is weighed."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,16 +12,16 @@ from models.generation.ngram_scopes import Voices, WholeFrames
 Scope = Voices | WholeFrames
 
 
-def look_ahead(chain: Chain, scope: Scope, admitted: Tensor) -> Tensor:
-    """Nats (frames, rows, symbols) float64 that each symbol at a frame leaves to what is fixed behind it; up to a constant a row.
+def look_ahead(chain: Chain, scope: Scope, admitted: Callable[[int], Tensor], frames: range) -> dict[int, Tensor]:
+    """Nats (rows, symbols) float64 that each symbol of a frame leaves to what is fixed behind it; up to a constant a row.
 
     Backward messages of a chain of order one, exact for it (Pachet, Roy and Barbieri 2011, Finite-length Markov processes
-    with constraints). admitted: (frames, rows, symbols) nats of the fixed cells of a frame given its symbol
+    with constraints). admitted: of a frame the nats (rows, symbols) of its fixed cells given each symbol
     """
-    step = _FirstOrder.of(chain, scope, admitted.shape[1])
-    messages = torch.zeros_like(admitted)
-    for frame in range(len(admitted) - 1, 0, -1):
-        heavy = admitted[frame] + messages[frame]
+    last = admitted(frames[-1])
+    messages, step = {frames[-1]: torch.zeros_like(last)}, _FirstOrder.of(chain, scope, len(last))
+    for frame in frames[:0:-1]:
+        heavy = admitted(frame) + messages[frame]
         messages[frame - 1] = step.back((heavy - heavy.max(-1, keepdim=True).values).exp()).log()
     return messages
 

@@ -49,14 +49,11 @@ class Voices(nn.Module):
         return (1 / self.sizes[streams, None].double()).expand(-1, self.symbols)
 
     def admitted(self, values: Tensor, fixed: Tensor, allowed: Tensor | None) -> Tensor:
-        """Nats (frames, rows, symbols) of fixed cells given each symbol: 0, or -inf where it may not stand.
-
-        values, fixed: (frames, rows, cells). allowed: (frames, symbols)
-        """
+        """Nats (rows, symbols) of fixed cells (rows, cells) given each symbol: 0, or -inf where it may not stand."""
         every = torch.arange(self.symbols, device=values.device)
-        fits = every < self.sizes[self.streams(values.shape[1]), None]
+        fits = every < self.sizes[self.streams(len(values)), None]
         if allowed is not None:
-            fits = fits & allowed[:, None, : self.symbols]
+            fits = fits & allowed[: self.symbols]
         fits = torch.where(fixed, every == values, fits)
         return torch.zeros_like(fits, dtype=torch.float64).masked_fill(~fits, -torch.inf)
 
@@ -150,10 +147,12 @@ class WholeFrames(Tables):
     def admitted(self, values: Tensor, fixed: Tensor, allowed: Tensor | None) -> Tensor:
         """As of `Voices`: 0 or -inf for frames seen, what the columns make of the fixed cells for all others."""
         most, given = self.columns.most, _inside(values, fixed)
-        # How many fixed cells a frame has as they are: a product of ones and zeros.
-        asked = torch.zeros(*values.shape, most, device=values.device).scatter(-1, given, fixed.float().unsqueeze(-1))
-        hits = asked.flatten(2) @ one_hot(self.known.long(), most).flatten(1).float().T
-        seen = torch.where(hits == fixed.sum(-1, keepdim=True), 0.0, -torch.inf).double()
+        seen = torch.zeros(len(values), self.symbols - 1, dtype=torch.float64, device=values.device)
+        if fixed.any():
+            # How many fixed cells a frame has as they are: a product of ones and zeros.
+            asked = torch.zeros(*values.shape, most, device=values.device).scatter(-1, given, fixed.float().unsqueeze(-1))
+            hits = asked.flatten(1) @ one_hot(self.known.long(), most).flatten(1).float().T
+            seen = seen.masked_fill(hits != fixed.sum(-1, keepdim=True), -torch.inf)
         alone = self.columns.alone().expand(*values.shape, most).gather(-1, given).squeeze(-1)
         return torch.cat([seen, torch.where(fixed, alone, 0.0).sum(-1, keepdim=True).clamp(min=FAINTEST)], -1)
 

@@ -33,7 +33,7 @@ def read_midi(path: Path) -> list[Piece]:
         try:
             pieces.append(_piece(_score(chunk, path), path, f"{path.stem}-{number + 1}" if len(chunks) > 1 else path.stem))
         except Silent as error:
-            silent = error
+            silent = silent or error
     if not pieces:
         raise silent or DataError(f"{printable(str(path))} holds no notes: expected a MIDI file of music.")
     return pieces

@@ -1,14 +1,16 @@
 """What can be said of a set of pieces without listening: voice leading, copies, likeness to the corpus, density."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datamodules.symbolic.data import SymbolicData
 from datamodules.symbolic.piece import Piece
+from datamodules.symbolic.views import View
 from tasks.generation.baselines import Baseline
-from tasks.generation.samples import write_samples
 from tasks.generation.ladder import shortened
+from tasks.generation.samples import write_samples
 from tasks.metrics.generation.density import density
 from tasks.metrics.generation.originality import Originality, flagged, originality
 from tasks.metrics.generation.overlap import Overlap, overlap
@@ -67,12 +69,17 @@ def write_sets(
             sets[chain.name] = write_samples(composer, references, count, bars, data.seed).pieces
         finally:
             composer.net = theirs
-    sets[HUMAN] = [shortened(piece, piece.pickup + bars * piece.bar) for piece in references]
+    sets[HUMAN] = as_seen(composer.view, [shortened(piece, piece.pickup + bars * piece.bar) for piece in references])
     return sets
 
 
+def as_seen(view: View, pieces: Sequence[Piece]) -> list[Piece]:
+    """Pieces as a view shows them: what it loses, no system that writes in it can be blamed for."""
+    return [replace(view.decode(view.encode(piece).frames, piece), name=piece.name) for piece in pieces]
+
+
 def judge(sets: Mapping[str, Sequence[Piece]], training: Sequence[Piece], resamples: int) -> Verdicts:
-    """All that can be measured of each set, beside the training pieces."""
+    """All that can be measured of each set, beside the training pieces as the view shows them."""
     four = {name: [piece for piece in pieces if piece.voices == 4] for name, pieces in sets.items()}
     return Verdicts(
         {name: check(pieces, resamples=resamples) if pieces else {} for name, pieces in four.items()},

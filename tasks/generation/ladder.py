@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from datamodules.symbolic.merging import merged
 
 from datamodules.base import mix
 from datamodules.errors import DataError
+from datamodules.symbolic.merging import merged
 from datamodules.symbolic.piece import DURATION, ONSET, Piece
 from datamodules.symbolic.user_pieces import Question
 from datamodules.symbolic.views.view import Encoded, Unfit

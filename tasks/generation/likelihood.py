@@ -20,5 +20,5 @@ def score_into(scores: FrameLikelihood, net: Family, batch: SymbolicBatch) -> No
     """Add the nats (batch, frames) of every frame, computed in float32 or better, and whether the likeliest was right."""
     nll = net.surrogate(batch) if net.likelihood == "none" else net.nll(batch)
     scores.update(
-        batch.index, nll.float(), batch.valid, net.form.columns, net.guess(batch), batch.frames, hold=net.form.hold
+        batch.index, nll.float(), batch.valid, net.form.columns, net.guess(batch), batch.frames, hold=net.form.hold, rest=net.form.rest
     )

@@ -15,11 +15,11 @@ from datamodules.symbolic.views import read_view
 from models.generation.family import Adversarial, Family
 from models.generation.form import Form
 from tasks.generation.inference import Inference
+from tasks.generation.ladder import Answer, Writer
 from tasks.generation.likelihood import score_into
 from tasks.generation.program import FrameNats
 from tasks.generation.survey import Survey
 from tasks.generation.turns import take_turns
-from tasks.generation.ladder import Answer, Writer
 from tasks.metrics.generation.likelihood import FrameLikelihood, summary
 
 

@@ -43,7 +43,6 @@ def write_piece(folder: Path, stem: str, piece: Piece, given: Piece | None, titl
 
 def _score(folder: Path, stem: str, piece: Piece) -> list[str]:
     from datamodules.symbolic.writing.musicxml import musicxml_bytes
-
     from tasks.figures.generation import score_svg
 
     try:
@@ -57,6 +56,7 @@ def _score(folder: Path, stem: str, piece: Piece) -> list[str]:
 
 def _sound(path: Path, piece: Piece) -> None:
     import soundfile
+
     from datamodules.symbolic.writing.preview import preview
 
     samples = preview(piece, RATE)

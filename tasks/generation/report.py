@@ -77,7 +77,7 @@ class GenerationReport(Report):
         references = data.pieces("test")
         if self.measured:
             sets = judged.write_sets(composer, chain, data, self.measured, self.bars)
-            verdicts = judged.judge(sets, data.pieces("train"), self.resamples)
+            verdicts = judged.judge(sets, judged.as_seen(composer.view, data.pieces("train")), self.resamples)
             place = results.place(trainer, "figures/rules.png", "test").parent
             found = {"judged": verdicts.metrics(), "music": verdicts.plain()}
             lines += ["", *tables.verdicts(verdicts), "", f"pictures      {place} ({judged.draw(place, verdicts)})"]
@@ -91,7 +91,6 @@ class GenerationReport(Report):
     def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Piano rolls and sound of a few pieces in the frames of validation pieces, with the same chances each time."""
         from datamodules.symbolic.writing.preview import preview
-
         from tasks.figures.generation import piano_roll
 
         samples = write_samples(pl_module, trainer.datamodule.pieces("validation"), self.examples, 8, trainer.datamodule.seed)

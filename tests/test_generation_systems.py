@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs" / "generation"
 ROWS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "tiny" not in path.stem and path.stem not in ("base", "default"))
 OWN = [row for row in ROWS if row.startswith(("jsb", "bl_", "nottingham", "muse", "piano"))]
-FAMILIES = ("markov", "rbm", "minibach", "vrae", "hexahedria", "rnn_rbm")  # the others have a tiny config that the fast tests train
+FAMILIES = ("markov", "rbm", "minibach", "vrae", "hexahedria", "rnn_rbm")
+"""One of each; the others have a tiny config that the fast tests train."""
 QUIET = ("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false", "--trainer.accelerator", "cpu")
 SHORT = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1")
 FEW = ("--report.measured", "0", "--report.pieces", "1", "--report.bars", "4", "--report.baseline", "false")

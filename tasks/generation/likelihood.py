@@ -19,6 +19,5 @@ WHAT = {
 def score_into(scores: FrameLikelihood, net: Family, batch: SymbolicBatch) -> None:
     """Add the nats (batch, frames) of every frame, computed in float32 or better, and whether the likeliest was right."""
     nll = net.surrogate(batch) if net.likelihood == "none" else net.nll(batch)
-    scores.update(
-        batch.index, nll.float(), batch.valid, net.form.columns, net.guess(batch), batch.frames, hold=net.form.hold, rest=net.form.rest
-    )
+    form, guess = net.form, net.guess(batch)
+    scores.update(batch.index, nll.float(), batch.valid, form.columns, guess, batch.frames, hold=form.hold, rest=form.rest)

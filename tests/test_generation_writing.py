@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pytest
@@ -202,6 +203,19 @@ def test_musicxml_is_valid():
         valid.assertValid(etree.fromstring(musicxml_bytes(replace(busy_piece(*case), title="A", composer="B"))))
     broken = musicxml_bytes(busy_piece(1)).replace(b"<fifths>", b"<wrong/><fifths>")
     assert not valid.validate(etree.fromstring(broken))
+
+
+def test_clefs_suit_the_four_voices():
+    lines = ((72, 79), (62, 69), (53, 66), (43, 55))
+    rows = [(at, 1, pitch, 80, voice) for voice, line in enumerate(lines) for at, pitch in enumerate(line)]
+    piece = Piece(in_order(rows), 1, 2)
+    clefs = fromstring(musicxml_bytes(piece)).findall("part/measure/attributes/clef")
+    assert [(clef.findtext("sign"), clef.findtext("clef-octave-change")) for clef in clefs] == [
+        ("G", None),
+        ("G", None),
+        ("G", "-1"),
+        ("F", None),
+    ]
 
 
 def test_pitches_are_spelled_in_their_key():

@@ -177,4 +177,3 @@ def _key(score: Any) -> tuple[int | None, str | None]:
 def _chords(markers: list[tuple[int, str]]) -> NDArray[np.int32]:
     found = [(at, read_symbol(text.removeprefix(CHORD))) for at, text in markers if text.startswith(CHORD)]
     return np.array([(at, *chord) for at, chord in found if chord], np.int32).reshape(-1, 3)
-

@@ -2,6 +2,8 @@
 
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from numpy.typing import NDArray
+
 from datamodules.symbolic.keys import find_key
 from datamodules.symbolic.piece import PITCH, QUALITIES, Piece
 from datamodules.symbolic.reading.chord_symbols import write_symbol
@@ -89,14 +91,19 @@ def _attributes(measure: Element, piece: Piece, voice: int, bar: Bar, first: Spe
     _text(time, "beats", bar.beats)
     _text(time, "beat-type", bar.beat_type)
     if first:
-        pitches = piece.voice(voice)[:, PITCH]
-        middle = pitches.mean() if len(pitches) else 60
-        treble = middle >= 59 or (middle >= 52 and pitches.max() > 64)
+        sign, line, octaves = _clef(piece.voice(voice)[:, PITCH])
         clef = SubElement(attributes, "clef")
-        _text(clef, "sign", "G" if treble else "F")
-        _text(clef, "line", 2 if treble else 4)
-        if treble and middle < 59:  # a tenor's
-            _text(clef, "clef-octave-change", -1)
+        _text(clef, "sign", sign)
+        _text(clef, "line", line)
+        if octaves:
+            _text(clef, "clef-octave-change", octaves)
+
+
+def _clef(pitches: NDArray) -> tuple[str, int, int]:
+    """Sign, line and octaves: treble, bass, or a tenor's treble an octave lower, by what the voice spans."""
+    if not len(pitches) or pitches.mean() >= 61 or pitches.min() >= 55:
+        return "G", 2, 0
+    return ("G", 2, -1) if pitches.mean() >= 52 and pitches.max() > 64 else ("F", 4, 0)
 
 
 def _marks(piece: Piece, spelling: Spelling) -> list[tuple[int, Element]]:

@@ -116,6 +116,7 @@ def test_fresh_noise_each_turn_and_a_lone_bar():
     for player in net.players():
         assert net.turn(player, lone)["loss"].isfinite()
     net.eval()
+    assert all(value.isfinite() for value in net.statistics(lone).values())
     assert net.turn("generator", melodies(4))["loss"] != net.turn("generator", melodies(4))["loss"]
 
 

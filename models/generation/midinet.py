@@ -70,9 +70,7 @@ class MidiNet(Adversarial):
         return {"discriminator": self.discriminator, "generator": self.generator}
 
     def turn(self, player: str, batch: Frames) -> dict[str, Tensor]:
-        bars = self.bars(batch)
-        if len(bars.bars) == 1:  # a batch norm needs two
-            bars = Bars(*(part.repeat_interleave(2, 0) for part in bars))
+        bars = two(self.bars(batch))
         noise = torch.randn(len(bars.bars), self.noise, device=bars.bars.device)
         return self._judge(bars, noise) if player == "discriminator" else self._draw(bars, noise)
 
@@ -136,7 +134,7 @@ class MidiNet(Adversarial):
         real_known, drawn_known: parts that the discriminator judges rightly; features: the distance that feature matching
         lowers; pitches: total variation between the pitches played in real bars and in drawn ones, 0 to 1
         """
-        bars = self.bars(batch)
+        bars = two(self.bars(batch))
         generator = torch.Generator(batch.frames.device).manual_seed(0)
         noise = torch.randn(len(bars.bars), self.noise, generator=generator, device=batch.frames.device)
         drawn = self.drawn(bars, noise)
@@ -170,6 +168,11 @@ class MidiNet(Adversarial):
             before = bar[:, None].float()
             bars.append(bar.flatten(1))
         return torch.stack(bars, 1)
+
+
+def two(bars: Bars) -> Bars:
+    """A lone bar twice: batch norms need two."""
+    return Bars(*(part.repeat_interleave(2, 0) for part in bars)) if len(bars.bars) == 1 else bars
 
 
 def between_means(real: Tensor, drawn: Tensor) -> Tensor:

@@ -46,17 +46,23 @@ class BarGenerator(nn.Module):
 
 
 class BarDiscriminator(nn.Module):
-    """Whether a bar over a chord is a real one. The bar before is not shown to it."""
+    """Whether a bar over a chord is a real one. The bar before is not shown to it.
+
+    Its batch norms keep no running statistics: it only ever judges batches of real bars or of drawn ones, which differ.
+    """
 
     def __init__(self, steps: int, pitches: int, chord: int, channels: Sequence[int], dense: int) -> None:
         super().__init__()
         first, second = channels
         self.first = nn.Sequential(nn.Conv2d(1 + chord, first, (2, pitches), (2, 1)), nn.LeakyReLU(LEAK))
         self.second = nn.Sequential(
-            nn.Conv2d(first + chord, second, (4, 1), (2, 1)), nn.BatchNorm2d(second), nn.LeakyReLU(LEAK), nn.Flatten()
+            nn.Conv2d(first + chord, second, (4, 1), (2, 1)),
+            nn.BatchNorm2d(second, track_running_stats=False),
+            nn.LeakyReLU(LEAK),
+            nn.Flatten(),
         )
         rows = (steps // 2 - 4) // 2 + 1
-        self.dense = dense_layer(second * rows + chord, dense, nn.LeakyReLU(LEAK))
+        self.dense = dense_layer(second * rows + chord, dense, nn.LeakyReLU(LEAK), running=False)
         self.out = nn.Linear(dense + chord, 1)
         self.apply(started)
 
@@ -72,9 +78,9 @@ class BarDiscriminator(nn.Module):
         return self.first(beside(bars, chord))
 
 
-def dense_layer(inputs: int, width: int, activation: nn.Module) -> nn.Sequential:
+def dense_layer(inputs: int, width: int, activation: nn.Module, running: bool = True) -> nn.Sequential:
     """A dense layer, batch norm, activation."""
-    return nn.Sequential(nn.Linear(inputs, width), nn.BatchNorm1d(width), activation)
+    return nn.Sequential(nn.Linear(inputs, width), nn.BatchNorm1d(width, track_running_stats=running), activation)
 
 
 def beside(maps: Tensor, chord: Tensor) -> Tensor:

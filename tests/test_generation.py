@@ -11,6 +11,7 @@ from datamodules.symbolic.reading import read_piece
 from datamodules.symbolic.writing.midi import midi_bytes
 from tests.commands import command
 from tests.pieces import chorale
+from tests.symbolic_layouts import melody, write_midi
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "configs" / "generation" / "tiny.yaml"
@@ -44,7 +45,7 @@ def asked(run, folder, *words, code=0):
 
 def soprano(ticks: int, shift: int, tempo: int, pickup: int) -> Piece:
     """A melody with an upbeat, of two bars in 3/4, whose first note is the upbeat."""
-    quarters = [1, 1, 1, 0.5, 0.5, 1, 2] if pickup else [1, 1, 0.5, 0.5, 1, 2]
+    quarters = [1, 1, 1, 0.5, 0.5, 1, 2][0 if pickup else 1 :]
     pitches = [67, 72, 71, 69, 67, 65, 64][-len(quarters) :]
     onsets = np.cumsum([0, *quarters[:-1]])
     rows = [(int(o * ticks), int(q * ticks), p + shift, 80, 0) for o, q, p in zip(onsets, quarters, pitches, strict=True)]
@@ -59,7 +60,9 @@ def soprano(ticks: int, shift: int, tempo: int, pickup: int) -> Piece:
     )
 
 
-@pytest.mark.parametrize(("ticks", "shift", "tempo", "pickup"), [(480, 0, 500_000, 1), (960, 4, 700_000, 1), (480, -7, 400_000, 0)])
+@pytest.mark.parametrize(
+    ("ticks", "shift", "tempo", "pickup"), [(480, 0, 500_000, 1), (960, 4, 700_000, 1), (480, -7, 400_000, 0)]
+)
 def test_a_harmonised_melody_comes_back_bit_exact(run, tmp_path, ticks, shift, tempo, pickup):
     melody = soprano(ticks, shift, tempo, pickup)
     (tmp_path / "melody.mid").write_bytes(midi_bytes(melody))
@@ -86,8 +89,8 @@ def test_the_same_seed_writes_the_same_bytes(run, tmp_path):
 def test_a_piece_goes_on_from_its_last_bar_and_keeps_what_it_was(run, tmp_path):
     given = chorale(1)
     (tmp_path / "song.mid").write_bytes(midi_bytes(given))
-    words = ("--data.inputs", tmp_path / "song.mid", "--data.use", "continue", "--data.bars", "3", "--model.inference.samples", "2")
-    _, made = asked(run, tmp_path / "out", *words)
+    words = ("--data.use", "continue", "--data.bars", "3", "--model.inference.samples", "2")
+    _, made = asked(run, tmp_path / "out", "--data.inputs", tmp_path / "song.mid", *words)
     assert len(made) == 2
     for one in made:
         kept = one.notes[one.notes[:, 0] < given.length]
@@ -99,7 +102,8 @@ def test_a_piece_goes_on_from_its_last_bar_and_keeps_what_it_was(run, tmp_path):
 def test_bars_are_written_anew_between_those_that_stay(run, tmp_path):
     given = chorale(2)
     (tmp_path / "song.mid").write_bytes(midi_bytes(given))
-    _, (made,) = asked(run, tmp_path / "out", "--data.inputs", tmp_path / "song.mid", "--data.use", "inpaint", "--data.span", "2")
+    words = ("--data.use", "inpaint", "--data.span", "2")
+    _, (made,) = asked(run, tmp_path / "out", "--data.inputs", tmp_path / "song.mid", *words)
     begin, end = given.pickup + given.bar, given.pickup + 2 * given.bar
 
     def outside(piece):
@@ -113,8 +117,8 @@ def test_bars_are_written_anew_between_those_that_stay(run, tmp_path):
     ("words", "sentence"),
     [
         (("--data.use", "interpolate"), "cannot interpolate: --data.use takes continue, free, harmonise, inpaint here"),
-        (("--data.use", "inpaint"), "--data.use inpaint and --data.span FIRST-LAST"),
-        (("--data.use", "free", "--data.metre", "four"), "--data.metre takes a time signature"),
+        (("--data.use", "inpaint"), "--data.use inpaint and --data.span FIRST-LAST (bars, such as 5-8) together"),
+        (("--data.use", "free", "--data.metre", "four"), "four is no time signature: give --data.metre 3/4"),
         (("--data.use", "continue", "--data.inputs", "nothing.mid"), "nothing.mid does not exist"),
         (("--data.use", "harmonise"), "Nothing to predict on"),
         (("--model.inference.temperature", "-1"), "temperature"),
@@ -148,18 +152,28 @@ def test_all_kinds_of_files_are_left(run, tmp_path):
 
 
 def test_training_goes_on_without_bad_files(tmp_path):
-    """Corrupt, empty, drum-only, 7/8 and one-note files among good ones: each named, the run goes on."""
-    from tests.symbolic_layouts import write_bad_midi
-
+    """Corrupt, empty, drum-only, 7/8 and one-note files among a hundred good ones: each named, the run goes on."""
+    music = tmp_path / "music"
     for number in range(100):
-        (tmp_path / f"good{number:03d}.mid").write_bytes(midi_bytes(chorale(number)))
-    bad = write_bad_midi(tmp_path)
-    corpus = ("--data.corpus", "datamodules.symbolic.corpora.MusicFolder", "--data.corpus.metres", '["4/4", "3/4"]')
-    words = (*corpus, "--data.root", tmp_path, "--config", TINY, "--runs", tmp_path / "runs", "--trainer.max_epochs", "1")
-    done = command("generation", "fit", *words, "--report.measured", "0", "--report.pieces", "0", *QUIET)
+        write_midi(music / f"good{number:03d}.mid", {"tune": melody(number, 32)})
+    write_midi(music / "odd.mid", {"tune": melody(7, 28)}, metre=(7, 8))
+    write_midi(music / "drums.mid", {"kit": melody(8)}, drums=True)
+    write_midi(music / "alone.mid", {"tune": melody(9, 1)})
+    (music / "corrupt.mid").write_bytes((music / "good000.mid").read_bytes()[:60])
+    (music / "empty.mid").write_bytes(b"")
+    corpus = ("--data.corpus", "datamodules.symbolic.corpora.MusicFolder", "--data.corpus.metres", '["4/4"]', "--data.root", music)
+    words = ("--config", TINY, *corpus, "--runs", tmp_path / "runs")
+    short = ("--trainer.max_epochs", "1", "--report.measured", "0", "--report.pieces", "0", *QUIET)
+    done = command("generation", "fit", *words, *short)
     assert done.code == 0, done.err[-2000:]
-    report = command("generation", "prepare", *words[:-2], "--name", "prepared")
+    report = command("generation", "prepare", *words, "--name", "prepared")
     assert report.code == 0, report.err[-2000:]
-    told = (tmp_path / "runs" / "generation" / "prepared" / "report.json").read_text()
-    for path in bad:
-        assert Path(path).stem in told, path
+    told = json.loads((tmp_path / "runs" / "generation" / "prepared" / "report.json").read_text())
+    assert told["pieces"] == 100
+    named = " ".join([*told["files"]["damaged"], *told["files"]["left_out"]])
+    for name in ("odd", "drums", "alone", "corrupt", "empty"):
+        assert f"{name}.mid" in named
+    strict = command("generation", "fit", *words, *short, "--data.strict", "true")
+    assert strict.code == 2
+    assert ".mid" in strict.err
+    assert "Traceback" not in strict.err

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from datamodules.errors import DataError
@@ -59,10 +60,10 @@ class UserPieces(UserFiles):
         super().__init__(inputs, **kwargs)
         self.notation, self.use, self.bars, self.voice = view, use, bars, voice
         if bars < 1 or (voice or 0) < 0:
-            raise ValueError(f"--data.bars must be positive and --data.voice not negative: {bars}, {voice}")
+            raise ValueError(f"bars must be positive and voice not negative: --data.bars {bars}, --data.voice {voice}")
         self.span, self.metre = _span(span), _metre(metre)
         if (use == "inpaint") != (self.span is not None):
-            raise ValueError("--data.use inpaint and --data.span FIRST-LAST (bars, such as 5-8) belong together")
+            raise ValueError("give --data.use inpaint and --data.span FIRST-LAST (bars, such as 5-8) together or not at all")
 
     def predict_set(self) -> Dataset:
         """Every question. Raises DataError where an input names nothing, or interpolation gets other than two."""
@@ -72,8 +73,12 @@ class UserPieces(UserFiles):
         if self.use != "interpolate":
             return Questions(self, [(path,) for path in paths])
         if len(paths) != 2:
-            raise DataError(f"--data.use interpolate leads from one piece to another: name two by --data.inputs, not {len(paths)}.")
+            raise DataError(f"--data.use interpolate leads from one piece to another: give two --data.inputs, not {len(paths)}.")
         return Questions(self, [tuple(self.inputs) if len(self.inputs) == 2 else tuple(paths)])
+
+    def transfer_batch_to_device(self, batch: Question, device: torch.device, dataloader_idx: int) -> Question:
+        """A question is no tensors, and stays where it is."""
+        return batch
 
     def ask(self, paths: tuple[str, ...]) -> Question:
         """The question about these files."""
@@ -123,14 +128,14 @@ def _span(text: str | None) -> tuple[int, int] | None:
     found = re.fullmatch(r"(\d+)(?:-(\d+))?", str(text).strip())
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 0 < first <= last:
-        raise ValueError(f"--data.span takes bars counted from 1, such as 5-8: {text}")
+        raise ValueError(f"{text} is no span of bars: give --data.span 5-8, counted from 1")
     return first, last
 
 
 def _metre(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(1|2|4|8|16|32)", text)
     if not found or not int(found[1]):
-        raise ValueError(f"--data.metre takes a time signature such as 3/4: {text}")
+        raise ValueError(f"{text} is no time signature: give --data.metre 3/4")
     return int(found[1]), int(found[2])
 
 

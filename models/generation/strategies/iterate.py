@@ -29,29 +29,29 @@ class Writing:
         self.some = ask.fixed.any(-1).any(0).tolist()
         self.later = any(self.some[self.prefix :])
         self.known = net.known(ask.conditions)
-        self.rows = torch.arange(self.batch, device=ask.values.device)  # which asked piece each row belongs to
         self.state = net.core.start(self.batch)
         self.before = net.embed.first.expand(self.batch, -1)
         self.previous = torch.zeros_like(self.values[:, 0]) if self.frames else None
         self.out = self.values.clone()
-        end = net.form.end
-        self.ends = end >= 0 and net.form.kind == "categories"
+        self.ends = net.form.end >= 0 and net.form.kind == "categories"
         if self.ends:
-            self.ending = torch.tensor([end, *[0] * (self.columns - 1)], device=ask.values.device)
-            music = ask.fixed[..., 0] & (self.values[..., 0] != end)
-            number = torch.arange(1, self.frames + 1, device=ask.values.device)
-            self.last = (music * number).amax(-1) if self.frames else music.sum(-1)  # frames an end may not come before
-            self.final = int(self.last.max()) if self.batch else 0
-            self.done = torch.zeros(self.batch, dtype=torch.bool, device=ask.values.device)
+            self._look_for_ends(net.form.end)
+
+    def _look_for_ends(self, end: int) -> None:
+        """What stands at and behind an end, which rows have ended, and before which frame of each none may stand."""
+        device = self.out.device
+        self.ending = torch.tensor([end, *[0] * (self.columns - 1)], device=device)
+        self.done = torch.zeros(self.batch, dtype=torch.bool, device=device)
+        music = self.fixed[..., 0] & (self.values[..., 0] != end)
+        self.music = (music * torch.arange(1, self.frames + 1, device=device)).amax(-1) if self.frames else music.sum(-1)
+        self.final = int(self.music.max()) if self.batch else 0
 
     def expand(self, times: int) -> None:
         """Write each piece so many times from here on."""
-        index = torch.arange(len(self.rows), device=self.rows.device).repeat_interleave(times)
-        self.rows, self.known, self.values, self.fixed = (
-            part[index] for part in (self.rows, self.known, self.values, self.fixed)
-        )
+        index = torch.arange(len(self.out), device=self.out.device).repeat_interleave(times)
+        self.known, self.values, self.fixed = self.known[index], self.values[index], self.fixed[index]
         if self.ends:
-            self.last = self.last[index]
+            self.music = self.music[index]
         self.select(index)
 
     def select(self, index: Tensor) -> None:
@@ -73,8 +73,8 @@ class Writing:
         """What may be drawn in column 0 of a frame, (categories,) or (rows, categories): no end before what is fixed."""
         allowed = None if self.ask.allowed is None else self.ask.allowed[frame]
         if self.ends and frame < self.final:
-            others = torch.arange(self.net.form.sizes[0], device=self.rows.device) != self.net.form.end
-            others = others | (self.last <= frame)[:, None]
+            others = torch.arange(self.net.form.sizes[0], device=self.out.device) != self.net.form.end
+            others = others | (self.music <= frame)[:, None]
             allowed = others if allowed is None else others & allowed
         return allowed
 

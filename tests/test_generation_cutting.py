@@ -53,5 +53,6 @@ def test_a_bar_has_the_chord_that_sounds_longest():
     notes = [(16 * bar, 16, 60 + p, 0) for bar, (root, minor) in enumerate(triads) for p in pitch_classes(root, minor)]
     piece = piece_of(*notes, length=64)
     assert chords_of_bars(piece).tolist() == [[0, 0], [9, 1], [7, 0], [7, 0]]
+    assert chords_of_bars(piece_of((0, 16, 69, 0), (0, 16, 60, 0))).tolist() == [[9, 1]]  # A and C: A minor, not F major
     named = replace(piece, chords=np.array([[0, 2, 6], [18, 5, 4], [40, 11, 2]], np.int32))
     assert chords_of_bars(named).tolist() == [[2, 1], [5, 0], [5, 0], [11, 1]]

@@ -135,6 +135,26 @@ def test_ticks_are_multiplied_where_the_grid_is_finer():
     assert same(merged(melody, written, "free"), written)
 
 
+def test_grids_fix_the_melody_or_whole_frames():
+    piece = random_piece(0, pickup=2)
+    frames, step = np.arange(66), piece.ticks // 4
+    assert np.array_equal(VoiceGrid().fixed(piece, "harmonise"), np.tile([True, False, False, False], (66, 1)))
+    span = (20 * step, 33 * step)
+    for view in (VoiceGrid(), PianoRoll(4), ChordMelody(steps=4)):
+        for use, kept in (("continue", frames < 20), ("inpaint", (frames < 20) | (frames >= 33))):
+            assert np.array_equal(view.fixed(piece, use, span), np.tile(kept[:, None], len(view.form()["sizes"])))
+    bars = BarImage().fixed(piece, "inpaint", span)
+    assert bars.all(1).tolist() == [True, True, False, True, True] and bars.any(1).tolist() == bars.all(1).tolist()
+    melody = ChordMelody().fixed(piece, "harmonise")
+    assert melody[:, 12:].all() and not melody[:, :12].any()
+
+
+def test_a_melody_is_known_wherever_the_grid_moves_it():
+    melody = piece_of((70, 10, 60, 0), ticks=480, length=480)  # nearest to the second sixteenth, which begins at 120
+    written = VoiceGrid().decode(VoiceGrid().encode(melody).frames, melody)
+    assert written.notes[0, ONSET] == 120 and same(merged(melody, written, "harmonise"), melody)
+
+
 def test_rolls_fix_the_melody_and_all_above_it():
     melody = piece_of((0, 2, 70, 0), (3, 1, 65, 0), length=4)
     for planes in (1, 2):

@@ -150,6 +150,8 @@ def test_times_off_the_grid_go_to_the_nearest_step():
     frames = VoiceGrid(voices=1).encode(piece).frames[:, 0]
     assert frames.tolist() == [29, 31, HOLD, 33, 36, HOLD, HOLD, HOLD]  # the grace shares a step with what follows, which stands
     assert len(VoiceGrid(voices=1).encode(replace(piece, length=961)).frames) == 9
+    grace = piece_of((250, 10, 60, 0), (700, 20, 62, 0), ticks=480, length=720)
+    assert VoiceGrid(voices=1).encode(grace).frames[:, 0].tolist() == [REST, REST, 29, REST, REST, 31]  # within the piece
     coarse = piece_of((0, 1, 60, 0), (1, 1, 62, 0), ticks=1, length=2)
     back = VoiceGrid(voices=1).decode(VoiceGrid(voices=1).encode(coarse).frames, coarse)
     assert back.ticks == 4 and same(back, coarse.at(4))
@@ -164,9 +166,20 @@ def test_legato_is_cut_at_the_next_note():
 
 def test_what_lasts_to_the_end_fills_the_last_frame():
     piece = piece_of((0, 13, 60, 0), ticks=12, length=13)  # a quarter and a bit
-    view = PianoRoll(steps=1)
-    assert view.encode(piece).frames[:, 60 - 21].tolist() == [1, 1]
-    assert same(view.decode(view.encode(piece).frames, piece), piece)
+    assert PianoRoll(steps=1).encode(piece).frames[:, 60 - 21].tolist() == [1, 1]
+    for view in (PianoRoll(steps=1), VoiceGrid(steps=1), Serial(steps=1)):
+        assert same(view.decode(view.encode(piece).frames, piece), piece)
+
+
+def test_a_note_struck_while_it_sounds_ends_with_the_second_stroke():
+    assert VoiceGrid(voices=1).encode(piece_of((0, 6, 60, 0), (2, 2, 60, 0), length=6)).frames[:, 0].tolist() == [
+        29,
+        HOLD,
+        29,
+        HOLD,
+        REST,
+        REST,
+    ]
 
 
 def test_what_a_view_cannot_hold_is_said():

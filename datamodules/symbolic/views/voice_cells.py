@@ -36,8 +36,7 @@ def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64
         end[:-1] = np.minimum(end[:-1], begin[1:])
         event, frame = spread(begin, end)
         pitches[frame, number] = notes[event, PITCH]
-        kept = end > begin
-        struck[begin[kept], number] = True
+        struck[begin, number] = True
     return pitches, struck
 
 

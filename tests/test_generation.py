@@ -161,8 +161,8 @@ def test_training_goes_on_without_bad_files(tmp_path):
     write_midi(music / "alone.mid", {"tune": melody(9, 1)})
     (music / "corrupt.mid").write_bytes((music / "good000.mid").read_bytes()[:60])
     (music / "empty.mid").write_bytes(b"")
-    corpus = ("--data.corpus", "datamodules.symbolic.corpora.MusicFolder", "--data.corpus.metres", '["4/4"]', "--data.root", music)
-    words = ("--config", TINY, *corpus, "--runs", tmp_path / "runs")
+    corpus = ("--data.corpus", "datamodules.symbolic.corpora.MusicFolder", "--data.corpus.metres", '["4/4"]')
+    words = ("--config", TINY, *corpus, "--data.root", music, "--runs", tmp_path / "runs")
     short = ("--trainer.max_epochs", "1", "--report.measured", "0", "--report.pieces", "0", *QUIET)
     done = command("generation", "fit", *words, *short)
     assert done.code == 0, done.err[-2000:]

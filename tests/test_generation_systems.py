@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks.configs import grounds
 from tests.commands import command
 
 ROOT = Path(__file__).parent.parent
@@ -31,10 +32,17 @@ LIGHT = {
 }
 
 
-def settings(row: str) -> dict:
-    base, own = (yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()) for name in ("base", row))
-    data = {**base["data"]["init_args"], **((own.get("data") or {}).get("init_args") or {})}
-    return {"corpus": data["corpus"]["class_path"].rsplit(".", 1)[1], "net": own["model"]["net"]["class_path"].rsplit(".", 1)[1]}
+def settings(row: str) -> dict[str, str]:
+    """Names of a row's corpus and system, its own or those of the configs that it is a diff on."""
+    found = {}
+    for path in [CONFIGS / "base.yaml", *grounds(CONFIGS / f"{row}.yaml"), CONFIGS / f"{row}.yaml"]:
+        content = yaml.safe_load(Path(path).read_text()) or {}
+        parts = {
+            "corpus": content.get("data", {}).get("init_args", {}).get("corpus", {}),
+            "net": content.get("model", {}).get("net", {}),
+        }
+        found |= {name: part["class_path"].rsplit(".", 1)[1] for name, part in parts.items() if "class_path" in part}
+    return found
 
 
 def trained(row: str, folder: Path, light: bool) -> Path:

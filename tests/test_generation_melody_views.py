@@ -173,6 +173,7 @@ def test_text_that_breaks_off_is_read_up_to_there():
     with pytest.raises(Unfit, match="which no training tune has"):
         view.encode(piece.transposed(1))
     assert not view.holds(piece.transposed(1)) and view.holds(piece)
+    assert view.shift_for(piece.transposed(3)) == -3
     with pytest.raises(Unfit, match="begin and end together"):
         view.encode(piece_of((0, 4, 60, 0), (2, 4, 64, 0)))
     chord = piece_of((0, 4, 60, 0), (0, 4, 64, 0))

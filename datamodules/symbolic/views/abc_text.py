@@ -66,6 +66,15 @@ class AbcText(View):
             return False
         return True
 
+    def shift_for(self, piece: Piece, voice: int | None = None) -> int:
+        """To the nearest key that the alphabet spells the piece in. Raises Unfit where there is none."""
+        if self.key == "c" or not self.symbols:
+            return super().shift_for(piece, voice)
+        found = [shift for shift in sorted(range(-11, 12), key=abs) if self.holds(piece.transposed(shift))]
+        if not found:
+            self.encode(piece)  # raises Unfit: it says what is not in the alphabet
+        return found[0]
+
     def _spelled(self, piece: Piece) -> tuple[list[str], list[str]]:
         """Symbols of head and body, without silence at the end."""
         from datamodules.symbolic.writing.abc import abc_text

@@ -34,7 +34,7 @@ class StackedAutoencoder(Coded):
         bottleneck: units of the code above them; None: the last of `widths` is the code
         tied: whether encoder and decoder share their weights; else the decoder's begin with the pretrained ones
         pretrain_steps: of each storey
-        objective: what is minimised after that: squared error of the cells, or nats
+        objective: what is minimised after that: squared error or nats, summed over a window
         constraints: further costs of the music that is sought, of the first plane of a roll; each sees one window
         interpolation: pieces on the way from one to another, both included
         way: of codes from one to the other
@@ -124,9 +124,8 @@ class StackedAutoencoder(Coded):
             self._measure(code.detach().float(), trained)
         logits = self.decoded(code)
         error = ((self.cells.chances(logits) - cells).square().sum(-1) * valid).sum(1).mean()
-        if self.objective == "mse":
-            return error, error
-        return (self.cells.nats(logits, frames).sum(-1) * valid).sum() / valid.sum() / self.form.columns, error
+        nats = (self.cells.nats(logits, frames).sum(-1) * valid).sum(1).mean()
+        return (error if self.objective == "mse" else nats), error
 
     @torch.no_grad()
     def _measure(self, code: Tensor, trained: int) -> None:

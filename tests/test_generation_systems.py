@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from datamodules.errors import DataError
+from datamodules.symbolic.user_pieces import Question
 from tasks.configs import grounds
+from tasks.generation.ladder import Writer, load_composer
 from tests.commands import command
+from tests.pieces import chorale
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs" / "generation"
@@ -67,6 +71,29 @@ def check(row: str, tmp_path: Path, light: bool) -> None:
     assert done.code == 0, done.err[-3000:]
     after = json.loads((run / "metrics.json").read_text())
     assert after["metrics"]["nll_frame"] == pytest.approx(before["metrics"]["nll_frame"], rel=1e-5)
+    check_uses(run)
+
+
+def check_uses(run: Path) -> None:
+    """Whatever a system offers keeps what was given, and it refuses the rest in a sentence."""
+    composer = load_composer(run)
+    writer, piece = Writer(composer), chorale(5)
+    if composer.view.name in ("abc_text", "note_tuples", "bar_image"):
+        piece = piece.with_notes(piece.voice(0))
+    offered = composer.net.supports & composer.view.uses
+    assert offered
+    for use in ("free", "continue", "harmonise", "inpaint"):
+        asked = piece.with_notes(piece.voice(0)) if use == "harmonise" else piece
+        question = Question("song.mid", [asked], use, 2, (2, 2) if use == "inpaint" else None, None)
+        if use not in offered:
+            with pytest.raises(DataError, match=f"cannot {use}: --data.use takes"):
+                writer.answers(question, 0)
+            continue
+        (answer,) = writer.answers(question, 0)
+        kept = {tuple(note) for note in answer.piece.notes[:, [0, 2]].tolist()}
+        given = answer.given.at(answer.piece.ticks).notes
+        assert {tuple(note) for note in given[:, [0, 2]].tolist()} <= kept, use
+        assert use == "free" or len(given)
 
 
 @pytest.mark.parametrize("row", FAMILIES)

@@ -174,6 +174,13 @@ def test_text_that_breaks_off_is_read_up_to_there():
         view.encode(piece.transposed(1))
     assert not view.holds(piece.transposed(1)) and view.holds(piece)
     assert view.shift_for(piece.transposed(3)) == -3
+    marked = replace(piece, chords=np.array([[0, 0, 0]], np.int32))
+    for one in (view, fitted(AbcText("character"), replace(piece, fermatas=piece.fermatas[:0]))):
+        assert len(one.encode(marked).frames) == len(one.encode(piece).frames)
+    chorused = fitted(AbcText(), marked)
+    assert len(chorused.encode(replace(marked, chords=marked.chords + np.array([0, 1, 1], np.int32))).frames) == len(
+        view.encode(piece).frames
+    )
     with pytest.raises(Unfit, match="begin and end together"):
         view.encode(piece_of((0, 4, 60, 0), (2, 4, 64, 0)))
     chord = piece_of((0, 4, 60, 0), (0, 4, 64, 0))

@@ -25,8 +25,9 @@ ROOM = {"token": 6, "character": 12}
 class AbcText(View):
     """Rows (symbols + 1, 1) of categories: metre, unit and key, the tune, then END. The tune is voice 0.
 
-    The alphabet is what the training tunes need. Metre, unit and key are those of the template and always fixed. Silence of a bar
-    or more at the end is encoded as more ENDs. Lost are that silence, other voices, velocities, and what is finer than `steps`.
+    The alphabet is what the training tunes need; chord symbols and fermatas that they do not have are left out. Metre, unit and
+    key are those of the template and always fixed. Silence of a bar or more at the end is encoded as more ENDs. Lost are that
+    silence, other voices, velocities, and what is finer than `steps`.
 
     Args:
         by: `token` (folk-rnn's second version) or `character` (its first)
@@ -49,6 +50,7 @@ class AbcText(View):
         """Learn the alphabet of the tunes that can be spelled."""
         super().fit(pieces)
         found: set[str] = set()
+        self.symbols = []
         for piece in pieces:
             with suppress(Unfit):
                 found.update(*self._spelled(piece))
@@ -82,8 +84,12 @@ class AbcText(View):
         piece = piece.with_notes(piece.voice(0)).at(self.steps)
         melody = self._apart(piece.notes)
         end = whole_bars(piece, _end(melody)) if len(melody) else piece.bar
-        head, body = head_and_body(abc_text(excerpt(piece.with_notes(melody), 0, end), voice=0))
-        return symbols_of(head, body if len(melody) else "", self.by)
+        marked = {sign: not self.symbols or any(sign in symbol for symbol in self.symbols) for sign in '"!'}
+        chords, fermatas = piece.chords[: None if marked['"'] else 0], piece.fermatas[: None if marked["!"] else 0]
+        tune = excerpt(piece.with_notes(melody, chords=chords, fermatas=fermatas), 0, end)
+        head, body = symbols_of(*head_and_body(abc_text(tune, voice=0)), self.by)
+        known = [symbol for symbol in body if not self.symbols or symbol in self.symbols or symbol[0] not in '"!']
+        return head, known if len(melody) else []
 
     def _apart(self, melody: NDArray) -> NDArray[np.int32]:
         """Notes or chords one after the other; one that lasts up to a sixteenth into the next, played legato, is cut."""

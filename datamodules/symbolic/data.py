@@ -34,7 +34,7 @@ class SymbolicData(RootedData):
         crop: frames of a training excerpt; null: whole pieces
         align: excerpts begin at multiples of so many frames
         windows: evaluation reads consecutive windows of `crop` frames instead of whole pieces
-        items: training items of an epoch; null: one a piece
+        items: training items of an epoch; null: each piece once, or as many excerpts as it has room for
         eval_batch_size: pieces or windows that are scored at once
     """
 

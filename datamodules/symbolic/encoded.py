@@ -39,18 +39,21 @@ class Encoder:
 class Excerpts(Dataset):
     """Training items: excerpts of `crop` frames (None: whole pieces) that begin at multiples of `align` frames, in any key.
 
-    Indexed by (index, seed); index i is of piece i modulo the number of pieces.
+    Indexed by (index, seed). A piece has as many places among the indices as excerpts fit into it, so that all frames are drawn
+    alike; more `items` than places begin again.
     """
 
     def __init__(self, encoder: Encoder, items: int | None, crop: int | None, align: int) -> None:
         self.encoder, self.crop, self.align = encoder, crop, align
-        self.items = items or len(encoder.pieces)
+        frames = [len(encoder(index).frames) for index in range(len(encoder.pieces))]
+        self.places = [index for index, count in enumerate(frames) for _ in range(max(1, round(count / crop)) if crop else 1)]
+        self.items = items or len(self.places)
 
     def __len__(self) -> int:
         return self.items
 
     def __getitem__(self, item: tuple[int, int]) -> Item:
-        index, random = item[0] % len(self.encoder.pieces), np.random.default_rng(item[1])
+        index, random = self.places[item[0] % len(self.places)], np.random.default_rng(item[1])
         encoded = self.encoder(index, int(random.choice(self.encoder.shifts[index])))
         name = self.encoder.pieces[index].name
         if self.crop is None:

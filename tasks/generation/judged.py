@@ -33,13 +33,6 @@ class Verdicts(NamedTuple):
     overlap: dict[str, dict[str, Overlap]]  # of the features with the training pieces'
     density: dict[str, dict[str, Estimate]]
 
-    def metrics(self) -> dict[str, float]:
-        """Our system's numbers, flat."""
-        found = {f"rule_{name}": rate.value for name, rate in self.rules[OURS].items()}
-        found |= self.originality[OURS].summary()
-        found |= {f"overlap_{name}": value.overlap.value for name, value in self.overlap[OURS].items()}
-        return found | {name: value.value for name, value in self.density[OURS].items()}
-
     def plain(self) -> dict[str, Any]:
         """Everything as plain types; originality says which sets copy more than the test pieces do."""
         human = self.originality[HUMAN]

@@ -68,7 +68,7 @@ class GenerationReport(Report):
         if split == "test":
             found, said = self._music(trainer, composer, chain)
             more, lines = more | found, [*lines, *said]
-        written = results.write_metrics(trainer, composer, about, composer.found | more.pop("judged", {}), **more)
+        written = results.write_metrics(trainer, composer, about, composer.found, **more)
         print("\n".join([*lines, f"scores        {written}"]), flush=True)
 
     def _music(self, trainer: Trainer, composer: LightningModule, chain: Any) -> tuple[dict[str, Any], list[str]]:
@@ -79,7 +79,7 @@ class GenerationReport(Report):
             sets = judged.write_sets(composer, chain, data, self.measured, self.bars)
             verdicts = judged.judge(sets, judged.as_seen(composer.view, data.pieces("train")), self.resamples)
             place = results.place(trainer, "figures/rules.png", "test").parent
-            found = {"judged": verdicts.metrics(), "music": verdicts.plain()}
+            found = {"music": verdicts.plain()}
             lines += ["", *tables.verdicts(verdicts), "", f"pictures      {place} ({judged.draw(place, verdicts)})"]
         if self.pieces:
             samples = write_samples(composer, references, self.pieces, self.bars, data.seed)

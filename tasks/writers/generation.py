@@ -9,8 +9,8 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 
 from datamodules.errors import DataError
 from datamodules.symbolic.user_pieces import name_of
-from tasks.generation.outputs import PATTERNS, Wanted, write_piece
 from tasks.generation.ladder import Answer, Writer
+from tasks.generation.outputs import PATTERNS, Wanted, write_piece
 from tasks.tables import write_csv
 from tasks.writers.folder import filled
 from tasks.writers.parts import Parts, counted, refuse, unique_stem

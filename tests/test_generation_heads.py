@@ -185,3 +185,24 @@ def test_a_head_refuses_frames_that_are_not_its_own():
             head(WIDTH, form)
     with pytest.raises(ValueError, match="order"):
         VoiceHead(WIDTH, categories, order=(0, 2))
+
+
+@pytest.mark.parametrize("kind", ["voices", "bernoulli", "nade"])
+def test_a_guess_is_the_likeliest_cell_given_the_true_ones_before(kind):
+    """Against costs: no single other category in a cell would have cost less, the cells after it left out of the sum."""
+    torch.manual_seed(3)
+    categories = kind == "voices"
+    form = Form("categories", (3, 4, 5)) if categories else Form("binary", (2,) * 5)
+    head = {"voices": VoiceHead, "bernoulli": BernoulliHead, "nade": NADEHead}[kind](6, form)
+    h, sizes = torch.randn(7, 6), form.sizes
+    y = torch.stack([torch.randint(size, (7,)) for size in sizes], -1)
+    y = y if categories else y.float()
+    guess = head.guess(h, y)
+    last = head.order[-1] if categories else form.columns - 1  # its cost alone differs where it does
+    costs = []
+    for category in range(sizes[last]):
+        other = y.clone()
+        other[:, last] = category
+        costs.append(head.nll(h, other))
+    assert torch.equal(guess[:, last].long(), torch.stack(costs, -1).argmin(-1))
+    assert guess.shape == y.shape

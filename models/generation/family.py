@@ -40,6 +40,11 @@ class Family(nn.Module):
         """The likeliest frames (batch, frames, columns) given the true ones before each; None where that is not known."""
         return None
 
+    @property
+    def scored(self) -> list[int]:
+        """Columns that `nll` is of: all, but for a system that is given some."""
+        return list(range(self.form.columns))
+
     def idle(self) -> list[nn.Parameter]:
         """Parameters that the coming optimizer step must leave where they are."""
         return []

@@ -80,6 +80,11 @@ class NextStep(Family):
         nats = self.head.nll(h[valid], batch.frames[valid], **previous)
         return torch.zeros(valid.shape, device=h.device).masked_scatter(valid, nats.float())
 
+    def guess(self, batch: Frames) -> Tensor | None:
+        if self.head.likelihood != "exact":
+            return None
+        return self.head.guess(self(batch), batch.frames)
+
     def _previous(self, frames: Tensor) -> dict[str, Tensor]:
         if not self.head.previous:
             return {}

@@ -79,6 +79,15 @@ class OneShot(Family):
         """Nats of a written cell, as `loss`."""
         return {"loss": self.nll(batch).sum() / batch.valid.sum().clamp(min=1) / len(self.written.columns)}
 
+    @property
+    def scored(self) -> list[int]:
+        """The written columns."""
+        return list(self.written.columns)
+
+    def guess(self, batch: Frames) -> Tensor:
+        """As `predict_columns`: no cell that is written knows of another."""
+        return self.predict_columns(batch)
+
     def predict_columns(self, batch: Frames) -> Tensor:
         """Frames (batch, frames, columns) with the likeliest cells in the written columns; the read ones as they are."""
         frames = batch.frames.clone()

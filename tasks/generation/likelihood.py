@@ -19,5 +19,6 @@ WHAT = {
 def score_into(scores: FrameLikelihood, net: Family, batch: SymbolicBatch) -> None:
     """Add the nats (batch, frames) of every frame, computed in float32 or better, and whether the likeliest was right."""
     nll = net.surrogate(batch) if net.likelihood == "none" else net.nll(batch)
-    form, guess = net.form, net.guess(batch)
-    scores.update(batch.index, nll.float(), batch.valid, form.columns, guess, batch.frames, hold=form.hold, rest=form.rest)
+    form, guess, columns = net.form, net.guess(batch), net.scored
+    told = {"truth": batch.frames[..., columns], "guess": None if guess is None else guess[..., columns]}
+    scores.update(batch.index, nll.float(), batch.valid, len(columns), **told, hold=form.hold, rest=form.rest)

@@ -34,6 +34,9 @@ class BernoulliHead(Head):
     def nll(self, h: Tensor, y: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(self.logits(h), y.float(), reduction="none").sum(-1)
 
+    def guess(self, h: Tensor, y: Tensor) -> Tensor:
+        return (self.logits(h) > 0).to(y.dtype)
+
     def sample(
         self,
         h: Tensor,

@@ -37,6 +37,13 @@ class ChainHead(Head):
             known = self.told(place, known, y[..., column])
         return nats
 
+    def guess(self, h: Tensor, y: Tensor) -> Tensor:
+        known, found = self.begin(h), [y[..., 0]] * len(self.order)
+        for place, column in enumerate(self.order):
+            found[column] = self.logits(place, known).argmax(-1)
+            known = self.told(place, known, y[..., column])
+        return torch.stack(found, -1)
+
     def sample(
         self,
         h: Tensor,

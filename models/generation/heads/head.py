@@ -30,6 +30,10 @@ class Head(nn.Module):
         """Nats (...,) float32 of frames y (..., columns) given h (..., width)."""
         raise NotImplementedError
 
+    def guess(self, h: Tensor, y: Tensor) -> Tensor:
+        """The likeliest cells (..., columns), each given h and the true cells that stand before it in the head's order."""
+        raise NotImplementedError
+
     def loss(self, h: Tensor, y: Tensor, valid: Tensor) -> Tensor:
         """What is minimised, over the frames (batch, frames) that are `valid`: nats of a cell."""
         return self.nll(h[valid], y[valid]).sum() / valid.sum().clamp(min=1) / self.form.columns

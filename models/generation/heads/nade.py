@@ -29,13 +29,17 @@ class NADEHead(Head):
         self.out = nn.Parameter(torch.randn(form.columns, hidden) * 0.01)
 
     def nll(self, h: Tensor, y: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self.logits(h, y), y.float(), reduction="none").sum(-1)
+
+    def guess(self, h: Tensor, y: Tensor) -> Tensor:
+        return (self.logits(h, y) > 0).to(y.dtype)
+
+    def logits(self, h: Tensor, y: Tensor) -> Tensor:
+        """Of every column given those before it: (..., width), (..., columns) -> (..., columns) float32."""
         with full_precision(h):
-            h, y = h.float().flatten(0, -2), y.float()
-            logits = self._logits(h, y.flatten(0, -2)).view(y.shape)
-            return F.binary_cross_entropy_with_logits(logits, y, reduction="none").sum(-1)
+            return self._logits(h.float().flatten(0, -2), y.float().flatten(0, -2)).view(y.shape)
 
     def _logits(self, h: Tensor, y: Tensor) -> Tensor:
-        """Of every column given those before it: (n, width), (n, columns) -> (n, columns)."""
         count = y.sum(-1, keepdim=True).long()
         exported = torch.compiler.is_exporting()  # no size may then depend on what the numbers are
         most = y.shape[-1] if exported else int(count.max()) if len(y) else 0

@@ -11,7 +11,6 @@ from datamodules.symbolic.merging import merged
 from datamodules.symbolic.piece import ONSET, PITCH
 from datamodules.symbolic.views import AbcText, BarImage, ChordMelody, Drums, NoteTuples, Unfit
 from datamodules.symbolic.views.abc_symbols import head_and_body, symbols_of, text_of
-from datamodules.symbolic.views.phcccf import phcccf
 from tests.pieces import chorale, fitted, piece_of, random_piece, various
 
 
@@ -85,14 +84,6 @@ def test_drums_come_back_as_the_kit():
     assert np.array_equal(back.notes, piece.notes)
     with pytest.raises(Unfit, match="no drums"):
         Drums().encode(replace(piece, drums=strokes[:0]))
-
-
-def test_pitch_is_height_and_two_circles():
-    code = phcccf(np.arange(48, 73))
-    circle, fifths = code[:, 1:3], code[:, 3:]
-    assert np.allclose(code[12] - code[0], [1, 0, 0, 0, 0], atol=1e-6)
-    assert np.allclose(np.linalg.norm(circle[1:] - circle[:-1], axis=1), 2 * np.sin(np.pi / 12), atol=1e-6)
-    assert np.allclose(np.linalg.norm(fifths[7:] - fifths[:-7], axis=1), 2 * np.sin(np.pi / 12), atol=1e-6)
 
 
 def test_rows_go_on_where_the_span_begins():

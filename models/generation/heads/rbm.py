@@ -18,7 +18,7 @@ AT_ONCE = 2**15
 class RBMHead(Head):
     """Conditional RBM of a binary frame, biases b + V h and c + U h (Boulanger-Lewandowski et al. 2012, equations 10, 11).
 
-    It learns by contrastive divergence, whose loss says nothing of the likelihood. Likelihoods are estimated by annealed
+    It learns by contrastive divergence, whose loss says nothing of the likelihood, nor of overfitting. Likelihoods are estimated by annealed
     importance sampling (`nll_with_error`), from a seed of their own, so that the same frames cost the same again.
 
     Args:
@@ -27,7 +27,8 @@ class RBMHead(Head):
         hidden: units
         cd: Gibbs steps of contrastive divergence
         gibbs: Gibbs steps for a frame that is drawn, from an empty frame
-        chains, temperatures: of annealed importance sampling; the more, the surer and the slower
+        chains, temperatures: of annealed importance sampling; the more, the surer and the slower. On Bach's chorales 4 chains
+            of 100 temperatures make frames 0.03 to 0.05 nats too cheap, of 400 less than 0.025 (against 16 chains of 2000)
         weighing: temperatures for the weight of fixed cells, by one chain
         pretrain_steps: first calls of `loss` in training that do without h, so that the RBM learns by itself
         seed: of the estimates

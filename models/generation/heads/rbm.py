@@ -18,8 +18,9 @@ AT_ONCE = 2**15
 class RBMHead(Head):
     """Conditional RBM of a binary frame, biases b + V h and c + U h (Boulanger-Lewandowski et al. 2012, equations 10, 11).
 
-    It learns by contrastive divergence, whose loss says nothing of the likelihood, nor of overfitting. Likelihoods are estimated by annealed
-    importance sampling (`nll_with_error`), from a seed of their own, so that the same frames cost the same again.
+    It learns by contrastive divergence, whose loss says nothing of the likelihood, nor of overfitting. Likelihoods are
+    estimated by annealed importance sampling (`nll_with_error`), from a seed of their own, so that the same frames cost the
+    same again.
 
     Args:
         width: of h

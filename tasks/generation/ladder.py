@@ -95,13 +95,13 @@ class Writer:
     ) -> np.ndarray:
         longest = max(len(one.frames) for one in encoded)
 
-        def stacked(arrays: list[np.ndarray]) -> torch.Tensor:
-            padded = [np.pad(array, ((0, longest - len(array)), (0, 0))) for array in arrays]
+        def stacked(arrays: list[np.ndarray], mode: str = "constant") -> torch.Tensor:
+            padded = [np.pad(array, ((0, longest - len(array)), (0, 0)), mode) for array in arrays]
             return torch.from_numpy(np.stack(padded)).to(self.device)
 
         ask = Ask(
             stacked([one.frames for one in encoded]),
-            stacked(fixed),
+            stacked(fixed, "edge"),  # what is given to the end is given in the padding
             stacked([one.conditions for one in encoded]),
             torch.Generator(self.device).manual_seed(mix(seed) % 2**62),
             self.sampling,

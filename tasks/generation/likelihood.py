@@ -10,6 +10,7 @@ WHAT = {
     "exact": "exact",
     "estimate": "estimated by annealed importance sampling",
     "bound": "an upper bound",
+    "conditional": "exact, of the voices that it writes, given the others",
     "none": "no likelihood: its own reconstruction or pseudo-likelihood",
 }
 """What the numbers of each kind of system are."""

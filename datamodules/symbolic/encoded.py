@@ -39,8 +39,8 @@ class Encoder:
 class Excerpts(Dataset):
     """Training items: excerpts of `crop` frames (None: whole pieces) that begin at multiples of `align` frames, in any key.
 
-    Indexed by (index, seed). A piece has as many places among the indices as excerpts fit into it, so that all frames are drawn
-    alike; more `items` than places begin again.
+    Indexed by (index, seed). A piece has as many places as excerpts fit into it, so that it is drawn the oftener the longer it
+    is; more `items` or fewer are spread over all places evenly.
     """
 
     def __init__(self, encoder: Encoder, items: int | None, crop: int | None, align: int) -> None:
@@ -53,7 +53,8 @@ class Excerpts(Dataset):
         return self.items
 
     def __getitem__(self, item: tuple[int, int]) -> Item:
-        index, random = self.places[item[0] % len(self.places)], np.random.default_rng(item[1])
+        random = np.random.default_rng(item[1])
+        index = self.places[self._place(item[0], random)]
         encoded = self.encoder(index, int(random.choice(self.encoder.shifts[index])))
         name = self.encoder.pieces[index].name
         if self.crop is None:
@@ -61,6 +62,12 @@ class Excerpts(Dataset):
         last = max(0, len(encoded.frames) - self.crop)
         start = min(int(random.integers(last // self.align + 1)) * self.align, last)
         return Item(cut(encoded, start, start + self.crop), index, name)
+
+    def _place(self, item: int, random: np.random.Generator) -> int:
+        """Of those that fall to an item, one at random: no piece is always left out where items are few."""
+        if self.items == len(self.places):
+            return item
+        return min(int((item + random.random()) * len(self.places) / self.items), len(self.places) - 1)
 
 
 class Whole(Dataset):

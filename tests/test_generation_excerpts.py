@@ -1,0 +1,65 @@
+"""Which pieces, keys and frames training sees, and that those that are scored stay as they are."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from datamodules.symbolic.corpora.corpus import Corpus, Splits
+from datamodules.symbolic.data import SymbolicData
+from datamodules.symbolic.encoded import Encoder, Excerpts
+from datamodules.symbolic.views import VoiceGrid
+from tests.pieces import fitted, random_piece
+
+BARS = (1, 2, 4, 1, 8)
+
+
+def excerpts(items: int | None) -> Excerpts:
+    pieces = [random_piece(seed, bars=bars) for seed, bars in enumerate(BARS)]
+    return Excerpts(Encoder(pieces, fitted(VoiceGrid(), *pieces)), items, crop=16, align=16)
+
+
+def drawn(found: Excerpts, epochs: int) -> Counter:
+    random = np.random.default_rng(0)
+    return Counter(found[item, int(random.integers(2**62))].index for _ in range(epochs) for item in range(len(found)))
+
+
+@pytest.mark.parametrize("items", [3, None, 7, 40])
+def test_every_piece_is_drawn_in_proportion_to_its_length(items):
+    found = excerpts(items)
+    epochs = 4000 // len(found)
+    shares = drawn(found, epochs)
+    for piece, bars in enumerate(BARS):
+        assert shares[piece] / epochs / len(found) == pytest.approx(bars / sum(BARS), abs=0.03)
+
+
+def test_as_many_items_as_places_are_every_place_once():
+    assert drawn(excerpts(None), 1) == dict(enumerate(BARS))
+
+
+class High(Corpus):
+    """Training pieces in several registers, and a test piece above all of them."""
+
+    name = "high"
+
+    def folder(self):
+        raise NotImplementedError
+
+    def read(self) -> Splits:
+        train = [random_piece(seed).transposed(shift) for seed, shift in enumerate((-3, 0, 1, 3))]
+        return Splits(train, [train[1]], [train[1], train[1].transposed(8)], [])
+
+
+def test_only_training_pieces_change_key_and_only_as_far_as_each_voice_reaches(tmp_path):
+    data = SymbolicData(High(), VoiceGrid(ranges="learned", spread=0), transpose=5, cache_dir=str(tmp_path))
+    ranges = [[voice[:, 2] for piece in data.pieces("train") if len(voice := piece.voice(v))] for v in range(4)]
+    edges = [(min(map(min, pitches)), max(map(max, pitches))) for pitches in ranges]
+    encoder = data.encoder("train")
+    for piece, shifts in zip(encoder.pieces, encoder.shifts, strict=True):
+        for shift in range(-5, 6):
+            moved = [piece.voice(v)[:, 2] + shift for v in range(4)]
+            fits = all(low <= min(p) and max(p) <= high for p, (low, high) in zip(moved, edges, strict=True))
+            assert (shift in shifts) == fits
+    assert any(len(shifts) > 1 for shifts in encoder.shifts)
+    assert all(data.encoder(split).shifts == [[0]] for split in ("validation", "test"))
+    assert len(data.pieces("test")) == 1, "the view learns from training pieces alone, so one test piece is too high"

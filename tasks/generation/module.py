@@ -55,6 +55,7 @@ class Composer(pl.LightningModule):
             raise ValueError("scheduler: a system of several players is trained without one")
         self.scores = FrameLikelihood()
         self.validated: dict[str, float] = {}
+        self.shared = None if self.learns else Shared()
 
     @property
     def learns(self) -> bool:
@@ -70,9 +71,9 @@ class Composer(pl.LightningModule):
             self.net.prepare(self.trainer.datamodule.everything())
 
     def training_step(self, batch: SymbolicBatch) -> Tensor | None:
-        """What the system minimises; None where there is nothing to train, or the players took their turns."""
-        if not self.learns:
-            return None
+        """What the system minimises: zero where there is nothing to train; None where the players took their turns."""
+        if self.shared is not None:
+            return self.shared.nothing
         if not self.automatic_optimization:
             self._log_parts(take_turns(self, batch), len(batch.names))
             return None
@@ -149,3 +150,17 @@ class Composer(pl.LightningModule):
         if self._scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
+
+
+class Shared(torch.nn.Module):
+    """A parameter that nothing moves and no checkpoint holds: several processes fit nothing that has none, not even a chain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = torch.nn.Parameter(torch.zeros(()))
+
+    def _save_to_state_dict(self, *_: Any) -> None:
+        pass
+
+    def _load_from_state_dict(self, *_: Any) -> None:
+        pass

@@ -21,20 +21,26 @@ FAMILIES = ("markov", "rbm", "minibach", "vrae", "hexahedria", "rnn_rbm")
 """One of each; the others have a tiny config that the fast tests train."""
 QUIET = ("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false", "--trainer.accelerator", "cpu")
 SHORT = ("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1")
-SHORT += ("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1")
-FEW = ("--report.measured", "0", "--report.pieces", "1", "--report.bars", "4", "--report.baseline", "false")
+SHORT += ("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1")
+FEW = ("--report.measured", "0", "--report.pieces", "1", "--report.bars", "2", "--report.baseline", "false")
 SMALL = {
     "Chorales": ("--data.corpus.pieces", "40"),
     "FiddleTunes": ("--data.corpus.pieces", "2"),
     "Blues": ("--data.corpus.pieces", "20"),
 }
+BRIEF = ("--model.net.search", '{"steps": 3, "rate": 1.0, "starts": 1}')
 LIGHT = {
     "EnergyModel": ("--model.net.hidden", "8", "--model.net.temperatures", "20"),
-    "StackedAutoencoder": ("--model.net.widths", "[16, 8]", "--model.net.bottleneck", "4"),
-    "VRAE": ("--model.net.encoder", "8", "--model.net.decoder", "8", "--model.net.latent", "4"),
-    "DeepBach": ("--model.net.width", "8", "--model.net.hidden", "8", "--model.net.iterations", "4"),
-    "Biaxial": ("--model.net.time", "[4, 4]", "--model.net.note", "[4, 4]"),
+    "StackedAutoencoder": ("--model.net.widths", "[16, 8]", "--model.net.bottleneck", "4", *BRIEF),
+    "VRAE": (
+        *("--model.net.encoder", "8", "--model.net.decoder", "8", "--model.net.latent", "4", "--model.net.samples", "1"),
+        *BRIEF,
+    ),
+    "DeepBach": ("--model.net.width", "8", "--model.net.hidden", "8", "--model.net.iterations", "4", "--data.crop", "32"),
+    "Biaxial": ("--model.net.time", "[4, 4]", "--model.net.note", "[4, 4]", "--data.crop", "16", "--data.windows", "true"),
+    "rnn_rbm": ("--model.net.head.temperatures", "10"),
 }
+"""What makes a system, or one row of it, small."""
 
 
 def settings(row: str) -> dict[str, str]:
@@ -54,7 +60,7 @@ def trained(row: str, folder: Path, light: bool) -> Path:
     found = settings(row)
     words = ["--config", CONFIGS / f"{row}.yaml", "--runs", folder, *QUIET, *SHORT, *FEW, *SMALL.get(found["corpus"], ())]
     if light:
-        words += LIGHT.get(found["net"], ())
+        words += [*LIGHT.get(found["net"], ()), *LIGHT.get(row, ())]
     words += ["--data.items", "16", "--data.batch_size", "4", "--data.eval_batch_size", "2"]
     done = command("generation", "fit", *words)
     assert done.code == 0, done.err[-3000:]
@@ -68,7 +74,7 @@ def check(row: str, tmp_path: Path, light: bool) -> None:
     assert suffixes & {".wav"} or not (run / "pieces" / "01.mid").stat().st_size > 400
     before = json.loads((run / "metrics.json").read_text())
     assert before["metrics"]["nll_frame"] > 0
-    done = command("generation", "test", "--ckpt_path", run, *QUIET, *FEW)
+    done = command("generation", "test", "--ckpt_path", run, *QUIET, *FEW, "--trainer.limit_test_batches", "1")
     assert done.code == 0, done.err[-3000:]
     after = json.loads((run / "metrics.json").read_text())
     assert after["metrics"]["nll_frame"] == pytest.approx(before["metrics"]["nll_frame"], rel=1e-5)
@@ -78,7 +84,7 @@ def check(row: str, tmp_path: Path, light: bool) -> None:
 def check_uses(run: Path) -> None:
     """Whatever a system offers keeps what was given, and it refuses the rest in a sentence."""
     composer = load_composer(run)
-    writer, piece = Writer(composer), chorale(5)
+    writer, piece = Writer(composer), chorale(5, phrases=1)
     if composer.view.name in ("abc_text", "note_tuples", "bar_image"):
         piece = piece.with_notes(piece.voice(0))
     offered = composer.net.supports & composer.view.uses

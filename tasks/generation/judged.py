@@ -16,6 +16,7 @@ from tasks.metrics.generation.originality import Originality, flagged, originali
 from tasks.metrics.generation.overlap import Overlap, overlap
 from tasks.metrics.generation.resampled import Estimate
 from tasks.metrics.generation.rules import check
+from tasks.metrics.generation.structure import repetition
 from tasks.results import number
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Verdicts(NamedTuple):
     rules: dict[str, dict[str, Estimate]]  # empty where there are not four voices
     originality: dict[str, Originality]
     overlap: dict[str, dict[str, Overlap]]  # of the features with the training pieces'
-    density: dict[str, dict[str, Estimate]]
+    density: dict[str, dict[str, Estimate]]  # and how many bars return
 
     def plain(self) -> dict[str, Any]:
         """Everything as plain types; originality says which sets copy more than the test pieces do."""
@@ -78,7 +79,9 @@ def judge(sets: Mapping[str, Sequence[Piece]], training: Sequence[Piece], resamp
         {name: check(pieces, resamples=resamples) if pieces else {} for name, pieces in four.items()},
         {name: originality(pieces, training, resamples=resamples) for name, pieces in sets.items()},
         {name: overlap(pieces, training, resamples=resamples) for name, pieces in sets.items()},
-        {name: density(pieces, resamples=resamples) for name, pieces in sets.items()},
+        {
+            name: density(pieces, resamples=resamples) | {"repeated_bars": repetition(pieces)} for name, pieces in sets.items()
+        },
     )
 
 

@@ -66,6 +66,7 @@ def music_rows(plain: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "new 4-grams": _number(copied["novelty"][3][0] if len(copied["novelty"]) > 3 else None, 2),
                 "overlap with training": _number(sum(likeness) / len(likeness) if likeness else None, 2),
                 "empty frames": _number((density.get("empty_rate") or [None])[0], 3),
+                "repeated bars": _number((density.get("repeated_bars") or [None])[0], 2),
                 "notes per bar": _number((density.get("notes_per_bar") or [None])[0], 1),
             }
         )

@@ -67,6 +67,17 @@ def test_the_bound_is_above_the_likelihood_by_the_divergence_from_the_true_poste
     assert (apart > 0.01).all()
 
 
+def test_a_few_points_a_window_find_the_bound_that_many_find():
+    net, batch = net_of(ROLL, latent=6, decoder=40).eval(), excerpts(ROLL, 200, 4)
+    with torch.no_grad():
+        net.first.weight.mul_(3)
+        net.out.weight.mul_(6)
+        few = net.nll(batch).sum()
+        net.noise = torch.randn(64, 200, 6)
+        many = net.nll(batch).sum()
+    assert few.item() == pytest.approx(many.item(), rel=3e-3)
+
+
 def test_the_parts_of_the_loss_are_those_of_the_bound():
     net, batch = net_of(ROLL, kl=1.0), excerpts(ROLL, frames=4)
     mean, log_variance = net.posterior(net.cells.read(batch.frames), batch.valid)

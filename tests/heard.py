@@ -2,13 +2,13 @@
 
 import io
 import json
-from html.parser import HTMLParser
 
 import numpy as np
 import soundfile
 
 from tasks.generation.listening.page import Excerpt, Questions, write_page
 from tasks.generation.listening.responses import read_key
+from tests.html_page import Read
 
 RATE = 8000
 SYSTEMS = ("Bach", "markov_order_4", "secret-lstm")
@@ -30,27 +30,6 @@ def excerpts(each: int = 5) -> list[Excerpt]:
             sound = tone(10 * k + one, 5 + one / 10, loud, 1 + one % 2, form)
             made.append(Excerpt(sound, system, f"chorale_{one}", system == "Bach"))
     return made
-
-
-class Read(HTMLParser):
-    """Elements with their attributes, and what each script holds."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.attributes, self.texts = [], [], {}
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.attributes.append((tag, dict(attributes)))
-        if tag not in ("meta", "input", "link", "img"):
-            self.open.append((tag, dict(attributes).get("id")))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, text):
-        self.texts[self.open[-1] if self.open else None] = self.texts.get(self.open[-1] if self.open else None, "") + text
 
 
 def page_of(folder) -> tuple[str, dict, dict]:

@@ -5,7 +5,6 @@ import io
 import json
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,30 +16,9 @@ from tasks.alignment.outputs import page as pages
 from tasks.alignment.outputs.files import Wanted, write_files
 from tasks.alignment.outputs.tables import bar_rows
 from tests.aligned import RATE, aligned, twice
+from tests.html_page import Read
 
 PAGE_ALONE = Wanted(page=True, check=False, clicks=False, picture=False, font="embedded")
-
-
-class Read(HTMLParser):
-    """Elements with their attributes and texts."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.attributes, self.texts = [], [], {}
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.attributes.append((tag, dict(attributes)))
-        if tag not in ("meta", "input", "link", "img"):
-            self.open.append((tag, dict(attributes).get("id")))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, text):
-        if self.open:
-            self.texts[self.open[-1]] = self.texts.get(self.open[-1], "") + text
 
 
 HOSTILE = "songs/<script>alert('x')<!-- \"{{data}}\" & $& \\1 é.wav"

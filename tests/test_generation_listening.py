@@ -19,7 +19,8 @@ from tasks.generation.listening import from_runs
 from tasks.generation.listening import page as pages
 from tasks.generation.listening.page import Excerpt, Questions, write_page
 from tasks.generation.listening.responses import checked, read_key
-from tests.heard import RATE, SYSTEMS, Read, excerpts, page_of, tone
+from tests.heard import RATE, SYSTEMS, excerpts, page_of, tone
+from tests.html_page import Read
 from tests.written import written as chords
 
 

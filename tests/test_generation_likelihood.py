@@ -153,3 +153,18 @@ def test_two_processes_equal_one(tmp_path):
     for rank in (0, 1):
         for pair in torch.load(tmp_path / f"{rank}.pt"):
             assert all(found == pytest.approx(expected, rel=1e-12) for found in pair)
+
+
+def test_windows_make_up_their_pieces():
+    """However pieces are cut, and in whatever order windows come, the protocols are of pieces."""
+    whole, windows = scored([[0], [1], [2], [3], [4]]).compute(), FrameLikelihood()
+    spans = [(one, start) for one, length in enumerate(LENGTHS) for start in range(0, length, 3)]
+    for item in (5, 2, 0, 7, 4, 1, 6, 3, 8, 2):
+        one, start = spans[item]
+        nll, guess, truth = (part[None, start : start + 3] for part in piece(one))
+        valid = torch.ones(nll.shape, dtype=torch.bool)
+        windows.update([item], nll, valid, COLUMNS, guess, truth, hold=HOLD, rest=REST, piece=torch.tensor([one]))
+    found = windows.compute()
+    assert len(spans) == 9
+    onsets = whole.pop("onset_accuracy"), found.pop("onset_accuracy")  # a rest that goes on into a window begins there
+    assert found == pytest.approx(whole, rel=1e-12) and abs(onsets[0] - onsets[1]) < 0.1

@@ -18,6 +18,7 @@ class SymbolicBatch(NamedTuple):
     valid: Tensor  # (batch, frames) bool: false where padded
     index: Tensor  # (batch,) int64: the place of the piece, or of the window, in its split
     names: tuple[str, ...]
+    piece: Tensor  # (batch,) int64: the place of the piece in its split
 
 
 class Item(NamedTuple):
@@ -26,13 +27,14 @@ class Item(NamedTuple):
     encoded: Encoded
     index: int
     name: str
+    piece: int
 
 
 def collate(items: Sequence[Item]) -> SymbolicBatch:
     """Items of any lengths as one batch."""
     longest = max(len(item.encoded.frames) for item in items)
     frames, conditions, valid = [], [], np.zeros((len(items), longest), bool)
-    for row, (encoded, _, _) in enumerate(items):
+    for row, encoded in enumerate(item.encoded for item in items):
         missing = longest - len(encoded.frames)
         frames.append(np.pad(encoded.frames, ((0, missing), (0, 0))))
         conditions.append(np.pad(encoded.conditions, ((0, missing), (0, 0))))
@@ -43,4 +45,5 @@ def collate(items: Sequence[Item]) -> SymbolicBatch:
         torch.from_numpy(valid),
         torch.tensor([item.index for item in items]),
         tuple(item.name for item in items),
+        torch.tensor([item.piece for item in items]),
     )

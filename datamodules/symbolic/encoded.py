@@ -33,7 +33,7 @@ class Encoder:
         """Every piece in every key it is trained in."""
         for index, piece in enumerate(self.pieces):
             for shift in self.shifts[index]:
-                yield Item(self(index, shift), index, piece.name)
+                yield Item(self(index, shift), index, piece.name, index)
 
 
 class Excerpts(Dataset):
@@ -58,10 +58,10 @@ class Excerpts(Dataset):
         encoded = self.encoder(index, int(random.choice(self.encoder.shifts[index])))
         name = self.encoder.pieces[index].name
         if self.crop is None:
-            return Item(encoded, index, name)
+            return Item(encoded, index, name, index)
         last = max(0, len(encoded.frames) - self.crop)
         start = min(int(random.integers(last // self.align + 1)) * self.align, last)
-        return Item(cut(encoded, start, start + self.crop), index, name)
+        return Item(cut(encoded, start, start + self.crop), index, name, index)
 
     def _place(self, item: int, random: np.random.Generator) -> int:
         """Of those that fall to an item, one at random: no piece is always left out where items are few."""
@@ -83,7 +83,7 @@ class Whole(Dataset):
 
     def __getitem__(self, place: int) -> Item:
         index, start, stop = self.spans[place]
-        return Item(cut(self.encoder(index), start, stop), place, self.encoder.pieces[index].name)
+        return Item(cut(self.encoder(index), start, stop), place, self.encoder.pieces[index].name, index)
 
 
 def cut(encoded: Encoded, start: int, stop: int) -> Encoded:

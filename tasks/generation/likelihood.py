@@ -8,8 +8,8 @@ from tasks.metrics.generation.likelihood import FrameLikelihood
 
 WHAT = {
     "exact": "exact",
-    "estimate": "estimated by annealed importance sampling",
-    "bound": "an upper bound",
+    "estimate": "estimated by annealed importance sampling, on the average a little too low",
+    "bound": "an upper bound, estimated at a few points of the posterior",
     "conditional": "exact, of the voices that it writes, given the others",
     "none": "no likelihood: its own reconstruction or pseudo-likelihood",
 }
@@ -22,4 +22,5 @@ def score_into(scores: FrameLikelihood, net: Family, batch: SymbolicBatch) -> No
     nll = net.surrogate(batch) if net.likelihood == "none" else net.nll(batch)
     form, guess, columns = net.form, net.guess(batch), net.scored
     told = {"truth": batch.frames[..., columns], "guess": None if guess is None else guess[..., columns]}
-    scores.update(batch.index, nll.float(), batch.valid, len(columns), **told, hold=form.hold, rest=form.rest)
+    told |= {"hold": form.hold, "rest": form.rest, "piece": batch.piece}
+    scores.update(batch.index, nll.float(), batch.valid, len(columns), **told)

@@ -35,11 +35,12 @@ class LikelihoodRows(NamedTuple):
 class FrameLikelihood(RowMetric):
     """Nats of every piece, added up in order: no batch size, padding, order or number of ranks changes a score.
 
-    A piece that several ranks saw counts once. `rows` gathers: call it on every rank.
+    A piece or a window of one that several ranks saw counts once, and windows make up their piece. `rows` gathers: call it on
+    every rank.
     """
 
     higher_is_better = False
-    columns: ClassVar = {name: torch.float64 if name in _REALS else torch.int64 for name in LikelihoodRows._fields}
+    columns: ClassVar = {name: torch.float64 if name in _REALS else torch.int64 for name in ("item", *LikelihoodRows._fields)}
 
     def update(
         self,
@@ -51,11 +52,12 @@ class FrameLikelihood(RowMetric):
         truth: Tensor | None = None,
         hold: int = -1,
         rest: int = -1,
+        piece: Tensor | None = None,
     ) -> None:
-        """Add whole pieces.
+        """Add whole pieces, or windows of pieces.
 
         Args:
-            index: (batch,) positions in the split
+            index: (batch,) positions of the pieces in the split, or of the windows among all in order
             nll: (batch, frames) nats, the first frame included
             valid: (batch, frames) bool, false where padded
             columns: of a frame
@@ -63,19 +65,22 @@ class FrameLikelihood(RowMetric):
             truth: (batch, frames, columns) the true frames: categories, or a roll of floats
             hold: category of a held note; -1: an onset is a cell that differs from the one before
             rest: category of silence, which begins once however long it lasts
+            piece: (batch,) positions in the split of the pieces that windows are of
 
         Raises:
             ValueError: a likelihood that is no number, or shapes that do not fit.
         """
         index = torch.as_tensor(index).flatten()
+        piece = index if piece is None else piece
         if nll.shape != valid.shape or len(index) != len(nll):
             raise ValueError(f"expected nats of {len(index)} pieces as {tuple(valid.shape)}, got {tuple(nll.shape)}")
         nats = torch.where(valid, nll.detach().to(self.kind("nats")), 0.0)
-        if not torch.isfinite(nats).all():
-            raise ValueError(f"the likelihood of piece {int(index[~torch.isfinite(nats).all(1).cpu()][0])} is not a number")
+        if not (known := torch.isfinite(nats).all(1).to(piece.device)).all():
+            raise ValueError(f"the likelihood of piece {int(piece[~known][0])} is not a number")
         frames = valid.sum(1)
         counts = _counts(valid, guess, truth, hold, rest)
-        self.add(piece=index, nats=nats.sum(1), first=nats[:, 0], frames=frames, cells=frames * columns, **counts)
+        counts |= {"frames": frames, "cells": frames * columns}
+        self.add(item=index, piece=piece, nats=nats.sum(1), first=nats[:, 0], **counts)
 
     def compute(self) -> dict[str, float]:
         """`summary` of all pieces."""
@@ -87,9 +92,12 @@ class FrameLikelihood(RowMetric):
 
     def own_rows(self) -> LikelihoodRows:
         """Those held here: of this process alone, which may ask without the others."""
-        piece, once = np.unique(self.held("piece").astype(np.int64), return_index=True)
-        rest = (self.held(name).astype(np.float64 if name in _REALS else np.int64)[once] for name in LikelihoodRows._fields[1:])
-        return LikelihoodRows(piece, *rest)
+        _, once = np.unique(self.held("item").astype(np.int64), return_index=True)
+        piece, first, whose = np.unique(self.held("piece").astype(np.int64)[once], return_index=True, return_inverse=True)
+        kinds = {name: np.float64 if name in _REALS else np.int64 for name in LikelihoodRows._fields[1:]}
+        rest = {name: self.held(name).astype(kind)[once] for name, kind in kinds.items()}
+        sums = {name: _sums(values, whose, len(piece)) for name, values in rest.items()}
+        return LikelihoodRows(piece, **sums | {"first": rest["first"][first]})
 
 
 def summary(rows: LikelihoodRows) -> dict[str, float]:
@@ -154,6 +162,13 @@ def _onsets(truth: Tensor, hold: int, rest: int) -> Tensor:
         # Tokens in a row have no cell before that they could hold on to.
         return changed if truth.shape[-1] > 1 else torch.zeros_like(changed)
     return (truth != hold) & (changed | (truth != rest))
+
+
+def _sums(values: NDArray, whose: NDArray[np.int64], pieces: int) -> NDArray:
+    """Sums (pieces,) of what windows hold (windows,), in their order."""
+    found = np.zeros(pieces, values.dtype)
+    np.add.at(found, whose, values)
+    return found
 
 
 def _share(part: float, whole: float) -> float:

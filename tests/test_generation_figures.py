@@ -8,9 +8,10 @@ import pytest
 import torch
 from matplotlib.collections import PolyCollection
 
+from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.piece import Piece
 from tasks.figures import style
-from tasks.figures.generation import bar_lines, piano_roll, score_svg, self_similarity
+from tasks.figures.generation import piano_roll, score_svg, self_similarity
 from tasks.figures.generation_compared import likelihoods, novelty_figure, overlap_figure, profile_figure, rules_figure
 from tasks.metrics.generation import structure
 from tasks.metrics.generation.likelihood import FrameLikelihood
@@ -106,8 +107,10 @@ def test_bars_are_numbered_after_the_pickup_and_the_metre_and_key_are_said():
 
 def test_bar_lines_follow_changes_of_metre():
     piece = written([[60]] * 12, metres=np.array([[0, 2, 4], [16, 6, 8]], np.int32))
-    assert bar_lines(piece).tolist() == [0, 8, 16, 28, 40, 52]
-    assert bar_lines(written([[60]], pickup=4)).tolist() == [4, 20], "a pickup alone"
+    assert bar_edges(piece).tolist() == [0, 8, 16, 28, 40, 52]
+    assert bar_edges(written([[60]], pickup=4)).tolist() == [4, 20], "a pickup alone"
+    piece = written([[60]] * 9, metres=np.array([[0, 4, 4], [20, 3, 4]], np.int32))
+    assert bar_edges(piece).tolist() == [0, 16, 20, 32, 44], "a change of metre begins a bar, as in the score"
 
 
 def test_given_notes_are_darker_and_hatched():

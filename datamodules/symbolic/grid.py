@@ -62,6 +62,15 @@ def bar_lines(piece: Piece) -> NDArray[np.int64]:
     return np.concatenate(lines)
 
 
+def bar_edges(piece: Piece) -> NDArray[np.int64]:
+    """Ticks at which bars 1, 2, ... begin, the pickup left out, and at which the last one ends were it full; at least one bar."""
+    stretches = _stretches(piece)
+    begins = np.concatenate([np.arange(begin, end, bar) for begin, end, bar in stretches])
+    if not len(begins):
+        begins = np.array([piece.pickup])
+    return np.append(begins, begins[-1] + stretches[-1][2])
+
+
 def whole_bars(piece: Piece, end: int) -> int:
     """Ticks up to the bar line after `end`, or of the piece where it ends before."""
     lines = np.append(bar_lines(piece), piece.length)

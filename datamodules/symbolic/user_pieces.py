@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 
 from datamodules.errors import DataError
 from datamodules.files import UserFiles
+from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.piece import VOICE, Piece
-from datamodules.symbolic.reading import MUSIC, read_piece
+from datamodules.symbolic.reading import MUSIC, read_pieces
 from datamodules.symbolic.views.view import Use
 
 
@@ -26,13 +27,14 @@ class Question(NamedTuple):
     bars: int  # to write, where the use does not say itself
     span: tuple[int, int] | None  # first and last bar to write anew, counted from 1
     error: str | None
+    remarks: tuple[str, ...] = ()  # what the user must know of how the files were read
 
 
 class UserPieces(UserFiles):
     """Pieces to continue, harmonise, fill in or lead from one to the other; one that cannot be read is yielded with its error.
 
     Args:
-        inputs: MIDI, MusicXML or ABC files, folders and globs; none are needed for `free`
+        inputs: MIDI, MusicXML or ABC files, folders and globs; none are needed for `free`; of a file of several tunes the first
         view: how the network reads music, which its checkpoint knows
         use: `continue` the piece, `harmonise` its melody, `inpaint` some of its bars, `free`: write a new one, in the metre, key,
             tempo and length of a file where one is named, `interpolate` between two
@@ -59,8 +61,10 @@ class UserPieces(UserFiles):
     ) -> None:
         super().__init__(inputs, **kwargs)
         self.notation, self.use, self.bars, self.voice = view, use, bars, voice
-        if bars < 1 or (voice or 0) < 0:
-            raise ValueError(f"bars must be positive and voice not negative: --data.bars {bars}, --data.voice {voice}")
+        if bars < 1:
+            raise ValueError(f"--data.bars {bars} is nothing to write: give 1 or more")
+        if (voice or 0) < 0:
+            raise ValueError(f"--data.voice {voice} is no voice: they are counted from 0, the highest")
         self.span, self.metre = _span(span), _metre(metre)
         if (use == "inpaint") != (self.span is not None):
             raise ValueError("give --data.use inpaint and --data.span FIRST-LAST (bars, such as 5-8) together or not at all")
@@ -88,12 +92,15 @@ class UserPieces(UserFiles):
             return Question("free", [replace(blank, length=self.bars * blank.bar)], self.use, self.bars, None, None)
         path = " to ".join(paths)
         try:
-            pieces = [read_piece(one) for one in paths]
+            found = [read_pieces(one) for one in paths]
+            pieces = [tunes[0] for tunes in found]
             if self.use == "harmonise":
                 pieces = [self._melody(path, piece) for piece in pieces]
-            if self.span and self.span[1] > pieces[0].bars:
-                raise DataError(f"{path} has {pieces[0].bars} bars: --data.span reaches to {self.span[1]}.")
-            return Question(path, pieces, self.use, self.bars, self.span, None)
+            bars = len(bar_edges(pieces[0])) - 1
+            if self.span and self.span[1] > bars:
+                raise DataError(f"{path} has {bars} bar{'s' * (bars > 1)}: --data.span reaches to {self.span[1]}.")
+            remarks = [_first_of(one, len(tunes)) for one, tunes in zip(paths, found, strict=True) if len(tunes) > 1]
+            return Question(path, pieces, self.use, self.bars, self.span, None, tuple(remarks))
         except DataError as error:
             if self.strict:
                 raise
@@ -104,7 +111,8 @@ class UserPieces(UserFiles):
         number = 0 if self.voice is None else self.voice
         notes = piece.voice(number).copy()
         if not len(notes):
-            raise DataError(f"{path} has {piece.voices} voices: there is no note in --data.voice {number} (counted from 0).")
+            what = f"{piece.voices} voice{'s' * (piece.voices > 1)}"
+            raise DataError(f"{path} has {what}: there is no note in --data.voice {number} (counted from 0).")
         notes[:, VOICE] = 0
         return piece.with_notes(notes, programs=piece.programs[number : number + 1])
 
@@ -120,6 +128,10 @@ class Questions(Dataset):
 
     def __getitem__(self, index: int) -> Question:
         return self.data.ask(self.groups[index])
+
+
+def _first_of(path: str, tunes: int) -> str:
+    return f"{Path(path).name} holds {tunes} tunes: the first was taken"
 
 
 def _span(text: str | None) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE, Piece
 from tasks.figures import style
 
@@ -31,7 +32,7 @@ def piano_roll(piece: Piece, given: Piece | None = None, title: str = "") -> "Fi
         given: what of it was given: notes that it holds too are darker and hatched
         title: above the picture
     """
-    bars = bar_lines(piece)
+    bars = bar_edges(piece)
     rows = min(MOST_ROWS, -(-max(len(bars) - 1, 1) // BARS_IN_ROW))
     each = -(-max(len(bars) - 1, 1) // rows)
     low, high = _span(piece)
@@ -99,16 +100,6 @@ def score_svg(piece: Piece) -> str | None:
     if not drawing.loadData(musicxml_bytes(piece).decode()):
         return None
     return drawing.renderToSVG(1)
-
-
-def bar_lines(piece: Piece) -> NDArray[np.int64]:
-    """Ticks of all bar lines: where bars 1, 2, ... begin, through every metre, and where the last one ends."""
-    lines, at = [], piece.pickup
-    changes = sorted((int(tick), 4 * piece.ticks * int(beats) // int(kind)) for tick, beats, kind in piece.metres)
-    while at < piece.length or not lines:
-        lines.append(at)
-        at += max(1, next(bar for tick, bar in reversed(changes) if tick <= at or tick == changes[0][0]))
-    return np.array([*lines, at], np.int64)
 
 
 def _span(piece: Piece) -> tuple[int, int]:

@@ -9,11 +9,12 @@ import torch
 
 from datamodules.base import mix
 from datamodules.errors import DataError
-from datamodules.symbolic.merging import merged
+from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.piece import DURATION, ONSET, Piece
 from datamodules.symbolic.user_pieces import Question
 from datamodules.symbolic.views.view import Encoded, Unfit
 from models.generation.form import Ask
+from tasks.generation.shown import answered, shown
 
 if TYPE_CHECKING:
     from tasks.generation.module import Composer
@@ -53,13 +54,12 @@ class Writer:
             return self._between(question.pieces, seed)
         template, given, span = asked_of(question)
         try:
-            shift = self.view.shift_for(given, 0 if question.use == "harmonise" else None)
-            written = self.write(template.transposed(shift), question.use, span, seed, self.samples)
+            seen, shift, remarks = shown(self.view, template, given, question.use)
+            written = self.write(seen, question.use, span, seed, self.samples)
         except Unfit as reason:
             raise DataError(f"this system cannot take it: {reason}") from reason
-        remarks = [f"written {shift:+d} semitones away, where the system knows its way, and put back"] if shift else []
-        made = (merged(template, one.transposed(-shift), question.use, span) for one in written)
-        return [Answer(replace(one, name=piece.name), given, remarks) for one in made]
+        made = (answered(template, seen.transposed(-shift), one.transposed(-shift), question.use, span) for one in written)
+        return [Answer(replace(one, name=piece.name), given, [*question.remarks, *remarks]) for one in made]
 
     def check(self, use: str) -> None:
         """Raise DataError for a use that the system was not made for."""
@@ -133,11 +133,13 @@ def asked_of(question: Question) -> tuple[Piece, Piece, tuple[int, int] | None]:
     piece, use = question.pieces[0], question.use
     if use == "continue":
         # From the bar line that the piece reaches: a last bar that is not full is filled.
-        end = piece.pickup + piece.bars * piece.bar + question.bars * piece.bar
+        bars = len(bar_edges(piece)) - 1 + question.bars
+        longest = max(4 * piece.ticks * beats // kind for _, beats, kind in piece.metres.tolist())
+        end = int(bar_edges(replace(piece, length=piece.length + (question.bars + 1) * longest))[bars])
         return replace(piece, length=end), piece, (piece.length, end)
     if use == "inpaint":
-        first, last = question.span
-        begin, end = piece.pickup + (first - 1) * piece.bar, min(piece.pickup + last * piece.bar, piece.length)
+        edges = bar_edges(piece).tolist()
+        begin, end = edges[question.span[0] - 1], min(edges[question.span[1]], piece.length)
         notes = piece.notes[(piece.notes[:, ONSET] < begin) | (piece.notes[:, ONSET] >= end)]
         return piece, piece.with_notes(notes), (begin, end)
     if use == "harmonise":

@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from datamodules.errors import DataError
+from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.user_pieces import name_of
 from tasks.generation.ladder import Answer, Writer
 from tasks.generation.outputs import PATTERNS, Wanted, write_piece
@@ -61,7 +62,7 @@ class GenerationWriter(BasePredictionWriter):
         self.parts.add({"file": batch.path, "folder": stem, "use": batch.use} | _summary(prediction) | {"remarks": remarks})
 
     def _write(self, place: Path, number: int, batch: Any, answer: Answer) -> list[str]:
-        title = f"{name_of(batch.path)}: {batch.use}, {number}"
+        title = f"{name_of(batch.path)}: {batch.use}, {number}" if batch.pieces[0].notes.size else f"{batch.use}, {number}"
         missing = write_piece(place, f"{number:02d}", answer.piece, answer.given, title, self.wanted)
         return [*answer.remarks, *missing] if number == 1 else missing
 
@@ -91,7 +92,7 @@ def _summary(answers: list[Answer]) -> dict[str, Any]:
     first = answers[0].piece
     return {
         "answers": len(answers),
-        "bars": first.bars,
+        "bars": len(bar_edges(first)) - 1,
         "notes": len(first.notes),
         "given_notes": len(answers[0].given.notes),
         "metre": f"{first.beats}/{first.beat_type}",

@@ -14,7 +14,7 @@ from datamodules.symbolic.cutting import excerpt
 from datamodules.symbolic.grid import whole_bars
 from datamodules.symbolic.piece import DURATION, ONSET, VOICE, Piece
 from datamodules.symbolic.views.abc_symbols import By, head_and_body, symbols_of, text_of
-from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
+from datamodules.symbolic.views.view import Encoded, Polyphonic, Unfit, Use, View
 
 END = 0
 CLOSING = "|]"
@@ -99,7 +99,7 @@ class AbcText(View):
         melody[:, DURATION] -= np.where(over <= self.steps // 4, np.maximum(over, 0), 0).astype(np.int32)
         first = np.searchsorted(onsets, onsets)
         if (over > self.steps // 4).any() or (melody[:, DURATION] != melody[first, DURATION]).any():
-            raise Unfit("its melody sounds two notes at once that do not begin and end together")
+            raise Polyphonic("its melody sounds two notes at once that do not begin and end together")
         return melody
 
     def encode(self, piece: Piece) -> Encoded:

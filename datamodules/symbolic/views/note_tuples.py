@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from datamodules.symbolic.grid import VELOCITY_WRITTEN, cells_of, frames_of, nearest, on_ticks, whole_bars
 from datamodules.symbolic.piece import ONSET, PITCH, QUALITIES, Piece
-from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
+from datamodules.symbolic.views.view import Encoded, Polyphonic, Unfit, Use, View
 
 END, REST, PITCHED = range(3)
 ROOM = 4
@@ -76,7 +76,7 @@ class NoteTuples(View):
         """Raises Unfit for two notes at once, a pitch out of range, or a duration that no training piece has."""
         melody = piece.voice(0)
         if (melody[1:, ONSET] == melody[:-1, ONSET]).any():
-            raise Unfit("its melody sounds two notes at once")
+            raise Polyphonic("its melody sounds two notes at once")
         pitches, lasts, onsets = self._rows(piece)
         if ((pitches >= 0) & ((pitches < self.low) | (pitches > self.high))).any():
             raise Unfit(f"its melody reaches beyond the model's {self.low} to {self.high}")

@@ -15,6 +15,14 @@ class Unfit(ValueError):
     """A piece that a view cannot hold; the sentence says why, without the piece's name."""
 
 
+class OutOfReach(Unfit):
+    """A piece whose pitches fit into the view's range in no transposition."""
+
+
+class Polyphonic(Unfit):
+    """A piece in which a voice sounds several notes at once that the view holds one of."""
+
+
 class Encoded(NamedTuple):
     """A piece as a network reads it."""
 
@@ -88,24 +96,33 @@ class View:
         pitches = (piece.notes if voice is None else piece.voice(voice))[:, PITCH]
         return self.low - int(pitches.min()), self.high - int(pitches.max())
 
+    def bounds(self, voice: int) -> tuple[int, int]:
+        """Lowest and highest pitch of a voice."""
+        return self.low, self.high
+
+    def shifts(self, piece: Piece) -> NDArray[np.int64]:
+        """All transpositions (semitones) that bring a piece into the view's key."""
+        from datamodules.symbolic.keys import find_key
+
+        shifts = np.arange(-60, 61)
+        if self.key == "any":
+            return shifts
+        tonic, mode = (piece.tonic, piece.mode) if piece.tonic is not None else find_key(piece)
+        return shifts[(shifts + tonic) % 12 == (9 if mode == "minor" else 0)]
+
     def shift_for(self, piece: Piece, voice: int | None = None) -> int:
         """Semitones to transpose a piece by before it is encoded: into the view's key and range, near what was learned.
 
-        voice: fit this voice alone into the range. Raises Unfit where no transposition fits.
+        voice: fit this voice alone into the range. Raises OutOfReach where no transposition fits.
         """
-        from datamodules.symbolic.keys import find_key
-
         pitches = (piece.notes if voice is None else piece.voice(voice))[:, PITCH]
         if not len(pitches):
             return 0
-        shifts = np.arange(-60, 61)
-        if self.key == "c":
-            tonic, mode = (piece.tonic, piece.mode) if piece.tonic is not None else find_key(piece)
-            shifts = shifts[(shifts + tonic) % 12 == (9 if mode == "minor" else 0)]
         lowest, highest = self.reach(piece, voice)
+        shifts = self.shifts(piece)
         shifts = shifts[(shifts >= lowest) & (shifts <= highest)]
         if not len(shifts):
-            raise Unfit(f"its pitches, {pitches.min()} to {pitches.max()}, fit into no transposition that the model knows")
+            raise OutOfReach(f"its pitches, {pitches.min()} to {pitches.max()}, fit into no transposition that the model knows")
         if self.key == "any" or self.centre is None or voice is not None:
             return int(shifts[np.argmin(np.abs(shifts))])
         return int(shifts[np.argmin(np.abs(shifts + pitches.mean() - self.centre))])

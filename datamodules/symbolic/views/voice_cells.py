@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from datamodules.symbolic.grid import VELOCITY_WRITTEN, cells_of, frames_of, spread
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE, Piece, in_order
-from datamodules.symbolic.views.view import Unfit
+from datamodules.symbolic.views.view import Polyphonic, Unfit
 
 LEGATO = 1
 """Frames that a note may last into the next one, as played legato; it is cut there."""
@@ -32,7 +32,7 @@ def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64
         overlap = notes[1:, ONSET] < notes[:-1, ONSET] + notes[:-1, DURATION]
         apart = (begin[1:] > begin[:-1]) & (end[:-1] - begin[1:] <= LEGATO)
         if (overlap & ~apart & (notes[1:, PITCH] != notes[:-1, PITCH])).any():
-            raise Unfit(f"its voice {number + 1} sounds two notes at once")
+            raise Polyphonic(f"its voice {number + 1} sounds two notes at once")
         end[:-1] = np.minimum(end[:-1], begin[1:])
         event, frame = spread(begin, end)
         pitches[frame, number] = notes[event, PITCH]

@@ -88,6 +88,10 @@ class VoiceGrid(View):
                 ranges.append((self.lows[number] - int(pitches.min()), self.highs[number] - int(pitches.max())))
         return max((low for low, _ in ranges), default=0), min((high for _, high in ranges), default=0)
 
+    def bounds(self, voice: int) -> tuple[int, int]:
+        """The voice's own range; that of the whole beyond the last one."""
+        return (self.lows[voice], self.highs[voice]) if voice < self.voices else (self.low, self.high)
+
     def encode(self, piece: Piece) -> Encoded:
         """Raises Unfit for more voices, two notes at once in one, or a pitch out of its voice's range."""
         pitches, struck = voice_cells(piece, self.voices, self.steps)

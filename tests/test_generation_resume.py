@@ -22,13 +22,14 @@ def fit(row: str, folder: Path, epochs: int, *more: object) -> dict:
     return torch.load(folder / "generation" / "run" / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize("row", ["deephear_m", "vrae", "rnn_rbm"])
+@pytest.mark.parametrize("row", ["deephear_m", "vrae", "rnn_rbm", "tiny_gan"])
 def test_training_goes_on_to_the_same_weights(row, tmp_path):
     more = PRETRAINED if row == "deephear_m" else ()
     whole = fit(row, tmp_path / "whole", 3, *more)
     fit(row, tmp_path / "parts", 1, *more)
     resumed = fit(row, tmp_path / "parts", 3, *more, "--ckpt_path", "last")
-    assert whole["global_step"] == resumed["global_step"] == 6
+    turns = 3 if row == "tiny_gan" else 1  # each an optimizer step
+    assert whole["global_step"] == resumed["global_step"] == 6 * turns
     for name, weights in whole["state_dict"].items():
         assert torch.equal(weights, resumed["state_dict"][name]), name
     assert str(whole["optimizer_states"]) == str(resumed["optimizer_states"])

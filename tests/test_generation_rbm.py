@@ -215,6 +215,13 @@ def test_padding_changes_no_costs(build):
     assert not nats[:, 12:].any() and not nats[:, :12][~data.valid].any() and (nats[:, :12][data.valid] > 0).all()
 
 
+@pytest.mark.parametrize("build", [energy, rnn_rbm])
+def test_neighbours_change_no_costs(build):
+    net, data = build(), drawn(5, 12)
+    alone = torch.cat([net.nll(Frames(*(part[row : row + 1] for part in data))) for row in range(5)])
+    assert torch.allclose(alone, net.nll(data), atol=1e-5)
+
+
 def test_windows_by_themselves_share_out_their_costs():
     net, data = energy(4), drawn(2, 8)
     data = data._replace(valid=torch.ones(2, 8, dtype=torch.bool))

@@ -75,12 +75,16 @@ class NextStep(Family):
         return {"loss": self.head.loss(h, batch.frames, batch.valid, **self._previous(batch.frames))}
 
     def nll(self, batch: Frames) -> Tensor:
-        h, valid = self(batch), batch.valid
+        h, valid, told = self(batch), batch.valid, self._previous(batch.frames)
         if torch.compiler.is_exporting():  # no size may then depend on what is valid
-            return self.head.nll(h, batch.frames, **self._previous(batch.frames)).float() * valid
-        previous = {name: frames[valid] for name, frames in self._previous(batch.frames).items()}
-        nats = self.head.nll(h[valid], batch.frames[valid], **previous)
-        return torch.zeros(valid.shape, device=h.device).masked_scatter(valid, nats.float())
+            return self.head.nll(h, batch.frames, **told).float() * valid
+        # An estimate is drawn for each piece by itself, so that it is the same in any batch and on any rank.
+        alone = self.likelihood == "estimate"
+        nats = [
+            self.head.nll(h[some][there], batch.frames[some][there], **{name: x[some][there] for name, x in told.items()})
+            for some, there in (enumerate(valid) if alone else [(slice(None), valid)])
+        ]
+        return torch.zeros(valid.shape, device=h.device).masked_scatter(valid, torch.cat(nats).float())
 
     def guess(self, batch: Frames) -> Tensor | None:
         if self.head.likelihood != "exact":

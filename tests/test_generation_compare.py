@@ -5,10 +5,15 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tasks.generation import table84
+from tasks.generation.judged import HUMAN, OURS, judge
+from tasks.generation.music_tables import together
 from tests.commands import command
+from tests.pieces import chorale, random_piece
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "configs" / "generation" / "tiny.yaml"
@@ -77,3 +82,35 @@ def test_a_listening_test_is_made_of_runs_and_its_answers_are_read(runs, tmp_pat
     missing = command("generation", "compare", "--responses", tmp_path / "none.json", "--out", tmp_path)
     assert missing.code == 2
     assert "none.json" in missing.err
+
+
+def test_rules_are_set_beside_test_pieces_as_a_system_of_four_voices_sees_them():
+    kinds = ("rules", "originality", "overlap", "density")
+    of_rolls = {kind: {OURS: {"a": [1]}, HUMAN: {"a": [2]}} for kind in kinds} | {"rules": {OURS: {}, HUMAN: {}}}
+    of_voices = {kind: {OURS: {"a": [3]}, HUMAN: {"a": [4]}} for kind in kinds}
+    members = [
+        SimpleNamespace(name=name, results=[SimpleNamespace(content={"music": music})])
+        for name, music in (("rolls", of_rolls), ("voices", of_voices))
+    ]
+    found = together(members)
+    assert found["rules"] == {"rolls": {}, "voices": {"a": [3]}, HUMAN: {"a": [4]}}
+    assert found["overlap"][HUMAN] == {"a": [2]}
+
+
+@pytest.mark.parametrize("voices", [3, 4, 5])
+def test_voice_leading_is_judged_where_the_system_writes_four_voices(voices):
+    written = [random_piece(seed, voices=voices, registers=((70, 81), (60, 69), (52, 59), (36, 51), (24, 35))) for seed in (1, 2)]
+    found = judge({OURS: written, HUMAN: [chorale(1), chorale(2)]}, [chorale(3), chorale(4)], 10)
+    assert bool(found.rules[OURS]) == bool(found.rules[HUMAN]) == (voices == 4)
+
+
+def test_pictures_say_which_corpus_they_are_of(runs, tmp_path):
+    assert command("generation", "compare", runs, "--out", tmp_path).code == 0
+    page = (tmp_path / "report.html").read_text()
+    corpus = re.search(r"## Copies, likeness and density, learned from ([^\n<]+)", page)[1]
+    assert page.count(f"<figcaption>learned from {corpus}</figcaption>") == 3
+
+
+def test_table_84_says_what_its_marks_stand_for():
+    text = table84.table(table84.read())
+    assert "StAE stacked autoencoders" in text and "uS unit selection" in text

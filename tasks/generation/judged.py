@@ -29,7 +29,7 @@ OURS = "this system"
 class Verdicts(NamedTuple):
     """By system, the corpus' own test pieces among them."""
 
-    rules: dict[str, dict[str, Estimate]]  # empty where there are not four voices
+    rules: dict[str, dict[str, Estimate]]  # empty where there are not four voices, of all where the system writes none
     originality: dict[str, Originality]
     overlap: dict[str, dict[str, Overlap]]  # of the features with the training pieces'
     density: dict[str, dict[str, Estimate]]  # and how many bars return
@@ -75,6 +75,8 @@ def as_seen(view: View, pieces: Sequence[Piece]) -> list[Piece]:
 def judge(sets: Mapping[str, Sequence[Piece]], training: Sequence[Piece], resamples: int) -> Verdicts:
     """All that can be measured of each set, beside the training pieces as the view shows them."""
     four = {name: [piece for piece in pieces if piece.voices == 4] for name, pieces in sets.items()}
+    if not four.get(OURS):
+        four = dict.fromkeys(sets, ())
     return Verdicts(
         {name: check(pieces, resamples=resamples) if pieces else {} for name, pieces in four.items()},
         {name: originality(pieces, training, resamples=resamples) for name, pieces in sets.items()},

@@ -34,7 +34,9 @@ def together(members: Sequence[Group]) -> dict[str, dict[str, Any]]:
             for other in set(music[kind]) - {OURS, HUMAN}:
                 systems.setdefault(other, music[kind][other])
     for kind, systems in found.items():
-        systems[HUMAN] = members[0].results[0].content["music"][kind][HUMAN]
+        # Of a system that writes four voices, where rules are: to one that writes a roll the test pieces' voices are others.
+        seen = [one.results[0].content["music"][kind] for one in members]
+        systems[HUMAN] = next((one[HUMAN] for one in seen if one[OURS]), {})
     return found
 
 

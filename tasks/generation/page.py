@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.comparison import Group
+from tasks.generation.music_tables import by_corpus
 from tasks.generation.sounds import ogg
 from tasks.writers.whole import write_text
 
@@ -20,7 +21,9 @@ STYLE = (
 def write_page(path: Path, groups: Sequence[Group], figures: Sequence[Path], tables: str) -> Path:
     """Write the page; it needs neither network nor other files."""
     parts = ["<h1>Music generation: systems on the same data</h1>", f"<pre>{html.escape(tables)}</pre>"]
-    parts += [f"<figure>{_picture(figure, figure.stem)}</figure>" for figure in figures]
+    corpora = list(by_corpus(groups))
+    captions = [f"<figcaption>{_caption(path, corpora)}</figcaption>" for path in figures]
+    parts += [f"<figure>{said}{_picture(path, path.stem)}</figure>" for said, path in zip(captions, figures, strict=True)]
     for one in groups:
         folder = one.results[0].folder / "pieces"
         heard = sorted(folder.glob("[0-9]*.mid"))[:HEARD]
@@ -30,6 +33,12 @@ def write_page(path: Path, groups: Sequence[Group], figures: Sequence[Path], tab
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Music generation</title><style>{STYLE}</style>'
     write_text(path, f"{head}<body>{''.join(parts)}</body></html>\n")
     return path
+
+
+def _caption(path: Path, corpora: Sequence[str]) -> str:
+    """Which corpus a picture is of: they are numbered in the order of the tables."""
+    number = path.stem.rpartition("_")[2]
+    return html.escape(f"learned from {corpora[int(number) - 1]}") if number.isdigit() and int(number) <= len(corpora) else ""
 
 
 def _piece(midi: Path) -> str:

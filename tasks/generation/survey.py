@@ -2,12 +2,31 @@
 
 from dataclasses import dataclass, field
 
-ARCHITECTURES = ("Fd", "RNN", "AE", "StAE", "RBM", "VAE", "CnV", "CnD", "GAN", "RL", "Cp")
-"""Feed-forward, recurrent, autoencoder, stacked, Boltzmann machine, variational, convolutional, conditioning, adversarial,
-reinforcement learning, compound."""
-STRATEGIES = ("sfF", "itF", "CnD", "S", "iM", "A", "RL", "uS", "Cp")
-"""Single-step and iterated feed-forward, conditioning, sampling, input manipulation, adversarial, reinforcement learning, unit
-selection, compound."""
+ARCHITECTURES = {
+    "Fd": "feed-forward",
+    "RNN": "recurrent",
+    "AE": "autoencoder",
+    "StAE": "stacked autoencoders",
+    "RBM": "Boltzmann machine",
+    "VAE": "variational",
+    "CnV": "convolutional",
+    "CnD": "conditioning",
+    "GAN": "adversarial",
+    "RL": "reinforcement learning",
+    "Cp": "compound",
+}
+STRATEGIES = {
+    "sfF": "single-step feed-forward",
+    "itF": "iterated feed-forward",
+    "CnD": "conditioning",
+    "S": "sampling",
+    "iM": "input manipulation",
+    "A": "adversarial",
+    "RL": "reinforcement learning",
+    "uS": "unit selection",
+    "Cp": "compound",
+}
+"""Marks of the columns, and what they stand for."""
 
 
 @dataclass

@@ -57,4 +57,8 @@ def table(rows: dict[str, Row]) -> str:
     ]
     beyond = ", ".join(system for system, row in rows.items() if not row.architecture)
     later = "\n".join(f"- {system}: {place}" for system, place in LATER.items() if system not in rows)
-    return f"{markdown(lines)}\n\nBeyond the survey: {beyond}.\n\nNot yet, and what is there for them:\n{later}\n"
+    legend = "\n".join(
+        f"{side}: {', '.join(f'{mark} {meaning}' for mark, meaning in marks.items())}."
+        for side, marks in (("Architecture, left", ARCHITECTURES), ("strategy, right", STRATEGIES))
+    )
+    return f"{markdown(lines)}\n\n{legend}\n\nBeyond the survey: {beyond}.\n\nNot yet, and what is there for them:\n{later}\n"

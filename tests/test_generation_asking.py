@@ -10,8 +10,10 @@ from datamodules.symbolic.user_pieces import Question, UserPieces
 from datamodules.symbolic.views import VoiceGrid
 from datamodules.symbolic.views.view import OutOfReach, Unfit
 from datamodules.symbolic.writing.midi import midi_bytes
-from tasks.generation.ladder import asked_of
+from tasks.generation.ladder import Answer, asked_of
 from tasks.generation.shown import answered, shown
+from tasks.writers.generation import GenerationWriter
+from tasks.writers.parts import Parts
 from tests.pieces import fitted, piece_of, random_piece
 
 WALTZ_THEN_MARCH = np.array([[0, 3, 4], [24, 4, 4]], np.int32)  # two bars of three, then two of four, of 4 ticks a quarter
@@ -114,3 +116,16 @@ def test_voices_too_low_for_midi_are_moved_by_octaves():
     made = answered(template, template, piece_of((0, 4, 3, 0), (0, 4, -9, 1), (4, 4, 130, 1)), "harmonise", None)
     assert made.notes[:, PITCH].tolist() == [3, 3, 118]
     assert midi_bytes(made)
+
+
+def test_what_leads_from_one_file_to_another_is_called_after_both(tmp_path):
+    blank = Answer(piece_of(), piece_of(), [])
+    for use, path, stem in (
+        ("interpolate", "in/bwv66.6.mxl to in/a b.mid", "bwv66.6_to_a_b"),
+        ("continue", "in/From A to B.mid", "From_A_to_B"),
+    ):
+        writer = GenerationWriter(str(tmp_path), score=False, picture=False, sound=False)
+        writer.parts = Parts(tmp_path, 0)
+        asked = Question(path, [piece_of()], use, 1, None, None)
+        writer.write_on_batch_end(None, None, [blank], None, asked)
+        assert [found.name.rpartition("-")[0] for found in tmp_path.glob(f"{stem}-*")] == [stem]

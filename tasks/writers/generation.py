@@ -52,7 +52,8 @@ class GenerationWriter(BasePredictionWriter):
         if isinstance(prediction, str):
             self._failed(trainer, batch.path, prediction)
             return
-        stem = unique_stem(name_of(batch.path) if " to " in batch.path else batch.path)
+        # As if it were a file's name, whose last ending goes.
+        stem = unique_stem(batch.path if batch.use != "interpolate" else f"{name_of(batch.path)}.mid")
         try:
             with filled(self.parts.root / stem, PATTERNS) as place:
                 remarks = [text for k, answer in enumerate(prediction, 1) for text in self._write(place, k, batch, answer)]

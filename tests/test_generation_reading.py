@@ -99,7 +99,8 @@ def zipped(**members: str) -> bytes:
 
 BAD = {
     "empty.mid": (b"", r"is empty \(0 bytes\)"),
-    "text.mid": (b"no music at all", "does not read as MIDI"),
+    "text.mid": (b"no music at all", "is no MIDI file: it does not begin with MThd"),
+    "head.mid": (b"MThd\0\0\0\6\0\1\0", r"does not read as MIDI \(File size is less than 14\)"),
     "cut.mid": (midi(played((60, 96)))[:-9], "does not read as MIDI"),
     "smpte.mid": (midi(played((60, 96)), ticks=0xE728), "does not read as MIDI"),
     "timeless.mid": (midi(played((60, 96)), ticks=0), "counts no ticks"),

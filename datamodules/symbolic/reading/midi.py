@@ -67,10 +67,13 @@ def _sequences(data: bytes) -> list[bytes]:
 def _score(data: bytes, path: Path) -> Any:
     import symusic
 
+    if data[:4] != b"MThd":
+        raise DataError(f"{printable(str(path))} is no MIDI file: it does not begin with MThd, as a Standard MIDI File does.")
     try:
         score = symusic.Score.from_midi(data)
     except (RuntimeError, ValueError, UnicodeDecodeError) as error:
-        said = (str(error).splitlines() or [""])[0].removeprefix("MiniMidi: ").rstrip(" .!")
+        said = (str(error).splitlines() or [""])[0].removeprefix("MiniMidi: ")
+        said = said.removeprefix("Invaild midi file! ").removesuffix(": iostream error").rstrip(" .!")
         reason = f"{printable(str(path))} does not read as MIDI ({said or type(error).__name__})"
         raise DataError(f"{reason}: expected a Standard MIDI File (.mid).") from error
     if score.ticks_per_quarter <= 0:

@@ -5,10 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from datamodules.errors import DataError
 from datamodules.symbolic.corpora.corpus import Corpus, Splits
 from datamodules.symbolic.data import SymbolicData
 from datamodules.symbolic.encoded import Encoder, Excerpts
-from datamodules.symbolic.views import VoiceGrid
+from datamodules.symbolic.views import PianoRoll, VoiceGrid
+from models.generation import Ngram
+from tasks.generation.module import Composer
 from tests.pieces import fitted, random_piece
 
 BARS = (1, 2, 4, 1, 8)
@@ -63,3 +66,15 @@ def test_only_training_pieces_change_key_and_only_as_far_as_each_voice_reaches(t
     assert any(len(shifts) > 1 for shifts in encoder.shifts)
     assert all(data.encoder(split).shifts == [[0]] for split in ("validation", "test"))
     assert len(data.pieces("test")) == 1, "the view learns from training pieces alone, so one test piece is too high"
+
+
+def test_a_checkpoint_is_not_scored_on_frames_that_mean_other_pitches():
+    piece = random_piece(3)
+    low, high = (fitted(VoiceGrid(ranges="learned", spread=0), piece.transposed(shift)) for shift in (0, 2))
+    assert low.form()["sizes"] == high.form()["sizes"], "so the weights would fit"
+    checkpoint = {"hyper_parameters": {"view": low.state()}}
+    Composer(low.state(), Ngram).on_load_checkpoint(dict(checkpoint))
+    with pytest.raises(DataError, match="of other low, lows, highs than these data make"):
+        Composer(high.state(), Ngram).on_load_checkpoint(dict(checkpoint))
+    rolls = [fitted(PianoRoll(), piece.transposed(shift)).state() for shift in (0, 2)]
+    Composer(rolls[0], Ngram).on_load_checkpoint({"hyper_parameters": {"view": rolls[1]}})

@@ -11,7 +11,7 @@ from torch import Tensor
 from datamodules.errors import DataError
 from datamodules.symbolic.batch import SymbolicBatch
 from datamodules.symbolic.user_pieces import Question
-from datamodules.symbolic.views import read_view
+from datamodules.symbolic.views import View, read_view
 from models.generation.family import Adversarial, Family
 from models.generation.form import Form
 from tasks.generation.inference import Inference
@@ -133,8 +133,14 @@ class Composer(pl.LightningModule):
         checkpoint["validated"] = self.validated
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What was validated when the weights were saved."""
+        """What was validated when the weights were saved. Raises DataError where other frames stand for music now than then."""
         self.validated = checkpoint.get("validated", {})
+        state = checkpoint.get("hyper_parameters", {}).get("view")
+        if state and (told := differing(read_view(state), self.view)):
+            raise DataError(
+                f"The network was trained on a {state['name'].replace('_', ' ')} of other {told} than these data make: "
+                "name the corpus and the view that it was trained with."
+            )
 
     def export_program(self) -> tuple[torch.nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
         """What `export` freezes: the program, example inputs, no free dimension, further inputs to check."""
@@ -150,6 +156,14 @@ class Composer(pl.LightningModule):
         if self._scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
+
+
+def differing(trained: View, here: View) -> str:
+    """What of two views makes other frames of a piece, in words; nothing where only the key is chosen otherwise."""
+    forms = trained.form(), here.form()
+    learned = [view.state()["learned"] | {"centre": None} for view in (trained, here)]
+    names = [name for then, now in (forms, learned) for name in then if then[name] != now.get(name)]
+    return ", ".join(names)
 
 
 class Shared(torch.nn.Module):

@@ -37,7 +37,10 @@ class Family(nn.Module):
         raise NotImplementedError
 
     def guess(self, batch: Frames) -> Tensor | None:
-        """The likeliest frames (batch, frames, columns) given the true ones before each; None where that is not known."""
+        """The likeliest frames (batch, frames, columns) given the true ones before each; None where that is not known.
+
+        A head that draws a frame cell by cell is told the frame's true cells before each, too.
+        """
         return None
 
     @property

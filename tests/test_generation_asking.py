@@ -1,8 +1,11 @@
 """What a user asks of real music: bars through changes of metre, books of tunes, notes and chords that a system does not hold."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from datamodules.errors import DataError
 from datamodules.symbolic.folding import beyond_least, folded, folds, skyline
 from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.piece import ONSET, PITCH, VOICE, same
@@ -10,7 +13,8 @@ from datamodules.symbolic.user_pieces import Question, UserPieces
 from datamodules.symbolic.views import VoiceGrid
 from datamodules.symbolic.views.view import OutOfReach, Unfit
 from datamodules.symbolic.writing.midi import midi_bytes
-from tasks.generation.ladder import Answer, asked_of
+from tasks.generation.inference import Inference
+from tasks.generation.ladder import Answer, Writer, asked_of
 from tasks.generation.shown import answered, shown
 from tasks.writers.generation import GenerationWriter
 from tasks.writers.parts import Parts
@@ -116,6 +120,12 @@ def test_voices_too_low_for_midi_are_moved_by_octaves():
     made = answered(template, template, piece_of((0, 4, 3, 0), (0, 4, -9, 1), (4, 4, 130, 1)), "harmonise", None)
     assert made.notes[:, PITCH].tolist() == [3, 3, 118]
     assert midi_bytes(made)
+
+
+def test_a_file_that_cannot_be_read_is_answered_by_its_error(tmp_path):
+    composer = SimpleNamespace(view=None, net=None, inference=Inference(), device="cpu")
+    with pytest.raises(DataError, match=r"none.mid does not exist: expected a file of symbolic music.$"):
+        Writer(composer).answers(UserPieces().ask((str(tmp_path / "none.mid"),)), seed=0)
 
 
 def test_what_leads_from_one_file_to_another_is_called_after_both(tmp_path):

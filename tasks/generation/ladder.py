@@ -48,6 +48,8 @@ class Writer:
 
     def answers(self, question: Question, seed: int) -> list[Answer]:
         """All answers to a question. Raises DataError where the system cannot give any."""
+        if question.error:
+            raise DataError(question.error)
         self.check(question.use)
         piece = question.pieces[0]
         if question.use == "interpolate":

@@ -32,7 +32,7 @@ def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64
         overlap = notes[1:, ONSET] < notes[:-1, ONSET] + notes[:-1, DURATION]
         apart = (begin[1:] > begin[:-1]) & (end[:-1] - begin[1:] <= LEGATO)
         if (overlap & ~apart & (notes[1:, PITCH] != notes[:-1, PITCH])).any():
-            raise Polyphonic(f"its voice {number + 1} sounds two notes at once")
+            raise Polyphonic(f"its voice {number + 1} sounds two notes at once, which a piano roll alone holds")
         end[:-1] = np.minimum(end[:-1], begin[1:])
         event, frame = spread(begin, end)
         pitches[frame, number] = notes[event, PITCH]

@@ -36,7 +36,7 @@ def locate(given: str, names: tuple[str, ...] = ("best", "last")) -> Path:
                 return candidate
         raise DataError(f"{path} holds no checkpoints/{names[0]}.ckpt: train one first with `fit`, or name a .ckpt file")
     if not path.is_file():
-        raise DataError(f"{path} does not exist: --ckpt_path takes a .ckpt file or a run folder such as runs/tagging/NAME")
+        raise DataError(f"{path} does not exist: --ckpt_path takes a .ckpt file or a run folder, runs/TASK/NAME")
     return path
 
 

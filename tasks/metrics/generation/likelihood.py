@@ -107,7 +107,7 @@ def summary(rows: LikelihoodRows) -> dict[str, float]:
     `nll_frame_without_first`: a piece's first frame is not predicted (Bai et al. 2018); `nll_frame_mean_per_piece`: mean of the
     pieces' means; `nll_cell`, `bits_cell`: per column of a frame, a note in a grid of voices; `accuracy`: share of cells whose
     likeliest category is true; `onset_accuracy`: of cells in which a note or a rest begins; `bl_accuracy`: TP / (TP + FP + FN)
-    of a roll's notes, the likeliest and not drawn ones as in Boulanger-Lewandowski et al.; `n_pieces`, `n_frames`, `n_cells`.
+    of a roll's notes, guessed as the likeliest cells; `n_pieces`, `n_frames`, `n_cells`.
     """
     total = rows.nats.sum()
     later = (rows.frames - 1).clip(0)

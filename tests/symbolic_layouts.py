@@ -136,3 +136,11 @@ def write_tunes(path: Path, number: int = 4, first: int = 1) -> Path:
 def pieces_of(splits) -> list:
     """The pieces of all splits."""
     return [*splits.train, *splits.validation, *splits.test]
+
+
+def regrid(piece: Piece) -> np.ndarray:
+    """What four voices sound on each tick, -1 for silence."""
+    grid = np.full((piece.length, 4), -1)
+    for onset, duration, pitch, _, voice in piece.notes.tolist():
+        grid[onset : onset + duration, voice] = pitch
+    return grid

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.symbolic.piece import Piece
+
 JSB_SPLITS = {"train": 4, "valid": 2, "test": 2}
 LOWEST = (60, 55, 50, 40)  # of the four voices of a JSB piece
 

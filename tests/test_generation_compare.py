@@ -107,7 +107,7 @@ def test_voice_leading_is_judged_where_the_system_writes_four_voices(voices):
 def test_pictures_say_which_corpus_they_are_of(runs, tmp_path):
     assert command("generation", "compare", runs, "--out", tmp_path).code == 0
     page = (tmp_path / "report.html").read_text()
-    corpus = re.search(r"## Copies, likeness and density, learned from ([^\n<]+)", page)[1]
+    corpus = re.search(r"Copies, likeness and density, learned from ([^<]+)<", page)[1]
     assert page.count(f"<figcaption>learned from {corpus}</figcaption>") == 3
 
 

@@ -18,6 +18,10 @@ FLOOR = 0.03  # per 100 changes, what a logarithmic axis shows in the place of n
 HUMAN = style.INK
 
 
+LEGEND = 110
+"""Letters that stand beside each other below a picture."""
+
+
 def likelihoods(found: Mapping[str, "LikelihoodRows"], *, title: str) -> "Figure":
     """Nats per frame of every piece as points, a row a system, the best above; box: quartiles, line and number: of all frames."""
     made = style.figure(FRAME + 60 * len(found), title)
@@ -161,7 +165,8 @@ def _legend(made: "Figure", axes: "Axes") -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         shown = [style.shorten(label, 40) for label in labels]
-        legend = made.legend(handles, shown, loc="outside lower center", ncols=4, frameon=False, fontsize=style.LABEL)
+        columns = max(1, min(4, LEGEND // (max(map(len, shown)) + 8)))
+        legend = made.legend(handles, shown, loc="outside lower center", ncols=columns, frameon=False, fontsize=style.LABEL)
         for entry in legend.get_texts():
             entry.set_parse_math(False)
 

@@ -72,7 +72,7 @@ def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
     from tasks.generation.page import write_page
 
     figures = [write_figure(out / name, figure) for name, figure in drawn(groups)]
-    return [*figures, write_page(out / "report.html", groups, figures, "\n".join(s.text() for s in build(groups, wanted)))]
+    return [*figures, write_page(out / "report.html", groups, figures, list(build(groups, wanted)))]
 
 
 def _likelihoods(number: int, data: str, members: Sequence[Group]) -> Section:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.comparison import Group
+from tasks.comparison_tables import Section
 from tasks.generation.music_tables import by_corpus
 from tasks.generation.sounds import ogg
 from tasks.writers.whole import write_text
@@ -14,13 +15,14 @@ HEARD = 2
 """Pieces of each run."""
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}img{max-width:100%}"
-    "pre{overflow-x:auto;font-size:13px}figure{margin:1em 0}audio{width:100%}"
+    "section{overflow-x:auto}h3{font-size:1em}table{border-collapse:collapse;font-size:13px;white-space:nowrap}"
+    "th,td{padding:.2em .8em .2em 0;text-align:left;border-bottom:1px solid #ddd}figure{margin:1em 0}audio{width:100%}"
 )
 
 
-def write_page(path: Path, groups: Sequence[Group], figures: Sequence[Path], tables: str) -> Path:
+def write_page(path: Path, groups: Sequence[Group], figures: Sequence[Path], sections: Sequence[Section]) -> Path:
     """Write the page; it needs neither network nor other files."""
-    parts = ["<h1>Music generation: systems on the same data</h1>", f"<pre>{html.escape(tables)}</pre>"]
+    parts = ["<h1>Music generation: systems on the same data</h1>", *map(_table, sections)]
     corpora = list(by_corpus(groups))
     captions = [f"<figcaption>{_caption(path, corpora)}</figcaption>" for path in figures]
     parts += [f"<figure>{said}{_picture(path, path.stem)}</figure>" for said, path in zip(captions, figures, strict=True)]
@@ -33,6 +35,17 @@ def write_page(path: Path, groups: Sequence[Group], figures: Sequence[Path], tab
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Music generation</title><style>{STYLE}</style>'
     write_text(path, f"{head}<body>{''.join(parts)}</body></html>\n")
     return path
+
+
+def _table(section: Section) -> str:
+    columns = list(dict.fromkeys(column for row in section.rows for column in row))
+    rows = [["-" if row.get(column) in (None, "") else str(row[column]) for column in columns] for row in section.rows]
+    lines = [_line("th", columns), *(_line("td", row) for row in rows)]
+    return f"<section><h3>{html.escape(section.title)}</h3><table>{''.join(lines)}</table></section>"
+
+
+def _line(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _caption(path: Path, corpora: Sequence[str]) -> str:

@@ -62,8 +62,9 @@ class View:
 
     def describe(self) -> str:
         """The representation in words, for tables: nats of two are never compared."""
-        given = {name: parameter.default for name, parameter in signature(type(self)).parameters.items()}
-        other = [f"{name} {getattr(self, name)}" for name, default in given.items() if getattr(self, name) != default]
+        defaults = {name: _plain(parameter.default) for name, parameter in signature(type(self)).parameters.items()}
+        chosen = {name: _plain(getattr(self, name)) for name in defaults}
+        other = [f"{name} {_said(value)}" for name, value in chosen.items() if value != defaults[name]]
         return ", ".join([self.name.replace("_", " "), *other])
 
     def encode(self, piece: Piece) -> Encoded:
@@ -131,3 +132,7 @@ class View:
 def _plain(value: Any) -> Any:
     """A value as YAML and checkpoints hold it: tuples as lists."""
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _said(value: Any) -> str:
+    return " and ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

@@ -57,12 +57,7 @@ def write_sets(
     references = data.pieces("test")
     sets = {OURS: write_samples(composer, references, count, bars, data.seed).pieces}
     if chain:
-        theirs = composer.net
-        try:
-            composer.net = chain.net
-            sets[chain.name] = write_samples(composer, references, count, bars, data.seed).pieces
-        finally:
-            composer.net = theirs
+        sets[chain.name] = write_samples(composer, references, count, bars, data.seed, chain.net).pieces
     sets[HUMAN] = as_seen(composer.view, [shortened(piece, piece.pickup + bars * piece.bar) for piece in references])
     return sets
 

@@ -13,6 +13,7 @@ from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.piece import DURATION, ONSET, Piece
 from datamodules.symbolic.user_pieces import Question
 from datamodules.symbolic.views.view import Encoded, Unfit
+from models.generation.family import Family
 from models.generation.form import Ask
 from tasks.generation.shown import answered, shown
 
@@ -42,8 +43,9 @@ class Answer(NamedTuple):
 class Writer:
     """Writes music with a composer; the same seed writes the same notes."""
 
-    def __init__(self, composer: "Composer") -> None:
-        self.view, self.net, self.sampling = composer.view, composer.net, composer.inference.sampling
+    def __init__(self, composer: "Composer", net: Family | None = None) -> None:
+        """net: another system of the same frames, such as a baseline, that writes in the composer's stead."""
+        self.view, self.net, self.sampling = composer.view, net or composer.net, composer.inference.sampling
         self.samples, self.device = composer.inference.samples, composer.device
 
     def answers(self, question: Question, seed: int) -> list[Answer]:

@@ -52,22 +52,20 @@ class GenerationReport(Report):
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         data, about = trainer.datamodule, tables.about(trainer, composer, split)
-        systems: dict[str, Any] = {tables.OURS: composer.found}
         net = composer.net
-        # A chain says what four voices cost, a system that is given one what three do: the two are not set side by side.
-        joint = len(net.scored) == net.form.columns
-        chain = markov(data, net.form, split) if self.baseline and joint and split == "test" else None
-        if chain:
-            systems[chain.name] = chain.scores
+        chain = markov(data, net.form, split) if self.baseline and split == "test" else None
+        kind = net.likelihood if len(net.scored) == net.form.columns else "conditional"
+        # What a reconstruction costs, or three voices given the fourth, is not set beside a chain's likelihood of all.
+        beside = {chain.name: chain.scores} if chain and kind not in ("none", "conditional") else {}
         more: dict[str, Any] = {
-            "likelihood": net.likelihood if joint else "conditional",
+            "likelihood": kind,
             "supports": sorted(net.supports),
             "survey": vars(composer.survey),
-            "baselines": [{"name": chain.name, **chain.scores}] if chain else [],
+            "baselines": [{"name": name, **scores} for name, scores in beside.items()],
             "validation": composer.validated,
         }
-        lines = ["", results.heading(about, f"{int(composer.found['n_pieces'])} pieces"), *tables.likelihoods(systems)]
-        lines += [f"nats of the system: {WHAT[more['likelihood']]}"]
+        lines = ["", results.heading(about, f"{int(composer.found['n_pieces'])} pieces")]
+        lines += [*tables.likelihoods({tables.OURS: composer.found} | beside), f"nats of the system: {WHAT[kind]}"]
         if split == "test":
             found, said = self._music(trainer, composer, chain)
             more, lines = more | found, [*lines, *said]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from datamodules.symbolic.piece import VOICE, Piece
+from models.generation.family import Family
 from tasks.generation.ladder import Writer, shortened
 
 if TYPE_CHECKING:
@@ -20,15 +21,17 @@ class Samples(NamedTuple):
     use: str
 
 
-def write_samples(composer: "Composer", references: list[Piece], count: int, bars: int, seed: int) -> Samples:
+def write_samples(
+    composer: "Composer", references: list[Piece], count: int, bars: int, seed: int, net: Family | None = None
+) -> Samples:
     """So many pieces, each in the frame of a test piece: free where the system can, else around its melody.
 
-    references: test pieces in the view's key; bars: at most so many of each
+    references: test pieces in the view's key; bars: at most so many of each; net: a baseline that writes in the system's stead
     """
-    use = next(use for use in ("free", "harmonise", "continue") if use in composer.net.supports)
+    use = next(use for use in ("free", "harmonise", "continue") if use in (net or composer.net).supports)
     chosen = [references[int(k)] for k in np.linspace(0, len(references) - 1, count).round()]
     given = [_given(shortened(piece, piece.pickup + bars * piece.bar), use) for piece in chosen]
-    pieces = Writer(composer).write_all(given, use, seed)
+    pieces = Writer(composer, net).write_all(given, use, seed)
     named = [replace(piece, name=f"{number:02d}") for number, piece in enumerate(pieces, 1)]
     return Samples(named, given, use)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import command
-from tests.test_generation_systems import CONFIGS, FEW, QUIET
+from tests.test_generation_systems import CONFIGS, FEW, LIGHT, QUIET, settings
 
 ROOT = Path(__file__).parent.parent
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
@@ -17,12 +17,17 @@ STEPS = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--t
 PIECES = ("--data.corpus.pieces", "40", "--data.items", "16", "--data.batch_size", "4", "--data.eval_batch_size", "2")
 
 
-@pytest.mark.parametrize("row", ["tiny_gan", pytest.param("markov", marks=pytest.mark.slow)])
+OTHERS = ("markov", "rbm", "rnn_rbm", "minibach", "deephear_m", "vrae", "deepbach", "hexahedria")
+
+
+@pytest.mark.parametrize("row", ["tiny_gan", *(pytest.param(row, marks=pytest.mark.slow) for row in OTHERS)])
 def test_two_processes_train_and_score_as_one(row, tmp_path):
+    light = () if row == "tiny_gan" else (*LIGHT.get(settings(row)["net"], ()), *LIGHT.get(row, ()))
     words = ["fit", "--config", CONFIGS / f"{row}.yaml", "--runs", tmp_path, "--name", "run", *QUIET, *STEPS, *FEW, *PIECES, *TWO]
+    words += light
     line = [sys.executable, "-m", "tasks.generation", *map(str, words)]
     done = subprocess.run(line, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr
     run = tmp_path / "generation" / "run"
     two = json.loads((run / "metrics.json").read_text())["metrics"]
     alone = command("generation", "test", "--ckpt_path", run, *QUIET, *FEW)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from datamodules.errors import DataError
@@ -56,12 +57,12 @@ def settings(row: str) -> dict[str, str]:
     return found
 
 
-def trained(row: str, folder: Path, light: bool) -> Path:
+def trained(row: str, folder: Path, light: bool, *more: object) -> Path:
     found = settings(row)
     words = ["--config", CONFIGS / f"{row}.yaml", "--runs", folder, *QUIET, *SHORT, *FEW, *SMALL.get(found["corpus"], ())]
     if light:
         words += [*LIGHT.get(found["net"], ()), *LIGHT.get(row, ())]
-    words += ["--data.items", "16", "--data.batch_size", "4", "--data.eval_batch_size", "2"]
+    words += ["--data.items", "16", "--data.batch_size", "4", "--data.eval_batch_size", "2", *more]
     done = command("generation", "fit", *words)
     assert done.code == 0, done.err[-3000:]
     return folder / "generation" / row
@@ -106,6 +107,15 @@ def check_uses(run: Path) -> None:
 @pytest.mark.parametrize("row", FAMILIES)
 def test_one_system_of_each_family(row, tmp_path):
     check(row, tmp_path, light=True)
+
+
+@pytest.mark.parametrize("row", [row for row in FAMILIES if row != "markov"] + ["deepbach", "deephear_m"])
+def test_mixed_precision_trains_every_family_to_finite_scores(row, tmp_path):
+    run = trained(row, tmp_path, True, "--trainer.precision", "bf16-mixed", "--report.pieces", "0")
+    scores = json.loads((run / "metrics.json").read_text())["metrics"]
+    assert all(value is not None for value in scores.values())
+    weights = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.isfinite(value).all() for value in weights.values() if value.is_floating_point())
 
 
 @pytest.mark.slow

@@ -178,6 +178,21 @@ def test_without_a_stall_nothing_is_left(tmp_path):
         Watchdog(minutes=0)
 
 
+def test_another_rank_may_take_the_empty_folder_away(tmp_path, monkeypatch):
+    """As when one has left `fit` and the other already sets up `test`."""
+    made = Path.mkdir
+
+    def gone_once(path, *args, **kwargs):
+        made(path, *args, **kwargs)
+        if path.name == "stacks":
+            monkeypatch.setattr(Path, "mkdir", made)
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", gone_once)
+    fit(tmp_path, [Watchdog(tmp_path, minutes=1)])
+    assert not (tmp_path / "stacks").exists()
+
+
 def test_batches_rearm_the_watchdog(tmp_path):
     class Slow(Toy):
         def training_step(self, batch, batch_idx):

@@ -1,6 +1,7 @@
 """Show where each process stands when a run has stalled."""
 
 import faulthandler
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,10 +25,12 @@ class Watchdog(Callback):
         self._file: TextIO | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        folder = Path(self.folder or trainer.default_root_dir) / "stacks"
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._file is None:
-            self._file = (folder / f"rank{trainer.global_rank}.txt").open("a")
+        path = Path(self.folder or trainer.default_root_dir) / "stacks" / f"rank{trainer.global_rank}.txt"
+        while self._file is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Between the two another rank, which has just ended its fit, may take the empty folder away.
+            with suppress(FileNotFoundError):
+                self._file = path.open("a")
         self._arm()
 
     def _arm(self, *_: Any, **__: Any) -> None:
@@ -45,7 +48,7 @@ class Watchdog(Callback):
             self._file = None
             if path.is_file() and path.stat().st_size == 0:
                 path.unlink()
-                if not any(path.parent.iterdir()):
+                with suppress(OSError):  # files of other ranks are in it, or one of them was faster
                     path.parent.rmdir()
 
     teardown = on_exception = _disarm

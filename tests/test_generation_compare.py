@@ -4,11 +4,14 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from datamodules.symbolic.corpora import JSB, BoulangerLewandowski
 from tasks.generation import table84
 from tasks.generation.judged import HUMAN, OURS, judge
 from tasks.generation.music_tables import together
@@ -114,3 +117,26 @@ def test_pictures_say_which_corpus_they_are_of(runs, tmp_path):
 def test_table_84_says_what_its_marks_stand_for():
     text = table84.table(table84.read())
     assert "StAE stacked autoencoders" in text and "uS unit selection" in text
+
+
+@pytest.mark.parametrize(
+    ("corpus", "unit", "known"),
+    [(BoulangerLewandowski(set="JSB_Chorales"), "nats/frame", ("RNN-NADE", "5.830")), (JSB(), "nats/cell", ("Coconet", "0.436"))],
+)
+def test_published_numbers_stand_beside_runs_of_their_corpus(runs, tmp_path, corpus, unit, known):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "tiny", run)
+    content = json.loads((run / "metrics.json").read_text())
+    content["data"]["name"] = corpus.name
+    (run / "metrics.json").write_text(json.dumps(content))
+    done = command("generation", "compare", run, "--table", "likelihood", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    header, *lines = [line for line in done.out.splitlines() if line.startswith("|")]
+    column = [cell.strip() for cell in header.split("|")].index(unit)
+    row = next(line for line in lines if line.startswith(f"| {known[0]}"))
+    assert row.split("|")[column].strip() == known[1]
+
+
+def test_compare_starts_without_torch():
+    heavy = "import sys, tasks.generation.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", heavy], cwd=ROOT).returncode == 0

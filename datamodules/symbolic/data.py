@@ -14,14 +14,12 @@ from datamodules.symbolic import pack
 from datamodules.symbolic.batch import SymbolicBatch, collate
 from datamodules.symbolic.corpora.corpus import Corpus, Dropped, Splits
 from datamodules.symbolic.encoded import Encoder, Excerpts, Whole, why_unfit
+from datamodules.symbolic.pack import SPLITS
 from datamodules.symbolic.piece import Piece
 from datamodules.symbolic.survey import survey
 from datamodules.symbolic.views.view import Unfit, View
 
 __all__ = ["SymbolicBatch", "SymbolicData"]
-
-SPLITS = ("train", "validation", "test")
-
 
 class SymbolicData(RootedData):
     """A corpus in a view.
@@ -168,7 +166,7 @@ class SymbolicData(RootedData):
     def prepare(self, report_dir: Path) -> dict:
         """Parse the corpus, keep it as a pack, say what it holds and what was left out."""
         ready, dropped = self._read
-        counts = {"pieces": sum(map(len, ready.values())), **{f"{split}": len(ready[split]) for split in SPLITS}}
+        counts = {"pieces": sum(map(len, ready.values())), **{split: len(ready[split]) for split in SPLITS}}
         lists = {
             "damaged": [one.reason for one in dropped if one.damaged],
             "left_out": [one.reason for one in dropped if not one.damaged],

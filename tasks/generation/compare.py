@@ -20,7 +20,7 @@ LIKELIHOODS = {
     "accuracy": "accuracy",
     "onset_accuracy": "onsets",
 }
-PUBLISHED = {"jsb_chorales": paper.JSB, "jsb16": paper.JSB16}
+PUBLISHED = {"boulanger-lewandowski-JSB_Chorales": paper.JSB, "jsb": paper.JSB16}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +71,7 @@ def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
     """Rules, overlap and novelty of every corpus, and a page with the music of all runs to see and hear."""
     from tasks.generation.page import write_page
 
-    figures = [write_figure(out / name, figure) for name, figure in drawn(groups)]
+    figures = [write_figure(out / name, figure) for name, figure in drawn(groups)] if wanted != "likelihood" else []
     return [*figures, write_page(out / "report.html", groups, figures, list(build(groups, wanted)))]
 
 
@@ -81,8 +81,7 @@ def _likelihoods(number: int, data: str, members: Sequence[Group]) -> Section:
     for baseline in _baselines(members):
         rows.append({"system": baseline["name"], "kind": "exact"} | {t: _text(baseline.get(k)) for k, t in LIKELIHOODS.items()})
     for known in PUBLISHED.get(members[0].data.get("name", ""), ()):
-        column = "nats/cell" if "per note" in known.source else "nats/frame"
-        rows.append({"system": f"{known.system} ({known.source})", column: f"{known.nll_frame:.3f}"})
+        rows.append({"system": f"{known.system} ({known.source})", known.unit: f"{known.nats:.3f}"})
     records = [{**averages(one, {key: _read(key) for key in LIKELIHOODS}), **about(one, one.row)} for one in members]
     return Section(f"likelihood_{number}", f"Likelihood of the test pieces, lower is better: {data}", rows, records)
 

@@ -11,6 +11,7 @@ from datamodules.symbolic.views import View
 from tasks.generation.baselines import Baseline
 from tasks.generation.ladder import shortened
 from tasks.generation.samples import write_samples
+from tasks.generation.systems import HUMAN, OURS
 from tasks.metrics.generation.density import density
 from tasks.metrics.generation.originality import Originality, flagged, originality
 from tasks.metrics.generation.overlap import Overlap, overlap
@@ -21,9 +22,6 @@ from tasks.results import number
 
 if TYPE_CHECKING:
     from tasks.generation.module import Composer
-
-HUMAN = "test pieces"
-OURS = "this system"
 
 
 class Verdicts(NamedTuple):

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.comparison import Group
 from tasks.comparison_tables import Section
-from tasks.generation.tables import RULES, music_rows, rule_rows
+from tasks.generation.systems import HUMAN, OURS, music_rows, rule_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-HUMAN = "test pieces"
-OURS = "this system"
 
 
 def by_corpus(groups: Sequence[Group]) -> dict[str, list[Group]]:
@@ -48,7 +45,7 @@ def music(groups: Sequence[Group]) -> Iterator[Section]:
         if rules:
             records = [{"system": name} | {rule: rate[0] for rule, rate in rates.items()} for name, rates in rules.items()]
             title = f"Faults of voice leading per 100 changes of chord, learned from {corpus}"
-            yield Section(f"rules_{number}", title, rule_rows(rules, RULES), records)
+            yield Section(f"rules_{number}", title, rule_rows(rules), records)
         copied = [{"system": name} | _flat(found, name) for name in found["originality"]]
         yield Section(f"music_{number}", f"Copies, likeness and density, learned from {corpus}", music_rows(found), copied)
 

@@ -8,8 +8,9 @@ class Published(NamedTuple):
 
     system: str
     config: str | None  # ours
-    nll_frame: float  # nats per frame of the test split
+    nats: float  # of the test split: a frame, or a note where `unit` says so
     source: str
+    unit: str = "nats/frame"
 
 
 JSB = (
@@ -29,7 +30,7 @@ JSB = (
 """Log-likelihoods with their sign turned: lower is better. TCN and LSTM of Bai et al. leave out each piece's first frame."""
 
 JSB16 = (
-    Published("Coconet, chronological", None, 0.436, "Huang 2017, nats per note"),
-    Published("Music Transformer", None, 0.335, "Huang 2019, nats per note"),
+    Published("Coconet, chronological", None, 0.436, "Huang 2017", "nats/cell"),
+    Published("Music Transformer", None, 0.335, "Huang 2019", "nats/cell"),
 )
 """On the 16th grid; nats per note."""

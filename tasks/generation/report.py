@@ -12,6 +12,7 @@ from tasks.generation.baselines import markov
 from tasks.generation.likelihood import WHAT
 from tasks.generation.outputs import PATTERNS, RATE, Wanted, write_piece
 from tasks.generation.samples import Samples, write_samples
+from tasks.generation.systems import OURS
 from tasks.report import Report
 from tasks.writers.folder import filled
 
@@ -65,7 +66,7 @@ class GenerationReport(Report):
             "validation": composer.validated,
         }
         lines = ["", results.heading(about, f"{int(composer.found['n_pieces'])} pieces")]
-        lines += [*tables.likelihoods({tables.OURS: composer.found} | beside), f"nats of the system: {WHAT[kind]}"]
+        lines += [*tables.likelihoods({OURS: composer.found} | beside), f"nats of the system: {WHAT[kind]}"]
         if split == "test":
             found, said = self._music(trainer, composer, chain)
             more, lines = more | found, [*lines, *said]

@@ -9,7 +9,7 @@ from models.generation.family import Family
 from models.generation.form import Form
 from models.generation.ngram import Ngram
 from tasks.generation.likelihood import score_into
-from tasks.metrics.generation.likelihood import FrameLikelihood, summary
+from tasks.metrics.generation.likelihood import FrameLikelihood, LikelihoodRows, summary
 
 ORDER = 4
 ESCAPES = (1.0, 2.0, 4.0)
@@ -21,7 +21,12 @@ class Baseline(NamedTuple):
 
     name: str
     net: Family
-    scores: dict[str, float]
+    rows: LikelihoodRows
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """What reports show of the rows."""
+        return {key: float(value) for key, value in summary(self.rows).items()}
 
 
 def markov(data: SymbolicData, form: Form, split: str) -> Baseline:
@@ -29,10 +34,10 @@ def markov(data: SymbolicData, form: Form, split: str) -> Baseline:
     voices = form.kind == "categories" and form.columns > 1
     chain = Ngram(form, order=ORDER, scope="voice" if voices else "frame").eval()
     chain.prepare(data.everything())
-    validation = {escape: _scores(_backing_off(chain, escape), data, "validation")["nll_frame"] for escape in ESCAPES}
+    validation = {escape: _rows(_backing_off(chain, escape), data, "validation").nats.sum() for escape in ESCAPES}
     _backing_off(chain, min(validation, key=validation.get))
     name = f"Markov chain, order {ORDER}" + (", own voice" if voices else "")
-    return Baseline(name, chain, _scores(chain, data, split))
+    return Baseline(name, chain, _rows(chain, data, split))
 
 
 def _backing_off(chain: Ngram, escape: float) -> Ngram:
@@ -41,8 +46,8 @@ def _backing_off(chain: Ngram, escape: float) -> Ngram:
 
 
 @torch.no_grad()
-def _scores(chain: Ngram, data: SymbolicData, split: str) -> dict[str, float]:
+def _rows(chain: Ngram, data: SymbolicData, split: str) -> LikelihoodRows:
     rows = FrameLikelihood()
     for batch in data.everything(split):
         score_into(rows, chain, batch)
-    return {key: float(value) for key, value in summary(rows.own_rows()).items()}
+    return rows.own_rows()

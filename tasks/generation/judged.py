@@ -12,12 +12,12 @@ from tasks.generation.baselines import Baseline
 from tasks.generation.ladder import shortened
 from tasks.generation.samples import write_samples
 from tasks.generation.systems import HUMAN, OURS
-from tasks.metrics.generation.density import density
+from tasks.metrics.generation.density import density, warnings
 from tasks.metrics.generation.originality import Originality, flagged, originality
 from tasks.metrics.generation.overlap import Overlap, overlap
 from tasks.metrics.generation.resampled import Estimate
 from tasks.metrics.generation.rules import check
-from tasks.metrics.generation.structure import repetition
+from tasks.metrics.generation.structure import profile, repetition
 from tasks.results import number
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Verdicts(NamedTuple):
     originality: dict[str, Originality]
     overlap: dict[str, dict[str, Overlap]]  # of the features with the training pieces'
     density: dict[str, dict[str, Estimate]]  # and how many bars return
+    structure: dict[str, list[Estimate]]  # likeness of beats 1, 2, ... apart
+    odd: list[str]  # a sentence for each of our pieces that is unlike any training piece
 
     def plain(self) -> dict[str, Any]:
         """Everything as plain types; originality says which sets copy more than the test pieces do."""
@@ -45,6 +47,7 @@ class Verdicts(NamedTuple):
             "originality": copied,
             "overlap": _plain({name: {key: value.overlap for key, value in one.items()} for name, one in self.overlap.items()}),
             "density": _plain(self.density),
+            "odd": self.odd,
         }
 
 
@@ -77,18 +80,21 @@ def judge(sets: Mapping[str, Sequence[Piece]], training: Sequence[Piece], resamp
         {
             name: density(pieces, resamples=resamples) | {"repeated_bars": repetition(pieces)} for name, pieces in sets.items()
         },
+        {name: profile(pieces) for name, pieces in sets.items()},
+        warnings(sets[OURS], training),
     )
 
 
 def draw(folder: Path, found: Verdicts) -> int:
     """Pictures of what was found; returns how many."""
-    from tasks.figures.generation_compared import novelty_figure, overlap_figure, rules_figure
+    from tasks.figures.generation_compared import novelty_figure, overlap_figure, profile_figure, rules_figure
     from tasks.writers.whole import write_figure
 
     figures = {
         "rules": rules_figure(found.rules, HUMAN) if found.rules[OURS] else None,
         "novelty": novelty_figure({name: one.novelty for name, one in found.originality.items()}),
-        "overlap": overlap_figure(found.overlap),
+        "overlap": overlap_figure(found.overlap, HUMAN),
+        "structure": profile_figure(found.structure, HUMAN),
     }
     written = [write_figure(folder / f"{name}.png", figure) for name, figure in figures.items() if figure is not None]
     return len(written)

@@ -113,7 +113,8 @@ class Composer(pl.LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, prefix: str) -> dict[str, float]:
-        self.found = summary(self.scores.rows())
+        self.rows = self.scores.rows()
+        self.found = summary(self.rows)
         scores = {name: float(value) for name, value in self.found.items()}
         self.log_dict({f"{prefix}/{name}": value for name, value in scores.items()}, rank_zero_only=False)
         self.log(f"{prefix}/loss", scores["nll_frame"], prog_bar=True, rank_zero_only=False)

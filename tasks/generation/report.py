@@ -15,6 +15,7 @@ from tasks.generation.samples import Samples, write_samples
 from tasks.generation.systems import OURS
 from tasks.report import Report
 from tasks.writers.folder import filled
+from tasks.writers.whole import write_figure
 
 
 class GenerationReport(Report):
@@ -52,6 +53,8 @@ class GenerationReport(Report):
         """The scores, and for the test split music and what is to be said of it."""
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
+        from tasks.figures.generation_compared import likelihoods
+
         data, about = trainer.datamodule, tables.about(trainer, composer, split)
         net = composer.net
         chain = markov(data, net.form, split) if self.baseline and split == "test" else None
@@ -67,6 +70,8 @@ class GenerationReport(Report):
         }
         lines = ["", results.heading(about, f"{int(composer.found['n_pieces'])} pieces")]
         lines += [*tables.likelihoods({OURS: composer.found} | beside), f"nats of the system: {WHAT[kind]}"]
+        drawn = likelihoods({OURS: composer.rows} | ({chain.name: chain.rows} if beside else {}), title=about["policy"])
+        lines += [f"picture       {write_figure(results.place(trainer, 'figures/likelihoods.png', split), drawn)}"]
         if split == "test":
             found, said = self._music(trainer, composer, chain)
             more, lines = more | found, [*lines, *said]

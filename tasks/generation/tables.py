@@ -19,6 +19,10 @@ COLUMNS = {
 }
 
 
+ODD = 3
+"""Pieces unlike any training piece that are named on the screen."""
+
+
 def about(trainer: Trainer, composer: LightningModule, split: str) -> dict[str, str]:
     """What the numbers were measured on; nats of different views, splits or windows are never set beside each other."""
     data = trainer.datamodule
@@ -36,4 +40,6 @@ def likelihoods(systems: Mapping[str, Mapping[str, float]]) -> list[str]:
 def verdicts(found: Verdicts) -> list[str]:
     """The music of each system beside the corpus' own test pieces."""
     rules = markdown(rule_rows(found.rules)).splitlines()
-    return [*rules, *([""] if rules else []), *markdown(music_rows(found.plain())).splitlines()]
+    odd = [f"  {sentence}" for sentence in found.odd[:ODD]]
+    odd += [f"  ... and {len(found.odd) - ODD} more"] if len(found.odd) > ODD else []
+    return [*rules, *([""] if rules else []), *markdown(music_rows(found.plain())).splitlines(), *odd]

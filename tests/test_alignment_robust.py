@@ -149,6 +149,18 @@ def test_one_note(align):
     assert found.notes_s[0, 0] == pytest.approx(1.5, abs=0.05)
 
 
+@pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100])
+def test_the_front_ends_rate_is_the_one_that_counts(rate, recording, align):
+    bins = 108 if rate == 8000 else 144
+    net = Handcrafted(LogCQTFlux(sample_rate=rate, hop=round(rate / 22_050 * 512), bins=bins), "cosine").eval()
+    found = File2Alignment(SimpleNamespace(net=net, inference=Inference()))
+    found = found.heard("x.wav", soxr.resample(recording, RATE, rate), [("", SCORE)])
+    assert found.sample_rate == rate and found.duration_s == pytest.approx(len(recording) / RATE, abs=0.001)
+    assert (found.transposition, len(found.passes), found.remarks) == (0, 1, [])
+    late = found.time_map(SCORE.beats) - CURVE(SCORE.beats)
+    assert np.median(np.abs(late)) < 0.02 and np.abs(late).max() < 0.25
+
+
 @pytest.mark.parametrize("seconds", [0.01, 20.0])
 def test_silence_is_one_sentence(seconds, align):
     with pytest.raises(DataError, match=r"x\.wav cannot be aligned with chorale\.mid: it is silent"):

@@ -112,7 +112,7 @@ class File2Alignment:
 
     def __init__(self, aligner: nn.Module, how: Inference | None = None) -> None:
         self.net, self.how = aligner.net, how or aligner.inference
-        self.search, self.course = Searcher(self.how), Audio2Course(self.net, self.how)
+        self.search, self.course = Searcher(self.how, self.net.sample_rate), Audio2Course(self.net, self.how)
 
     def __call__(self, recording: str | Path, score: str | Path) -> Aligned:
         """Align a file of any rate and number of channels. Raises DataError where one of them cannot be used."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from datamodules.alignment.score import Score
 from datamodules.alignment.sounds import synthesize
+from datamodules.audio import mono
 from datamodules.errors import DataError
 from models.alignment.costs import FeatureCosts
 from models.alignment.dtw import STEPS, Path
@@ -49,14 +50,16 @@ class Searcher:
 
     Args:
         how: what is to be decided
+        sample_rate: of the recordings, which is the network's, Hz; outlines have a rate of their own, whatever it is
     """
 
-    def __init__(self, how: Inference) -> None:
-        self.how, self.outline = how, Outline()
+    def __init__(self, how: Inference, sample_rate: int) -> None:
+        self.how, self.sample_rate, self.outline = how, sample_rate, Outline()
         self.rate = self.outline.front.sample_rate
 
     def __call__(self, audio: np.ndarray, ways: list[tuple[str, Score]]) -> Plan:
-        """The plan for a recording (samples,) at `rate`. Raises DataError for one without sound."""
+        """The plan for a recording (samples,) at `sample_rate`. Raises DataError for one without sound."""
+        audio = mono(audio, self.sample_rate, self.rate)
         begin, end = sounding(audio, self.rate)
         ways = ways if self.how.repeats == "find" else ways[:1]
         cents = tuning_cents(audio, self.rate) if self.how.tuning else 0.0

@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from datamodules.errors import DataError
+from datamodules.left_out import LeftOutReport
 from datamodules.workers import outlive_signals
 
 _MASK = (1 << 64) - 1
@@ -126,6 +127,8 @@ class SuiteData(pl.LightningDataModule):
     A training set is indexed by (index, seed) and draws all its randomness from that seed; evaluation sets by index.
     What a subclass takes as `**kwargs` and hands on to here is an option of it on the command line, and kept in checkpoints.
 
+    `left_out`: what the data hold that this run does not use, and why; subclasses add to it where they drop anything.
+
     Args:
         batch_size: training items per step, over all ranks or per rank
         batch_scope: what batch_size counts: `global` or `rank`
@@ -155,10 +158,11 @@ class SuiteData(pl.LightningDataModule):
         self.save_hyperparameters(logger=False)  # of the subclass: the run record logs the whole config
         self.batch_size, self.batch_scope, self.num_workers = batch_size, batch_scope, num_workers
         self.seed, self.strict, self.cache_dir = seed, strict, cache_dir
+        self.left_out = LeftOutReport()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Spawned workers get this object with its collate functions, but never the Trainer."""
-        return vars(self) | {"trainer": None}
+        """Spawned workers get this object with its collate functions, but never the Trainer, and a report of their own."""
+        return vars(self) | {"trainer": None, "left_out": LeftOutReport()}
 
     def train_set(self) -> Dataset:
         raise self._missing("training set")

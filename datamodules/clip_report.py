@@ -51,6 +51,7 @@ def survey(data: PackedData, pack: Pack | None) -> tuple[dict[str, list[str]], n
     }
     if data.strict and lists["unreadable"]:
         raise DataError(lists["unreadable"][0])
+    data.leave_out(audio, [flaw for flaw in flaws if not flaw.used])
     bad = {flaw.path for flaw in flaws if not flaw.used}
     return lists, np.array([row for row in files.present if paths[row] not in bad], np.int64)
 

@@ -1,7 +1,6 @@
 """Data whose clips are listed by name, and whose audio is read from a pack or from the files themselves."""
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,12 +11,11 @@ from torch import Tensor
 from datamodules import coverage
 from datamodules.clips import FileAudio, Shared, Store
 from datamodules.errors import DataError
-from datamodules.pack import UNREADABLE, Pack, level_key, pack_folder
+from datamodules.left_out import LeftOut
+from datamodules.pack import UNREADABLE, Flaw, Pack, level_key, pack_folder
 from datamodules.packing import build
 from datamodules.report import warn
 from datamodules.rooted import RootedData
-
-log = logging.getLogger(__name__)
 
 
 class Files(NamedTuple):
@@ -79,7 +77,9 @@ class PackedData(RootedData):
             said = f"{audio / str(paths[lacking[0]])} is {'missing' if sizes[lacking[0]] < 0 else 'empty'}"
             if self.strict:
                 raise DataError(f"{said}: copy it again, or go on without such files by --data.strict false.")
-            log.warning("%s; %d of %d listed files are missing or empty and left out.", said, len(lacking), len(paths))
+            for rows, reason in ((found.missing, "missing"), (found.empty, "empty")):
+                self.left_out.extend(LeftOut("file", str(path), f"{reason} in {audio}") for path in paths[rows])
+            self.left_out.say()
         return found
 
     @cached_property
@@ -89,14 +89,21 @@ class PackedData(RootedData):
         paths = paths[self.files.present]
         pack = self._find_pack()
         if pack is None:
-            return FileAudio(audio, paths, self.rate()), Shared(len(paths), self.clip_level)
+            shared = Shared(len(paths), self.clip_level)
+            self.left_out.watch("file", paths, shared.unreadable)
+            return FileAudio(audio, paths, self.rate()), shared
         flaws = pack.flaws()
         if self.strict and flaws:
             raise DataError(flaws[0].message)
-        warn("Left out: %s", [flaw.message for flaw in flaws if not flaw.used])
+        self.leave_out(audio, [flaw for flaw in flaws if not flaw.used])
         warn("%s", [flaw.message for flaw in flaws if flaw.used])
         table = None if self.clip_level is None else pack.levels(level_key(self.clip_level, self.rate()))
         return pack, Shared(len(paths), self.clip_level, table)
+
+    def leave_out(self, audio: Path, flaws: Sequence[Flaw]) -> None:
+        """Report files that do not decode; audio: the folder that their paths are relative to."""
+        self.left_out.extend(LeftOut.from_sentence("file", flaw.path, flaw.message, audio / flaw.path) for flaw in flaws)
+        self.left_out.say()
 
     def readable(self) -> np.ndarray:
         """Whether each of the rows in `files.present` can be read (present,) bool, as far as is known."""

@@ -38,10 +38,13 @@ def write_report(
         **data.remarks(),
         **results,
     }
+    left_out = data.left_out
     path = folder / "report.json"
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(summary | {"files": files} | details, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return summary | {"first": {kind: names[:SHOWN] for kind, names in files.items() if names}, "report": str(path)}
+    whole = summary | {"left_out": left_out.as_json(limit=None), "files": files} | details
+    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    first = {kind: names[:SHOWN] for kind, names in files.items() if names}
+    return summary | {"left_out": left_out.as_json(SHOWN), "first": first, "report": str(path)}
 
 
 def warn(text: str, sentences: Sequence[object]) -> None:

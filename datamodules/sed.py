@@ -18,6 +18,7 @@ from datamodules.errors import DataError
 from datamodules.event_clips import Align, ClipList, EventClips, Item, SoundBatch, StreamClips, WholeClips, collate
 from datamodules.events import Corpus, clip_offsets
 from datamodules.frames import FrameGrid
+from datamodules.left_out import LeftOut
 from datamodules.packed import PackedData
 from datamodules.report import warn, write_report
 from datamodules.streams import MixedSampler
@@ -115,9 +116,10 @@ class SoundEventData(PackedData):
         caches = {name: EmbeddingCache(folder, name, extractor, root) for name, extractor in self.extractors.items()}
         faults: dict[Path, str] = {}
         for cache in caches.values():
-            found = cache.build(clips, self.strict)
-            warn("Left out: %s", list(found.values()))
-            faults |= found
+            faults |= cache.build(clips, self.strict)
+        names = {clip: str(clip.relative_to(root)) for clip in faults}
+        self.left_out.extend(LeftOut.from_sentence("clip", names[clip], fault, clip) for clip, fault in faults.items())
+        self.left_out.say()
         return caches, faults
 
     def clips(self, name: str) -> EventClips:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
@@ -14,10 +14,12 @@ from datamodules.rooted import RootedData
 from datamodules.splits import Split
 from datamodules.stem_report import report
 from datamodules.stem_statistics import statistics
-from datamodules.stems import Chunk, Pieces, RandomStems, StemBatch, TrackBatch, WholeTracks, collate
+from datamodules.stems import Chunk, Pieces, RandomStems, StemBatch, Stems, TrackBatch, WholeTracks, collate
 from datamodules.tracks import Track, TrackFiles, open_track
 
 __all__ = ["SeparationData", "StemBatch", "TrackBatch"]
+
+Set = TypeVar("Set", bound=Stems)
 
 
 class SeparationData(RootedData):
@@ -109,7 +111,8 @@ class SeparationData(RootedData):
                 if self.strict:
                     raise
                 flaws.append(error)
-        warn("Left out: %s", flaws)
+                self.left_out.add("track", files.name, str(error).rstrip("."))
+        self.left_out.say()
         warn("%s", [remark for track in tracks for remark in track.remarks])
         return tracks, flaws
 
@@ -127,7 +130,8 @@ class SeparationData(RootedData):
 
     def train_set(self) -> RandomStems:
         """Random chunks, samples_per_track for every training track."""
-        return RandomStems(
+        return self._watched(
+            RandomStems,
             self.tracks("train"),
             self.sources,
             self.channels,
@@ -141,11 +145,17 @@ class SeparationData(RootedData):
 
     def validation_set(self) -> Pieces:
         """The validation tracks in pieces, without augmentation."""
-        return Pieces(*self._whole("validation"), seconds=self.validation_seconds)
+        return self._watched(Pieces, *self._whole("validation"), seconds=self.validation_seconds)
 
     def test_set(self) -> WholeTracks:
         """The test tracks, one whole track an item."""
-        return WholeTracks(*self._whole("test"))
+        return self._watched(WholeTracks, *self._whole("test"))
+
+    def _watched(self, kind: type[Set], *args: Any, **kwargs: Any) -> Set:
+        """A set of tracks; those that turn out unreadable while it is used count as left out."""
+        stems = kind(*args, **kwargs)
+        self.left_out.watch("track", [track.name for track in stems.tracks], stems.unreadable)
+        return stems
 
     def _whole(self, split: Split) -> tuple:
         return self.tracks(split), self.sources, self.channels, self.mixture == "file", self.strict

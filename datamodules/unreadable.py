@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 class NamedOnce:
-    """Which of `count` items were named already, by any loader process of the run."""
+    """Flags of `count` items that could not be read, shared by the loader processes of a run, so that each is named once."""
 
     def __init__(self, count: int) -> None:
         self.named = torch.zeros(count, dtype=torch.uint8).share_memory_()
@@ -29,6 +29,10 @@ class NamedOnce:
         if not self.named[item]:
             self.named[item] = 1
             log.warning("Left out: %s", printable(str(error)))
+
+    def rows(self) -> list[int]:
+        """Positions of the items that were named."""
+        return self.named.nonzero().flatten().tolist()
 
 
 def until_read(read: Callable[[int], Item | None], what: str) -> Item:

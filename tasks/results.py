@@ -34,6 +34,7 @@ def write_metrics(
         "seed": trainer.datamodule.seed,
         "data": dict(about),
         "metrics": {name: number(value) for name, value in metrics.items()},
+        "left_out": trainer.datamodule.left_out.as_json(),
         **more,
         "epoch": trainer.current_epoch,
         "step": trainer.global_step,

@@ -1,7 +1,7 @@
 """Alignment data: labelled pairs of frames to train on, whole recordings with their scores to evaluate, from any set."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from datamodules.alignment.set_report import report
 from datamodules.alignment.sounds import EMBEDDED, played
 from datamodules.alignment.whole import WholeBatch, WholePairs
 from datamodules.errors import DataError
-from datamodules.report import warn
+from datamodules.left_out import LeftOut
 from datamodules.rooted import RootedData
 from datamodules.splits import Split
 
@@ -108,8 +108,13 @@ class AlignmentData(RootedData):
         found = self.read_pairs(self.find_root())
         if self.strict and found.flaws:
             raise DataError(found.flaws[0])
-        warn("Left out: %s", found.flaws)
+        self.leave_out("recording", found.flaws)
         return found
+
+    def leave_out(self, kind: str, sentences: Iterable[object]) -> None:
+        """Report what is not used: a sentence on each item, whose subject is the item."""
+        self.left_out.extend(LeftOut.from_subject(kind, sentence) for sentence in sentences)
+        self.left_out.say()
 
     def listed(self, split: Split) -> list[Pair]:
         """The pairs of a split, in order of their names. Raises DataError where there are none."""
@@ -135,9 +140,8 @@ class AlignmentData(RootedData):
         flaws = self.store.build(sound for pair in pairs for sound in (pair.performance, pair.score))
         if flaws and self.strict:
             raise DataError(next(iter(flaws.values())))
-        new = [error for sound, error in flaws.items() if sound not in self.unheard]
         self.unheard |= set(flaws)
-        warn("Left out: %s", new)
+        self.leave_out("file", flaws.values())
         left = [pair for pair in pairs if pair.performance not in self.unheard and pair.score not in self.unheard]
         if not left:
             raise DataError(f"none of {len(pairs)} recordings can be heard, the first because {next(iter(flaws.values()), '?')}")
@@ -169,8 +173,7 @@ class AlignmentData(RootedData):
                 if self.strict:
                     raise
                 flaws.append(error)
-        warn("Left out: %s", [flaw for flaw in flaws if str(flaw) not in self._said])
-        self._said.update(map(str, flaws))
+        self.leave_out("recording", flaws)
         if len(flaws) == len(pairs):
             raise DataError(f"none of {len(pairs)} recordings can be judged, the first because {flaws[0]}")
         known = {pair.name: pair for pair in pairs if pair.name in self._truths}
@@ -179,10 +182,6 @@ class AlignmentData(RootedData):
     @cached_property
     def _truths(self) -> dict[str, np.ndarray]:
         return {}
-
-    @cached_property
-    def _said(self) -> set[str]:
-        return set()
 
     def train_set(self) -> Crops:
         """Random crops of the training recordings and of their copies."""

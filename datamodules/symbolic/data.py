@@ -8,7 +8,8 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from datamodules.errors import DataError
-from datamodules.report import warn, write_report
+from datamodules.left_out import LeftOut
+from datamodules.report import write_report
 from datamodules.rooted import RootedData
 from datamodules.symbolic import pack
 from datamodules.symbolic.batch import SymbolicBatch, collate
@@ -92,6 +93,9 @@ class SymbolicData(RootedData):
             reasons = [why_unfit(self.view, piece) for piece in ready[split]]
             dropped += [Dropped(p.name, f"{p.name}: {why}", False) for p, why in zip(ready[split], reasons, strict=True) if why]
             ready[split] = [piece for piece, why in zip(ready[split], reasons, strict=True) if not why]
+        kinds = ("file" if one.damaged else "piece" for one in dropped)
+        self.left_out.extend(LeftOut.from_sentence(kind, one.name, one.reason) for kind, one in zip(kinds, dropped, strict=True))
+        self.left_out.say()
         return ready, dropped
 
     def _in_key(self, pieces: list[Piece]) -> tuple[list[Piece], list[Dropped]]:
@@ -129,13 +133,8 @@ class SymbolicData(RootedData):
         root = f" --data.root {self.root}" if self.root else ""
         return f"Check it with: python -m tasks.generation prepare --data.corpus {kind}{root}"
 
-    def left_out(self) -> list[Dropped]:
-        """Files and pieces that no split holds, and why."""
-        return self._read[1]
-
     def train_set(self) -> Dataset:
         """Excerpts of the training pieces."""
-        warn("Left out: %s", [one.reason for one in self.left_out() if not one.damaged])
         return Excerpts(self.encoder("train"), self.items, self.crop, self.align)
 
     def validation_set(self) -> Dataset:

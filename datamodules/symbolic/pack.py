@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from datamodules.cache import build_folder, cache_root, fingerprint, unwritable, write_atomically
 from datamodules.errors import DataError
-from datamodules.report import warn
 from datamodules.symbolic.corpora.corpus import Corpus, Dropped, Splits
 from datamodules.symbolic.piece import Piece
 
@@ -24,8 +23,8 @@ FILE = "pieces.npz"
 def load(corpus: Corpus, cache_dir: str | Path | None = None, strict: bool = False) -> Splits:
     """The pieces of a corpus; parsed if no run has done so since the music, the arguments or the readers changed.
 
-    Of several processes that ask at once one parses. Damaged files are warned of by name each time. Raises DataError for
-    the first of them if strict, and for a cache that cannot be written or a pack that cannot be read.
+    Of several processes that ask at once one parses. Raises DataError for the first
+    damaged file if strict, and for a cache that cannot be written or a pack that cannot be read.
     """
     folder = cache_root(cache_dir) / "symbolic" / f"{corpus.name}-{_fingerprint(corpus)}"
     try:
@@ -36,7 +35,6 @@ def load(corpus: Corpus, cache_dir: str | Path | None = None, strict: bool = Fal
     damaged = [one.reason for one in splits.dropped if one.damaged]
     if damaged and strict:
         raise DataError(damaged[0])
-    warn("Left out: %s", damaged)
     return splits
 
 

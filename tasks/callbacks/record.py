@@ -51,6 +51,7 @@ class RunRecord(SaveConfigCallback):
             "best": Path(getattr(checkpoint, "best_model_path", "")).name,
             "best_score": getattr(checkpoint, "best_score", None),
             "metrics": {name: float(value) for name, value in metrics.items()},
+            "left_out": left_out.as_json() if (left_out := getattr(trainer.datamodule, "left_out", None)) is not None else [],
         }
         for logger in trainer.loggers:
             if isinstance(logger, WandbRun):

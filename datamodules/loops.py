@@ -123,6 +123,12 @@ class LoopSessions(SeparationData):
         counts = {" ".join(key): loops.count(key) for key in sorted(set(loops))}
         return {"loops": counts, "groups": str(self.folder / "loops" / "index.json")}
 
+    @property
+    def covers_mixture(self) -> bool:
+        """Whether no session has loops of a role beside the sources."""
+        roles = {row["role"] for table in tables(self.find_root()) for row in read_table(table)}
+        return roles <= set(self.sources)
+
     def absent(self, split: str) -> str:
         """What makes a mixture one of this split."""
         return f"A session needs two roles with three groups of loops or more, unlike each other, to have {split} mixtures."

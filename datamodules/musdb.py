@@ -76,6 +76,11 @@ class MUSDBHQ(SeparationData):
         mixture = folder / f"{MIXTURE}.wav" if whole else None
         return TrackFiles(folder.name, split, {name: folder / f"{name}.wav" for name in self.sources}, mixture)
 
+    @property
+    def covers_mixture(self) -> bool:
+        """Whether the sources are all four, or the vocals and all the others."""
+        return set(STEMS) <= set(self.sources) or {"vocals", "accompaniment"} <= set(self.sources)
+
     def _refuse(self, root: Path) -> None:
         """Say what a folder without tracks is."""
         if holds_stem_mp4(root):

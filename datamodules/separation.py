@@ -88,6 +88,11 @@ class SeparationData(RootedData):
             raise ValueError("Name the stems to separate: --data.sources '[drums, bass, other, vocals]'.")
         return list(self.chosen)
 
+    @property
+    def covers_mixture(self) -> bool:
+        """Whether the sources are all of a recording, so that a song holds nothing else."""
+        return True
+
     def absent(self, split: str) -> str:
         """What to do about a split without tracks."""
         return f"Expected {self.layout}."

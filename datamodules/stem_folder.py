@@ -105,6 +105,12 @@ class StemFolder(SeparationData):
         whole = set(folder.sounds) <= {*(name.lower() for name in self.sources), self.mixture_name.lower()}
         return TrackFiles(folder.path.name, folder.split, stems, mixture if whole else None, flaw)
 
+    @property
+    def covers_mixture(self) -> bool:
+        """Whether no track holds a stem beside the sources."""
+        known = {*(name.lower() for name in self.sources), self.mixture_name.lower(), "accompaniment"}
+        return all(set(folder.sounds) <= known for folder in self.folders)
+
     def _in_place(self, root: Path, listed: list[TrackFiles]) -> tuple[dict[Path, Path], dict[Path, str]]:
         """Where the WAV file of each converted file lies, and a sentence for each that does not decode."""
         paths = [path for files in listed if not files.flaw for path in (*files.stems.values(), files.mixture) if path]

@@ -56,8 +56,11 @@ class EqualWaves(WaveSeparator):
 class StandIn(pl.LightningModule):
     """What the writer and the ladder need of a separator."""
 
-    def __init__(self, net: nn.Module | None = None, inference: Inference | None = None) -> None:
+    def __init__(
+        self, net: nn.Module | None = None, inference: Inference | None = None, covers_mixture: bool = True
+    ) -> None:
         super().__init__()
+        self.covers_mixture = covers_mixture
         self.net, self.sources = net or EqualMasks(), SOURCES
         self.inference = inference or Inference(niter=0, window=20, chunk=1.0, context=0.2)
 

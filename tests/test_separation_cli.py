@@ -60,6 +60,11 @@ def test_fit_ends_with_the_table_of_the_test_split(place):
     assert (run_of(place) / "figures" / "tracks.png").stat().st_size > 10_000
 
 
+def test_the_checkpoint_says_that_the_stems_are_all_of_a_song(place):
+    stored = torch.load(run_of(place) / "checkpoints" / "best.ckpt", weights_only=True)
+    assert stored["hyper_parameters"]["covers_mixture"] is True
+
+
 def test_the_network_starts_from_the_statistics_of_the_training_set(place):
     """input_mean and input_scale of each source are trained from there: near, and not at their untrained 0 and 1."""
     from datamodules.musdb import MUSDBHQ

@@ -9,7 +9,12 @@ LOUDEST = 10.0  # magnitude to which the loudest bin of a window is scaled down,
 
 @torch.no_grad()
 def wiener(
-    magnitudes: Tensor, spectrum: Tensor, iterations: int = 1, eps: float = 1e-10, scale: Tensor | float | None = None
+    magnitudes: Tensor,
+    spectrum: Tensor,
+    iterations: int = 1,
+    eps: float = 1e-10,
+    scale: Tensor | float | None = None,
+    residual: bool = False,
 ) -> Tensor:
     """Complex spectra (sources, channels, bins, frames) of the sources whose magnitudes of that shape are given.
 
@@ -18,11 +23,16 @@ def wiener(
     v_j(f, t) = mean over channels and one spatial covariance R_j(f) for all frames of the call, and estimates anew
     y_j = v_j R_j (sum_i v_i R_i + sqrt(eps) I)^-1 x. All frames of one call are one window: see `wiener_windows`.
     `scale`: what the mixture is divided by meanwhile (at least 1), by default its largest magnitude / 10.
+    `residual`: the sources are not all of the mixture. The filter shares the whole mixture among the sources that it knows,
+    so another source of the magnitude max(|x| - sum, 0) takes part, and is left out of the result.
 
     Not for training: no gradient passes. Uhlich et al. 2017, Nugraha et al. 2016; Open-Unmix's `filtering.py`.
     """
     if iterations == 0:
         return _with_phase(magnitudes, spectrum)
+    if residual:
+        rest = (spectrum.abs() - magnitudes.sum(0)).clamp_(min=0)
+        return wiener(torch.cat([magnitudes, rest[None]]), spectrum, iterations, eps, scale)[:-1]
     if spectrum.device.type == "mps":  # has no float64
         return wiener(magnitudes.cpu(), spectrum.cpu(), iterations, eps, scale).to(spectrum.device)
     if scale is None:
@@ -44,6 +54,7 @@ def wiener_windows(
     first: int = 0,
     eps: float = 1e-10,
     scale: Tensor | float | None = None,
+    residual: bool = False,
 ) -> Tensor:
     """`wiener` on each window of `window` frames by itself; frame 0 of these arrays is frame `first` of the recording.
 
@@ -54,7 +65,7 @@ def wiener_windows(
     starts = [0, *range(window - first % window, frames, window)]
     stops = [*starts[1:], frames]
     parts = [
-        wiener(magnitudes[..., start:stop], spectrum[..., start:stop], iterations, eps, scale)
+        wiener(magnitudes[..., start:stop], spectrum[..., start:stop], iterations, eps, scale, residual)
         for start, stop in zip(starts, stops, strict=True)
     ]
     # Joined with the bins next to each other, as the STFT's inverse reads them.

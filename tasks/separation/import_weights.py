@@ -33,6 +33,7 @@ def _write(args: argparse.Namespace, folder: Path) -> None:
     from losses import MultiDomainLoss
     from models.separation import UMX
     from models.separation.importers import from_asteroid, from_openunmix
+    from tasks.separation.coverage import covers_by_name, remark
     from tasks.separation.module import Separator
 
     path = refuse_existing(folder)
@@ -46,12 +47,16 @@ def _write(args: argparse.Namespace, folder: Path) -> None:
             found = from_asteroid(_load(args.weights[0]), **facts)
     except ValueError as error:
         raise DataError(str(error)) from error
-    separator = Separator(found.sources, lambda n: UMX(n, **found.init_args), MultiDomainLoss(True, True))
+    covers = covers_by_name(found.sources)
+    separator = Separator(found.sources, lambda n: UMX(n, **found.init_args), MultiDomainLoss(True, True), covers_mixture=covers)
     separator.net.load_state_dict(found.state_dict)
     net = {"class_path": "models.separation.UMX", "init_args": found.init_args}
     loss = {"class_path": "losses.MultiDomainLoss", "init_args": {"multi_domain": True, "combination": True}}
-    write_imported(path, "separation", separator, {"sources": found.sources, "net": net, "loss": loss})
+    arguments = {"sources": found.sources, "net": net, "loss": loss, "covers_mixture": covers}
+    write_imported(path, "separation", separator, arguments)
     print(f"{', '.join(found.sources)}, {sum(p.numel() for p in separator.net.parameters()):,} parameters: {folder}")
+    if not covers:
+        print(remark(found.sources))
 
 
 def _per_source(words: list[str]) -> dict[str, Any]:

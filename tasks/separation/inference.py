@@ -1,7 +1,8 @@
 """How a long recording is separated piece by piece."""
 
+import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -19,6 +20,8 @@ class Inference:
         overlap: share of a chunk that a network on waveforms separates twice, to fade from one chunk to the next
         swap: separate also with left and right exchanged, and average (twice the time)
         shifts: separate chunks of waveforms also at this many delays up to half a second, and average
+        residual: give the Wiener filter one more source, what the sources leave of the mixture, which is then dropped
+            (default: where the network's sources do not cover the mixture)
 
     Raises:
         ValueError: an impossible number.
@@ -31,6 +34,7 @@ class Inference:
     overlap: float = 0.25
     swap: bool = False
     shifts: int = 0
+    residual: bool | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.niter < 0 or self.shifts < 0 or self.window < 1:
@@ -43,3 +47,7 @@ class Inference:
                 f"inference: chunk must be above 0 s, context not negative, overlap within 0 .. 0.5: "
                 f"{self.chunk}, {self.context}, {self.overlap}"
             )
+
+    def decided(self, covers_mixture: bool) -> "Inference":
+        """These settings with `residual` decided where the user left that open: true where sources lack some of the mixture."""
+        return self if self.residual is not None else dataclasses.replace(self, residual=not covers_mixture)

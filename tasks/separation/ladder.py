@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.songs import LoadedSong
+from tasks.separation.coverage import settings_of
 from tasks.separation.inference import Inference
 from tasks.separation.song_stems import Piece, SongStems
 from tasks.separation.stream import Stream2Stems
@@ -39,7 +40,7 @@ class Audio2Stems:
 
     def __init__(self, separator: nn.Module, inference: Inference | None = None) -> None:
         net = getattr(separator, "separating", separator)
-        self.stems = Stream2Stems(net, inference or getattr(separator, "inference", None))
+        self.stems = Stream2Stems(net, inference or settings_of(separator))
 
     def __call__(self, audio: Tensor, rate: int | None = None) -> Tensor:
         """Stems (sources, channels, samples) of audio (channels, samples), at its own `rate` (Hz) and on the CPU.
@@ -64,7 +65,7 @@ class File2Stems:
 
     def __init__(self, separator: nn.Module, inference: Inference | None = None) -> None:
         net = getattr(separator, "separating", separator.net)
-        self.separate, self.sources = Stream2Stems(net, inference or separator.inference), list(separator.sources)
+        self.separate, self.sources = Stream2Stems(net, inference or settings_of(separator)), list(separator.sources)
 
     def __call__(self, path: str | Path) -> SongStems:
         """Stems of one file, not read yet.

@@ -13,8 +13,10 @@ from torchmetrics import MeanMetric
 from datamodules.errors import DataError
 from datamodules.separation import StemBatch, TrackBatch
 from datamodules.songs import SongBatch
+from models.separation.separator import MaskSeparator
 from models.stft import STFT
 from tasks.metrics.separation import FrameSDR
+from tasks.separation.coverage import covers_by_name, remark, settings_of
 from tasks.separation.estimates import domains
 from tasks.separation.ladder import Audio2Stems, File2Stems, Inference
 from tasks.separation.per_source import BestOfEachSource
@@ -35,6 +37,7 @@ class Separator(pl.LightningModule):
         patience: without one_optimizer: validations without improvement after which a source stops
         stft: transform after a network on waveforms, for losses on magnitudes (Figure 1b)
         inference: how whole recordings are separated in `test` and `predict`
+        covers_mixture: whether the sources are all of a recording (default: as the training data say, else by their names)
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Separator(pl.LightningModule):
         patience: int | None = None,
         stft: STFT | None = None,
         inference: Inference | None = None,
+        covers_mixture: bool | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
@@ -56,6 +60,7 @@ class Separator(pl.LightningModule):
         self.net = net(len(self.sources))
         self.loss, self.stft = loss, getattr(self.net, "stft", None) or stft or STFT()
         self.inference = inference or Inference()
+        self.covers_mixture = covers_by_name(sources) if covers_mixture is None else covers_mixture
         self._optimizer, self._scheduler, self._interval = optimizer, scheduler, scheduler_interval
         self._plateaus: list[ReduceLROnPlateau] = []
         self.automatic_optimization = one_optimizer
@@ -77,7 +82,7 @@ class Separator(pl.LightningModule):
         datamodule.spectrogram_key = f"stft {stft.n_fft} {stft.hop} hann"
 
     def setup(self, stage: str) -> None:
-        """Refuse data of other stems, rate or channels; start from the statistics of the training set."""
+        """Refuse data of other stems, rate or channels; take the statistics of the training set and what its stems cover."""
         datamodule = self.trainer.datamodule
         if stage == "predict":
             return
@@ -91,6 +96,8 @@ class Separator(pl.LightningModule):
                     f"the network separates {what} {ours}, the data have {theirs}: use data as it was trained on, or train "
                     f"with --model.net.{what} and --data.{what} alike"
                 )
+        if stage == "fit" and self.hparams.get("covers_mixture") is None:
+            self.covers_mixture = self.hparams["covers_mixture"] = datamodule.covers_mixture
         if stage == "fit" and hasattr(self.net, "set_statistics"):
             self.hand_over(datamodule)
             statistics = datamodule.statistics()
@@ -165,11 +172,19 @@ class Separator(pl.LightningModule):
         """Stems (sources, channels, samples) of a whole track as `predict` separates it; None where it could not be read."""
         if batch.error or self.already_scored(batch.name):
             return None
-        return Audio2Stems(self.separating, self.inference)(batch.waveforms()[1])
+        # A mixture that is the sum of these sources holds nothing else, even where a song does.
+        covered = self.covers_mixture or not len(batch.mixture)
+        return Audio2Stems(self.separating, self.inference.decided(covered))(batch.waveforms()[1])
 
     def already_scored(self, name: str) -> bool:
         """Whether a track needs no separating; the report of a run that goes on knows."""
         return False
+
+    def on_predict_start(self) -> None:
+        """Say that the network lacks sources, and what becomes of the rest of the song."""
+        settings = settings_of(self)
+        if settings.residual and settings.niter and isinstance(self.separating, MaskSeparator) and self.trainer.is_global_zero:
+            print(remark(self.sources), flush=True)
 
     def predict_step(self, batch: SongBatch) -> Any:
         """Stems of one of the user's files as a stream that the writer drains; None for a file that could not be opened."""

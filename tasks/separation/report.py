@@ -15,6 +15,7 @@ from tasks.metrics.separation import SeparationScores
 from tasks.report import Report
 from tasks.results import heading as shared_heading
 from tasks.separation import results
+from tasks.separation.coverage import settings_of
 from tasks.separation.examples import log_examples
 from tasks.separation.oracles import baselines
 from tasks.separation.track_evaluator import Scoring, TrackEvaluator
@@ -114,7 +115,9 @@ class SeparationReport(Report):
 
 def _fingerprint(separator: LightningModule) -> str:
     """Sixteen hex digits for weights and settings of separation."""
-    digest = hashlib.sha256(repr(separator.inference).encode())
+    settings = settings_of(separator)
+    # The residual is named where there is one: scores kept before it was an option stay valid.
+    digest = hashlib.sha256(f"{settings!r}{' residual' if settings.residual else ''}".encode())
     for name, value in separator.separating.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from datamodules.songs import open_song
 from models.separation.separator import WaveSeparator
+from tasks.separation.coverage import settings_of
 from tasks.separation.inference import Inference
 from tasks.separation.ladder import Audio2Stems
 from tasks.separation.song_stems import resampler
@@ -26,7 +27,7 @@ def check_seams(separator: nn.Module, audio: Tensor, inference: Inference | None
     to be separated at once (a minute or two).
     """
     net = getattr(separator, "separating", separator.net)
-    inference = inference or separator.inference
+    inference = inference or settings_of(separator)
     whole = Audio2Stems(net, dataclasses.replace(inference, chunk=math.inf))(audio)
     parts = Audio2Stems(net, inference)(audio)
     frame = round(FRAME_S * net.sample_rate)
@@ -40,7 +41,7 @@ def check_seams(separator: nn.Module, audio: Tensor, inference: Inference | None
 
 def file_seams(separator: nn.Module, path: str | Path) -> float | None:
     """`check_seams` of a file's first two and a half chunks; None for a file that is one chunk; -200 dB means equal."""
-    net, inference = getattr(separator, "separating", separator.net), separator.inference
+    net, inference = getattr(separator, "separating", separator.net), settings_of(separator)
     chunk_s = net.segment / net.sample_rate if isinstance(net, WaveSeparator) else inference.chunk
     blocks, seconds = [], 0.0
     with open_song(path) as song:

@@ -83,7 +83,8 @@ class MaskStream:
             masks.split(self.inference.window, dim=-1), spectrum.split(self.inference.window, dim=-1), strict=True
         ):
             with torch.autocast(self.device.type, enabled=False):
-                estimate = wiener(mask.float() * mixture.abs(), mixture, self.inference.niter)
+                size, how = mask.float() * mixture.abs(), self.inference
+                estimate = wiener(size, mixture, how.niter, residual=bool(how.residual))
                 yield self.output.push(estimate)
 
     def _samples(self, begin: int, end: int) -> Tensor:

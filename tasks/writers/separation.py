@@ -31,7 +31,9 @@ class StemWriter(BasePredictionWriter):
         format: wav, flac, mp3 (320 kbit/s) or ogg
         subtype: of wav and flac: PCM_16, PCM_24, or FLOAT (wav alone), which never clips
         two_stems: one stem; what is written is that and `no_<stem>`, for instance vocals and no_vocals
-        other: `no_<stem>` is the `sum` of the other stems, or the song `minus` the stem
+        other: `no_<stem>` is the `sum` of the other stems, or the song `minus` the stem (default: minus where the network's
+            sources are not all of a song, else the sum)
+        rest: also write `rest`: the song minus all stems
         sum_to_mix: add what the stems' sum lacks of the song to them in equal shares, so that they sum to it exactly;
             without it stems are written as they are, and nothing is ever rescaled
         picture: write spectrogram.png of song and stems
@@ -45,8 +47,9 @@ class StemWriter(BasePredictionWriter):
         format: Literal["wav", "flac", "mp3", "ogg"] = "wav",
         subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = "PCM_16",
         two_stems: str | None = None,
-        other: Literal["sum", "minus"] = "sum",
+        other: Literal["sum", "minus"] | None = None,
         sum_to_mix: bool = False,
+        rest: bool = False,
         picture: bool = True,
         check_seams: bool = False,
         overwrite: bool = False,
@@ -55,7 +58,7 @@ class StemWriter(BasePredictionWriter):
         if format == "flac" and subtype == "FLOAT":
             raise ValueError("flac holds integers alone: --output.subtype PCM_24, or --output.format wav")
         self.folder, self.format, self.subtype, self.overwrite = folder, format, subtype, overwrite
-        self.two_stems, self.other, self.sum_to_mix = two_stems, other, sum_to_mix
+        self.two_stems, self.other, self.sum_to_mix, self.rest = two_stems, other, sum_to_mix, rest
         self.picture, self.check_seams = picture, check_seams
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -64,7 +67,8 @@ class StemWriter(BasePredictionWriter):
             return
         root = Path(self.folder)
         steps = STEPS.get(self.subtype) if self.format in ("wav", "flac") else None
-        self.outputs = Outputs(pl_module.sources, self.two_stems, self.other, self.sum_to_mix, steps)
+        covers = getattr(pl_module, "covers_mixture", True)
+        self.outputs = Outputs(pl_module.sources, self.two_stems, self.other, self.sum_to_mix, steps, self.rest, covers)
         self.paths = trainer.datamodule.paths()
         if trainer.is_global_zero:
             for path in self.paths:

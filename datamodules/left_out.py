@@ -65,6 +65,10 @@ class LeftOut:
     def __str__(self) -> str:
         return f"{self.item} ({self.detail})" if self.detail else self.item
 
+    def row(self) -> list[str]:
+        """The fields as JSON takes them; `LeftOut(*row)` is the same item."""
+        return [self.kind, self.item, self.reason, self.detail]
+
 
 class LeftOutReport:
     """Items left out, each once, grouped by kind and reason; one for each process.
@@ -113,7 +117,7 @@ class LeftOutReport:
         return [_plain(*group, limit) for group in self.groups()]
 
     def lines(self) -> list[str]:
-        """One sentence for each group, such as `2 tags left out, too few clips: quiet (1 clip), rare (2 clips)`."""
+        """One sentence for each group, such as `Left out 2 tags: quiet (1 clip), rare (2 clips): too few clips`."""
         return [_line(*group) for group in self.groups()]
 
     def say(self) -> None:
@@ -142,4 +146,4 @@ def _plain(kind: str, reason: str, entries: Sequence[LeftOut], limit: int | None
 def _line(kind: str, reason: str, entries: Sequence[LeftOut]) -> str:
     number = f"{len(entries)} {kind}{'' if len(entries) == 1 else 'es' if kind.endswith('s') else 's'}"
     more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-    return printable(f"{number} left out, {reason}: {', '.join(map(str, entries[:SHOWN]))}{more}")
+    return printable(f"Left out {number}: {', '.join(map(str, entries[:SHOWN]))}{more}: {reason}")

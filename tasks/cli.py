@@ -167,7 +167,8 @@ class CLI(LightningCLI):
             self.trainer.test(self.model, self.datamodule, best)
 
     def after_predict(self) -> None:
-        """Name the files that could not be used; the others are done, so the exit code is 1 and not 2."""
+        """Say what was left out; where that is a whole file the others are done, so the exit code is 1 and not 2."""
+        if self.trainer.is_global_zero:
+            sys.stderr.write("".join(f"{line}\n" for line in self.datamodule.left_out.lines()))
         if self.trainer.failed_files:
-            sys.stderr.write("".join(f"not used: {line}\n" for line in self.trainer.failed_files))
             sys.exit(1)

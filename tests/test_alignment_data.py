@@ -140,7 +140,7 @@ def test_a_bad_file_among_good_ones_is_named_and_left_out(own, cache, caplog):
     with caplog.at_level(logging.WARNING):
         found = data.train_set()
     assert len(found.pairs) == 9 and BROKEN not in {pair.name for pair in found.pairs}
-    assert [record for record in caplog.records if str(path) in record.getMessage() and "1 file left out" in record.getMessage()]
+    assert [record for record in caplog.records if str(path) in record.getMessage() and "Left out 1 file" in record.getMessage()]
     strict = maps(own, cache, strict=True)
     strict.listing = data.listing
     with pytest.raises(DataError, match=BROKEN) as error:

@@ -249,11 +249,13 @@ def test_unreadable_files_are_named_and_the_others_done_alike_with_two_workers(r
     words = ("--data.inputs", inputs, "--data.num_workers", 2, "--output.folder", folder / "two")
     done = tagging("predict", "--ckpt_path", run, *words)
     assert done.code == 1
-    assert done.err.count("not used:") == 2
+    assert done.err.count("Left out 1 file: ") == 2
     assert done.err.count(str(broken)) == 1
     assert "Traceback" not in done.err
     assert scores(folder / "two" / "tags.csv") == scores(predicted / "tags.csv")
-    assert set(json.loads((folder / "two" / "tags.json").read_text())["failed"]) == {str(broken), str(folder / "empty.wav")}
+    written = json.loads((folder / "two" / "tags.json").read_text())
+    assert set(written["failed"]) == {str(broken), str(folder / "empty.wav")}
+    assert {(group["kind"], *group["items"]) for group in written["left_out"]} == {("file", name) for name in written["failed"]}
 
 
 def test_export_reloads_as_the_same_network(run):

@@ -32,16 +32,16 @@ def test_each_group_is_one_line_and_is_logged_once(caplog):
         report.say()
         report.say()
     assert [record.getMessage() for record in caplog.records] == [
-        "2 tags left out, too few clips: quiet (1 clip), rare (2 clips)",
-        "1 file left out, missing in audio: b.wav",
-        "1 class left out, no event: Cat\ufffd",
+        "Left out 2 tags: quiet (1 clip), rare (2 clips): too few clips",
+        "Left out 1 file: b.wav: missing in audio",
+        "Left out 1 class: Cat\ufffd: no event",
     ]
 
 
 def test_a_long_group_names_its_first_items():
     report = LeftOutReport()
     report.extend(LeftOut("class", f"c{i}", "unused") for i in range(9))
-    assert report.lines() == ["9 classes left out, unused: c0, c1, c2, c3, c4 and 4 more"]
+    assert report.lines() == ["Left out 9 classes: c0, c1, c2, c3, c4 and 4 more: unused"]
 
 
 def test_an_error_message_becomes_item_and_reason():

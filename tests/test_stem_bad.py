@@ -73,10 +73,10 @@ def test_a_bad_track_is_named_and_left_out_and_strict_stops_at_it(tmp_path, capl
     with caplog.at_level(logging.WARNING):
         assert [one.name for one in ready(root).tracks("train")] == [GOOD[0]]
     [message] = caplog.messages
-    assert message.startswith(f"1 track left out, {path} ") and message.endswith(f": {track}") and "\n" not in message
+    assert message.startswith(f"Left out 1 track: {track}: {path} ") and "\n" not in message
     with pytest.raises(DataError, match=SENTENCES[track]) as caught:
         ready(root, strict=True).tracks("train")
-    assert str(caught.value).rstrip(".") == message.removeprefix("1 track left out, ").removesuffix(f": {track}")
+    assert str(caught.value).rstrip(".") == message.removeprefix(f"Left out 1 track: {track}: ")
 
 
 def test_the_run_goes_on_without_them_the_same_for_any_workers(harmed, caplog):

@@ -145,7 +145,7 @@ def test_a_file_that_does_not_decode_loses_its_track(tmp_path, caplog):
     bad = root / "train" / "One" / "guitar.mp3"
     bad.write_bytes(b"no sound")
     assert [track.name for track in ready(root).opened[0]] == ["Two"]
-    assert f"1 track left out, {bad} does not decode as audio" in caplog.text
+    assert f"Left out 1 track: One: {bad} does not decode as audio" in caplog.text
     with pytest.raises(DataError, match="does not decode as audio"):
         ready(root, strict=True).tracks("train")
 

@@ -83,7 +83,11 @@ class AlignmentWriter(BasePredictionWriter):
         if merged is None:
             return
         good, failed = merged
-        content = {"files": {row["file"]: _without_name(row) for row in good}, "failed": {r["file"]: r["error"] for r in failed}}
+        content = {
+            "files": {row["file"]: _without_name(row) for row in good},
+            "failed": {row["file"]: row["error"] for row in failed},
+            "left_out": self.parts.left_out,
+        }
         self.parts.write("alignments.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         write_csv(self.parts.root / "alignments.csv", [row | {"remarks": " ".join(row["remarks"])} for row in good])
         print(f"\n{counted(len(good), 'recording')} aligned: {self.parts.root / 'alignments.csv'}", flush=True)

@@ -79,7 +79,7 @@ class GenerationWriter(BasePredictionWriter):
             return
         good, failed = merged
         files = {row["file"]: {key: value for key, value in row.items() if key != "file"} for row in good}
-        content = {"files": files, "failed": {row["file"]: row["error"] for row in failed}}
+        content = {"files": files, "failed": {row["file"]: row["error"] for row in failed}, "left_out": self.parts.left_out}
         self.parts.write("written.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         write_csv(self.parts.root / "written.csv", [row | {"remarks": " ".join(row["remarks"])} for row in good])
         answers = sum(row["answers"] for row in good)

@@ -10,6 +10,7 @@ import numpy as np
 from pytorch_lightning import Trainer
 
 from datamodules.errors import DataError
+from datamodules.left_out import LeftOut
 from tasks.writers.whole import whole, write_figure, write_text
 
 
@@ -23,6 +24,7 @@ class Parts:
 
     def __init__(self, root: Path, rank: int) -> None:
         self.root, self.rank = Path(root), rank
+        self.left_out: list[dict[str, Any]] = []
         self._journal = self.root / f".part-{rank}.jsonl"
         self._journal.unlink(missing_ok=True)
 
@@ -46,12 +48,20 @@ class Parts:
         return good, failed
 
     def finish(self, trainer: Trainer) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
-        """On rank 0, once all ranks are done: `merge`, and the failed files told to the Trainer; None on the others."""
+        """On rank 0, once all ranks are done: `merge`, and the failed files told to the Trainer; None on the others.
+
+        Files that failed, and what else of the files could not be used (`left_out` of a row: rows of `LeftOut`), join the
+        data module's report, which `self.left_out` holds for the JSON file of the prediction.
+        """
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             return None
         good, failed = self.merge()
         trainer.failed_files = sentences(failed)
+        report = trainer.datamodule.left_out
+        report.extend(LeftOut.from_sentence("file", row["file"], row["error"]) for row in failed)
+        report.extend(LeftOut(*entry) for row in good for entry in row.pop("left_out", ()))
+        self.left_out = report.as_json(limit=None)
         return good, failed
 
     def write(self, name: str, text: str) -> None:

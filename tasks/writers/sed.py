@@ -13,6 +13,7 @@ from tasks.figures.sed import Span, timeline
 from tasks.sed.pictures import spectrogram
 from tasks.tables import write_csv
 from tasks.writers.parts import Parts, counted, refuse, unique_stem
+from tasks.writers.whole import write_json
 
 SHOWN_S = 600.0
 """Of a longer recording the picture shows the beginning, s."""
@@ -115,7 +116,7 @@ class EventWriter(BasePredictionWriter):
         merged = self.parts.finish(trainer)
         if merged is None:
             return
-        good, _ = merged
+        good, failed = merged
         place = {label: k for k, label in enumerate(pl_module.classes)}
         found = [(clip, place[label], on, off) for clip, row in enumerate(good) for on, off, label in row["events"]]
         events = table(*zip(*found, strict=True))
@@ -126,6 +127,8 @@ class EventWriter(BasePredictionWriter):
             for row in good
         ]
         write_csv(self.parts.root / "tags.csv", tags)
+        content = {"failed": {row["file"]: row["error"] for row in failed}, "left_out": self.parts.left_out}
+        write_json(self.parts.root / "report.json", content)
         print(
             f"\n{counted(len(found), 'event')} in {counted(len(good), 'file')}: {self.parts.root / 'events.tsv'}, "
             f"{self.parts.root / 'tags.csv'}",

@@ -172,7 +172,7 @@ class StemWriter(BasePredictionWriter):
         except (OSError, ValueError, KeyError, TypeError):
             before = {}
         files = before | {row["file"]: {k: v for k, v in row.items() if k != "file"} for row in good}
-        content = {"files": files, "failed": {row["file"]: row["error"] for row in failed}}
+        content = {"files": files, "failed": {row["file"]: row["error"] for row in failed}, "left_out": self.parts.left_out}
         self.parts.write("stems.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -104,7 +104,7 @@ class TagWriter(BasePredictionWriter):
         for row in good:
             order = np.argsort(-np.asarray(row["scores"]), kind="stable")[: self.top]
             listing[row["file"]] = [{"tag": tags[i], "score": row["scores"][i]} for i in order]
-        content = {"files": listing, "failed": {row["file"]: row["error"] for row in failed}}
+        content = {"files": listing, "failed": {row["file"]: row["error"] for row in failed}, "left_out": self.parts.left_out}
         self.parts.write("tags.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     def _timeline(self, tagger: LightningModule, batch: Any, stem: str) -> None:

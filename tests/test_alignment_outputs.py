@@ -31,6 +31,10 @@ def test_notes_are_named_timed_and_counted():
         "bar": 0,
         "confidence": 0.2,
         "id": "n0",
+        "part": "",
+        "staff": "",
+        "voice": "",
+        "lyric": "",
     }
     assert [row["name"] for row in rows[:3]] == ["C4", "C#4", "D4"]
     assert [row["bar"] for row in rows] == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3]

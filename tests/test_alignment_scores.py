@@ -93,7 +93,7 @@ SLOW = b"\x00\x90\x3c\x40" + NEVER + b"\x80\x3c\x00" + END
         ("rest.musicxml", musicxml(attributes() + "<note><rest/><duration>36</duration></note>").encode(), "holds no notes"),
         ("zip.mxl", b"PK\x03\x04 and no more", "is no XML"),
         ("words.krn", b"no kern at all", "cannot be read as a score"),
-        ("words.mei", b"no mei at all", "cannot be read as a score"),
+        ("words.mei", b"no mei at all", "is no XML"),
     ],
 )
 def test_what_is_no_score_is_named_in_one_sentence(tmp_path, name, content, said):

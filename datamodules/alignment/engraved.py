@@ -3,21 +3,27 @@
 import logging
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice, product
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 
+from datamodules.alignment.mei import sounding_mei
 from datamodules.alignment.metre import Measure
-from datamodules.alignment.musicxml import read_musicxml
+from datamodules.alignment.musicxml import Engraving, read_musicxml
 from datamodules.alignment.playing import Stretch, Written, WrittenNote, play
-from datamodules.alignment.score import Score
+from datamodules.alignment.score import Origin, Score
 from datamodules.errors import DataError
+from datamodules.repeats import Signs, play_order, repeats_of
 
 log = logging.getLogger(__name__)
 
 TEMPI = (5.0, 1000.0)  # quarter notes a minute: what counts as a tempo
 MOST_REPEATS = 5  # up to so many, all ways of playing them are found; of more, all and none
 MOST_WAYS = 64
+MOST_PASSES = 4  # of a repeat that is played fewer times than written
 
 
 def read_engraved(path: Path) -> list[tuple[str, Score]]:
@@ -62,20 +68,38 @@ def _partitura(path: Path) -> Iterator:
 
 
 def _read(path: Path, partitura) -> Written:
-    kind = path.suffix.lower()
-    if kind == ".mei":
-        score = partitura.load_mei(str(path))
-    elif kind == ".krn":
-        score = partitura.load_kern(str(path))
-    else:
-        score = partitura.load_musicxml(read_musicxml(path))
+    kinds = partitura.score
+    score, printed, signs = _parsed(path, partitura)
     parts = [part for part in score.parts if part.first_point is not None]
-    notes = [note for part in parts for note in _notes(part, partitura.score)]
+    names = _part_names(parts)
+    notes = [note for part, name in zip(parts, names, strict=True) for note in _notes(part, kinds, name, printed)]
     if not notes:
         raise DataError(f"{path} holds no notes: expected a score.")
-    leading = max(parts, key=lambda part: len(list(part.iter_all(partitura.score.Measure))))
-    tempi = sorted({mark for part in parts for mark in _tempi(part, partitura.score)})
-    return Written(notes, _measures(leading, partitura.score), tempi, _ways(leading, partitura.score))
+    leading = max(parts, key=lambda part: len(list(part.iter_all(kinds.Measure))))
+    tempi = sorted({mark for part in parts for mark in _tempi(part, kinds)})
+    return Written(notes, _measures(leading, kinds), tempi, _ways(leading, kinds, signs))
+
+
+def _parsed(path: Path, partitura) -> tuple[object, dict[str, Engraving], list[Signs]]:
+    """Score as partitura has it, what is printed at its notes by their ids there, and signs of its measures, if known."""
+    kind = path.suffix.lower()
+    if kind == ".mei":
+        with sounding_mei(path) as (document, printed):
+            return partitura.load_mei(str(document)), printed, []
+    if kind == ".krn":
+        return partitura.load_kern(str(path)), {}, []
+    document = read_musicxml(path)
+    return partitura.load_musicxml(document.xml), document.notes, document.signs
+
+
+def _part_names(parts: list) -> list[str]:
+    """What is printed before each part; its id too where several have that name, alone where there is none."""
+    names = [(part.part_name or "").strip() for part in parts]
+    count = Counter(names)
+    return [
+        str(part.id or "") if not name else f"{name} ({part.id})" if count[name] > 1 and part.id else name
+        for part, name in zip(parts, names, strict=True)
+    ]
 
 
 def _quarters(part):
@@ -84,12 +108,15 @@ def _quarters(part):
     return lambda time: float(part.quarter_map(time)) - start
 
 
-def _notes(part, kinds) -> Iterator[WrittenNote]:
+def _notes(part, kinds, name: str, printed: dict[str, Engraving]) -> Iterator[WrittenNote]:
+    """Notes of a part; of formats that are not looked into, `printed` is empty and the parser's ids are the file's."""
     quarters = _quarters(part)
     for note in part.notes_tied:
         at, until = quarters(note.start.t), quarters(note.start.t + (note.duration_tied or 0))
         grace = sum(1 for _ in note.iter_grace_seq()) if isinstance(note, kinds.GraceNote) else 0
-        yield WrittenNote(at, until - at, int(note.midi_pitch), grace, str(note.id or ""))
+        engraving = printed.get(note.id, Engraving("")) if printed else Engraving(str(note.id or ""))
+        origin = Origin(name, *("" if number is None else str(number) for number in (note.staff, note.voice)))
+        yield WrittenNote(at, until - at, int(note.midi_pitch), grace, engraving.name, origin, engraving.lyrics)
 
 
 def _measures(part, kinds) -> list[Measure]:
@@ -112,14 +139,15 @@ def _tempi(part, kinds) -> Iterator[tuple[float, float]]:
             yield quarters(mark.start.t), tempo
 
 
-def _ways(part, kinds) -> dict[str, list[Stretch]]:
-    """Name -> stretches; the usual way first. Where the signs lead partitura nowhere, the score is played as written."""
+def _ways(part, kinds, signs: list[Signs]) -> dict[str, list[Stretch]]:
+    """Name -> stretches; the usual way first. Where the signs lead nowhere, the score is played as written.
+
+    signs: of each measure; of formats without, the way is partitura's, which follows no dal segno inside a score.
+    """
     whole = [(0.0, _quarters(part)(part.last_point.t) + 1.0)]
+    measures = list(part.iter_all(kinds.Measure))
     try:
-        ways = {"all repeats": _paths(part, kinds, all_repeats=True, ignore_leap_info=False)[0][1]}
-        ways |= {"no repeats": _paths(part, kinds, no_repeats=True)[0][1]}
-        if sum(1 for _ in part.iter_all(kinds.Repeat)) <= MOST_REPEATS:
-            ways |= {f"sections {name}": stretches for name, stretches in _paths(part, kinds)[:MOST_WAYS]}
+        ways = _unfolded(part, measures, signs) if signs and len(measures) == len(signs) else _followed(part, kinds)
     except Exception as error:  # signs that contradict each other end in whatever error they run into
         log.warning("The repeats of the score cannot be followed (%s: %s): it is played as written.", type(error).__name__, error)
         return {"as written": whole}
@@ -127,6 +155,48 @@ def _ways(part, kinds) -> dict[str, list[Stretch]]:
     if len(first) == 1:
         return {"as written": whole}
     return {name: stretches for name, stretches in ways.items() if first[tuple(stretches)] == name}
+
+
+def _unfolded(part, measures: list, signs: list[Signs]) -> dict[str, list[Stretch]]:
+    """The ways by the signs: each repeat so many times as is written or fewer, with jumps and without."""
+    repeats = repeats_of(signs)
+    once = dict.fromkeys((repeat.start for repeat in repeats), 1)
+    orders = [play_order(signs), play_order(signs, once, jumps=False)]
+    if len(repeats) <= MOST_REPEATS:
+        counts = [range(1, min(repeat.passes, MOST_PASSES) + 1) for repeat in repeats]
+        chosen = (dict(zip(once, times, strict=True)) for times in product(*counts))
+        orders += [play_order(signs, passes, jumps) for passes in islice(chosen, MOST_WAYS) for jumps in (True, False)]
+    quarters = _quarters(part)
+    starts = [quarters(measure.start.t) for measure in measures]
+    ends = [*starts[1:], quarters(part.last_point.t)]
+    runs = [[(starts[first], ends[last]) for first, last in _runs(order)] for order in orders]
+    edges = sorted({edge for stretches in runs for stretch in stretches for edge in stretch})
+    names = ["all repeats", "no repeats", *(f"sections {_letters(stretches, edges)}" for stretches in runs[2:])]
+    # Grace notes stand where the last measure ends.
+    runs = [[*stretches[:-1], (stretches[-1][0], stretches[-1][1] + (stretches[-1][1] == ends[-1]))] for stretches in runs]
+    return dict(zip(names, runs, strict=True))
+
+
+def _runs(order: list[int]) -> list[tuple[int, int]]:
+    """First and last measure of each stretch that is played without a jump."""
+    breaks = [place for place in range(1, len(order)) if order[place] != order[place - 1] + 1]
+    return [(order[first], order[last - 1]) for first, last in zip([0, *breaks], [*breaks, len(order)], strict=True)]
+
+
+def _letters(stretches: list[Stretch], edges: list[float]) -> str:
+    """Sections between any two jumps as letters, in the order in which they are played."""
+    letters = ascii_uppercase + ascii_lowercase
+    played = (place for start, end in stretches for place, edge in enumerate(edges[:-1]) if start <= edge < end)
+    return "-".join(letters[place] if place < len(letters) else str(place + 1) for place in played)
+
+
+def _followed(part, kinds) -> dict[str, list[Stretch]]:
+    """The ways by partitura."""
+    ways = {"all repeats": _paths(part, kinds, all_repeats=True, ignore_leap_info=False)[0][1]}
+    ways |= {"no repeats": _paths(part, kinds, no_repeats=True)[0][1]}
+    if sum(1 for _ in part.iter_all(kinds.Repeat)) <= MOST_REPEATS:
+        ways |= {f"sections {name}": stretches for name, stretches in _paths(part, kinds)[:MOST_WAYS]}
+    return ways
 
 
 def _paths(part, kinds, **options) -> list[tuple[str, list[Stretch]]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.alignment.metre import beat_length
-from datamodules.alignment.score import Score, notes_of
-from datamodules.errors import DataError
+from datamodules.alignment.score import Origin, Score, notes_of
+from datamodules.errors import DataError, printable
 
 LONGEST = 24 * 3600  # s: a file that ends later is damaged
 MOST_BEATS = 1e6  # likewise
@@ -38,7 +38,18 @@ def read_midi(path: str | Path) -> Score:
     notes = notes_of(start, np.maximum(stop, start + SHORTEST), pitch, np.clip(velocity, 1, 127), program)
     signatures = [(s.time, s.numerator, s.denominator) for s in score.time_signatures]
     beats, bars = _grid(signatures, score.ticks_per_quarter, offset.max(), path)
-    return Score(notes, seconds(beats), seconds(bars), str(path))
+    origins = _origins(score)
+    order = np.lexsort((pitch.astype(np.int16), start))  # of `notes_of`
+    return Score(notes, seconds(beats), seconds(bars), str(path), origins=tuple(origins[i] for i in order))
+
+
+def _origins(score) -> list[Origin]:
+    """Name of each note's track, and the lyric event of that track at its onset; bytes that are no UTF-8 are replaced."""
+    origins = []
+    for track in score.tracks:
+        sung = {lyric.time: printable(lyric.text.strip()) for lyric in track.lyrics}
+        origins += [Origin(printable(track.name.strip()), lyric=sung.get(note.time, "")) for note in track.notes]
+    return origins
 
 
 def _reason(error: Exception) -> str:

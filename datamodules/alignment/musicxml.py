@@ -1,18 +1,37 @@
-"""MusicXML as a file on disk holds it: compressed or not, checked before anything is unpacked, with its metronome marks."""
+"""MusicXML files, compressed or not, checked before anything is unpacked -> a document as it sounds."""
 
 import io
+import re
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
+from datamodules.alignment.sounding_pitch import transpose_musicxml
 from datamodules.errors import DataError
+from datamodules.repeats import Signs, musicxml_signs
 
 LARGEST = 256 << 20  # bytes of a score, unpacked
 BEATS = {"whole": 4.0, "half": 2.0, "quarter": 1.0, "eighth": 0.5, "16th": 0.25, "32nd": 0.125}
 """Quarter notes in a metronome mark's note."""
 
 
-def read_musicxml(path: Path) -> io.BytesIO:
-    """The MusicXML document of an .xml, .musicxml or .mxl file, each metronome mark with the tempo to play it at.
+class Engraving(NamedTuple):
+    """What the file prints at one note."""
+
+    name: str  # the note's id; empty: it has none
+    lyrics: tuple[str, ...] = ()  # its syllable in each verse; one that goes on ends in a hyphen
+
+
+class Document(NamedTuple):
+    """A MusicXML document to be parsed."""
+
+    xml: io.BytesIO
+    notes: dict[str, Engraving]  # by the ids that the notes have in `xml`
+    signs: list[Signs]  # repeat signs and jumps of each measure
+
+
+def read_musicxml(path: Path) -> Document:
+    """The document of an .xml, .musicxml or .mxl file as it sounds: at sounding pitch, metronome marks with their tempo.
 
     Raises DataError for a file that is damaged, too large when unpacked or no partwise MusicXML.
     """
@@ -30,7 +49,29 @@ def read_musicxml(path: Path) -> io.BytesIO:
         tempo = _metronome(direction)
         if tempo and direction.find("sound[@tempo]") is None:
             etree.SubElement(direction, "sound", tempo=str(tempo))
-    return io.BytesIO(etree.tostring(root))
+    transpose_musicxml(root)
+    notes = _named(root)
+    return Document(io.BytesIO(etree.tostring(root)), notes, musicxml_signs(root))
+
+
+def _named(root) -> dict[str, Engraving]:
+    """Give every note an id of its own: files may have none, or one twice."""
+    notes = {}
+    for place, note in enumerate(root.iter("note")):
+        name = note.attrib.pop("id", None) or note.attrib.pop("ID", None) or ""
+        notes[f"note-{place}"] = Engraving(name, _lyrics(note))
+        note.set("id", f"note-{place}")
+    return notes
+
+
+def _lyrics(note) -> tuple[str, ...]:
+    verses = {}
+    for place, lyric in enumerate(note.findall("lyric"), 1):
+        number = lyric.get("number") or str(place)
+        text = "".join(element.text or "" for element in lyric.iter("text", "elision"))
+        goes_on = (lyric.findtext("syllabic") or "").strip() in ("begin", "middle")
+        verses[int(number) if number.isdecimal() else place] = text + "-" * goes_on
+    return tuple(verses[number] for number in sorted(verses))
 
 
 def _metronome(direction) -> float | None:
@@ -38,12 +79,11 @@ def _metronome(direction) -> float | None:
     mark = direction.find("direction-type/metronome")
     if mark is None or len(mark.findall("beat-unit")) != 1:
         return None
-    try:
-        number = float((mark.findtext("per-minute") or "").strip())
-    except ValueError:
+    number = re.search(r"\d+(\.\d+)?", mark.findtext("per-minute") or "")  # also of "ca. 60"
+    if number is None:
         return None
     dots = len(mark.findall("beat-unit-dot"))
-    return number * BEATS.get(mark.findtext("beat-unit"), 1.0) * (2 - 0.5**dots)
+    return float(number[0]) * BEATS.get(mark.findtext("beat-unit"), 1.0) * (2 - 0.5**dots)
 
 
 def _unpacked(path: Path) -> bytes:

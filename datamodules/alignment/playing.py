@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.alignment.metre import Measure, beats_and_bars
-from datamodules.alignment.score import Score, notes_of
+from datamodules.alignment.score import Origin, Score, notes_of
 
 PULSE = 120.0  # quarter notes a minute where no tempo is written
 GRACE = 0.07  # s of a grace note, less where the note before its own is near
@@ -24,7 +24,9 @@ class WrittenNote(NamedTuple):
     duration: float
     pitch: int
     grace: int  # 0: none; else its place before the note it adorns, counted backwards from it
-    name: str  # the file's id
+    name: str  # the file's id; empty: it has none
+    origin: Origin = Origin()
+    lyrics: tuple[str, ...] = ()  # one a verse: the first time through the first is sung, and so on
 
 
 class Written(NamedTuple):
@@ -44,7 +46,7 @@ def play(written: Written, stretches: Sequence[Stretch], path: str) -> Score:
     starts = np.concatenate([[0.0], np.cumsum([end - start for start, end in stretches])])
     moved = [(start, end, at - start) for (start, end), at in zip(stretches, starts, strict=False)]
     seconds = _clock(written.tempi, moved)
-    notes = [one._replace(onset=one.onset + by) for start, end, by in moved for one in written.notes if start <= one.onset < end]
+    notes = _moved(written.notes, moved)
     onset, offset = _times(notes, seconds)
     measures = [
         one._replace(start=max(one.start, start) + by, end=min(one.end, end) + by)
@@ -62,8 +64,22 @@ def play(written: Written, stretches: Sequence[Stretch], path: str) -> Score:
         beats - early,
         bars - early,
         path,
-        tuple(ids[i] for i in order),
+        tuple(ids[i] for i in order) if any(ids) else (),
+        tuple(notes[i].origin for i in order),
     )
+
+
+def _moved(notes: list[WrittenNote], moved: list[tuple[float, float, float]]) -> list[WrittenNote]:
+    """Notes where they are played, each time with its next verse, or with the last that there is."""
+    turns: Counter[int] = Counter()
+    played = []
+    for start, end, by in moved:
+        for place, note in enumerate(notes):
+            if start <= note.onset < end:
+                verse = note.lyrics[min(turns[place], len(note.lyrics) - 1)] if note.lyrics else ""
+                turns[place] += 1
+                played.append(note._replace(onset=note.onset + by, origin=note.origin._replace(lyric=verse)))
+    return played
 
 
 def _clock(tempi: list[tuple[float, float]], moved: list[tuple[float, float, float]]) -> Callable[[np.ndarray], np.ndarray]:
@@ -110,5 +126,5 @@ def _ids(notes: list[WrittenNote], repeated: bool) -> list[str]:
     found = []
     for note in notes:
         count[note.name] += 1
-        found.append(f"{note.name}-{count[note.name]}")
+        found.append(f"{note.name}-{count[note.name]}" if note.name else "")
     return found

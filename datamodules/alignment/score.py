@@ -22,14 +22,24 @@ class Notes(NamedTuple):
     program: np.ndarray  # int16, General MIDI program; -1: drums
 
 
+class Origin(NamedTuple):
+    """Where in the score a note is written; empty where the file does not say."""
+
+    part: str = ""  # name of the part or track
+    staff: str = ""
+    voice: str = ""
+    lyric: str = ""  # the syllable sung; one whose word goes on ends in a hyphen
+
+
 class Score(NamedTuple):
-    """A score in seconds of its own tempo."""
+    """A score in seconds of its own tempo, at sounding pitch."""
 
     notes: Notes
     beats: np.ndarray  # (beats,) float64, s: every beat of the metre
     bars: np.ndarray  # (bars,) float64, s: the first beat of each bar
     path: str
     ids: tuple[str, ...] = ()  # of the notes, where the file has them
+    origins: tuple[Origin, ...] = ()  # of the notes, where the file has them
 
 
 def notes_of(onset, offset, pitch, velocity=None, program=None) -> Notes:

@@ -147,6 +147,7 @@ class PartReader:
 
     def __init__(self, score: Score, part: Element, number: int) -> None:
         self.ticks, self.number, self.divisions, self.transposed = score.ticks, number, 1, 0
+        self.staff_transposed: dict[str, int] = {}  # semitones of staves that have their own
         self.notes, self.drums, self.metres = [], [], []
         self.tempi, self.chords, self.lengths = [], [], []
         self.key: tuple[int, str] | None = None
@@ -188,10 +189,12 @@ class PartReader:
         if divisions <= 0:
             raise ValueError(f"{divisions} divisions")
         self.divisions = int(divisions) if divisions.denominator == 1 else divisions
-        transpose = element.find("transpose")
-        if transpose is not None:
-            octaves = int(transpose.findtext("octave-change") or 0)
-            self.transposed = int(float(transpose.findtext("chromatic") or 0)) + 12 * octaves
+        for transpose in element.findall("transpose"):
+            semitones = round(float(transpose.findtext("chromatic") or 0)) + 12 * int(transpose.findtext("octave-change") or 0)
+            if transpose.get("number") is None:
+                self.transposed, self.staff_transposed = semitones, {}
+            else:
+                self.staff_transposed[transpose.get("number")] = semitones
         key = element.find("key")
         mode = None if key is None else (key.findtext("mode") or "").strip().lower()
         if self.key is None and mode in MODES:
@@ -224,7 +227,8 @@ class PartReader:
             drum = self.kit.get(None if instrument is None else instrument.get("id"), 38)
             self.drums.append(Placed(self.measure, onset, (duration, drum, velocity)))
             return
-        height = 12 * (int(pitch.findtext("octave")) + 1) + STEPS[pitch.findtext("step").strip()] + self.transposed
+        height = 12 * (int(pitch.findtext("octave")) + 1) + STEPS[pitch.findtext("step").strip()]
+        height += self.staff_transposed.get((element.findtext("staff") or "1").strip(), self.transposed)
         height += round(float(pitch.findtext("alter") or 0))
         voice = element.findtext("voice") or "1"
         staff = self.staves.setdefault(voice, int(element.findtext("staff") or 1))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.alignment.score import Score
+from datamodules.alignment.score import Origin, Score
 from tasks.alignment.aligned import Aligned, Played, bars_played, beats_played, notes_played
 
 NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -21,7 +21,10 @@ def note_name(pitch: int) -> str:
 
 
 def note_rows(aligned: Aligned) -> list[Row]:
-    """A row for each note played, at its written pitch; `id` is the score's own, or the note's place in the score from 1.
+    """A row for each note played, at its sounding pitch in the score's key.
+
+    `id` is the score's own, or the note's place in the score from 1; part, staff, voice and lyric are empty where the score
+    does not say.
 
     Beats are counted through the score from 1, in fractions; bars from 1, 0 is what comes before the first.
     """
@@ -40,7 +43,8 @@ def note_rows(aligned: Aligned) -> list[Row]:
             "score_beat": round(float(beat), 4),
             "bar": int(bar),
             "confidence": round(float(sure), 4),
-            "id": score.ids[i] if score.ids else str(i + 1),
+            "id": (score.ids[i] if score.ids else "") or str(i + 1),
+            **(score.origins[i] if score.origins else Origin())._asdict(),
         }
         for i, time, sure, at, beat, bar in columns
     ]

@@ -1,0 +1,191 @@
+"""Repeat signs, endings and jumps of a score -> the order in which its measures are played."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+MOST_PLAYED = 100_000
+"""Measures played beyond which the signs are taken to be damaged."""
+
+
+class Signs(NamedTuple):
+    """Signs of one measure; targets hold at its beginning, what leads elsewhere at its end."""
+
+    forward: bool = False  # a repeated passage begins
+    backward: int = 0  # a repeated passage ends, which is played so often in all; 0: none ends
+    ending: tuple[int, ...] = ()  # the times through in which the measure is played; empty: in all of them
+    segno: bool = False
+    coda: bool = False
+    to_coda: bool = False
+    dacapo: bool = False
+    dalsegno: bool = False
+    fine: bool = False
+
+
+class Repeat(NamedTuple):
+    """A repeated passage with its endings."""
+
+    start: int  # first measure
+    stop: int  # behind the last measure, of the last ending where there are any
+    passes: int  # times through
+    last: int  # number of the last ending; 0: it has none
+
+
+def play_order(signs: Sequence[Signs], passes: Mapping[int, int] | None = None, jumps: bool = True) -> list[int]:
+    """The order in which measures are played: repeats first, then jumps, no repeat again after a jump.
+
+    Args:
+        signs: of each measure
+        passes: times through the repeats that begin at these measures, instead of what is written; the last time through
+            takes the last ending
+        jumps: follow da capo and dal segno, each once
+
+    Returns:
+        Indices of measures.
+
+    Raises:
+        ValueError: the signs ask for more than MOST_PLAYED measures.
+    """
+    where = {measure: repeat for repeat in repeats_of(signs) for measure in range(repeat.start, repeat.stop)}
+    order: list[int] = []
+    now, turn, followed = 0, 1, set()
+    while now < len(signs):
+        sign, repeat = signs[now], where.get(now)
+        final = repeat is None or bool(followed) or turn >= (passes or {}).get(repeat.start, repeat.passes)
+        if repeat and sign.ending and (repeat.last if final else turn) not in sign.ending:
+            now += 1
+        else:
+            order.append(now)
+            if followed and sign.fine:
+                break
+            target = _target(signs, now, followed) if jumps and (final or not sign.backward) else None
+            if target is not None:
+                now, turn = target, 1
+            elif sign.backward and not final:
+                now, turn = repeat.start, turn + 1
+            else:
+                now += 1
+        turn = turn if where.get(now) is repeat else 1
+        if len(order) > MOST_PLAYED:
+            raise ValueError(f"its repeats last more than {MOST_PLAYED} measures")
+    return order
+
+
+def _target(signs: Sequence[Signs], now: int, followed: set[int]) -> int | None:
+    """Where the jump at the end of a measure leads; None: it has none, or was followed before. `followed` then has it."""
+    sign = signs[now]
+    if sign.to_coda and followed:
+        return next((place for place in range(now + 1, len(signs)) if signs[place].coda), None)
+    if now in followed or not (sign.dacapo or sign.dalsegno):
+        return None
+    target = 0 if sign.dacapo else next((place for place in range(now, -1, -1) if signs[place].segno), None)
+    if target is not None:
+        followed.add(now)
+    return target
+
+
+def repeats_of(signs: Sequence[Signs]) -> list[Repeat]:
+    """Repeated passages in order. One without a sign at its beginning begins behind the one before, or with the score."""
+    repeats, start, now = [], 0, 0
+    while now < len(signs):
+        start = now if signs[now].forward else start
+        if not (signs[now].ending or signs[now].backward):
+            now += 1
+            continue
+        stop = now + 1
+        while signs[now].ending and stop < len(signs) and signs[stop].ending and not signs[stop].forward:
+            stop += 1
+        repeats += _repeat(signs[now:stop], start, stop)
+        start = now = stop
+    return repeats
+
+
+def _repeat(close: Sequence[Signs], start: int, stop: int) -> list[Repeat]:
+    """The repeat that measures, its endings where there are any, close; none where brackets stand without repeat or jump."""
+    times = max(sign.backward for sign in close)
+    if not times and not any(sign.dacapo or sign.dalsegno for sign in close):
+        return []
+    endings = {sign.ending for sign in close}
+    last = max((number for ending in endings for number in ending), default=0)
+    if last and times and len(endings) == 1:
+        last += 1  # what follows the one bracket is the other ending
+    return [Repeat(start, stop, last or times, last)]
+
+
+MARKS = {"dacapo": "dacapo", "dalsegno": "dalsegno", "tocoda": "to_coda", "fine": "fine", "segno": "segno", "coda": "coda"}
+"""Attributes of MusicXML's `<sound>` that name a jump, and the fields of `Signs` for them."""
+WORDS = {
+    "dacapo": re.compile(r"\bd\. ?c\b|\bda capo\b", re.IGNORECASE),
+    "dalsegno": re.compile(r"\bd\. ?s\b|\bdal segno\b", re.IGNORECASE),
+    "to_coda": re.compile(r"^\W*to coda\b", re.IGNORECASE),
+    "coda": re.compile(r"^\W*coda\W*$", re.IGNORECASE),
+    "fine": re.compile(r"^\W*fine\W*$", re.IGNORECASE),
+}
+
+
+def musicxml_signs(root) -> list[Signs]:
+    """Signs of each measure of a partwise MusicXML document, those of all parts together.
+
+    What sounds say of jumps counts; where no sound says any, words and printed signs do. Wherever in its measure a mark
+    stands, it holds for the measure: a fine is its end, a segno its beginning.
+
+    Args:
+        root: `<score-partwise>` of lxml or of the standard library
+    """
+    parts = root.findall("part")
+    marked = any(sound.get(mark) not in (None, "no") for part in parts for sound in part.iter("sound") for mark in MARKS)
+    columns = [list(_part_signs(part, words=not marked)) for part in parts]
+    count = max(map(len, columns), default=0)
+    return [_merged([column[place] for column in columns if place < len(column)]) for place in range(count)]
+
+
+def _merged(signs: Sequence[Signs]) -> Signs:
+    """The largest value of every field: True, the higher number of times, the ending that is not empty."""
+    return Signs(*(max(values) for values in zip(*signs, strict=True)))
+
+
+def _part_signs(part, words: bool) -> Iterator[Signs]:
+    ending: tuple[int, ...] = ()
+    codas = len(part.findall("measure/direction/direction-type/coda"))
+    for measure in part.findall("measure"):
+        jumps = _printed(measure, codas > 1) if words else _sounding(measure)
+        codas -= measure.find("direction/direction-type/coda") is not None
+        forward, backward, closed = False, 0, False
+        for line in measure.findall("barline"):
+            repeat, bracket = line.find("repeat"), line.find("ending")
+            if bracket is not None and bracket.get("type") == "start":
+                ending, closed = _numbers(bracket.get("number", "")), False
+            closed = closed or (bracket is not None and bracket.get("type") != "start")
+            if repeat is not None and repeat.get("direction") == "forward":
+                forward = True
+            elif repeat is not None:
+                times = repeat.get("times", "")
+                backward = max(2, int(times)) if times.isdecimal() else 2
+        yield Signs(forward, backward, ending, **dict.fromkeys(jumps, True))
+        ending = () if closed or backward else ending
+
+
+def _sounding(measure) -> set[str]:
+    """Fields of the jumps that sounds of a measure name."""
+    return {name for sound in measure.iter("sound") for mark, name in MARKS.items() if sound.get(mark) not in (None, "no")}
+
+
+def _printed(measure, more_codas: bool) -> set[str]:
+    """Fields of the jumps that words and signs of a measure name. more_codas: a coda sign follows, this one leads there."""
+    jumps = set()
+    for direction in measure.findall("direction"):
+        text = " ".join(words.text or "" for words in direction.findall("direction-type/words"))
+        jumps |= {name for name, pattern in WORDS.items() if pattern.search(text)}
+    if measure.find("direction/direction-type/segno") is not None:
+        jumps.add("segno")
+    if measure.find("direction/direction-type/coda") is not None and not jumps & {"coda", "to_coda"}:
+        jumps.add("to_coda" if more_codas else "coda")
+    return jumps
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Numbers of an ending: of "1, 2" and "1-3" all of them."""
+    numbers: set[int] = set()
+    for first, last in re.findall(r"(\d{1,3})(?:\s*-\s*(\d{1,3}))?", text):
+        numbers.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(numbers - {0})) or (1,)

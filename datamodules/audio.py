@@ -5,7 +5,11 @@ Decoding is libsndfile's (mp3, wav, flac, ogg); nothing here trusts the length t
 
 from __future__ import annotations
 
+import logging
 import math
+import os
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +18,9 @@ from numpy.typing import ArrayLike
 
 from datamodules.decoding import Source, open_audio
 from datamodules.errors import DataError
+from datamodules.level import ChannelPower, downmix
+
+log = logging.getLogger(__name__)
 
 EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64")
 """File name endings that are decoded here."""
@@ -36,10 +43,11 @@ class Header(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A whole file: `audio` (samples,) float32 mono, and what was wrong with it (None: nothing)."""
+    """A whole file: `audio` (samples,) float32 mono, what was wrong with it and how it was mixed down (None: nothing to say)."""
 
     audio: np.ndarray
     damage: str | None
+    remark: str | None = None
 
 
 def header(path: str | Path) -> Header:
@@ -78,18 +86,29 @@ def read(path: str | Path, start: int, samples: int, rate: int) -> np.ndarray:
     Equals the same crop of `read_file` to 1e-5 (Ogg Vorbis beyond its first minute: displaced by up to 20 ms).
     """
     with Source(path) as source:
-        if source.rate == rate:
-            return source.frames(start, samples)
-        common = math.gcd(source.rate, rate)
-        up, down = rate // common, source.rate // common
-        context = math.ceil(CONTEXT_S * rate)
-        # Output samples and input frames fall on each other once every `up` samples: starting there keeps the
-        # resampler's phase that of the whole file.
-        grid = max(0, start - context) // up
-        stop = math.ceil((start + samples + context) * source.rate / rate)
-        piece = source.frames(grid * down, stop - grid * down)
-        offset = start - grid * up
-        return _resample(piece, source.rate, rate)[offset : offset + samples]
+        piece = _crop(source, start, samples, rate)
+        if source.power is None or not source.power.cancelled:
+            return piece
+    channel = loudest_of_cancelling(path)
+    if channel is None:
+        return piece
+    with Source(path, channel=channel) as source:
+        return _crop(source, start, samples, rate)
+
+
+def _crop(source: Source, start: int, samples: int, rate: int) -> np.ndarray:
+    if source.rate == rate:
+        return source.frames(start, samples)
+    common = math.gcd(source.rate, rate)
+    up, down = rate // common, source.rate // common
+    context = math.ceil(CONTEXT_S * rate)
+    # Output samples and input frames fall on each other once every `up` samples: starting there keeps the
+    # resampler's phase that of the whole file.
+    grid = max(0, start - context) // up
+    stop = math.ceil((start + samples + context) * source.rate / rate)
+    piece = source.frames(grid * down, stop - grid * down)
+    offset = start - grid * up
+    return _resample(piece, source.rate, rate)[offset : offset + samples]
 
 
 def read_file(path: str | Path, rate: int) -> np.ndarray:
@@ -104,14 +123,78 @@ def decode(path: str | Path, rate: int) -> Decoded:
     the audio holds NaN or infinity.
     """
     with Source(path) as source:
-        audio = _Growing(resampled(max(0, min(source.file.frames, source.plausible)), source.rate, rate))
-        resampler = _stream(source.rate, rate)
-        for block in source.blocks():
-            audio.append(resampler(block, False))
-        audio.append(resampler(np.zeros(0, np.float32), True))
-        if not audio.used:
-            raise DataError(f"{path} is shorter than one sample at {rate} Hz: replace it or leave it out.")
-        return Decoded(audio.close(), source.damage)
+        whole, power = _whole(source, rate), source.power
+        if power is None or not power.cancelled:
+            return Decoded(whole, source.damage)
+    with Source(path, channel=power.loudest) as source:
+        return Decoded(_whole(source, rate), source.damage, power.remark())
+
+
+def _whole(source: Source, rate: int) -> np.ndarray:
+    audio = _Growing(resampled(max(0, min(source.file.frames, source.plausible)), source.rate, rate))
+    for block in _blocks(source, rate):
+        audio.append(block)
+    if not audio.used:
+        raise DataError(f"{source.path} is shorter than one sample at {rate} Hz: replace it or leave it out.")
+    return audio.close()
+
+
+def _blocks(source: Source, rate: int) -> Iterator[np.ndarray]:
+    """An open file at `rate`, block by block."""
+    resampler = _stream(source.rate, rate)
+    for block in source.blocks():
+        yield resampler(block, False)
+    yield resampler(np.zeros(0, np.float32), True)
+
+
+class Stream:
+    """A file as blocks (samples,) of mono float32 at `rate`, which together are what `decode` gives, in constant memory.
+
+    A file of several channels is read twice: whether they cancel each other shows at its end.
+    `damage` and `remark` are those of `Decoded`, known after the last block.
+    """
+
+    def __init__(self, path: str | Path, rate: int) -> None:
+        self.path, self.rate = path, rate
+        self.damage: str | None = None
+        self.remark: str | None = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        power = _power(self.path)
+        channel = None
+        if power is not None and power.cancelled:
+            channel, self.remark = power.loudest, power.remark()
+        with Source(self.path, channel=channel) as source:
+            samples = 0
+            for block in _blocks(source, self.rate):
+                samples += len(block)
+                yield block
+            self.damage = source.damage
+        if not samples:
+            raise DataError(f"{self.path} is shorter than one sample at {self.rate} Hz: replace it or leave it out.")
+
+
+def loudest_of_cancelling(path: str | Path) -> int | None:
+    """Channel that is used alone because all together cancel each other in the whole file; None: their mean is used."""
+    power = _power(path)
+    return power.loudest if power is not None and power.cancelled else None
+
+
+def _power(path: str | Path) -> ChannelPower | None:
+    """Powers of a whole file's channels; None for mono."""
+    if header(path).channels == 1:
+        return None
+    stat = Path(path).stat()
+    return _measured(os.fspath(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(1024)
+def _measured(path: str, size: int, changed: int) -> ChannelPower | None:
+    """Powers of a file of that size and time of change, by decoding it."""
+    with Source(path) as source:
+        for _ in source.blocks():
+            pass
+        return source.power
 
 
 def mono(audio: ArrayLike, source_rate: int, rate: int) -> np.ndarray:
@@ -119,8 +202,10 @@ def mono(audio: ArrayLike, source_rate: int, rate: int) -> np.ndarray:
 
     Floats in [-1, 1) or int16; arrays and tensors. Raises ValueError for anything else.
     """
-    waveform = as_waveform(audio)
-    return _resample(waveform.mean(axis=0, dtype=np.float32) if len(waveform) > 1 else waveform[0], source_rate, rate)
+    mixed, remark = downmix(as_waveform(audio).T)
+    if remark:
+        log.warning("The audio's channels were not averaged: %s.", remark)
+    return _resample(mixed, source_rate, rate)
 
 
 def as_waveform(audio: ArrayLike) -> np.ndarray:

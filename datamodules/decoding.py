@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from datamodules.errors import DataError
+from datamodules.level import ChannelPower, channel_power
 from datamodules.notes import without_notes
 
 UNREADABLE = (".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv")
@@ -72,12 +73,17 @@ class Source:
     """An open file as float32 at its own rate; after the last block `damage` tells why that came early (None: it did not).
 
     mono: mix the channels to blocks (frames,); without it blocks are (frames, channels), as in the file.
+    channel: with `mono`, take this channel alone instead of the mean of all.
+
+    `power` sums up the channels that were mixed so far (None: there was nothing to mix), which shows whether they cancel.
     """
 
-    def __init__(self, path: str | Path, mono: bool = True) -> None:
+    def __init__(self, path: str | Path, mono: bool = True, channel: int | None = None) -> None:
         self.path = os.fspath(path)
         self.file = open_audio(path)
         self.mono, self.rate, self.channels = mono, self.file.samplerate, self.file.channels
+        self.channel = channel
+        self.power: ChannelPower | None = None
         self._mp3 = self.file.format in ("MP3", "MPEG")
         if self._mp3:
             _read_on(self.file)
@@ -147,10 +153,20 @@ class Source:
             self.damage = "breaks off"
             return self._nothing()
         if self.mono:
-            block = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+            block = self._mixed(block)
         if not np.isfinite(block).all():
             raise DataError(f"{self.path} holds NaN or infinite samples: replace it or leave it out.")
         return block
+
+    def _mixed(self, block: np.ndarray) -> np.ndarray:
+        """Channels (frames, channels) as one (frames,)."""
+        if block.shape[1] == 1:
+            return block[:, 0]
+        if self.channel is not None:
+            return block[:, self.channel]
+        power = channel_power(block)
+        self.power = power if self.power is None else self.power.joined(power)
+        return block.mean(axis=1, dtype=np.float32)
 
     def _hushed(self) -> AbstractContextManager[None]:
         return without_notes() if self._mp3 else nullcontext()

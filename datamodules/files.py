@@ -20,13 +20,14 @@ from datamodules.windows import Window
 class FileBatch(NamedTuple):
     """One file: `audio` (samples,) float32 mono at the network's rate, empty where `error` says why.
 
-    `damage` says why it is shorter than it should be.
+    `damage` says why it is shorter than it should be, `remark` how its channels were mixed down, where that is unusual.
     """
 
     path: str
     audio: Tensor
     error: str | None
     damage: str | None = None
+    remark: str | None = None
 
 
 class UserFiles(SuiteData):
@@ -91,7 +92,7 @@ class DecodedFiles(Dataset):
         path = self.paths[index]
         try:
             decoded = self.decode(path)
-            return FileBatch(path, torch.from_numpy(decoded.audio), None, decoded.damage)
+            return FileBatch(path, torch.from_numpy(decoded.audio), None, decoded.damage, decoded.remark)
         except DataError as error:
             if self.strict:
                 raise

@@ -14,6 +14,7 @@ import soundfile
 from datamodules import audio
 from datamodules.decoding import Source
 from datamodules.errors import DataError
+from datamodules.level import downmix
 from datamodules.loop_variants import bar_prints, variant_groups
 from datamodules.splits import deal
 from datamodules.wav import Wav, open_wav
@@ -170,7 +171,7 @@ def _try(strict: bool, *what) -> Loop | None:
 def _split(loops: Sequence[Loop], role: str, rate: int) -> list[tuple[Loop, str, str]]:
     """A role's loops with the first name of their group and its split."""
     loops = sorted((loop for loop in loops if loop.role == role), key=lambda loop: loop.name)
-    prints = [bar_prints(loop.sound.mean(1), loop.bars, rate) for loop in loops]
+    prints = [bar_prints(downmix(loop.sound)[0], loop.bars, rate) for loop in loops]
     groups = variant_groups([loop.name for loop in loops], prints)
     names = [loops[group[0]].name for group in groups]
     splits = deal(names, [sum(loops[index].bars for index in group) for group in groups])

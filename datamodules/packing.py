@@ -105,7 +105,9 @@ class _Shards:
             decoded = audio.decode(name, self.rate)
         except DataError as error:
             return np.zeros(0, np.int16), str(error)
-        return audio.to_int16(decoded.audio), f"{name} {decoded.damage}: what decodes is used." if decoded.damage else ""
+        remarks = [f"{decoded.damage}: what decodes is used"] if decoded.damage else []
+        remarks += [decoded.remark] if decoded.remark else []
+        return audio.to_int16(decoded.audio), f"{name} {'; '.join(remarks)}." if remarks else ""
 
     def _measure(self, shard: int, lengths: np.ndarray) -> None:
         samples = np.memmap(samples_path(self.folder, shard), np.int16, "r") if lengths.any() else np.zeros(0, np.int16)

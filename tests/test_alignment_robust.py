@@ -167,6 +167,21 @@ def test_silence_is_one_sentence(seconds, align):
         align().heard("x.wav", np.zeros(round(seconds * RATE), np.float32), [("", SCORE)])
 
 
+@pytest.mark.parametrize("gain", [1e-3, 1e-5])
+def test_a_quiet_recording_is_raised_and_aligned(gain, recording, align):
+    found = align().heard("x.wav", (gain * recording).astype(np.float32), [("", SCORE)])
+    assert median_error(found) < 0.05
+    assert found.remarks[0].startswith("it is very quiet (-") and found.remarks[0].endswith("was raised.")
+
+
+def test_antiphase_stereo_is_aligned_by_its_louder_channel(recording, align, tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.stack([recording, -0.95 * recording], 1), RATE)
+    (tmp_path / "x.mid").write_bytes(write_midi(SCORE.notes, SCORE.beats, SCORE.bars))
+    found = align()(tmp_path / "x.wav", tmp_path / "x.mid")
+    assert median_error(found) < 0.05
+    assert found.remarks[0] == "its channels cancel each other (anti-phase): channel 1, the loudest, is used alone."
+
+
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44_100, 2), (96_000, 6)])
 def test_any_rate_and_number_of_channels(rate, channels, recording, align, tmp_path):
     audio = soxr.resample(recording, RATE, rate)

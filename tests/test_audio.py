@@ -135,7 +135,7 @@ def test_an_mp3_cut_short_is_used_as_far_as_it_goes(tmp_path):
     whole = low_rate_mp3(tmp_path / "x.mp3", mode="AVERAGE", level=0.8)
     cut = tmp_path / "cut.mp3"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    sound, damage = audio.decode(cut, RATE)
+    sound, damage, _ = audio.decode(cut, RATE)
     assert 2 * RATE < len(sound) < 4 * RATE
     assert np.abs(sound[:20_000] - audio.read_file(whole, RATE)[:20_000]).max() < 1e-6
     assert "where its header claims 6.0 s" in damage
@@ -145,7 +145,7 @@ def test_an_mp3_cut_short_is_used_as_far_as_it_goes(tmp_path):
 def test_a_flac_cut_short_is_used_as_far_as_it_goes(tmp_path):
     path = write(tmp_path / "x.flac", tone(20, seed=1), RATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    sound, damage = audio.decode(path, RATE)
+    sound, damage, _ = audio.decode(path, RATE)
     assert RATE < len(sound) < 12 * RATE
     assert "breaks off" in damage
 
@@ -201,7 +201,7 @@ def test_less_than_one_sample(tmp_path):
 
 def test_silence_is_audio(tmp_path):
     path = write(tmp_path / "x.wav", np.zeros(RATE), RATE)
-    assert audio.decode(path, RATE) == (pytest.approx(np.zeros(RATE)), None)
+    assert audio.decode(path, RATE) == (pytest.approx(np.zeros(RATE)), None, None)
 
 
 def test_an_hour_is_decoded_in_little_more_than_its_own_memory(tmp_path):

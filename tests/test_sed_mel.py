@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models.sed import MelFrontEnd, align
+from models.sed.mel import robust_level
 
 
 def test_front_end_equals_librosa():
@@ -31,7 +32,37 @@ def test_front_end_is_normalised_by_the_valid_samples():
     torch.testing.assert_close(found[1:, :21], mel(audio[1:, :2000] * 7)[0], rtol=0, atol=1e-4)
     quiet = MelFrontEnd(8000, 256, 100, 16, standardise="none", peak=False)
     assert (quiet(audio)[0] - found).abs().max() > 1
-    torch.testing.assert_close(mel(audio[:1], peak=torch.tensor([1.0]))[0], quiet(audio[:1])[0])
+    torch.testing.assert_close(mel(audio[:1], level="none")[0], quiet(audio[:1])[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
+def test_robust_level_is_that_of_the_valid_samples_and_ignores_clicks(dtype):
+    audio = 0.01 * torch.randn(3, 4000)
+    audio[1, 2000:] = 5.0
+    clicked = audio.clone()
+    clicked[:, 100:102] = 0.9
+    lengths = torch.tensor([4000, 2000, 1])
+    if dtype == torch.int16:
+        audio, clicked = ((x.clamp(-1, 0.999) * 32768).round().to(dtype) for x in (audio, clicked))
+    robust = MelFrontEnd(8000, 256, 100, 16, standardise="none", level="robust")
+    peak = MelFrontEnd(8000, 256, 100, 16, standardise="none")
+    far = [frames for frames in range(41) if abs(frames - 1) > 3]
+    moved, by_peak = (((mel(clicked, lengths)[0] - mel(audio, lengths)[0])[:2, far]).abs().max() for mel in (robust, peak))
+    assert moved < 0.5 < 1 < by_peak
+    torch.testing.assert_close(robust(audio, lengths)[0], peak(audio, lengths, level="robust")[0])
+    audio[1, 2000:] = audio[2, 1:] = 0
+    level = robust_level(audio.float(), lengths)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(level[row], audio[row, :length].float().abs().quantile(0.999))
+    assert not robust(torch.zeros(2, 0))[0].isnan().any() and not robust(torch.zeros(1, 300))[0].isnan().any()
+
+
+def test_unknown_levels_are_refused_and_none_stays_none():
+    with pytest.raises(ValueError, match="level is 'loud', expected peak, robust or none"):
+        MelFrontEnd(level="loud")
+    plain = MelFrontEnd(8000, 256, 100, 16, peak=False)
+    audio = 0.1 * torch.randn(1, 900)
+    torch.testing.assert_close(plain(audio, level="robust")[0], plain(audio)[0])
 
 
 def test_silence_is_the_floor():

@@ -21,6 +21,7 @@ class ScoredBatch(NamedTuple):
     ways: list[tuple[str, Score]]
     error: str | None
     damage: str | None = None
+    remark: str | None = None
 
 
 class ScoredRecordings(UserFiles):
@@ -81,7 +82,7 @@ class Recorded(Dataset):
                 )
             ways = unfoldings(score)
             decoded = decode(path, self.rate)
-            return ScoredBatch(path, torch.from_numpy(decoded.audio), ways, None, decoded.damage)
+            return ScoredBatch(path, torch.from_numpy(decoded.audio), ways, None, decoded.damage, decoded.remark)
         except DataError as error:
             if self.strict:
                 raise

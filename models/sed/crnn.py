@@ -13,7 +13,7 @@ from models.precision import full_precision
 from models.sed.conv import CHANNELS, POOLS, Convolutions, pooled
 from models.sed.fusion import Fusion, joined
 from models.sed.gru import BiGRU
-from models.sed.mel import MelFrontEnd
+from models.sed.mel import Level, MelFrontEnd
 from models.sed.pooling import POOLINGS
 
 
@@ -114,10 +114,12 @@ class CRNN(nn.Module):
         """Standardise a stream's embeddings by these, each (dim,), which the paper does not; part of every checkpoint."""
         self.fusion.branches[name].set_statistics(mean, std)
 
-    def features(self, audio: Tensor, lengths: Tensor | None = None, peak: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
+    def features(
+        self, audio: Tensor, lengths: Tensor | None = None, level: Level | None = None
+    ) -> tuple[Tensor | None, Tensor]:
         """Standardised log-mel (batch, frames, bands), None without `spectral`, and valid frames (batch,); see MelFrontEnd."""
         if self.spectral:
-            return self.mel(audio, lengths, peak)
+            return self.mel(audio, lengths, level)
         if lengths is None:
             lengths = torch.full((len(audio),), audio.shape[-1], device=audio.device)
         return None, self.mel.n_frames(lengths)

@@ -1,4 +1,4 @@
-"""Front end of sound event detection: peak normalisation, log-mel magnitudes, standardisation per band."""
+"""Front end of sound event detection: level normalisation, log-mel magnitudes, standardisation per band."""
 
 from functools import partial
 from typing import Literal
@@ -10,16 +10,21 @@ from models.features import LogMel, as_float, natural
 from models.precision import ExactBuffers
 
 SILENCE = 1e-5  # below one step of 16 bits: a clip with less is not blown up to full scale
+PERCENTILE, CREST = 99.9, 1.9  # the robust level, and the peak of ordinary material over it; as in datamodules.level
 STD_FLOOR = 1e-4  # a band that never changes, above the sample rate of all sources, is not blown up either
+
+Level = Literal["peak", "robust", "none"]
 
 
 class MelFrontEnd(ExactBuffers):
     """Audio (batch, samples) int16 or float in [-1, 1) -> log-mel (batch, frames, n_mels) float32 and its valid frames.
 
     Boes and Van hamme 2021, section 4.2: 22.1 kHz, peak normalisation of each clip, 128 mel bands of magnitudes, window
-    2048, hop 366, so that 10 s are 604 frames, and standardisation of each band. What the paper leaves open is an
-    option: `mel` (scale and height of the triangles), `window`, `f_min` and `f_max` in Hz, `floor` under the magnitudes
-    before the natural logarithm, and `standardise`: "dataset" by the buffers `mean` and `std`, which `set_statistics`
+    2048, hop 366, so that 10 s are 604 frames, and standardisation of each band. `level` says what full scale is put to:
+    the "peak" of a clip, or "robust": 1.9 times the 99.9th percentile of its magnitude, the samples beyond it clipped, which
+    is the peak of ordinary material and ignores clicks; or "none" (`peak` false means the same). What the paper leaves
+    open is an option: `mel` (scale and height of the triangles), `window`, `f_min` and `f_max` in Hz, `floor` under the
+    magnitudes before the natural logarithm, and `standardise`: "dataset" by the buffers `mean` and `std`, which `set_statistics`
     fills and checkpoints keep; "instance" by each clip's own; "none".
 
     Frame t is centred on sample t * hop; there is silence before and after a clip, whatever a batch pads it with.
@@ -43,14 +48,18 @@ class MelFrontEnd(ExactBuffers):
         floor: float = 1e-5,
         peak: bool = True,
         standardise: Literal["dataset", "instance", "none"] = "dataset",
+        level: Level = "peak",
     ) -> None:
         super().__init__()
+        if level not in ("peak", "robust", "none"):
+            raise ValueError(f"MelFrontEnd: level is {level!r}, expected peak, robust or none")
         if standardise not in ("dataset", "instance", "none"):
             raise ValueError(f"MelFrontEnd: standardise is {standardise!r}, expected dataset, instance or none")
         self.spectrum = LogMel(sample_rate, n_fft, hop, n_mels, mel, "log", None, True, "constant", power, window, f_min, f_max)
         self.spectrum.scale = partial(natural, floor=floor)
         self.sample_rate, self.hop, self.n_mels = sample_rate, hop, n_mels
-        self.peak, self.by = peak, standardise
+        self.level: Level = level if peak else "none"
+        self.by = standardise
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("std", torch.ones(n_mels))
 
@@ -69,25 +78,24 @@ class MelFrontEnd(ExactBuffers):
         self.mean.copy_(torch.as_tensor(mean))
         self.std.copy_(torch.as_tensor(std).clamp(min=STD_FLOOR))
 
-    def forward(self, audio: Tensor, lengths: Tensor | None = None, peak: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, audio: Tensor, lengths: Tensor | None = None, level: Level | None = None) -> tuple[Tensor, Tensor]:
         """Standardised log-mel (batch, frames, n_mels) and valid frames (batch,); arguments as `log_mel`."""
-        log_mel, valid = self.log_mel(audio, lengths, peak)
+        log_mel, valid = self.log_mel(audio, lengths, level)
         return self.standardised(log_mel, valid), valid
 
-    def log_mel(self, audio: Tensor, lengths: Tensor | None = None, peak: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def log_mel(self, audio: Tensor, lengths: Tensor | None = None, level: Level | None = None) -> tuple[Tensor, Tensor]:
         """Log-mel before standardisation, what statistics are taken of, and valid frames.
 
-        lengths: (batch,) samples of each clip, by default all; peak: (batch,) what the samples are divided by, for a piece
-        of a longer recording; by default the largest among each clip's own.
+        lengths: (batch,) samples of each clip, by default all; level: instead of the front end's own, such as "robust" for
+        windows of a recording whose peak may be a click. A front end of level "none" never changes levels.
         """
         audio = as_float(audio).float()
         if lengths is None:
             lengths = torch.full((len(audio),), audio.shape[-1], device=audio.device)
         inside = torch.arange(audio.shape[-1], device=audio.device) < lengths[:, None]
         audio = torch.where(inside, audio, 0.0)
-        if self.peak and audio.shape[-1]:
-            peak = audio.abs().amax(1) if peak is None else peak
-            audio = audio / peak.clamp(min=SILENCE)[:, None]
+        if audio.shape[-1] and self.level != "none":
+            audio = normalised(audio, lengths, level or self.level)
         return self.spectrum(audio).transpose(1, 2), self.n_frames(lengths)
 
     def standardised(self, log_mel: Tensor, valid: Tensor) -> Tensor:
@@ -102,3 +110,26 @@ class MelFrontEnd(ExactBuffers):
         elif self.by == "none":
             return torch.where(inside, log_mel, 0.0)
         return torch.where(inside, (log_mel - mean) / std, 0.0)
+
+
+def normalised(audio: Tensor, lengths: Tensor, level: Level) -> Tensor:
+    """Audio (batch, samples), zeros behind `lengths` (batch,), with each clip's level at full scale."""
+    if level == "none":
+        return audio
+    if level == "peak":
+        return audio / audio.abs().amax(1).clamp(min=SILENCE)[:, None]
+    return (audio / (CREST * robust_level(audio, lengths)).clamp(min=SILENCE)[:, None]).clamp(-1.0, 1.0)
+
+
+def robust_level(audio: Tensor, lengths: Tensor) -> Tensor:
+    """99.9th percentile (batch,) of the magnitude of clips (batch, samples), zeros behind `lengths` (batch,).
+
+    By the few largest samples alone: `quantile` sorts all and refuses long clips.
+    """
+    place = (1 - PERCENTILE / 100) * (lengths.clamp(min=1) - 1).double()  # from the largest down
+    above = place.long()
+    count = int((1 - PERCENTILE / 100) * max(audio.shape[-1] - 1, 0)) + 2
+    largest = audio.abs().topk(min(count, audio.shape[-1]), dim=1).values
+    upper = largest.gather(1, above[:, None])[:, 0]
+    lower = largest.gather(1, (above + 1).clamp(max=largest.shape[1] - 1)[:, None])[:, 0]
+    return torch.lerp(upper, lower, (place - above).to(upper.dtype))

@@ -14,6 +14,7 @@ from torch import nn
 
 from datamodules.alignment.score import Score, unfoldings
 from datamodules.errors import DataError
+from datamodules.level import raised
 from datamodules.recordings import decode
 from models.alignment.costs import Costs, FeatureCosts, window
 from models.alignment.dtw import STEPS, NoPath, dtw
@@ -116,16 +117,23 @@ class File2Alignment:
 
     def __call__(self, recording: str | Path, score: str | Path) -> Aligned:
         """Align a file of any rate and number of channels. Raises DataError where one of them cannot be used."""
-        return self.heard(str(recording), decode(recording, self.net.sample_rate).audio, unfoldings(score))
+        decoded = decode(recording, self.net.sample_rate)
+        return self.heard(str(recording), decoded.audio, unfoldings(score), decoded.remark)
 
-    def heard(self, path: str, audio: np.ndarray, ways: list[tuple[str, Score]]) -> Aligned:
-        """The same of audio (samples,) at the network's rate, and the ways that the score may be played."""
+    def heard(self, path: str, audio: np.ndarray, ways: list[tuple[str, Score]], remark: str | None = None) -> Aligned:
+        """The same of audio (samples,) at the network's rate, and the ways that the score may be played.
+
+        A quiet recording is raised first. remark: how its channels were mixed down, where that is unusual.
+        """
+        audio, quiet = raised(audio)
         try:
             plan = self.search(audio, ways)
             course = self.course(audio, plan)
         except (DataError, ValueError) as error:
             raise DataError(f"{path} cannot be aligned with {ways[0][1].path}: {error}") from error
-        return timed(path, audio, plan, course, self.net, self.how)
+        aligned = timed(path, audio, plan, course, self.net, self.how)
+        sources = [f"{remark}."] if remark else []
+        return aligned._replace(remarks=[*sources, *([quiet] if quiet else []), *aligned.remarks])
 
 
 def costs_along(costs: Costs, path: DTWPath) -> np.ndarray:

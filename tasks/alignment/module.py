@@ -150,7 +150,7 @@ class Aligner(pl.LightningModule):
         if batch.error:
             return None
         try:
-            return Found(self.lay.heard(batch.path, batch.audio.cpu().numpy(), batch.ways), None)
+            return Found(self.lay.heard(batch.path, batch.audio.cpu().numpy(), batch.ways, batch.remark), None)
         except DataError as error:
             return Found(None, str(error))
 

@@ -8,6 +8,7 @@ from datamodules.alignment.score import Score
 from datamodules.alignment.sounds import synthesize
 from datamodules.audio import mono
 from datamodules.errors import DataError
+from datamodules.level import is_silent
 from models.alignment.costs import FeatureCosts
 from models.alignment.dtw import STEPS, Path
 from models.alignment.jumps import JumpPath, jump_dtw
@@ -16,8 +17,6 @@ from models.alignment.outline import Outline, course
 from models.alignment.tuning import tuning_cents
 from tasks.alignment.inference import Inference
 
-QUIET_DB = -60.0
-"""Level of the loudest half second under which a recording is silent, of full scale."""
 CLEARLY = 0.97
 """Another key or way must cost less than this share of what is written."""
 TEMPI = (0.2, 5.0)
@@ -113,7 +112,7 @@ def sounding(audio: np.ndarray, rate: int) -> tuple[float, float]:
     size = max(1, rate // 2)
     blocks = np.pad(audio, (0, -len(audio) % size)).reshape(-1, size)
     level = 10 * np.log10(np.square(blocks, dtype=np.float64).mean(1) + 1e-12)
-    if level.max(initial=-120.0) < QUIET_DB:
+    if is_silent(audio):
         raise DataError("it is silent: expected a recording of the score's music.")
     loud = np.flatnonzero(level > level.max() - RANGE_DB)
     return float(loud[0] * size / rate), min((loud[-1] + 1) * size, len(audio)) / rate

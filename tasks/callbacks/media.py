@@ -11,6 +11,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
+from datamodules.level import downmix
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -78,8 +80,8 @@ def _to_tensorboard(logger: TensorBoardLogger, name: str, figure: Any, audio: An
     if figure is not None:
         logger.experiment.add_figure(name, figure, step, close=False)
     if audio is not None:
-        mono = torch.from_numpy(audio[0]).reshape(len(audio[0]), -1).mean(1)
-        logger.experiment.add_audio(f"{name}_audio", mono[None], step, audio[1])
+        mono, _ = downmix(audio[0].reshape(len(audio[0]), -1))
+        logger.experiment.add_audio(f"{name}_audio", torch.from_numpy(mono)[None], step, audio[1])
     if table is not None:
         lines = [table[0], ["---"] * len(table[0]), *table[1]]
         logger.experiment.add_text(f"{name}_table", "\n".join(" | ".join(map(str, line)) for line in lines), step)

@@ -1,0 +1,131 @@
+"""Level of recordings: robust level, silence, clicks, and downmix of channels that cancel each other.
+
+Functions of waveforms on numpy, shared by the readers here and by the tasks. Networks do not import it (the rooms are
+separate): `models.sed.MelFrontEnd` computes the same robust level for padded batches on the device.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+PERCENTILE = 99.9
+"""Percentile of the magnitude that stands for the level of a recording: clicks of up to 0.1 % of its length do not count."""
+CREST = 1.9
+"""Peak of ordinary material over its robust level; full scale is put there."""
+CLICK_DB = 20.0
+"""Peak over the robust level beyond which a recording holds clicks."""
+INAUDIBLE_DB = -75.0
+"""Robust level of a window, of full scale, below which it holds no event."""
+QUIET_DB = -60.0
+"""Robust level, of full scale, below which a recording is quiet, which is not silent."""
+RAISED_DB = -20.0
+"""Robust level that quiet recordings are raised to, of full scale."""
+SILENCE = 1e-6
+"""Largest departure from the mean of a silent recording, the last bits of 24: a resampled constant is not quite constant."""
+CANCELLED = 0.06
+"""Power of a mixed-down signal, relative to that of uncorrelated channels, below which channels cancel each other."""
+
+
+def robust_level(audio: np.ndarray) -> float:
+    """Magnitude at the 99.9th percentile.
+
+    Args:
+        audio: (samples,) floats in [-1, 1)
+
+    Returns:
+        Level in [0, 1], linear between the two nearest magnitudes; 0 for no samples.
+    """
+    if not len(audio):
+        return 0.0
+    place = PERCENTILE / 100 * (len(audio) - 1)
+    below = int(place)
+    above = min(below + 1, len(audio) - 1)
+    magnitude = np.partition(np.abs(audio), (below, above))
+    return float(magnitude[below] + (place - below) * (magnitude[above] - magnitude[below]))
+
+
+def decibels(level: float) -> float:
+    """Level in [0, 1] in dB of full scale, -200 at the least."""
+    return 20 * float(np.log10(max(level, 1e-10)))
+
+
+def is_silent(audio: np.ndarray) -> bool:
+    """Whether a recording holds nothing but a constant; a soft one is not silent.
+
+    Args:
+        audio: (samples,) floats in [-1, 1)
+    """
+    return not len(audio) or float(np.abs(audio - audio.mean(dtype=np.float64)).max()) < SILENCE
+
+
+def is_inaudible(audio: np.ndarray) -> bool:
+    """Whether a window (samples,) lies below -75 dB of full scale: digital silence, dither, noise of the last bits."""
+    return decibels(robust_level(audio)) < INAUDIBLE_DB
+
+
+def click_db(audio: np.ndarray) -> float:
+    """Peak over the robust level in dB; infinite for a lone click in silence, 0 for silence."""
+    peak = float(np.abs(audio).max(initial=0.0))
+    return decibels(peak) - decibels(robust_level(audio)) if peak else 0.0
+
+
+def raised(audio: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """A quiet recording at an ordinary level, and a sentence on that; any other as it is, and None.
+
+    Args:
+        audio: (samples,) float32 in [-1, 1)
+    """
+    level = robust_level(audio)
+    if is_silent(audio) or decibels(level) >= QUIET_DB:
+        return audio, None
+    gain = np.float32(10 ** (RAISED_DB / 20) / max(level, SILENCE))
+    return audio * gain, f"it is very quiet ({decibels(level):.0f} dB of full scale) and was raised."
+
+
+class ChannelPower(NamedTuple):
+    """Sums of squares of each channel (channels,) and of their mean, over any number of blocks."""
+
+    channels: np.ndarray
+    mean: float
+
+    def joined(self, other: "ChannelPower") -> "ChannelPower":
+        """Powers of two blocks together."""
+        return ChannelPower(self.channels + other.channels, self.mean + other.mean)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the mean of the channels loses what they hold, as that of anti-phase stereo does."""
+        uncorrelated = float(self.channels.sum()) / len(self.channels) ** 2
+        return len(self.channels) > 1 and uncorrelated > 0 and self.mean < CANCELLED * uncorrelated
+
+    @property
+    def loudest(self) -> int:
+        """Index of the loudest channel, the first of equal ones."""
+        return int(self.channels.argmax())
+
+    def remark(self) -> str:
+        """Sentence for the user on channels that cancel each other."""
+        return f"its channels cancel each other (anti-phase): channel {self.loudest + 1}, the loudest, is used alone"
+
+
+def channel_power(block: np.ndarray) -> ChannelPower:
+    """Powers of a block (frames, channels)."""
+    mean = block.mean(axis=1, dtype=np.float64)
+    return ChannelPower(np.einsum("tc,tc->c", block, block, dtype=np.float64), float(mean @ mean))
+
+
+def downmix(block: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """Mix a whole recording down to mono; channels that cancel each other give way to the loudest of them.
+
+    Args:
+        block: (frames, channels) float32
+
+    Returns:
+        (frames,) float32, and a sentence for the user where channels cancel each other.
+    """
+    if block.shape[1] == 1:
+        return block[:, 0], None
+    power = channel_power(block)
+    if power.cancelled:
+        return block[:, power.loudest], power.remark()
+    return block.mean(axis=1, dtype=np.float32), None

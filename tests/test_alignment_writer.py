@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ import pytorch_lightning as pl
 import soundfile
 
 from datamodules.errors import DataError
-from datamodules.recordings import Recordings
+from datamodules.files import DecodedFiles
+from datamodules.recordings import Recordings, decode
 from tasks.alignment.aligned import Aligned
 from tasks.alignment.outputs.files import FILES
 from tasks.trainer import Trainer
@@ -47,6 +49,13 @@ class Known(pl.LightningModule):
         return Prediction(found._replace(path=batch.path, audio=batch.audio.numpy()), None)
 
 
+class Decoded(Recordings):
+    """Recordings with their audio."""
+
+    def predict_set(self):
+        return DecodedFiles(self.paths(), partial(decode, rate=RATE), self.strict)
+
+
 def song(path, seconds=7.0):
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_audio(path, 0.3 * tone(seconds, rate=RATE), RATE)
@@ -56,8 +65,7 @@ def predict(inputs, folder, module=None, strict=False, **how):
     """Run the verb as the command line does; returns the trainer."""
     writer = AlignmentWriter(str(folder), **QUICK | how)
     trainer = Trainer(accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, enable_model_summary=False)
-    data = Recordings([str(one) for one in inputs], strict=strict)
-    data.sample_rate = RATE
+    data = Decoded([str(one) for one in inputs], strict=strict)
     super(Trainer, trainer).predict(module or Known(), datamodule=data, return_predictions=False)
     return trainer
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.events import Corpus
+from datamodules.events import Corpus, Events, take
 from tasks.metrics.events import clip, collar, intersection, psds, segment, sweep, tuning
 from tasks.metrics.events.decode import FrameScores, decode, median_filter
 from tasks.metrics.events.tuning import Decoding
@@ -30,6 +30,8 @@ class Tuning(NamedTuple):
     clip: NDArray[np.float64]  # (classes,) thresholds
     segment: Decoding
     event: Decoding
+    segment_masked: bool = False  # whether only events of classes that are tags of their clip count
+    event_masked: bool = False
 
 
 HEADLINE = ("clip_f1_micro", "segment_f1_micro", "event_f1_macro")
@@ -138,11 +140,10 @@ def summary(rows: SedRows, how: Tuning, with_psds: bool = False) -> dict[str, fl
     """What `SedScores.compute` says, of rows in hand. PSDS uses the filters of `how.event` and no threshold."""
     events, classes = rows.corpus.events, len(rows.corpus.classes)
     tags = rows.corpus.tags()
-    filtered = {id(one): median_filter(rows.frames, one.filters) for one in (how.segment, how.event)}
-    decoded = {id(one): decode(filtered[id(one)], one.thresholds) for one in (how.segment, how.event)}
+    for_segments, for_events = decided(rows, how)
     clips = clip.count(rows.probabilities, tags, how.clip)
-    segments = segment.score(events, decoded[id(how.segment)], classes)
-    whole = collar.score(events, decoded[id(how.event)], classes)
+    segments = segment.score(events, for_segments, classes)
+    whole = collar.score(events, for_events, classes)
     found = {
         "clip_f1_micro": clips.micro_f1,
         "clip_f1_macro": clips.macro_f1,
@@ -153,14 +154,32 @@ def summary(rows: SedRows, how: Tuning, with_psds: bool = False) -> dict[str, fl
         "event_f1_micro": whole.counts.micro_f1,
         "event_f1_macro": whole.counts.macro_f1,
         "event_er": whole.error_rate,
-        "intersection_f1": intersection.score(events, decoded[id(how.event)], classes).counts.macro_f1,
+        "intersection_f1": intersection.score(events, for_events, classes).counts.macro_f1,
     }
     usable = bool(np.isfinite(rows.frames.values).all() and np.isfinite(rows.probabilities).all())
     if with_psds:
         for name, scenario in (("psds1", psds.PSDS1), ("psds2", psds.PSDS2)):
-            found[name] = psds.from_scores(filtered[id(how.event)], rows.corpus, scenario).value if usable else float("nan")
+            filtered = median_filter(rows.frames, how.event.filters)
+            found[name] = psds.from_scores(filtered, rows.corpus, scenario).value if usable else float("nan")
     found = found if usable else dict.fromkeys(found, float("nan"))
     return {**found, "n_clips": len(rows.clip)}
+
+
+def decided(rows: SedRows, how: Tuning) -> tuple[Events, Events]:
+    """Events of all clips for segment-based and for event-based scores."""
+    kinds = ((how.segment, how.segment_masked), (how.event, how.event_masked))
+    tags = rows.probabilities >= how.clip
+    decoded: dict[int, Events] = {}
+    for decoding, _ in kinds:
+        if id(decoding) not in decoded:
+            decoded[id(decoding)] = decode(median_filter(rows.frames, decoding.filters), decoding.thresholds)
+    segments, events = (within_tags(decoded[id(one)], tags) if masked else decoded[id(one)] for one, masked in kinds)
+    return segments, events
+
+
+def within_tags(events: Events, tags: NDArray[np.bool_]) -> Events:
+    """The events whose class is one of the tags (clips, classes) of their clip."""
+    return take(events, tags[events.clip, events.label])
 
 
 def tune(rows: SedRows) -> Tuning:

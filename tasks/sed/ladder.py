@@ -6,7 +6,7 @@
         ...
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,21 +15,30 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.embeddings import embed, film_of
-from datamodules.recordings import read
+from datamodules.events import Events, take
+from datamodules.level import CLICK_DB, click_db, is_inaudible
+from datamodules.recordings import Stream
+from models.features import as_float
 from models.sed.crnn import Detection
 from tasks.metrics.events.decode import decode, median_filter, stack
+from tasks.sed.windows import FrameAverage, Windows
 
 WINDOW_S, STEP_S = 10.0, 5.0
 WINDOWS_AT_ONCE = 8
 
+Embeddings = Mapping[str, np.ndarray]
+
 
 class Scores(NamedTuple):
-    """What a network hears in a recording."""
+    """Probabilities of a recording's frames and windows."""
 
     frames: np.ndarray  # (frames, classes) probabilities; frame k covers [k, k + 1) * frame_s
     clip: np.ndarray  # (classes,) probability that the class occurs at all
     frame_s: float
     duration_s: float
+    windows: np.ndarray  # (windows, classes) probability that the class occurs in the window
+    spans: np.ndarray  # (windows, 2) first frame of each window and the one after its last
+    remarks: tuple[str, ...] = ()  # sentences for the user on the recording
 
 
 class Event(NamedTuple):
@@ -65,7 +74,9 @@ class Audio2Scores:
     """Waveform step: audio of any length, by windows of 10 s every 5 s whose scores are averaged where they overlap.
 
     A frame counts the more the nearer it lies to the middle of its window. The probability of a class in the whole is the
-    highest in any window. What a window hears is as loud as in the whole recording, whose peak is taken for all.
+    highest in any window. Each window is brought to its own robust level (`datamodules.level`), whatever level the network
+    was trained at, so that neither a click nor a loud passage elsewhere hides an event. A window below -75 dB of full scale
+    holds no event.
     """
 
     def __init__(self, detector: nn.Module, window_s: float = WINDOW_S, step_s: float = STEP_S) -> None:
@@ -75,43 +86,75 @@ class Audio2Scores:
         frame = self.grid.hop * self.grid.pool
         self.window, self.step = (max(1, round(s * self.grid.sample_rate / frame)) * frame for s in (window_s, step_s))
 
-    def __call__(self, audio: Tensor, embeddings: Mapping[str, np.ndarray] | None = None) -> Scores:
+    def __call__(self, audio: Tensor, embeddings: Embeddings | None = None) -> Scores:
         """Scores of audio (samples,) at the network's rate, with embeddings (frames, dim) on the network's frames."""
-        net, frame, samples = self.detector.evaluated, self.grid.hop * self.grid.pool, len(audio)
-        starts = self._starts(samples, frame)
-        frames, clip = np.zeros((self.grid.count(samples), len(self.detector.classes))), None
-        weight = np.zeros((len(frames), 1))
-        peak = audio.abs().max() if samples else torch.zeros(())
-        for first in range(0, len(starts), WINDOWS_AT_ONCE):
-            some = starts[first : first + WINDOWS_AT_ONCE]
-            pieces = [audio[s : samples if s == starts[-1] else s + self.window] for s in some]
-            detection = self._detect(net, pieces, peak, [s // frame for s in some], embeddings or {})
-            for k, (start, piece) in enumerate(zip(some, pieces, strict=True)):
-                count, at = self.grid.count(len(piece)), start // frame
-                count = min(count, len(frames) - at)
-                ramp = 1.0 - np.abs(2.0 * (np.arange(count) + 0.5) / count - 1.0) + 1e-3
-                frames[at : at + count] += ramp[:, None] * detection.frames[k, :count].double().cpu().numpy()
-                weight[at : at + count] += ramp[:, None]
-            highest = detection.clip.float().cpu().numpy().max(0)
-            clip = highest if clip is None else np.maximum(clip, highest)
-        return Scores((frames / weight).astype(np.float32), clip, self.grid.step, samples / self.grid.sample_rate)
+        return self.streamed([as_float(audio).float().cpu().numpy()], embeddings)
 
-    def _starts(self, samples: int, frame: int) -> list[int]:
-        """Samples at which windows begin, on whole frames; the last goes to the end."""
-        last = max(0, samples // frame * frame - self.window)
-        return [*range(0, last, self.step), last]
+    def streamed(self, blocks: Iterable[np.ndarray], embeddings: Embeddings | None = None) -> Scores:
+        """The same of audio that comes in blocks (samples,), in memory that holds some windows and the scores."""
+        windows = Windows(blocks, self.window, self.step, self.grid.hop * self.grid.pool)
+        average = FrameAverage(len(self.detector.classes))
+        clips: list[np.ndarray] = []
+        clicks: list[float] = []
+        for some in _batched(windows, WINDOWS_AT_ONCE):
+            spans = [self._span(start, len(piece)) for start, piece in some]
+            for (first, _), (frames, clip) in zip(spans, self._scored(some, spans, embeddings or {}), strict=True):
+                average.add(first, frames)
+                clips.append(clip)
+            clicked = [(start, piece) for start, piece in some if click_db(piece) > CLICK_DB and not is_inaudible(piece)]
+            clicks += [(start + int(np.abs(piece).argmax())) / self.grid.sample_rate for start, piece in clicked]
+        total, probabilities = self.grid.count(windows.samples), np.array(clips)
+        starts = np.array([span[0] for span in average.spans])
+        return Scores(
+            average.mean(total),
+            probabilities.max(0),
+            self.grid.step,
+            windows.samples / self.grid.sample_rate,
+            probabilities,
+            np.stack([starts, np.minimum([span[1] for span in average.spans], total)], axis=1),
+            _click_remarks(clicks),
+        )
+
+    def _span(self, start: int, samples: int) -> tuple[int, int]:
+        first = start // (self.grid.hop * self.grid.pool)
+        return first, first + self.grid.count(samples)
+
+    def _scored(
+        self, windows: list[tuple[int, np.ndarray]], spans: list[tuple[int, int]], embeddings: Embeddings
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Probabilities (frames, classes) and (classes,) of each window; 0 where it is inaudible."""
+        classes = len(self.detector.classes)
+        scored = [(np.zeros((last - first, classes)), np.zeros(classes, np.float32)) for first, last in spans]
+        audible = [k for k, (_, piece) in enumerate(windows) if not is_inaudible(piece)]
+        if audible:
+            pieces = [torch.from_numpy(windows[k][1]) for k in audible]
+            detection = self._detect(pieces, [spans[k][0] for k in audible], embeddings)
+            frames, clip = detection.frames.double().cpu().numpy(), detection.clip.float().cpu().numpy()
+            for row, k in enumerate(audible):
+                scored[k] = frames[row, : spans[k][1] - spans[k][0]], clip[row]
+        return scored
 
     @torch.no_grad()
-    def _detect(
-        self, net: nn.Module, pieces: list[Tensor], peak: Tensor, at: list[int], embeddings: Mapping[str, np.ndarray]
-    ) -> Detection:
+    def _detect(self, pieces: list[Tensor], at: list[int], embeddings: Embeddings) -> Detection:
+        net = self.detector.evaluated
         device = next(net.parameters()).device
         lengths = torch.tensor([len(piece) for piece in pieces])
         audio = nn.utils.rnn.pad_sequence(pieces, batch_first=True).to(device)
-        mel, valid = net.features(audio, lengths.to(device), peak.expand(len(pieces)).to(device))
+        mel, valid = net.features(audio, lengths.to(device), "robust")
         frames = self.grid.count(audio.shape[1])
         cut = {name: np.stack([_cut(values, k, frames) for k in at]) for name, values in embeddings.items()}
         return net(mel, valid, {name: torch.from_numpy(values).to(device) for name, values in cut.items()})
+
+
+def _batched(windows: Iterable[tuple[int, np.ndarray]], size: int) -> Iterator[list[tuple[int, np.ndarray]]]:
+    batch = []
+    for window in windows:
+        batch.append(window)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _cut(values: np.ndarray, start: int, frames: int) -> np.ndarray:
@@ -120,28 +163,54 @@ def _cut(values: np.ndarray, start: int, frames: int) -> np.ndarray:
     return np.concatenate([piece, np.zeros((frames - len(piece), values.shape[1]), values.dtype)])
 
 
+def _click_remarks(clicks: list[float]) -> tuple[str, ...]:
+    """A sentence on peaks far over the rest of their windows, by their times in s."""
+    times = sorted(set(clicks))
+    if not times:
+        return ()
+    more = f" and at {len(times) - 1} other times" if len(times) > 1 else ""
+    return (f"a peak at {times[0]:.1f} s{more} lies over {CLICK_DB:.0f} dB above the rest of its window and is clipped.",)
+
+
 class File2Scores:
     """File step: sound and, where the network wants them, embeddings of a recording or film of any rate and length."""
 
     def __init__(self, detector: nn.Module, window_s: float = WINDOW_S, step_s: float = STEP_S) -> None:
         self.detector, self.scores = detector, Audio2Scores(detector, window_s, step_s)
 
-    def __call__(self, path: str | Path) -> Scores:
-        """Scores of one file.
+    def __call__(self, path: str | Path, keep: Callable[[np.ndarray], object] = lambda block: None) -> Scores:
+        """Scores of one file, which is never held whole unless the network takes embeddings.
+
+        Args:
+            path: of the file
+            keep: called with each block (samples,) of its sound at the network's rate
 
         Raises:
             DataError: it does not decode, or lacks the sound or the images that the network needs.
         """
-        return self.heard(path, torch.from_numpy(read(path, self.detector.grid.sample_rate)))
+        stream = Stream(path, self.detector.grid.sample_rate)
+        if self.detector.extractors:
+            audio = np.concatenate(list(_kept(stream, keep)))
+            scores = self.scores.streamed([audio], self._embeddings(Path(path), len(audio)))
+        else:
+            scores = self.scores.streamed(_kept(stream, keep))
+        damage = (f"it {stream.damage}: the events are those of what is there.",) if stream.damage else ()
+        mixed = (f"{stream.remark}.",) if stream.remark else ()
+        return scores._replace(remarks=(*damage, *mixed, *scores.remarks))
 
-    def heard(self, path: str | Path, audio: Tensor) -> Scores:
-        """Scores of a file whose sound (samples,) at the network's rate is at hand."""
-        centres, path = self.detector.grid.centres(len(audio)), Path(path)
+    def _embeddings(self, path: Path, samples: int) -> dict[str, np.ndarray]:
+        centres = self.detector.grid.centres(samples)
         embeddings = {}
         for name, extractor in self.detector.extractors.items():
             source = film_of(path, path.parent) if extractor.kind == "video" else path
             embeddings[name] = self.detector.align(*embed(extractor, source), centres)
-        return self.scores(audio, embeddings)
+        return embeddings
+
+
+def _kept(blocks: Iterable[np.ndarray], keep: Callable[[np.ndarray], object]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        keep(block)
+        yield block
 
 
 class File2Events:
@@ -156,17 +225,27 @@ class File2Events:
         self.detector, self.decision = detector, detector.decision(thresholds)
         self.scores = File2Scores(detector, window_s, step_s)
 
-    def __call__(self, path: str | Path) -> FileEvents:
-        """Events of one file. Raises DataError as `File2Scores`."""
-        return self.decided(path, self.scores(path))
+    def __call__(self, path: str | Path, keep: Callable[[np.ndarray], object] = lambda block: None) -> FileEvents:
+        """Events of one file. Arguments and errors as those of `File2Scores`."""
+        return self.decided(path, self.scores(path, keep))
 
     def decided(self, path: str | Path, scores: Scores) -> FileEvents:
         """Events of scores."""
         decision, classes = self.decision, self.detector.classes
         smooth = median_filter(stack([scores.frames], [scores.duration_s], scores.frame_s), decision.event.filters)
         found = decode(smooth, decision.event.thresholds)
+        if decision.event_masked:
+            found = take(found, _tagged(found, scores, decision.clip))
         events = [
             Event(float(on), float(off), classes[k]) for on, off, k in zip(found.onset, found.offset, found.label, strict=True)
         ]
         tags = [name for name, score, least in zip(classes, scores.clip, decision.clip, strict=True) if score >= least]
         return FileEvents(str(path), events, tags, scores)
+
+
+def _tagged(events: Events, scores: Scores, thresholds: np.ndarray) -> np.ndarray:
+    """Whether the class of each event (events,) is a tag of a window that the event lies in."""
+    tags = scores.windows >= thresholds
+    begin, end = scores.spans.T * scores.frame_s
+    inside = (begin < events.offset[:, None]) & (events.onset[:, None] < end)
+    return (inside & tags[:, events.label].T).any(1)

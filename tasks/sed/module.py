@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -28,6 +29,7 @@ from tasks.sed.objective import consistency as consistency_of
 from tasks.sed.objective import supervised
 from tasks.sed.program import ClipProgram
 from tasks.sed.schedule import factor
+from tasks.sed.windows import Head
 
 
 class Heard(NamedTuple):
@@ -35,6 +37,7 @@ class Heard(NamedTuple):
 
     found: FileEvents | None
     error: str | None
+    audio: np.ndarray | None = None  # (samples,) the beginning of the recording at the network's rate, for pictures
 
 
 class SoundEventDetector(pl.LightningModule):
@@ -212,18 +215,20 @@ class SoundEventDetector(pl.LightningModule):
         """How tags and events are read off probabilities: by what was best in validation, or as the paper does."""
         return self.tuned.tuning() if thresholds == "tuned" else fixed(len(self.classes))
 
-    def listen(self, thresholds: Literal["tuned", "fixed"], window_s: float, step_s: float) -> None:
-        """How `predict` hears a recording."""
-        self.listener = File2Events(self, thresholds, window_s, step_s)
+    def listen(self, thresholds: Literal["tuned", "fixed"], window_s: float, step_s: float, kept_s: float = 0.0) -> None:
+        """Settings of `predict`: decisions, windows, and how many s of a recording are kept for pictures."""
+        self.listener, self.kept = File2Events(self, thresholds, window_s, step_s), round(kept_s * self.grid.sample_rate)
 
     def predict_step(self, batch: FileBatch) -> Heard | None:
-        """Events of one of the user's files; None for a file that could not be read."""
+        """Events of one of the user's files, which is read as it is needed."""
         if batch.error:
             return None
+        head = Head(self.kept)
         try:
-            scores = self.listener.scores.heard(batch.path, batch.audio.cpu())
-            return Heard(self.listener.decided(batch.path, scores), None)
+            return Heard(self.listener(batch.path, head.add), None, head.audio())
         except DataError as error:
+            if self.trainer.datamodule.strict:
+                raise
             return Heard(None, str(error))
 
     def _network(self, name: str) -> nn.Module:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from models.features import LogMel
 from tasks.figures.sed import class_bars, timeline
-from tasks.metrics.sed import SedRows, Tuning
-from tasks.sed.tables import events_of, per_class
+from tasks.metrics.sed import SedRows, Tuning, decided
+from tasks.sed.tables import per_class
 from tasks.writers.parts import unique_stem
 from tasks.writers.whole import write_figure
 
@@ -46,7 +46,7 @@ def clip_timeline(trainer: Trainer, detector: LightningModule, found: SedRows, c
     begin = int(found.frames.lengths[:clip].sum())
     values = found.frames.values[begin : begin + int(found.frames.lengths[clip])]
     frames = found.frames._replace(values=values, lengths=found.frames.lengths[[clip]], durations=one.durations)
-    events = events_of(frames, decision.event)
+    _, events = decided(SedRows(found.clip[[clip]], found.probabilities[[clip]], frames, one), decision)
     spans = [
         [(float(a), float(b), one.classes[k]) for a, b, k in zip(some.onset, some.offset, some.label, strict=True)]
         for some in (events, one.events)

@@ -11,8 +11,9 @@ SECONDS = 10.0
 class ClipProgram(nn.Module):
     """Audio (samples,) float32 of 10 s at the network's rate, and each stream's embeddings (frames, dim) -> scores.
 
-    Scores are frames (frames, classes) and clip (classes,). torch.export fixes the length of recurrent layers: fill up a shorter
-    clip with zeros, cut a longer recording into windows.
+    Scores are frames (frames, classes) and clip (classes,). The clip is brought to its robust level, as a window is in
+    `predict`. torch.export fixes the length of recurrent layers: fill up a shorter clip with zeros, cut a longer recording
+    into windows.
     """
 
     def __init__(self, net: nn.Module, grid: FrameGrid) -> None:
@@ -22,7 +23,7 @@ class ClipProgram(nn.Module):
         self.dims = {name: branch[0].in_features for name, branch in net.fusion.branches.items()}
 
     def forward(self, audio: Tensor, *embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        mel, _ = self.net.features(audio[None])
+        mel, _ = self.net.features(audio[None], level="robust")
         found = self.net(mel, None, {name: values[None] for name, values in zip(self.dims, embeddings, strict=True)})
         return found.frames[0], found.clip[0]
 

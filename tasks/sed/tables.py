@@ -6,12 +6,10 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
-from datamodules.events import Events, to_tsv
+from datamodules.events import to_tsv
 from tasks.metrics.events import clip as clips_of
 from tasks.metrics.events import collar, segment
-from tasks.metrics.events.decode import FrameScores, decode, median_filter
-from tasks.metrics.events.tuning import Decoding
-from tasks.metrics.sed import HEADLINE, SedRows, Tuning, summary
+from tasks.metrics.sed import HEADLINE, SedRows, Tuning, decided, summary
 from tasks.sed import paper
 from tasks.tables import write_csv
 from tasks.writers.whole import write_text
@@ -43,21 +41,17 @@ def write(per_class_path: Path, events_path: Path, detector: LightningModule, to
         {"decision": name, **row} for name in ("fixed", "tuned") for row in per_class(found, detector.decision(name))
     ]
     write_csv(per_class_path, rows, {"data" if key == "name" else key: value for key, value in told.items()})
-    events = events_of(found.frames, detector.decision("tuned").event)
+    _, events = decided(found, detector.decision("tuned"))
     write_text(events_path, to_tsv(found.corpus.names, found.corpus.classes, events))
-
-
-def events_of(frames: FrameScores, decoding: Decoding) -> Events:
-    """Events that a decoding finds."""
-    return decode(median_filter(frames, decoding.filters), decoding.thresholds)
 
 
 def per_class(found: SedRows, how: Tuning) -> list[dict[str, Any]]:
     """A row for each class: how often it is there and was said, its F1 by clip, segment and event, and how that was decided."""
     corpus, classes = found.corpus, len(found.corpus.classes)
     by_clip = clips_of.count(found.probabilities, corpus.tags(), how.clip)
-    by_segment = segment.score(corpus.events, events_of(found.frames, how.segment), classes).counts
-    by_event = collar.score(corpus.events, events_of(found.frames, how.event), classes).counts
+    segments, events = decided(found, how)
+    by_segment = segment.score(corpus.events, segments, classes).counts
+    by_event = collar.score(corpus.events, events, classes).counts
     return [
         {
             "class": name,
@@ -72,8 +66,10 @@ def per_class(found: SedRows, how: Tuning) -> list[dict[str, Any]]:
             "clip_threshold": float(how.clip[k]),
             "segment_threshold": float(how.segment.thresholds[k]),
             "segment_filter": int(how.segment.filters[k]),
+            "segment_masked": how.segment_masked,
             "event_threshold": float(how.event.thresholds[k]),
             "event_filter": int(how.event.filters[k]),
+            "event_masked": how.event_masked,
         }
         for k, name in enumerate(corpus.classes)
     ]

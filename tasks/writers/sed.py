@@ -58,7 +58,7 @@ class EventWriter(BasePredictionWriter):
         refuse(trainer, root / "events.tsv", self.overwrite)
         self.true = self._true(pl_module.classes)
         self.parts = Parts(root, trainer.global_rank)
-        pl_module.listen(self.thresholds, self.window, self.step)
+        pl_module.listen(self.thresholds, self.window, self.step, SHOWN_S if self.pictures else 0.0)
 
     def _true(self, classes: list[str]) -> dict[str, list[Span]]:
         if self.reference is None:
@@ -81,30 +81,28 @@ class EventWriter(BasePredictionWriter):
             arrays = {"frames": found.scores.frames, "clip": found.scores.clip, "times": times}
             self.parts.arrays(f"scores/{stem}.npz", arrays | {"classes": np.array(pl_module.classes)})
         if self.pictures:
-            self.parts.figure(f"timelines/{stem}.png", self._picture(pl_module, batch, found))
-        damage = {"damage": batch.damage} if batch.damage else {}
+            self.parts.figure(f"timelines/{stem}.png", self._picture(pl_module, batch.path, prediction.audio, found))
         self.parts.add(
             {
                 "file": batch.path,
-                **damage,
                 "duration_s": round(found.scores.duration_s, 3),
                 "events": [[round(event.onset, 3), round(event.offset, 3), event.label] for event in found.events],
                 "tags": found.tags,
                 "clip": [round(float(score), 6) for score in found.scores.clip],
+                "remarks": list(found.scores.remarks),
             }
         )
 
-    def _picture(self, detector: LightningModule, batch: Any, found: Any) -> Any:
+    def _picture(self, detector: LightningModule, path: str, audio: np.ndarray, found: Any) -> Any:
         shown = int(SHOWN_S / found.scores.frame_s)
-        rate = detector.grid.sample_rate
-        levels, hertz, hop_s = spectrogram(batch.audio[: round(SHOWN_S * rate)].cpu(), rate)
-        true = self.true.get(Path(batch.path).name)
+        levels, hertz, hop_s = spectrogram(audio, detector.grid.sample_rate)
+        true = self.true.get(Path(path).name)
         return timeline(
             found.scores.frames[:shown],
             classes=detector.classes,
             frame_s=found.scores.frame_s,
             events=[event for event in found.events if event.onset < SHOWN_S],
-            title=Path(batch.path).name,
+            title=Path(path).name,
             reference=None if true is None else [event for event in true if event[0] < SHOWN_S],
             spectrogram=levels,
             mel_hertz=hertz,
@@ -135,5 +133,5 @@ class EventWriter(BasePredictionWriter):
             flush=True,
         )
         for row in good:
-            if "damage" in row:
-                print(f"{row['file']} {row['damage']}: the events are those of what is there", flush=True)
+            for remark in row["remarks"]:
+                print(f"{row['file']}: {remark}", flush=True)

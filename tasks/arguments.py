@@ -7,7 +7,8 @@ import yaml
 from datamodules.errors import DataError
 from tasks.checkpoints import hyper_parameters, locate, read, stamp
 from tasks.configs import CONFIGS, grounds
-from tasks.launch import Task
+from tasks.launch import Task, resolve
+from tasks.run_config import checked_config
 
 WITHOUT_LABELS = ("predict", "export")
 FROM_CHECKPOINT = ("validate", "test", "predict", "export")
@@ -38,7 +39,8 @@ def expand(task: Task, argv: list[str]) -> list[str]:
         if named := configs_in(typed):
             implied += map(str, grounds(Path(named[0])))
         else:
-            implied.append(str(_config_of_run(checkpoint) or CONFIGS / task.name / "default.yaml"))
+            config = _config_of_run(checkpoint)
+            implied.append(checked_config(config, task) if config else str(CONFIGS / task.name / "default.yaml"))
     return [verb, *(word for config in implied for word in ("--config", config)), *typed]
 
 
@@ -99,7 +101,7 @@ def _config_of_run(checkpoint: str | None) -> Path | None:
 
 def _stored(task: Task, verb: str, path: Path) -> dict:
     """Config that a checkpoint carries: network and, but for the verbs on unlabelled files, the data it was trained on."""
-    model, data = hyper_parameters(path, task.name)
+    model, data = hyper_parameters(path, task.name, resolve(task.module), verb not in WITHOUT_LABELS)
     linked = {target.split(".")[0]: model.pop(target.split(".")[0], None) for target in task.links.values()}
     config: dict = {"model": model}
     if "seed" in (known := stamp(path, task.name)):

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 
 from datamodules.errors import DataError
+from tasks import trusted
 
 KEY = "quintet"
 
@@ -44,7 +45,8 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
     """Content of a checkpoint, plain types and tensors only.
 
     Raises:
-        DataError: not a checkpoint, damaged, holding anything but plain data, or of another task.
+        DataError: not a checkpoint, damaged, holding anything but plain data, naming files or classes beyond the allow-list
+            (`tasks.trusted`), or of another task.
     """
     try:
         with warnings.catch_warnings():
@@ -54,10 +56,12 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
         raise DataError(f"{path} was not read: {_why_unsafe(error)}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise DataError(f"{path} holds no weights under 'state_dict': expected a checkpoint written by `fit`")
-    owner = content.get(KEY, {}).get("task")
+    owner = stamp.get("task") if isinstance(stamp := content.get(KEY), dict) else None
     if task and owner != task:
         whose = f"task {owner}" if owner else "another program"
         raise DataError(f"{path} is a checkpoint of {whose}, expected one of task {task}")
+    with trusted.refusing(path):
+        trusted.check_content(content)
     return content
 
 
@@ -73,13 +77,35 @@ def _why_unsafe(error: Exception) -> str:
     return "it is damaged, cut short or no checkpoint at all (a run keeps checkpoints/best.ckpt and last.ckpt)"
 
 
-def hyper_parameters(path: Path, task: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of the module and of the data module (with `_class_path`) that a checkpoint was trained with."""
+def hyper_parameters(
+    path: Path, task: str, module: type | None = None, with_data: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of the module and of the data module (with `_class_path`) that a checkpoint was trained with.
+
+    Args:
+        path: checkpoint file
+        task: that it must belong to
+        module: class that will be built with the arguments; they are compared with its constructor
+        with_data: whether the data module will be built too
+
+    Raises:
+        DataError: as `read` raises it, or arguments that the class does not expect.
+    """
     content = read(path, task)
+    if module:
+        _check_arguments(path, content, module, with_data)
     model = {k: v for k, v in content.get("hyper_parameters", {}).items() if not k.startswith("_")}
     data = dict(content.get("datamodule_hyper_parameters", {}))
     data.pop("_instantiator", None)
     return model, data
+
+
+def _check_arguments(path: Path, content: dict[str, Any], module: type, with_data: bool = False) -> None:
+    with trusted.refusing(path):
+        trusted.check_settings(content.get("hyper_parameters", {}), module, "model")
+        if with_data and (data := content.get("datamodule_hyper_parameters")):
+            spec = {"class_path": data.get("_class_path"), "init_args": data}
+            trusted.check_value(spec, LightningDataModule, "data")
 
 
 def load_module(module: type[LightningModule], task: str, path: str | Path, device: str = "cpu") -> LightningModule:
@@ -89,7 +115,8 @@ def load_module(module: type[LightningModule], task: str, path: str | Path, devi
         DataError: no such checkpoint, or one of another task.
     """
     file = locate(str(path))
-    read(file, task)
+    content = read(file, task)
+    _check_arguments(file, content, module)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*already saved during checkpointing.*")  # advice to who wrote the module
         return module.load_from_checkpoint(file, map_location=device, weights_only=True).eval()

@@ -26,7 +26,7 @@ from tasks.callbacks import (
 from tasks.checkpoints import Stamp, hyper_parameters
 from tasks.launch import VERBS, Task, resolve
 from tasks.loggers import fill_loggers
-from tasks.parsing import ShortErrorParser, quiet, shorten
+from tasks.parsing import ShortErrorParser, harden, quiet, shorten
 from tasks.runs import CHOSEN, run_folder
 from tasks.trainer import Trainer
 
@@ -48,6 +48,7 @@ class CLI(LightningCLI):
         self.row = row_of(task, argv)
         self.verb = argv[0]
         self.opened: Path | None = None
+        harden()
         try:
             self._launch(argv)
         except Exception:
@@ -88,6 +89,7 @@ class CLI(LightningCLI):
         add("--name", type=str | None, default=None, help="folder of the run under RUNS/TASK (default: the config's name)")
         add("--runs", type=str, default="runs", help="where the folders of all runs live")
         add("--overwrite", type=bool, default=False, help="replace what a run or prediction left before")
+        add("--trust", type=bool, default=False, help="let a checkpoint or run folder name any class, which may run any code")
         add("--test_after_fit", type=bool, default=True, help="end `fit` with the test split and the best weights")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.monitor": self.task.monitor[0], "checkpoint.mode": self.task.monitor[1]})

@@ -24,6 +24,7 @@ INDIFFERENT = (
     "name",
     "runs",
     "overwrite",
+    "trust",
     "output",
     "data.class_path",  # the data set stands in the result itself
     "data.root",
@@ -147,7 +148,7 @@ def read_result(folder: Path, task: str) -> Result:
         owner, row, seed = str(content["task"]), str(content["row"]), int(content["seed"])
         metrics = {name: float(value) for name, value in content["metrics"].items() if value is not None}
         data = {name: str(value) for name, value in content["data"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise DataError(f"{path} is not as `test` writes it ({type(error).__name__}: {error})") from error
     if owner != task:
         raise DataError(f"{path} is a result of task {owner}, expected {task}")
@@ -191,11 +192,11 @@ def group(results: Iterable[Result], task: str, same: Mapping[str, str] | None =
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Settings of a config file, flat (`data.batch_size`), without those that do not change results; {} if unreadable."""
-    import yaml
+    from tasks.yaml_files import read_yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        content = read_yaml(path)
+    except DataError:
         return {}
     return {key: value for key, value in _flat(content or {}) if not key.startswith(INDIFFERENT) and not _unset(key, value)}
 

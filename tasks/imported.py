@@ -23,13 +23,19 @@ def write_imported(path: Path, task: str, module: Any, hyper_parameters: Mapping
         task: name of the task
         module: LightningModule with the weights
         hyper_parameters: arguments that build the module anew, as a config says them
+
+    Raises:
+        DataError: a source or label whose name could not be read back (`tasks.trusted`).
     """
     import torch
     from pytorch_lightning import __version__
 
+    from tasks import trusted
     from tasks.checkpoints import KEY
     from tasks.writers.whole import whole
 
+    with trusted.refusing(path):
+        trusted.check_names(hyper_parameters)
     content = {
         "state_dict": module.state_dict(),
         "hyper_parameters": {**hyper_parameters, "_instantiator": "pytorch_lightning.cli.instantiate_module"},

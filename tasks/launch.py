@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 # Threads that spin while they wait make a training several times slower on a machine that others use too, threads that
@@ -61,6 +62,7 @@ def resolve(path: str) -> Any:
 def launch(task: Task, argv: list[str] | None = None) -> None:
     """Run `python -m tasks.<name> argv`; leaves the process with 0, 1 (some files failed) or 2 (an error, said)."""
     argv = sys.argv[1:] if argv is None else argv
+    _current_folder_last()
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage(task))
         sys.exit(0 if argv else 2)
@@ -74,6 +76,13 @@ def launch(task: Task, argv: list[str] | None = None) -> None:
     if argv[0] == "fit" and any(word == "--seeds" or word.startswith("--seeds=") for word in argv):
         run_safely(lambda: sys.exit(resolve("tasks.seeds.fit_seeds")(task, argv)))
     run_safely(lambda: _run_cli(task, argv))
+
+
+def _current_folder_last() -> None:
+    """`python -m` puts the current folder first: a `models` or a missing library in a stranger's run folder would be imported."""
+    here, home = Path.cwd().resolve(), Path(__file__).resolve().parent.parent
+    if here != home and sys.path and Path(sys.path[0] or ".").resolve() == here:
+        sys.path.append(sys.path.pop(0))
 
 
 def _compared(task: Task, argv: list[str]) -> int:
@@ -118,9 +127,12 @@ def _sentence(error: Exception) -> str | None:
 def _run_cli(task: Task, argv: list[str]) -> None:
     if "tasks.cli" not in sys.modules:
         _import_for_good("tasks.cli")
+    from tasks.arguments import value_of
     from tasks.cli import CLI
+    from tasks.trusted import trusting
 
-    CLI(task, argv)
+    with trusting((value_of(argv, "--trust") or "").lower() == "true"):
+        CLI(task, argv)
 
 
 def _import_for_good(module: str) -> None:

@@ -8,7 +8,10 @@ import sys
 import warnings
 from typing import Any, NoReturn
 
+from jsonargparse import get_loader, set_loader, set_parsing_settings
 from pytorch_lightning.cli import LightningArgumentParser
+
+from tasks.yaml_files import YAMLError, bounded
 
 _NOISE = (
     ".*is an instance of `nn.Module` and is already saved during checkpointing.*",
@@ -79,6 +82,14 @@ def shorten(message: str) -> str:
     lines = [line.strip(" -\t") for line in str(message).splitlines()]
     told = [line for line in dict.fromkeys(lines) if line and not _ECHO.match(line)]
     return " ".join(told[:4])[:500]
+
+
+def harden() -> None:
+    """Read YAML within bounds, build no class where any value is accepted, and let no value name code that runs programs."""
+    loader = get_loader("yaml")
+    if not getattr(loader, "is_bounded", False):
+        set_loader("yaml", bounded(loader), exceptions=(YAMLError,))
+    set_parsing_settings(import_path_denylist=[], instantiate_subclass_spec_in_any=False)
 
 
 def quiet() -> None:

@@ -119,7 +119,7 @@ def _listed(estimates: Path) -> dict[str, Path]:
     try:
         files = json.loads((estimates / "stems.json").read_text(encoding="utf-8"))["files"]
         paths = {Path(file): estimates / row["folder"] for file, row in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     return {(path.parent.name if path.stem == "mixture" else path.stem): folder for path, folder in paths.items()}
 

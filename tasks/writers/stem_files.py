@@ -11,6 +11,7 @@ import soundfile
 from torch import Tensor
 
 from datamodules.errors import DataError
+from tasks.file_names import is_plain_name
 
 STEPS = {"PCM_16": 1 << 15, "PCM_24": 1 << 23}
 """Steps of an integer format per unit of amplitude."""
@@ -44,6 +45,8 @@ class StemFiles:
     ) -> None:
         self.folder, self.temporary = Path(folder), Path(folder).with_name(f".{os.getpid()}.{Path(folder).name}")
         self.names = [f"{name}.{ending}" for name in names]
+        if odd := [name for name in self.names if not is_plain_name(name)]:
+            raise DataError(f"{odd[0]!r} is no plain file name, so no stem of it is written into {folder}")
         self.steps = STEPS.get(subtype) if ending in ("wav", "flac") else None
         self.clipped = np.zeros(len(names), dtype=np.int64)
         kind = ending.upper() if ending != "wav" or frames * channels * 4 < WAV_LIMIT else "RF64"

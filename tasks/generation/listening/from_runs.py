@@ -10,8 +10,10 @@ import numpy as np
 from datamodules.errors import DataError
 from datamodules.symbolic.data import SymbolicData
 from datamodules.symbolic.piece import Piece
+from tasks import trusted
 from tasks.comparison import Result, group, load
 from tasks.generation.listening.page import Excerpt, Questions, write_page
+from tasks.yaml_files import read_yaml
 
 RATE = 32_000  # Hz
 PAGE = "listening.html"
@@ -72,17 +74,19 @@ def _real(result: Result, files: Sequence[Path]) -> dict[Path, Piece]:
 
 def _settings(folder: Path) -> tuple[SymbolicData, int]:
     """The data of a run and how many bars it wrote, from its config."""
-    import yaml
     from jsonargparse import ArgumentParser
 
     path = folder / "config.yaml"
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(SymbolicData, "data")
+    content = read_yaml(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with trusted.refusing(path):
+            trusted.check_names(content["data"])
+            trusted.check_value(content["data"], SymbolicData, "data")
         data = parser.instantiate_classes(parser.parse_object({"data": content["data"]})).data
         return data, int(content["report"]["bars"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} cannot be read ({type(error).__name__}): expected the settings of a run of this task") from error
 
 

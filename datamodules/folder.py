@@ -1,33 +1,51 @@
-"""A folder of one's own audio and a table of tags."""
+"""A folder of one's own audio: with a table of tags, or with one folder of files for each tag."""
 
-import csv
-import io
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from functools import cached_property
-from pathlib import Path, PurePath
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
+from datamodules.audio import EXTENSIONS
 from datamodules.coverage import locate, sizes
 from datamodules.errors import DataError
+from datamodules.left_out import LeftOut
 from datamodules.packed import Files
+from datamodules.paths import is_absolute, relative_to
 from datamodules.splits import SPLIT_NAMES, SPLITS, draw
+from datamodules.stratification import stratify
+from datamodules.tag_table import Table, binary_labels, listed_labels, read_table, score_labels
 from datamodules.tagging import Index, TaggingData
+
+TABLE = "clips.csv"
+
+
+class Listed(NamedTuple):
+    """Clips as a table or folders list them, with all tags."""
+
+    audio: Path  # folder that the paths are relative to
+    tags: list[str]
+    paths: np.ndarray  # (clips,) str
+    labels: np.ndarray  # (clips, tags) uint8
+    groups: list[str]  # (clips,), clips of one group share a split
+    split: np.ndarray | None  # (clips,) int8; None: to be drawn
 
 
 class Folder(TaggingData):
     """Audio files in a folder, listed with their tags in a CSV (comma, semicolon or tab, by its header).
 
-    Tags are columns of 0 and 1, columns of scores with a threshold, or one column of names with a separator. Splits
-    are a column, or else drawn by file name: a tenth for validation, a tenth for test, groups kept together.
+    Tags are columns of 0 and 1 (0.0 and 1.0, False and True), columns of scores with a threshold, or one column of names with
+    a separator. Without a table each folder of files is a tag: ROOT/rock/a.wav, or ROOT/train/rock/a.wav with splits.
+
+    Splits are a column, or else drawn: a tenth for validation, a tenth for test, groups kept together, and more where a tag
+    would otherwise be missing in one of them. Tags with too few clips in a split are left out and reported.
 
     Args:
         csv: the table, relative to the root
         audio: folder of the files, relative to the root (default: where the first files are found: the root, or a
             folder named as the table, `audio` or `clips`)
-        file_column: column of the paths, relative to the audio folder
+        file_column: column of the paths, absolute or relative to the audio folder
         tag_columns: names or patterns of tag columns, such as ["mtt:*"], whose fixed beginning is cut off the tag's
             name (default: the column `tags`, else every column that holds nothing but 0 and 1)
         separator: between names in the column `tags`
@@ -35,16 +53,19 @@ class Folder(TaggingData):
         min_clips: tags with fewer clips in any split are left out
         split_column: column of train, valid(ation), test; empty: row not used. Ignored where there is none
         group_column: clips that share its value stay in one split where splits are drawn
+        drawn_by: how splits are drawn: `tags`, iterative stratification, so that every tag is in each split in its share; or
+            `name`, by a hash of file or group alone, so that new files change no other file's split
+        split_seed: of the order in which `tags` draws
         missing: `stop` where the table names a file that is not there, or `skip` such rows
     """
 
     name = "folder"
-    layout = "a folder with audio files and the table that lists them (--data.csv, default clips.csv)"
+    layout = "a folder with audio files and the table that lists them (--data.csv, default clips.csv), or a folder per tag"
 
     def __init__(
         self,
         root: str | None = None,
-        csv: str = "clips.csv",
+        csv: str = TABLE,
         audio: str | None = None,
         file_column: str = "file",
         tag_columns: list[str] | None = None,
@@ -53,6 +74,8 @@ class Folder(TaggingData):
         min_clips: int = 1,
         split_column: str = "split",
         group_column: str | None = None,
+        drawn_by: Literal["tags", "name"] = "tags",
+        split_seed: int = 0,
         missing: Literal["stop", "skip"] = "stop",
         **kwargs,
     ) -> None:
@@ -60,32 +83,19 @@ class Folder(TaggingData):
         self.csv, self.audio, self.file_column = csv, audio, file_column
         self.tag_columns, self.separator, self.threshold = tag_columns, separator, threshold
         self.min_clips, self.split_column, self.group_column = min_clips, split_column, group_column
-        self.missing = missing
+        self.drawn_by, self.split_seed, self.missing = drawn_by, split_seed, missing
         self.name = Path(root).expanduser().resolve().name if root else self.name
 
     def read_index(self, root: Path) -> Index:
-        """Every row of the table."""
-        path = root / self.csv
-        header, rows = _table(path)
-        paths = np.array(self._column(path, header, rows, self.file_column))
-        wrong = [p for p in paths.tolist() if not p or PurePath(p).is_absolute()]
-        if wrong:
-            raise DataError(f"{path}: {wrong[0]!r} in column {self.file_column} is no path relative to the audio folder.")
-        names, counts = np.unique(paths, return_counts=True)
-        if counts.max() > 1:
-            raise DataError(f"{path} lists {names[counts.argmax()]} {counts.max()} times: keep one row per file.")
-        split = self._split(path, header, rows, paths)
-        names, labels = self._labels(path, header, rows)
-        occurring = [split == i for i in range(len(SPLITS)) if (split == i).any()]
-        kept = [all(labels[rows_of, j].sum() >= self.min_clips for rows_of in occurring) for j in range(len(names))]
-        if not any(kept):
-            raise DataError(
-                f"{path}: no tag has {self.min_clips} clips in each split: lower --data.threshold or --data.min_clips."
-            )
-        folders = [self.audio] if self.audio else [".", path.stem, "audio", "clips"]
-        names = [name for name, keep in zip(names, kept, strict=True) if keep]
-        audio, paths = locate(root, (folders, paths))
-        return Index(audio, names, paths, labels[:, kept], split)
+        """Every clip, with the tags that occur often enough in each split; the others are reported."""
+        listed = None if self.csv != TABLE or (root / TABLE).exists() else list_folders(root)
+        listed = listed or self._by_table(root)
+        split = self._drawn(root, listed) if listed.split is None else listed.split
+        for path in listed.paths[split < 0]:
+            self.left_out.add("clip", str(path), f"no split in column {self.split_column} of {self.csv}")
+        kept = self._frequent(root, listed, split)
+        self.left_out.say()
+        return Index(listed.audio, [listed.tags[i] for i in kept], listed.paths, listed.labels[:, kept], split)
 
     @cached_property
     def files(self) -> Files:
@@ -98,79 +108,85 @@ class Folder(TaggingData):
             )
         return super().files
 
-    def _column(self, path: Path, header: list[str], rows: list[list[str]], name: str) -> list[str]:
-        if name not in header:
-            raise DataError(f"{path} has no column {name!r} but {', '.join(header[:8])}: see --data.file_column and its kin.")
-        column = header.index(name)
-        return [row[column].strip() for row in rows]
+    def _by_table(self, root: Path) -> Listed:
+        table = read_table(root / self.csv)
+        paths = table.column(self.file_column)
+        if "" in paths:
+            raise DataError(f"{table.path}, row {paths.index('') + 2}: column {self.file_column} names no file.")
+        relative = np.array([path for path in paths if not is_absolute(path)] or ["."])
+        folders = [self.audio] if self.audio else [".", table.path.stem, "audio", "clips"]
+        audio, _ = locate(root, (folders, relative))
+        names = np.array(relative_to(audio, paths, root))
+        kinds, counts = np.unique(names, return_counts=True)
+        if counts.max() > 1:
+            raise DataError(f"{table.path} lists {kinds[counts.argmax()]} {counts.max()} times: keep one row per file.")
+        split = self._split(table) if self.split_column in table.header else None
+        groups = table.column(self.group_column) if self.group_column else names.tolist()
+        tags, labels = self._labels(table)
+        return Listed(audio, tags, names, labels, groups, split)
 
-    def _split(self, path: Path, header: list[str], rows: list[list[str]], paths: np.ndarray) -> np.ndarray:
-        if self.split_column in header:
-            values = self._column(path, header, rows, self.split_column)
-            for line, value in enumerate(values, 2):
-                if value.lower() not in SPLIT_NAMES:
-                    raise DataError(f"{path}, row {line}: split {value!r} is none of train, validation, test.")
-            return np.array([SPLIT_NAMES[value.lower()] for value in values], np.int8)
-        groups = self._column(path, header, rows, self.group_column) if self.group_column else paths.tolist()
-        if len(set(groups)) < len(SPLITS):
-            raise DataError(
-                f"{path} has {len(set(groups))} files or groups: three at least are needed to draw train, validation, test."
-            )
-        return draw(groups)
+    def _split(self, table: Table) -> np.ndarray:
+        values = table.column(self.split_column)
+        for line, value in enumerate(values, 2):
+            if value.lower() not in SPLIT_NAMES:
+                raise DataError(f"{table.path}, row {line}: split {value!r} is none of train, validation, test.")
+        return np.array([SPLIT_NAMES[value.lower()] for value in values], np.int8)
 
-    def _labels(self, path: Path, header: list[str], rows: list[list[str]]) -> tuple[list[str], np.ndarray]:
-        if self.tag_columns is None and "tags" in header:
-            lists = [[tag.strip() for tag in cell.split(self.separator)] for cell in self._column(path, header, rows, "tags")]
-            names = sorted({tag for tags in lists for tag in tags if tag})
-            labels = np.array([[name in tags for name in names] for tags in lists], np.uint8).reshape(len(rows), len(names))
-        elif self.tag_columns is None:
-            columns = [
-                c for c in header if c != self.file_column and all(row[header.index(c)].strip() in ("0", "1") for row in rows)
-            ]
-            names, labels = columns, self._scores(path, header, rows, columns) >= 0.5
+    def _labels(self, table: Table) -> tuple[list[str], np.ndarray]:
+        if self.tag_columns is not None:
+            tags, labels = score_labels(table, self.tag_columns, self.threshold)
+        elif "tags" in table.header:
+            tags, labels = listed_labels(table, "tags", self.separator)
         else:
-            columns = [c for pattern in self.tag_columns for c in header if fnmatchcase(c, pattern)]
-            names = [self._short(c) for c in dict.fromkeys(columns)]
-            labels = self._scores(path, header, rows, list(dict.fromkeys(columns))) >= self.threshold
-        if not names:
+            tags, labels = binary_labels(table, (self.file_column, self.split_column, self.group_column))
+        if not tags:
             raise DataError(
-                f"{path} has no tags: expected a column `tags`, columns of 0 and 1, or --data.tag_columns; it has "
-                f"{', '.join(header[:8])}."
+                f"{table.path} has no tags: expected a column `tags`, columns of 0 and 1, or --data.tag_columns; it has "
+                f"{', '.join(table.header[:8])}."
             )
-        return names, labels.astype(np.uint8)
+        return tags, labels
 
-    def _short(self, column: str) -> str:
-        """A column's name without the fixed beginning of the pattern that chose it."""
-        for pattern in self.tag_columns:
-            prefix = pattern.split("*")[0]
-            if fnmatchcase(column, pattern):
-                return column.removeprefix(prefix) if "*" in pattern else column
-        return column
+    def _drawn(self, root: Path, listed: Listed) -> np.ndarray:
+        """Splits of the clips (clips,) int8. Raises DataError where there are too few groups."""
+        if (groups := len(set(listed.groups))) < len(SPLITS):
+            where = root / self.csv if self.csv != TABLE or (root / TABLE).exists() else root
+            raise DataError(f"{where} has {groups} files or groups: three at least are needed to draw train, validation, test.")
+        if self.drawn_by == "name":
+            return draw(listed.groups)
+        return stratify(listed.labels, listed.groups, least=self.min_clips, seed=self.split_seed)
 
-    def _scores(self, path: Path, header: list[str], rows: list[list[str]], columns: Sequence[str]) -> np.ndarray:
-        scores = np.zeros((len(rows), len(columns)))
-        places = [header.index(column) for column in columns]
-        for i, row in enumerate(rows):
-            try:
-                scores[i] = [float(row[place]) for place in places]
-            except ValueError as error:
-                raise DataError(f"{path}, row {i + 2}: {error}; tag columns hold numbers.") from error
-        return scores
+    def _frequent(self, root: Path, listed: Listed, split: np.ndarray) -> np.ndarray:
+        """Positions of the tags with `min_clips` in each split that has clips. Raises DataError where there are none."""
+        counts = np.stack([listed.labels[split == i].sum(0, dtype=np.int64) for i in range(len(SPLITS))], 1)
+        occurring = [i for i in range(len(SPLITS)) if (split == i).any()]
+        frequent = (counts[:, occurring] >= self.min_clips).all(1)
+        reason = f"fewer than {self.min_clips} clips in a split (--data.min_clips)"
+        details = [", ".join(f"{count} {SPLITS[i]}" for i, count in enumerate(row)) for row in counts.tolist()]
+        rare = [LeftOut("tag", listed.tags[i], reason, details[i]) for i in np.flatnonzero(~frequent)]
+        if not frequent.any():
+            raise DataError(
+                f"{root / self.csv}: no tag has {self.min_clips} clips in each split (such as {rare[0]}): add clips, or lower "
+                f"--data.threshold or --data.min_clips."
+            )
+        self.left_out.extend(rare)
+        return np.flatnonzero(frequent)
 
 
-def _table(path: Path) -> tuple[list[str], list[list[str]]]:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: name the table that lists your files with --data.csv.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: save the table as CSV in UTF-8.") from error
-    first = text.split("\n", 1)[0]
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
-    rows = [row for row in rows if row]
-    if len(rows) < 2:
-        raise DataError(f"{path} lists nothing: expected a header and one row per file.")
-    for line, row in enumerate(rows, 1):
-        if len(row) != len(rows[0]):
-            raise DataError(f"{path}, row {line}: {len(row)} cells where the header has {len(rows[0])}.")
-    return [name.strip() for name in rows[0]], rows[1:]
+def list_folders(root: Path) -> Listed | None:
+    """Clips of a folder per tag, below train/, valid(ation)/ and test/ or not; None where there are not two such folders."""
+    parts = {name: place for name, place in SPLIT_NAMES.items() if place >= 0 and (root / name).is_dir()} or {"": -1}
+    rows = [
+        (str(path.relative_to(root)), folder.name, place)
+        for part, place in parts.items()
+        for folder in sorted((root / part).iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+        for path in sorted(folder.rglob("[!.]*"))
+        if path.suffix.lower() in EXTENSIONS and path.is_file()
+    ]
+    tags = sorted({tag for _, tag, _ in rows})
+    if len(tags) < 2:
+        return None
+    rank_zero_info(f"{root} has no {TABLE}: its {len(tags)} folders are read as tags ({', '.join(tags[:5])}, ...).")
+    paths, labels = [path for path, *_ in rows], np.array([[tag == name for name in tags] for _, tag, _ in rows], np.uint8)
+    split = None if "" in parts else np.array([place for *_, place in rows], np.int8)
+    return Listed(root, tags, np.array(paths), labels, paths, split)

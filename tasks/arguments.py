@@ -13,6 +13,9 @@ from tasks.run_config import checked_config
 WITHOUT_LABELS = ("predict", "export")
 FROM_CHECKPOINT = ("validate", "test", "predict", "export")
 
+LACKING: dict[str, dict] = {"datamodules.folder.Folder": {"drawn_by": "name"}}
+"""Arguments that a checkpoint from before they existed lacks, with the values that mean what was done then."""
+
 
 def expand(task: Task, argv: list[str]) -> list[str]:
     """Command line with the implied configs written out before the user's own options, which therefore win.
@@ -110,6 +113,7 @@ def _stored(task: Task, verb: str, path: Path) -> dict:
         config["data"] = {"class_path": task.files, "init_args": linked}
     elif data:
         class_path = data.pop("_class_path")
+        data = LACKING.get(class_path, {}) | data
         data.pop("seed", None)
         config["data"] = {"class_path": class_path, "init_args": data}
     return config

@@ -3,7 +3,6 @@
 import copy
 import shlex
 import subprocess
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ ROWS = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name in T
 SHARED = [*CONFIGS.glob("*/base.yaml"), *CONFIGS.glob("*/default.yaml")]
 TAGGING = [path for path in ROWS if path.parent.name == "tagging"]
 LAYOUTS = {"MTAT": write_mtat, "MSD": write_msd, "Jamendo": write_jamendo}
-LAYOUTS["Folder"] = partial(write_folder, kind="scores", prefix="mtt:")
+LAYOUTS["Folder"] = write_folder
 SMALL = {"batch_size": 2, "eval_batch_size": 1, "num_workers": 0, "pack": "never", "policy": "cover"}
 LIGHT = ["--model.net.front_end.channels", "1", "--model.net.front_end.width", "32"]
 name_of = {path: f"{path.parent.name}/{path.stem}" for path in ROWS}.get

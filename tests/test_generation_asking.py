@@ -105,7 +105,7 @@ def test_what_the_system_does_not_hold_comes_back_as_it_was(use):
     assert shift == 0 and [text.split()[0] for text in said] == (["where"] if use == "inpaint" else ["1", "where"])
     echo = view.decode(view.encode(seen).frames, seen)
     low = echo.with_notes(np.concatenate([echo.notes, [[0, 4, 45, 80, 1]]])) if use == "harmonise" else echo
-    made = answered(template, seen, low, use, span)
+    made = answered(view, template, seen, low, use, span)
     scale = made.ticks // piece.ticks
     kept = [[onset * scale, lasts * scale, *rest] for onset, lasts, *rest in given.notes.tolist()]
     outside = [row for row in made.notes.tolist() if not span or not span[0] * scale <= row[0] < span[1] * scale]
@@ -117,7 +117,7 @@ def test_what_the_system_does_not_hold_comes_back_as_it_was(use):
 
 def test_voices_too_low_for_midi_are_moved_by_octaves():
     template = piece_of((0, 4, 3, 0))
-    made = answered(template, template, piece_of((0, 4, 3, 0), (0, 4, -9, 1), (4, 4, 130, 1)), "harmonise", None)
+    made = answered(VoiceGrid(), template, template, piece_of((0, 4, 3, 0), (0, 4, -9, 1), (4, 4, 130, 1)), "harmonise", None)
     assert made.notes[:, PITCH].tolist() == [3, 3, 118]
     assert midi_bytes(made)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE
+from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE, in_order
 from datamodules.symbolic.reading import read_piece, read_pieces
 from datamodules.symbolic.voices import monophonic, part
 from datamodules.symbolic.writing.midi import midi_bytes
@@ -85,8 +85,9 @@ def test_a_melody_played_legato_is_one_voice(tmp_path):
     piece = read_piece(written(tmp_path, "legato.mid", midi(legato, ticks=96)))
     assert piece.voices == 1
     assert piece.notes[:, DURATION].tolist() == [100, 100, 100]
-    assert not monophonic(piece.notes)
-    assert monophonic(piece.notes, slack=4)
+    assert monophonic(piece.notes)
+    assert not monophonic(in_order([*piece.notes, [96, 50, 40, 80, 0]]), slack=4), "a chord is no line"
+    assert not monophonic(in_order([*piece.notes, [0, 250, 40, 80, 0]]), slack=4), "nor is a note that outlasts the next two"
 
 
 REAL = Path(os.environ.get("QUINTET_DATA", ""), "generation")

@@ -183,7 +183,7 @@ def test_a_note_struck_while_it_sounds_ends_with_the_second_stroke():
 
 
 def test_what_a_view_cannot_hold_is_said():
-    chord = piece_of((0, 4, 60, 0), (2, 4, 64, 0))
+    chord = piece_of((0, 8, 60, 0), (2, 2, 64, 0), (4, 4, 65, 0))
     five = random_piece(0, voices=5, registers=((60, 70),) * 5)
     for view, piece, why in (
         (VoiceGrid(), chord, "voice 1 sounds two notes at once"),

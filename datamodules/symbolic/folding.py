@@ -1,4 +1,4 @@
-"""Music that a view holds but for some notes: what a network is shown in their place. They come back as they were."""
+"""Music as a view can hold it: notes moved into its range, chords thinned to their highest note, short rests closed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,22 @@ def skyline(piece: Piece) -> Piece:
             above.append(note.copy())
         kept += above
     return piece.with_notes(np.array(kept, np.int32).reshape(-1, 5))
+
+
+def closed(piece: Piece) -> Piece:
+    """A piece whose melody, voice 0, has no rest shorter than a beat: the note before it is held until the next one."""
+    melody, others = piece.voice(0).copy(), piece.notes[piece.notes[:, VOICE] > 0]
+    onsets = melody[:, ONSET]
+    following = np.append(onsets, piece.length)[np.searchsorted(onsets, onsets, "right")]
+    gap = following - onsets - melody[:, DURATION]
+    melody[:, DURATION] += np.where((gap > 0) & (gap < beat(piece)), gap, 0)
+    return piece.with_notes(np.concatenate([melody, others]))
+
+
+def beat(piece: Piece) -> int:
+    """Ticks of a beat of the first metre: three of its notes in compound time."""
+    compound = piece.beats > 3 and piece.beats % 3 == 0 and piece.beat_type >= 8
+    return max(1, 4 * piece.ticks * (3 if compound else 1) // piece.beat_type)
 
 
 def audible(piece: Piece) -> Piece:

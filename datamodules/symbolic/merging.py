@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece, in_order
+from datamodules.symbolic.reading.lengths import MOST_TICKS
 from datamodules.symbolic.views.view import Use
 
 
@@ -16,9 +17,10 @@ def merged(template: Piece, written: Piece, use: Use, span: tuple[int, int] | No
     continue: written from tick span[0] on; inpaint: between span[0] and span[1]; harmonise: beside voice 0; else all is written.
     A given note that lasts into the region is cut at its edge, or ends where the written one does that holds on to it; what lasts
     out of the region stays sounding there. Written notes are as loud as the given ones. Ticks, metres and length are the
-    template's; its ticks are multiplied where the grid needs finer ones.
+    template's; its ticks are multiplied where the grid needs finer ones that MIDI can hold.
     """
     ticks = lcm(template.ticks, written.ticks)
+    ticks = template.ticks if ticks > MOST_TICKS else ticks
     if span is not None:
         span = (span[0] * ticks // template.ticks, span[1] * ticks // template.ticks)
     template, written = template.at(ticks), written.at(ticks)

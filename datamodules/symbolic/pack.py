@@ -16,7 +16,8 @@ from datamodules.symbolic.piece import Piece
 
 SPLITS = ("train", "validation", "test")
 ARRAYS = ("notes", "metres", "tempi", "fermatas", "chords", "drums")
-PLAIN = ("ticks", "length", "name", "title", "composer", "kind", "pickup", "tonic", "mode", "programs")
+PLAIN = ("ticks", "length", "name", "title", "composer", "kind", "pickup", "tonic", "mode", "programs", "names", "remarks")
+TUPLES = ("programs", "names", "remarks")
 FILE = "pieces.npz"
 
 
@@ -74,7 +75,7 @@ def read(path: Path) -> Splits:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"The pack {path.parent} is damaged: delete the folder, it will be built again.") from error
     pieces = [
-        Piece(**plain | {"programs": tuple(plain["programs"])}, **{name: events[name][index] for name in ARRAYS})
+        Piece(**plain | {name: tuple(plain[name]) for name in TUPLES}, **{name: events[name][index] for name in ARRAYS})
         for index, plain in enumerate(header["pieces"])
     ]
     first, second, _ = np.cumsum(header["sizes"]).tolist()

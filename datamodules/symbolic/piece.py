@@ -31,6 +31,8 @@ class Piece:
     chords: (m, 3): onset, root (pitch class), quality (index into QUALITIES); each holds until the next
     drums: (n, 4): onset, duration, drum (General MIDI), velocity
     programs: General MIDI program of each voice; empty: piano
+    names: name of each voice in its file; "" or empty: none
+    remarks: sentences on what the reader left out or read otherwise than the file says
     """
 
     notes: NDArray[np.int32]
@@ -49,6 +51,8 @@ class Piece:
     chords: NDArray[np.int32] = field(default_factory=lambda: _none(3))
     drums: NDArray[np.int32] = field(default_factory=lambda: _none(4))
     programs: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def beats(self) -> int:

@@ -13,9 +13,20 @@ from torch.utils.data import Dataset
 from datamodules.errors import DataError
 from datamodules.files import UserFiles
 from datamodules.symbolic.grid import bar_edges
+from datamodules.symbolic.melody import called, described, melody_voice
 from datamodules.symbolic.piece import VOICE, Piece
-from datamodules.symbolic.reading import MUSIC, read_pieces
+from datamodules.symbolic.reading import MIDI, MUSIC, read_pieces
+from datamodules.symbolic.reading.midi import source_of
+from datamodules.symbolic.reading.midi_events import MidiSource
 from datamodules.symbolic.views.view import Use
+
+
+class Original(NamedTuple):
+    """A user's file as it was read, whole."""
+
+    piece: Piece
+    source: MidiSource | None = None  # events of a MIDI file
+    voice: int | None = None  # that is harmonised
 
 
 class Question(NamedTuple):
@@ -28,6 +39,7 @@ class Question(NamedTuple):
     span: tuple[int, int] | None  # first and last bar to write anew, counted from 1
     error: str | None
     remarks: tuple[str, ...] = ()  # what the user must know of how the files were read
+    original: Original | None = None  # of the one file that is continued, harmonised or filled
 
 
 class UserPieces(UserFiles):
@@ -40,7 +52,8 @@ class UserPieces(UserFiles):
             tempo and length of a file where one is named, `interpolate` between two
         bars: how many bars `continue` and `free` write
         span: the bars that `inpaint` writes anew, such as 5-8, counted from 1 without the pickup
-        voice: the voice that `harmonise` keeps, counted from 0, the highest first; null: the highest
+        voice: the voice that `harmonise` writes others to: the name of a track or part, or a number counted from 0, the highest
+            first; null: the one whose name says melody, vocal, voice, soprano or lead, else the highest
         metre: of a `free` piece without a file
     """
 
@@ -55,7 +68,7 @@ class UserPieces(UserFiles):
         use: Use = "continue",
         bars: int = 8,
         span: str | None = None,
-        voice: int | None = None,
+        voice: int | str | None = None,
         metre: str = "4/4",
         **kwargs: Any,
     ) -> None:
@@ -63,7 +76,7 @@ class UserPieces(UserFiles):
         self.notation, self.use, self.bars, self.voice = view, use, bars, voice
         if bars < 1:
             raise ValueError(f"--data.bars {bars} is nothing to write: give 1 or more")
-        if (voice or 0) < 0:
+        if isinstance(voice, int) and voice < 0:
             raise ValueError(f"--data.voice {voice} is no voice: they are counted from 0, the highest")
         self.span, self.metre = _span(span), _metre(metre)
         if (use == "inpaint") != (self.span is not None):
@@ -93,28 +106,34 @@ class UserPieces(UserFiles):
         path = " to ".join(paths)
         try:
             found = [read_pieces(one) for one in paths]
+            remarks = [_first_of(one, len(tunes)) for one, tunes in zip(paths, found, strict=True) if len(tunes) > 1]
             pieces = [tunes[0] for tunes in found]
+            remarks += [remark for piece in pieces for remark in piece.remarks]
+            original = None if self.use in ("interpolate", "free") else _original(Path(paths[0]), pieces[0])
             if self.use == "harmonise":
-                pieces = [self._melody(path, piece) for piece in pieces]
+                pieces, original, taken = self._melody(path, original)
+                remarks += taken
             bars = len(bar_edges(pieces[0])) - 1
             if self.span and self.span[1] > bars:
                 raise DataError(f"{path} has {bars} bar{'s' * (bars > 1)}: --data.span reaches to {self.span[1]}.")
-            remarks = [_first_of(one, len(tunes)) for one, tunes in zip(paths, found, strict=True) if len(tunes) > 1]
-            return Question(path, pieces, self.use, self.bars, self.span, None, tuple(remarks))
+            return Question(path, pieces, self.use, self.bars, self.span, None, tuple(remarks), original)
         except DataError as error:
             if self.strict:
                 raise
             return Question(path, [], self.use, self.bars, self.span, str(error))
 
-    def _melody(self, path: str, piece: Piece) -> Piece:
-        """The melody alone, as voice 0."""
-        number = 0 if self.voice is None else self.voice
+    def _melody(self, path: str, original: Original) -> tuple[list[Piece], Original, list[str]]:
+        """The melody alone as voice 0, where it was taken from, and which it is, where there are several voices."""
+        piece = original.piece
+        try:
+            number = melody_voice(piece, self.voice)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
         notes = piece.voice(number).copy()
-        if not len(notes):
-            what = f"{piece.voices} voice{'s' * (piece.voices > 1)}"
-            raise DataError(f"{path} has {what}: there is no note in --data.voice {number} (counted from 0).")
         notes[:, VOICE] = 0
-        return piece.with_notes(notes, programs=piece.programs[number : number + 1])
+        melody = piece.with_notes(notes, programs=piece.programs[number : number + 1], names=piece.names[number : number + 1])
+        taken = [f"harmonised is {called(piece, number)}: {described(piece)} (--data.voice takes another)"]
+        return [melody], original._replace(voice=number), taken if piece.voices > 1 else []
 
 
 class Questions(Dataset):
@@ -128,6 +147,10 @@ class Questions(Dataset):
 
     def __getitem__(self, index: int) -> Question:
         return self.data.ask(self.groups[index])
+
+
+def _original(path: Path, piece: Piece) -> Original:
+    return Original(piece, source_of(path) if path.suffix.lower() in MIDI else None)
 
 
 def _first_of(path: str, tunes: int) -> str:

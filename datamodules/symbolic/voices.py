@@ -1,6 +1,7 @@
 """Which voice a note belongs to, where the source has tracks or nothing at all; and what voices are called."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,11 +9,14 @@ from numpy.typing import NDArray
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE, in_order
 
 CHOIR = ("Soprano", "Alto", "Tenor", "Bass")
+SLACK = 8
+"""Parts of a quarter note by which notes of one voice may overlap where they were played."""
 
 
-def voice_names(voices: int) -> list[str]:
-    """What the writers call the voices of a piece; `named_voice` reads it."""
-    return list(CHOIR) if voices == len(CHOIR) else [f"Voice {number + 1}" for number in range(voices)]
+def voice_names(voices: int, names: Sequence[str] = ()) -> list[str]:
+    """Names of the voices of a piece: its own where it has them (`names`), else those that `named_voice` reads."""
+    usual = list(CHOIR) if voices == len(CHOIR) else [f"Voice {number + 1}" for number in range(voices)]
+    return [names[number] if number < len(names) and names[number] else usual[number] for number in range(voices)]
 
 
 def named_voice(name: str) -> int | None:
@@ -24,8 +28,28 @@ def named_voice(name: str) -> int | None:
 
 
 def monophonic(notes: NDArray[np.int32], slack: int = 0) -> bool:
-    """Whether no two notes (n, 5) sound at once for more than `slack` ticks."""
-    return not part(notes, slack)[:, VOICE].any()
+    """Whether notes (n, 5) are one line: none outlasts the next but one onset, so that overlaps are legato playing.
+
+    A note ends where its own pitch is struck again. slack: ticks by which notes may overlap beyond that; two that begin within
+    as many ticks of each other and overlap for longer are a chord.
+    """
+    notes = notes[np.lexsort((notes[:, PITCH], notes[:, ONSET]))].astype(np.int64)
+    onset, end = notes[:, ONSET], _struck_again(notes)
+    gap, overlap = np.diff(onset), end[:-1] - onset[1:]
+    chord = (overlap > 0) & ((gap == 0) | (gap <= slack) & (overlap > slack))
+    return not (chord.any() or (end[:-2] - onset[2:] > slack).any())
+
+
+def _struck_again(notes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ends (n,) of notes in order, each no later than the next onset of its pitch."""
+    order = np.lexsort((notes[:, ONSET], notes[:, PITCH]))
+    pitch, onset = notes[order, PITCH], notes[order, ONSET]
+    ends = onset + notes[order, DURATION]
+    again = np.flatnonzero((pitch[1:] == pitch[:-1]) & (onset[1:] > onset[:-1]))
+    ends[again] = np.minimum(ends[again], onset[again + 1])
+    unsorted = np.empty_like(ends)
+    unsorted[order] = ends
+    return unsorted
 
 
 def part(notes: NDArray[np.int32], slack: int = 0) -> NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""From a question to music: the piece as frames, a mask of what is given, frames written around it, and a piece again."""
+"""Inference of music generation: a question about a piece -> frames and a mask of what is given -> answers as pieces."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +10,13 @@ import torch
 from datamodules.base import mix
 from datamodules.errors import DataError
 from datamodules.symbolic.grid import bar_edges
-from datamodules.symbolic.piece import DURATION, ONSET, Piece
-from datamodules.symbolic.user_pieces import Question
+from datamodules.symbolic.piece import DURATION, ONSET, VOICE, Piece
+from datamodules.symbolic.user_pieces import Original, Question
 from datamodules.symbolic.views.view import Encoded, Unfit
+from datamodules.symbolic.voices import voice_names
 from models.generation.family import Family
 from models.generation.form import Ask
-from tasks.generation.shown import answered, shown
+from tasks.generation.shown import answered, shown, sparse, unwritten
 
 if TYPE_CHECKING:
     from tasks.generation.module import Composer
@@ -38,6 +39,18 @@ class Answer(NamedTuple):
     piece: Piece
     given: Piece  # what was fixed: its notes stand in `piece` as they were
     remarks: list[str]
+    whole: Piece | None = None  # with the voices of the user's file that are not in `piece`
+    original: Original | None = None
+
+    def midi(self) -> bytes:
+        """A MIDI file of everything: where the user's own was one, its events as they were, with what was written."""
+        from datamodules.symbolic.writing.midi import midi_bytes
+        from datamodules.symbolic.writing.midi_edit import edited_midi
+
+        whole = self.piece if self.whole is None else self.whole
+        if self.original is None or self.original.source is None:
+            return midi_bytes(whole)
+        return edited_midi(self.original.source, self.original.piece, whole)
 
 
 class Writer:
@@ -53,17 +66,25 @@ class Writer:
         if question.error:
             raise DataError(question.error)
         self.check(question.use)
-        piece = question.pieces[0]
-        if question.use == "interpolate":
+        piece, use = question.pieces[0], question.use
+        if use == "interpolate":
             return self._between(question.pieces, seed)
         template, given, span = asked_of(question)
+        if use == "inpaint" and self.view.voices is not None:
+            given = template.with_notes(_with_others(given, template, self.view.voices))
         try:
-            seen, shift, remarks = shown(self.view, template, given, question.use)
-            written = self.write(seen, question.use, span, seed, self.samples)
+            seen, shift, remarks = shown(self.view, template, given, use)
+            written = self.write(seen, use, span, seed, self.samples)
         except Unfit as reason:
             raise DataError(f"this system cannot take it: {reason}") from reason
-        made = (answered(template, seen.transposed(-shift), one.transposed(-shift), question.use, span) for one in written)
-        return [Answer(replace(one, name=piece.name), given, [*question.remarks, *remarks]) for one in made]
+        remarks = [*question.remarks, *unwritten(self.view, piece, use), *remarks]
+        answers = []
+        for frames in written:
+            made = answered(self.view, template, seen.transposed(-shift), frames.transposed(-shift), use, span)
+            made = replace(made, name=piece.name)
+            own = sparse(made) if use == "harmonise" else []
+            answers.append(Answer(made, given, [*remarks, *own], whole_of(made, question.original), question.original))
+        return answers
 
     def check(self, use: str) -> None:
         """Raise DataError for a use that the system was not made for."""
@@ -76,6 +97,8 @@ class Writer:
         """So many pieces around what is fixed of `template`, in the view's own key."""
         encoded = self.view.encode(template)
         fixed = self.view.fixed(template, use, span)
+        if use in ("continue", "inpaint") and "harmonise" in self.net.supports:  # it may be given a part of a frame
+            fixed = self.view.freed(fixed, template)
         allowed = self.view.allowed(template)
         found = self._frames([encoded] * samples, [fixed] * samples, use, seed, allowed)
         return [self.view.decode(frames, template) for frames in found]
@@ -130,6 +153,28 @@ class Writer:
         found = self._frames(encoded, fixed, "interpolate", seed, None)
         nothing = replace(first, notes=np.zeros((0, 5), np.int32))
         return [Answer(self.view.decode(frames, moved[0]).transposed(-shifts[0]), nothing, []) for frames in found]
+
+
+def _with_others(given: Piece, template: Piece, voices: int) -> np.ndarray:
+    """Given notes, with all of the voices beyond the first so many, which the system does not write."""
+    first, others = given.notes[:, VOICE] < voices, template.notes[:, VOICE] >= voices
+    return np.concatenate([given.notes[first], template.notes[others]])
+
+
+def whole_of(made: Piece, original: Original | None) -> Piece:
+    """An answer with every voice of the user's file: those that were not harmonised, and the new ones behind them."""
+    if original is None or original.voice is None:
+        return made
+    given = original.piece.at(made.ticks)
+    new = made.notes[made.notes[:, VOICE] > 0].copy()
+    names = [*given.names, *[""] * (given.voices - len(given.names))]
+    programs = [*given.programs, *[0] * (given.voices - len(given.programs))]
+    if given.voices > 1 or any(names):
+        taken = set(names)
+        names += [f"{name} (new)" if name in taken else name for name in voice_names(made.voices)[1:]]
+    new[:, VOICE] += given.voices - 1
+    notes = np.concatenate([given.notes, new])
+    return made.with_notes(notes, names=tuple(names) if any(names) else (), programs=tuple(programs))
 
 
 def asked_of(question: Question) -> tuple[Piece, Piece, tuple[int, int] | None]:

@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datamodules.errors import DataError
 from datamodules.symbolic.piece import Piece
+from tasks.writers.parts import counted
 from tasks.writers.whole import whole, write_figure, write_text
+
+if TYPE_CHECKING:
+    from tasks.generation.ladder import Answer
 
 RATE = 44_100
 PATTERNS = ("*.mid", "*.musicxml", "*.png", "*.svg", "*.wav")
@@ -21,12 +26,17 @@ class Wanted:
     sound: bool = True
 
 
-def write_piece(folder: Path, stem: str, piece: Piece, given: Piece | None, title: str, wanted: Wanted) -> list[str]:
-    """Write `folder`/`stem`.mid, .musicxml, .png, .svg (where verovio is installed) and .wav; returns what could not be made."""
+def write_piece(
+    folder: Path, stem: str, piece: Piece, given: Piece | None, title: str, wanted: Wanted, midi: bytes | None = None
+) -> list[str]:
+    """Write `folder`/`stem`.mid, .musicxml, .png, .svg (where verovio is installed) and .wav; returns what could not be made.
+
+    midi: what goes into the MIDI file, where that is more than the piece
+    """
     from datamodules.symbolic.writing.midi import midi_bytes
 
     missing = []
-    _bytes(folder / f"{stem}.mid", midi_bytes(piece))
+    _bytes(folder / f"{stem}.mid", midi or midi_bytes(piece))
     if wanted.score:
         missing += _score(folder, stem, piece)
     if wanted.picture:
@@ -39,6 +49,20 @@ def write_piece(folder: Path, stem: str, piece: Piece, given: Piece | None, titl
         except DataError as reason:
             missing.append(f"no sound: {reason}")
     return missing
+
+
+def only_in_midi(answer: "Answer", wanted: Wanted) -> list[str]:
+    """What of a user's file stands in the MIDI file of an answer alone, in sentences."""
+    remarks, original = [], answer.original
+    if original is None:
+        return []
+    if original.voice is not None and original.piece.voices > 1 and (wanted.score or wanted.picture or wanted.sound):
+        remarks.append("score, picture and sound hold the melody and the written voices; the MIDI file holds the others too")
+    counts = original.source.counts() if original.source and wanted.score else {}
+    if counts:
+        listed = ", ".join(counted(number, name.removesuffix("s")) for name, number in counts.items())
+        remarks.append(f"the score holds notes alone: {listed} stand in the MIDI file as they were")
+    return remarks
 
 
 def _score(folder: Path, stem: str, piece: Piece) -> list[str]:

@@ -11,7 +11,7 @@ from datamodules.errors import DataError
 from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.user_pieces import name_of
 from tasks.generation.ladder import Answer, Writer
-from tasks.generation.outputs import PATTERNS, Wanted, write_piece
+from tasks.generation.outputs import PATTERNS, Wanted, only_in_midi, write_piece
 from tasks.tables import write_csv
 from tasks.writers.folder import filled
 from tasks.writers.parts import Parts, counted, refuse, unique_stem
@@ -57,6 +57,7 @@ class GenerationWriter(BasePredictionWriter):
         try:
             with filled(self.parts.root / stem, PATTERNS) as place:
                 remarks = [text for k, answer in enumerate(prediction, 1) for text in self._write(place, k, batch, answer)]
+                remarks = list(dict.fromkeys(remarks))
         except DataError as error:
             self._failed(trainer, batch.path, str(error))
             return
@@ -64,8 +65,8 @@ class GenerationWriter(BasePredictionWriter):
 
     def _write(self, place: Path, number: int, batch: Any, answer: Answer) -> list[str]:
         title = f"{name_of(batch.path)}: {batch.use}, {number}" if batch.pieces[0].notes.size else f"{batch.use}, {number}"
-        missing = write_piece(place, f"{number:02d}", answer.piece, answer.given, title, self.wanted)
-        return [*answer.remarks, *missing] if number == 1 else missing
+        missing = write_piece(place, f"{number:02d}", answer.piece, answer.given, title, self.wanted, answer.midi())
+        return [*answer.remarks, *only_in_midi(answer, self.wanted), *missing]
 
     def _failed(self, trainer: Trainer, path: str, reason: str) -> None:
         if trainer.datamodule.strict:

@@ -56,7 +56,7 @@ def _song(path: Path, name: str) -> list[Piece]:
         notes[piece.notes[:, VOICE] == voices[0], VOICE] = number
     metres = piece.metres.copy()
     metres[(metres[:, 1:] == UNSAID).all(1), 1] = 4
-    piece = replace(piece.with_notes(notes), name=name, kind="pop", programs=(), metres=metres)
+    piece = replace(piece.with_notes(notes), name=name, kind="pop", programs=(), names=(), remarks=(), metres=metres)
     phase = beat_phase(piece)
     return [moved(piece, -phase if phase <= piece.notes[0, ONSET] else piece.ticks - phase)]
 

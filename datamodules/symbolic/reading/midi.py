@@ -12,9 +12,10 @@ from datamodules.errors import DataError, printable
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece, in_order
 from datamodules.symbolic.reading.chord_symbols import read_symbol
 from datamodules.symbolic.reading.lengths import check_length, is_metre
-from datamodules.symbolic.voices import from_high_to_low, monophonic, named_voice, part
+from datamodules.symbolic.reading.midi_events import MidiSource, read_source
+from datamodules.symbolic.voices import SLACK, from_high_to_low, monophonic, named_voice, part
 
-SLACK = 8  # parts of a quarter note by which notes of one voice may overlap where they were played
+FEW = 4  # bars of 1/4 in a row that are written by programs that know no bars
 END, FERMATA, CHORD = "end", "fermata", "chord "
 """Markers by which our writer keeps what MIDI has no event for."""
 
@@ -22,9 +23,10 @@ END, FERMATA, CHORD = "end", "fermata", "chord "
 def read_midi(path: Path) -> list[Piece]:
     """The piece of a MIDI file; of format 2, which holds one in each track, all that sound.
 
-    Ticks, tempi, metres, key and programs are the file's, 4/4 where it names none. A voice is a track (or channel), from
-    high to low by mean pitch unless their names number them; the notes of a lone track are parted by `part`. A first bar
-    alone in a shorter metre is the pickup of the next one. Raises DataError for a file that is damaged or has no notes.
+    Ticks, tempi, metres, key, programs and names are the file's, 4/4 where it names no metre; tempi and metres that change
+    after the last note are left out. A voice is a track (or channel), from high to low by mean pitch unless their names number
+    them; the notes of a lone track that is no single line are parted by `part`. A first bar alone in a shorter metre is the
+    pickup of the next one. Raises DataError for a file that is damaged or has no notes.
     """
     data = _bytes(path)
     chunks = _sequences(data)
@@ -37,6 +39,19 @@ def read_midi(path: Path) -> list[Piece]:
     if not pieces:
         raise silent or DataError(f"{printable(str(path))} holds no notes: expected a MIDI file of music.")
     return pieces
+
+
+def source_of(path: Path) -> MidiSource | None:
+    """The events behind the first piece of `read_midi`; None where the file holds others than a MIDI file has."""
+    for chunk in _sequences(_bytes(path)):
+        try:
+            _piece(_score(chunk, path), path, "")
+            return read_source(chunk)
+        except Silent:
+            continue
+        except ValueError:
+            return None
+    return None
 
 
 class Silent(DataError):
@@ -89,28 +104,32 @@ def _piece(score: Any, path: Path, name: str) -> Piece:
         what = "only drums" if drums else "no notes"
         raise Silent(f"{printable(str(path))} holds {what}: expected a MIDI file with pitched notes.")
     ticks = int(score.ticks_per_quarter)
-    notes, programs = _voices(pitched, ticks)
+    notes, programs, names = _voices(pitched, ticks)
     drums = np.concatenate(drums) if drums else np.zeros((0, 4), np.int32)
     end = max(int((events[:, ONSET].astype(np.int64) + events[:, DURATION]).max()) for events in (notes, drums) if len(events))
     tempi = _tempi(score)
     check_length(tempi, ticks, end, path)
-    metres, pickup = _metres(score, ticks)
     tonic, mode = _key(score)
     markers = [(int(marker.time), marker.text) for marker in score.markers]
+    length = max([end, *(at for at, text in markers if text == END)])
+    metres, pickup = _metres(score, ticks)
+    metres, unsaid = _in_quarters(metres[metres[:, 0] < length], ticks, length)
     return Piece(
         notes,
         ticks,
-        length=max([end, *(at for at, text in markers if text == END)]),
+        length=length,
         name=name,
         pickup=pickup,
         metres=metres,
-        tempi=tempi,
+        tempi=tempi[tempi[:, 0] < length],
         tonic=tonic,
         mode=mode,
         fermatas=np.array([at for at, text in markers if text == FERMATA], np.int32),
         chords=_chords(markers),
         drums=drums[np.lexsort((drums[:, PITCH], drums[:, ONSET]))],
         programs=programs,
+        names=names,
+        remarks=("its metre 1/4 is read as 4/4",) if unsaid else (),
     )
 
 
@@ -123,23 +142,28 @@ def _notes(track: Any) -> NDArray[np.int32]:
     return rows
 
 
-def _voices(pitched: list[tuple[Any, NDArray[np.int32]]], ticks: int) -> tuple[NDArray[np.int32], tuple[int, ...]]:
-    """All notes with their voices, and the program of each voice."""
-    if len(pitched) == 1 and named_voice(pitched[0][0].name) is None:
+def _voices(
+    pitched: list[tuple[Any, NDArray[np.int32]]], ticks: int
+) -> tuple[NDArray[np.int32], tuple[int, ...], tuple[str, ...]]:
+    """All notes with their voices, and the program and the name of each voice."""
+    labels = [" ".join(track.name.split()) for track, _ in pitched]
+    named = [named_voice(label) for label in labels]
+    if len(pitched) == 1 and named[0] is None:
         track, notes = pitched[0]
-        notes = in_order(notes) if monophonic(notes, ticks // SLACK) else part(notes, ticks // SLACK)
-        return notes, (int(track.program),) * (int(notes[:, VOICE].max()) + 1)
-    named = [named_voice(track.name) for track, _ in pitched]
+        single = monophonic(notes, ticks // SLACK)
+        notes = in_order(notes) if single else part(notes, ticks // SLACK)
+        return notes, (int(track.program),) * (int(notes[:, VOICE].max()) + 1), (labels[0],) if single else ()
     ours = None not in named and len(set(named)) == len(named)
     for number, (_, notes) in enumerate(pitched):
         notes[:, VOICE] = named[number] if ours else number
     notes = np.concatenate([notes for _, notes in pitched])
-    programs = {int(rows[0, VOICE]): int(track.program) for track, rows in pitched}
+    known = {int(rows[0, VOICE]): (int(track.program), name) for (track, rows), name in zip(pitched, labels, strict=True)}
     if not ours:
         order = from_high_to_low(notes)
         notes[:, VOICE] = np.argsort(order)[notes[:, VOICE]]
-        programs = {place: programs[int(voice)] for place, voice in enumerate(order)}
-    return in_order(notes), tuple(programs.get(voice, 0) for voice in range(max(programs) + 1))
+        known = {place: known[int(voice)] for place, voice in enumerate(order)}
+    programs, names = zip(*(known.get(voice, (0, "")) for voice in range(max(known) + 1)), strict=True)
+    return in_order(notes), programs, names
 
 
 def _tempi(score: Any) -> NDArray[np.int32]:
@@ -161,6 +185,18 @@ def _metres(score: Any, ticks: int) -> tuple[NDArray[np.int32], int]:
         if at * under <= 4 * ticks * over and at * next_under < 4 * ticks * next_over:
             return np.concatenate([[[0, next_over, next_under]], metres[2:]]).astype(np.int32), at
     return metres, 0
+
+
+def _in_quarters(metres: NDArray[np.int32], ticks: int, length: int) -> tuple[NDArray[np.int32], bool]:
+    """Metres (m, 3) in which a stretch of FEW bars or more of 1/4, as programs write it that know no bars, is one of 4/4."""
+    lasts = np.diff(np.append(metres[:, 0], length))
+    unsaid = (metres[:, 1:] == (1, 4)).all(1) & (lasts >= FEW * ticks)
+    if not unsaid.any():
+        return metres, False
+    metres = metres.copy()
+    metres[unsaid, 1] = 4
+    changes = np.append(True, (metres[1:, 1:] != metres[:-1, 1:]).any(1))
+    return metres[changes], True
 
 
 def _last(first: dict[int, Any], rows: Iterable[tuple[int, Any]]) -> list:

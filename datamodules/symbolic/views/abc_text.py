@@ -38,6 +38,7 @@ class AbcText(View):
     name = "abc_text"
     uses = frozenset({"free", "continue"})
     learns = ("centre", "symbols")
+    voices = 1
     low, high = 24, 108
 
     def __init__(self, by: By = "token", steps: int = 24, key: Literal["any", "c"] = "any") -> None:

@@ -29,6 +29,7 @@ class BarImage(View):
     name = "bar_image"
     uses = frozenset({"free", "continue", "inpaint"})
     low, high = 0, PITCHES - 1
+    voices = 1
 
     def __init__(self, steps: int = 4) -> None:
         if steps < 1:

@@ -99,6 +99,11 @@ class ChordMelody(View):
         fixed = np.repeat(kept_frames(template, self.steps, use, span)[:, None], len(columns), 1)
         return fixed | ((columns >= CHORD) & (use == "harmonise"))
 
+    def freed(self, fixed: NDArray[np.bool_], template: Piece) -> NDArray[np.bool_]:
+        """The chord's bits are free where neither symbols nor other voices say it."""
+        said = not self.melody or template.voices > 1 or len(template.chords)
+        return fixed if said else fixed & (np.arange(fixed.shape[1]) >= CHORD)
+
 
 def _symbols(chords: NDArray, step: int) -> NDArray[np.int32]:
     """Chord symbols (n, 3) of pitch classes (frames, 12), one wherever they change to any."""

@@ -30,6 +30,7 @@ class NoteTuples(View):
     name = "note_tuples"
     uses = frozenset({"free", "continue"})
     learns = ("centre", "durations")
+    voices = 1
 
     def __init__(self, steps: int = 12, low: int = 33, high: int = 96, key: Literal["any", "c"] = "any") -> None:
         if steps < 1 or low > high:

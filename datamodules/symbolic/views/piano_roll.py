@@ -27,6 +27,7 @@ class PianoRoll(View):
     """
 
     name = "piano_roll"
+    ranked = True
 
     def __init__(
         self,
@@ -101,6 +102,10 @@ class PianoRoll(View):
             np.minimum.at(highest, frame, melody[event, PITCH])
             fixed |= np.arange(self.low, self.high + 1) >= highest[:, None]
         return np.concatenate([fixed] * (1 + self.articulation), 1)
+
+    def freed(self, fixed: NDArray[np.bool_], template: Piece) -> NDArray[np.bool_]:
+        """Beside a lone melody all that lies below it, and all where it rests; beside several voices nothing is left out."""
+        return fixed & self.fixed(template, "harmonise") if template.voices == 1 else fixed
 
 
 def _ranked(sounding: NDArray, begins: NDArray, step: int, length: int, low: int) -> NDArray[np.int32]:

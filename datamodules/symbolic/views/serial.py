@@ -120,6 +120,11 @@ class Serial(View):
         fixed = (voice == STRUCTURE) | (kept[frame] if len(kept) else False)
         return (fixed | ((voice == 0) & (use == "harmonise")))[:, None]
 
+    def freed(self, fixed: NDArray[np.bool_], template: Piece) -> NDArray[np.bool_]:
+        """Tokens of voices that the template lacks are free."""
+        _, voice, _ = self.layout(template)
+        return fixed & (voice < template.voices)[:, None]
+
     def allowed(self, template: Piece) -> NDArray[np.bool_]:
         """A voice's place takes REST and pitches, any other its own token."""
         _, voice, tokens = self.layout(template)

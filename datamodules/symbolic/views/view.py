@@ -34,6 +34,8 @@ class View:
     """Base of all views. A subclass takes plain arguments alone and keeps each as an attribute of its name.
 
     low, high: lowest and highest pitch it holds
+    voices: how many it holds, of a piece's the first ones; None: any number
+    ranked: whether the voices of what it decodes are ranks among what sounds, whatever voice a note was of
     key: `any`, or `c`: pieces are transposed to C major or A minor before they are encoded (`shift_for`)
     learns: attributes that `fit` sets, which with the arguments are its `state`
     """
@@ -41,6 +43,8 @@ class View:
     name: ClassVar[str]
     uses: ClassVar[frozenset[str]] = frozenset({"free", "continue", "inpaint", "harmonise"})
     learns: ClassVar[tuple[str, ...]] = ("centre",)
+    voices: int | None = None
+    ranked: ClassVar[bool] = False
     low: int = 21
     high: int = 108
     key: Literal["any", "c"] = "any"
@@ -87,6 +91,10 @@ class View:
         free: nothing. A note that begins before a free span and is held into it is cut there.
         """
         raise NotImplementedError
+
+    def freed(self, fixed: NDArray[np.bool_], template: Piece) -> NDArray[np.bool_]:
+        """Of the cells `fixed` gives, those that the template says anything of: none of a voice that it lacks."""
+        return fixed
 
     def allowed(self, template: Piece) -> NDArray[np.bool_] | None:
         """What may stand in each frame (frames, categories) of a view of one column; None where anything may."""

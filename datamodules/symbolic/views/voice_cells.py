@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from datamodules.symbolic.grid import VELOCITY_WRITTEN, cells_of, frames_of, spread
 from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VOICE, Piece, in_order
 from datamodules.symbolic.views.view import Polyphonic, Unfit
+from datamodules.symbolic.voices import SLACK, monophonic
 
 LEGATO = 1
-"""Frames that a note may last into the next one, as played legato; it is cut there."""
+"""Frames that notes of a voice that is no single line may last into the next one; they are cut there."""
 SILENT = -1
 """In place of a pitch: the voice rests."""
 
@@ -16,8 +17,8 @@ SILENT = -1
 def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Pitch (frames, voices) that each voice sounds, SILENT where none, and whether it is struck there.
 
-    Where two notes of a voice meet in a frame, because the grid is coarser than they are, the later one stands in it.
-    Raises Unfit where there are more voices, or one sounds two notes at once.
+    A note that lasts into the next one of its line ends there. Where two notes of a voice meet in a frame, because the grid is
+    coarser than they are, the later one stands in it. Raises Unfit where there are more voices, or one sounds two notes at once.
     """
     if piece.voices > voices:
         raise Unfit(f"it has {piece.voices} voices, the model {voices}")
@@ -31,7 +32,8 @@ def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64
         notes, begin, end = piece.notes[mine], starts[mine], stops[mine]
         overlap = notes[1:, ONSET] < notes[:-1, ONSET] + notes[:-1, DURATION]
         apart = (begin[1:] > begin[:-1]) & (end[:-1] - begin[1:] <= LEGATO)
-        if (overlap & ~apart & (notes[1:, PITCH] != notes[:-1, PITCH])).any():
+        beside = (overlap & ~apart & (notes[1:, PITCH] != notes[:-1, PITCH])).any()
+        if beside and not monophonic(notes, piece.ticks // SLACK):
             raise Polyphonic(f"its voice {number + 1} sounds two notes at once, which a piano roll alone holds")
         end[:-1] = np.minimum(end[:-1], begin[1:])
         event, frame = spread(begin, end)

@@ -124,6 +124,10 @@ class VoiceGrid(View):
             fixed[:, 0] = True
         return fixed
 
+    def freed(self, fixed: NDArray[np.bool_], template: Piece) -> NDArray[np.bool_]:
+        """Columns of voices that the template lacks are free."""
+        return fixed & (np.arange(self.voices) < template.voices)
+
 
 def _held(pitches: NDArray, holds: NDArray) -> NDArray:
     """Pitches (frames, voices) with each HOLD as what stands before it."""

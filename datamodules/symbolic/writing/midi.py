@@ -2,6 +2,7 @@
 
 import math
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,12 @@ from datamodules.symbolic.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, 
 from datamodules.symbolic.reading.chord_symbols import write_symbol
 from datamodules.symbolic.reading.lengths import MOST_TICKS
 from datamodules.symbolic.reading.midi import CHORD, END, FERMATA
+from datamodules.symbolic.reading.midi_events import MARKER, METRE, NAME, TEMPO
 from datamodules.symbolic.voices import voice_names
 
 CHANNELS = (*range(9), *range(10, 16))
 DRUMS = 9
-NAME, MARKER, TEMPO, METRE, KEY = 0x03, 0x06, 0x51, 0x58, 0x59
+KEY = 0x59
 
 Events = list[tuple[int, int, bytes]]  # tick, rank among those of one tick, message
 
@@ -29,32 +31,38 @@ def midi_bytes(piece: Piece) -> bytes:
     if piece.ticks > MOST_TICKS:
         piece = piece.at(480)
     tracks = [_frame(piece)]
-    for voice, name in enumerate(voice_names(piece.voices)):
+    for voice, name in enumerate(voice_names(piece.voices, piece.names)):
         program = piece.programs[voice] if voice < len(piece.programs) else 0
         channel = CHANNELS[voice % len(CHANNELS)]
-        start = [(0, 0, _meta(NAME, name.encode())), (0, 0, bytes((0xC0 | channel, program)))]
+        start = [(0, 0, meta(NAME, name.encode())), (0, 0, bytes((0xC0 | channel, program)))]
         tracks.append(start + _played(piece.voice(voice)[:, :VOICE], channel))
     if len(piece.drums):
-        tracks.append([(0, 0, _meta(NAME, b"Drums")), *_played(piece.drums, DRUMS)])
-    header = b"MThd" + struct.pack(">IHHH", 6, 1, len(tracks), piece.ticks)
-    return header + b"".join(_track(events, piece.length) for events in tracks)
+        tracks.append([(0, 0, meta(NAME, b"Drums")), *_played(piece.drums, DRUMS)])
+    return file(tracks, piece.ticks, piece.length)
 
 
 def _frame(piece: Piece) -> Events:
     """What holds for all voices."""
-    events: Events = [(0, 0, _meta(NAME, piece.title.encode()))] if piece.title else []
+    events: Events = [(0, 0, meta(NAME, piece.title.encode()))] if piece.title else []
     for tick, over, under in _metres(piece):
-        events.append((tick, 1, _meta(METRE, bytes((over, under.bit_length() - 1, 24, 8)))))
+        events.append((tick, 1, meta(METRE, bytes((over, under.bit_length() - 1, 24, 8)))))
     if piece.tonic is not None and piece.mode is not None:
         fifths = fifths_of(piece.tonic, piece.mode)
-        events.append((0, 1, _meta(KEY, struct.pack("bB", fifths, piece.mode == "minor"))))
-    events += [(tick, 2, _meta(TEMPO, length.to_bytes(3, "big"))) for tick, length in piece.tempi.tolist()]
-    events += [(tick, 3, _meta(MARKER, (CHORD + write_symbol(*chord)).encode())) for tick, *chord in piece.chords.tolist()]
-    events += [(tick, 4, _meta(MARKER, FERMATA.encode())) for tick in piece.fermatas.tolist()]
+        events.append((0, 1, meta(KEY, struct.pack("bB", fifths, piece.mode == "minor"))))
+    events += [(tick, 2, meta(TEMPO, length.to_bytes(3, "big"))) for tick, length in piece.tempi.tolist()]
+    events += [(tick, 4, meta(MARKER, FERMATA.encode())) for tick in piece.fermatas.tolist()]
+    return events + chord_markers(piece) + end_marker(piece)
+
+
+def chord_markers(piece: Piece) -> Events:
+    """Chord symbols, for which MIDI has no event."""
+    return [(tick, 3, meta(MARKER, (CHORD + write_symbol(*chord)).encode())) for tick, *chord in piece.chords.tolist()]
+
+
+def end_marker(piece: Piece) -> Events:
+    """Where a piece ends that goes on behind its last note; nothing where it does not."""
     ends = [int((rows[:, ONSET] + rows[:, DURATION]).max()) for rows in (piece.notes, piece.drums) if len(rows)]
-    if piece.length > max(ends, default=0):
-        events.append((piece.length, 5, _meta(MARKER, END.encode())))
-    return events
+    return [(piece.length, 5, meta(MARKER, END.encode()))] if piece.length > max(ends, default=0) else []
 
 
 def _metres(piece: Piece) -> list[list[int]]:
@@ -80,16 +88,23 @@ def _played(notes: NDArray[np.int32], channel: int) -> Events:
     return events
 
 
+def file(tracks: Sequence[Events], ticks: int, length: int) -> bytes:
+    """A file of these tracks, of format 0 where it is one; each lasts `length` ticks at least."""
+    header = b"MThd" + struct.pack(">IHHH", 6, min(len(tracks) - 1, 1), len(tracks), ticks)
+    return header + b"".join(_track(events, length) for events in tracks)
+
+
 def _track(events: Events, length: int) -> bytes:
     packed, now = bytearray(), 0
-    for tick, _, message in sorted(events):
+    for tick, _, message in sorted(events, key=lambda event: event[:2]):
         packed += _base128(tick - now) + message
         now = tick
     packed += _base128(max(0, length - now)) + b"\xff\x2f\x00"
     return b"MTrk" + struct.pack(">I", len(packed)) + bytes(packed)
 
 
-def _meta(kind: int, content: bytes) -> bytes:
+def meta(kind: int, content: bytes) -> bytes:
+    """A meta event."""
     return bytes((0xFF, kind)) + _base128(len(content)) + content
 
 

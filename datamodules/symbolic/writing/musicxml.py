@@ -33,7 +33,7 @@ def musicxml_bytes(piece: Piece) -> bytes:
     if piece.composer:
         _text(identification, "creator", piece.composer).set("type", "composer")
     _text(SubElement(identification, "encoding"), "software", SOFTWARE)
-    names = voice_names(max(piece.voices, 1))
+    names = voice_names(max(piece.voices, 1), piece.names)
     _part_list(root, piece, names)
     measures, values = bars(piece), Values(piece.ticks)
     spelling = Spelling(*((piece.tonic, piece.mode) if piece.tonic is not None and piece.mode else find_key(piece)))

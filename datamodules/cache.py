@@ -7,14 +7,19 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from datamodules.errors import DataError
+from datamodules.locks import Lock
 
 log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+"""Seconds between two attempts to take a lock that another process holds."""
 
 
 def cache_root(cache_dir: str | Path | None) -> Path:
@@ -36,23 +41,28 @@ def fingerprint(settings: str, files: Iterable[tuple[bytes, bytes]]) -> str:
 
 @contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file; wait while another process holds it. The kernel frees it when its holder dies, however."""
-    import fcntl
+    """Hold a lock; wait while another process holds it.
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.warning("Waiting for another process that builds %s.", what)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise DataError(f"{path.parent} allows no file locks: choose a local disk with --data.cache_dir.") from error
-        try:
-            yield
-        finally:
-            # Explicitly: a forked worker that outlives us shares the lock and would keep it.
-            fcntl.flock(file, fcntl.LOCK_UN)
+    Args:
+        path: lock file
+        what: thing that is built, for the sentence about waiting
+
+    Raises:
+        DataError: the lock file cannot be written.
+    """
+    lock, waiting = Lock(path), False
+    try:
+        while not lock.acquire():
+            if not waiting:
+                log.warning("Waiting for %s, which builds %s.", lock.owner() or "another process", what)
+            waiting = True
+            time.sleep(POLL_S)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:

@@ -1,7 +1,5 @@
 """The one command line of all tasks: LightningCLI with run folders, implied configs, links and two more verbs."""
 
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from tasks.callbacks import (
     FiniteGuard,
     Preempt,
     RunRecord,
+    SetAsideResults,
     StepSeed,
     Watchdog,
     newest_loadable,
@@ -27,7 +26,8 @@ from tasks.checkpoints import Stamp, hyper_parameters
 from tasks.launch import VERBS, Task, resolve
 from tasks.loggers import fill_loggers
 from tasks.parsing import ShortErrorParser, harden, quiet, shorten
-from tasks.runs import CHOSEN, run_folder
+from tasks.rendezvous import Launch
+from tasks.runs import Request, Run, open_run
 from tasks.trainer import Trainer
 
 
@@ -47,15 +47,17 @@ class CLI(LightningCLI):
         self.task = task
         self.row = row_of(task, argv)
         self.verb = argv[0]
-        self.opened: Path | None = None
+        self.run: Run | None = None
         harden()
         try:
             self._launch(argv)
         except Exception:
-            # A run that failed before its first checkpoint is worth no folder, nor the next one its number.
-            if self.opened and not (self.opened / "checkpoints").exists():
-                shutil.rmtree(self.opened, ignore_errors=True)
+            if self.run:
+                self.run.discard()
             raise
+        finally:
+            if self.run:
+                self.run.close()
 
     def _launch(self, argv: list[str]) -> None:
         task = self.task
@@ -117,11 +119,10 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run folder and point checkpoints, loggers and the resumed checkpoint at it."""
         options = self.config[self.subcommand]
-        chosen_before = CHOSEN in os.environ  # by the process that started this rank
-        self.folder = run_folder(
-            options.runs, self.task.name, self.subcommand, options.name, self.row, options.get("ckpt_path"), options.overwrite
-        )
-        self.opened = None if chosen_before or self.folder.exists() else self.folder
+        root, ckpt_path = Path(options.runs) / self.task.name, options.get("ckpt_path")
+        request = Request(root, self.subcommand, options.name, self.row, ckpt_path, options.overwrite)
+        self.run = open_run(request, Launch.detect(options.trainer.num_nodes, options.trainer.devices))
+        self.folder = self.run.folder
         options.trainer.default_root_dir = str(self.folder)
         options.checkpoint.dirpath = str(self.folder / "checkpoints")
         fill_loggers(options, self.folder, self.task.name, self.row, self.subcommand)
@@ -154,8 +155,9 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that carry the suite's guarantees."""
-        house = [Stamp(self.task.name, self.row), StepSeed(), Preempt(), FiniteGuard(), Watchdog(self.folder)]
-        self.trainer_defaults["callbacks"] = [*house, DestroyProcessGroup()]
+        stamp, watchdog = Stamp(self.task.name, self.row), Watchdog(self.folder)
+        guarantees = [stamp, StepSeed(), Preempt(), FiniteGuard(), watchdog, SetAsideResults()]
+        self.trainer_defaults["callbacks"] = [*guarantees, DestroyProcessGroup()]
         trainer = super().instantiate_trainer(**kwargs)
         options = self.config[self.subcommand]
         trainer.task, trainer.row, trainer.overwrite = self.task.name, self.row, options.overwrite

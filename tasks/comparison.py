@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from datamodules.errors import DataError
 from tasks.configs import CONFIGS, grounds
+from tasks.runs import REPLACED
 
 RESULT = "metrics.json"
 
@@ -264,7 +265,7 @@ def _inside(path: Path) -> list[Path]:
         return [path.parent]
     if (path / RESULT).exists():
         return [path]
-    return sorted(child.parent for child in path.glob(f"*/{RESULT}")) or [path]
+    return sorted(child.parent for child in path.glob(f"*/{RESULT}") if child.parent.name != REPLACED) or [path]
 
 
 def _flat(content: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

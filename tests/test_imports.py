@@ -19,7 +19,7 @@ ALLOWED = {
     "benchmarks": OURS,
 }
 LIGHT = {"torch", "torchaudio", "torchmetrics", "pytorch_lightning", "lightning_fabric"}
-LIGHT |= {"numpy", "soundfile", "yaml", "jsonargparse"}
+LIGHT |= {"numpy", "soundfile", "yaml", "jsonargparse", "filelock"}
 HEAVY = {"librosa", "museval", "wandb", "matplotlib", "numba", "music21", "sklearn", "pandas"}
 HEAVY |= {"midirenderer", "pretty_midi", "symusic", "partitura", "h5py", "onnxruntime"}
 

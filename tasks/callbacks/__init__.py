@@ -4,6 +4,7 @@ from tasks.callbacks.checkpoint import Checkpoint
 from tasks.callbacks.guard import FiniteGuard
 from tasks.callbacks.mean_teacher import MeanTeacher
 from tasks.callbacks.media import log_media
+from tasks.callbacks.old_results import SetAsideResults
 from tasks.callbacks.preempt import Preempt
 from tasks.callbacks.process_group import DestroyProcessGroup
 from tasks.callbacks.record import RunRecord
@@ -22,6 +23,7 @@ __all__ = [
     "Phase",
     "Preempt",
     "RunRecord",
+    "SetAsideResults",
     "StepSeed",
     "WandbRun",
     "Watchdog",

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from datamodules.errors import DataError
 from tasks import trusted
@@ -15,13 +17,46 @@ KEY = "quintet"
 
 
 class Stamp(Callback):
-    """Write into each checkpoint whose it is: another task's is refused by name, and scores name their row and seed."""
+    """Write into each checkpoint whose it is, and how its batches were drawn.
+
+    Another task's is refused by name, scores name their row and seed, and a run that goes on with other batches says so.
+    """
 
     def __init__(self, task: str, row: str) -> None:
         self.task, self.row = task, row
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = {"task": self.task, "row": self.row, "seed": int(trainer.datamodule.seed)}
+        checkpoint[KEY] = {"task": self.task, "row": self.row, **batches_of(trainer)}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Name each difference that keeps a resumed run from equalling one that was never stopped."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        stored, current = checkpoint.get(KEY, {}), batches_of(trainer)
+        changed = [name for name in BATCHES if name in stored and stored[name] != current[name]]
+        if changed:
+            before, now = (", ".join(f"{BATCHES[name]} {kind[name]}" for name in changed) for kind in (stored, current))
+            rank_zero_warn(f"{trainer.ckpt_path} was trained with {before}; this run goes on with {now}, to other weights.")
+
+
+BATCHES = {
+    "seed": "seed",
+    "batch_size": "a global batch size of",
+    "accumulation": "batches accumulated per step:",
+    "processes": "processes:",
+}
+"""What decides on the batches of a training, with the words that name it."""
+
+
+def batches_of(trainer: Trainer) -> dict[str, int]:
+    """Values of `BATCHES`; the batch size is that of all ranks."""
+    data = trainer.datamodule
+    return {
+        "seed": int(data.seed),
+        "batch_size": data.batch_size * (trainer.world_size if data.batch_scope == "rank" else 1),
+        "accumulation": trainer.accumulate_grad_batches,
+        "processes": trainer.world_size,
+    }
 
 
 def locate(given: str, names: tuple[str, ...] = ("best", "last")) -> Path:

@@ -155,6 +155,16 @@ def test_a_bad_item_on_one_rank_is_skipped_on_both(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_disk_that_is_full_for_one_rank_ends_both(tmp_path):
+    done = toy(tmp_path, "--stop", "on_train_batch_end", "8", "full", "--stop_rank", "0", check=False)
+    assert done.returncode != 0
+    assert "nothing was saved since step 6: disk full" in done.stderr  # every second step, and each epoch of five
+    assert "best.ckpt not found" not in done.stderr
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+    toy(tmp_path, "--resume")
+
+
+@pytest.mark.slow
 def test_files_of_every_rank_are_named(tmp_path):
     done = toy(tmp_path, "--data", json.dumps({"bad": list(range(22))}), check=False)
     assert done.returncode != 0

@@ -2,6 +2,7 @@
 several validations, plateau schedules, two optimizers. `python -m tests.toy --folder F ...` trains it in a process."""
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -189,8 +190,12 @@ class Stopped(Exception):
     """The end of a run that a test wanted to end."""
 
 
+def _refuse(_handle: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 class Stop(pl.Callback):
-    """Does something terrible at the nth call of a hook: raises, signals this process or kills it."""
+    """Does something terrible at the nth call of a hook: raises, fills the disk, signals this process or kills it."""
 
     def __init__(self, hook: str, nth: int, how: str = "raise", rank: int | None = None):
         self.hook, self.nth, self.how, self.rank, self.calls = hook, nth, how, rank, 0
@@ -203,6 +208,9 @@ class Stop(pl.Callback):
         if self.calls == self.nth and self.rank in (None, trainer.global_rank):
             if self.how == "raise":
                 raise Stopped
+            if self.how == "full":  # from now on, the disk
+                os.fsync = _refuse
+                return
             number = getattr(signal, self.how)
             assert number == signal.SIGKILL or signal.getsignal(number) != signal.SIG_DFL, f"nobody heeds {self.how} here"
             os.kill(os.getpid(), number)

@@ -1,5 +1,7 @@
 """`last.ckpt` to go on from, `best.ckpt` to use, and what Lightning leaves out of a resume."""
 
+import io
+import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +14,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from datamodules.errors import DataError
 from tasks.callbacks.storage import BEST, LAST, DurableIO
 
 
@@ -25,6 +28,10 @@ class Checkpoint(LightningCheckpoint):
     written at the start of the next batch instead, and leave validation steps and last steps to the hooks that
     follow them. `best.ckpt` is written before the `last.ckpt` that knows of it, so that a kill between the two is
     made good when the validation is repeated.
+
+    A checkpoint that the disk does not take is kept in memory and written at the next validation, or at the end: the
+    best score moves once the weights that reached it are on disk. A training that ends with weights that were not
+    written raises DataError on every rank.
 
     dirpath: folder (default `checkpoints` in the Trainer's root folder); the state holds no absolute path.
     monitor: logged validation metric that picks `best.ckpt`, None for none; mode: "max" or "min".
@@ -41,8 +48,10 @@ class Checkpoint(LightningCheckpoint):
         if mode not in ("min", "max") or every_n_train_steps < 0:
             raise ValueError(f"mode must be min or max, every_n_train_steps 0 or more: {mode}, {every_n_train_steps}.")
         self.dirpath, self.monitor, self.mode, self.every_n_train_steps = dirpath, monitor, mode, every_n_train_steps
-        self.best_score: float | None = None
-        self._saved_at: int | None = None  # batches done when `last.ckpt` was written
+        self.best_score: float | None = None  # of best.ckpt, as it lies on disk
+        self._unwritten_score: float | None = None  # of a better one that the disk did not take
+        self._saved_at: int | None = None  # batches done when `last.ckpt` was due
+        self._saved_step: int | None = None  # optimizer steps in the `last.ckpt` on disk
         self._moment: str | None = None
         self.metrics: dict[str, Tensor] = {}  # as last saved: a finished run that is resumed has no others
         self._stepped: int | None = None  # optimizer steps (windows) as the loggers count them, during a save
@@ -56,7 +65,7 @@ class Checkpoint(LightningCheckpoint):
     @property
     def last_model_path(self) -> str:
         """Path of `last.ckpt`, empty before the first."""
-        return "" if self._saved_at is None or self.dirpath is None else str(Path(self.dirpath) / LAST)
+        return "" if self._saved_step is None or self.dirpath is None else str(Path(self.dirpath) / LAST)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self.dirpath is None:
@@ -90,6 +99,7 @@ class Checkpoint(LightningCheckpoint):
         if trainer.is_global_zero:
             adopt(Path(trainer.ckpt_path), Path(self.dirpath))
         self._saved_at = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        self._saved_step = trainer.global_step
         if self.best_score is not None and not Path(self.best_model_path).is_file():
             rank_zero_warn(f"{self.best_model_path} is missing: the next validation starts a new best.")
             self.best_score = None
@@ -118,8 +128,9 @@ class Checkpoint(LightningCheckpoint):
         if self.monitor and score is None:
             rank_zero_warn(f"'{self.monitor}' was not logged in validation: no best.ckpt is written.")
         if score is not None and trainer.strategy.broadcast(self._improves(float(score))):
-            self.best_score = float(score)
-            self._save(trainer, BEST)
+            self._save_best(trainer, float(score))
+        else:
+            self._retry_best(trainer)
         if not trainer.fit_loop._should_accumulate():
             self.save_last(trainer)
 
@@ -130,6 +141,39 @@ class Checkpoint(LightningCheckpoint):
         if self._saved_at != trainer.fit_loop.epoch_loop.batch_progress.total.processed:
             self.save_last(trainer, "epoch" if whole else "cut epoch")
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what is left in memory.
+
+        Raises:
+            DataError: the last or the best checkpoint is not on disk; on every rank.
+        """
+        if trainer.fast_dev_run:
+            return
+        if self._retry_best(trainer) and trainer.is_global_zero:
+            self._correct_last(trainer)
+        if self._retry(trainer, LAST) is None:
+            self._saved_step = trainer.global_step
+        if sentence := trainer.strategy.broadcast(self.complaint(trainer)):
+            raise DataError(sentence)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, DataError) or not (storage := self._storage(trainer)):
+            return
+        for name in (BEST, LAST):
+            storage.retry(self._path(name))
+        if sentence := self.complaint(trainer):
+            rank_zero_warn(sentence)
+
+    def complaint(self, trainer: pl.Trainer) -> str | None:
+        """What was not written to disk and why, on rank 0; None where all was."""
+        if (storage := self._storage(trainer)) is None:
+            return None
+        since = "" if self._saved_step is None else f" since step {self._saved_step}"
+        for name, what in ((LAST, f"nothing was saved{since}"), (BEST, "the best weights were not saved")):
+            if reason := storage.reason(self._path(name)):
+                return f"{what}: {reason}; make room for {self._path(name)}, then go on with --ckpt_path last"
+        return None
+
     def save_between_steps(self, trainer: pl.Trainer, batch_idx: int) -> None:
         """Write `last.ckpt` in `on_train_batch_start`, unless a window is open or nothing happened since the last."""
         done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
@@ -139,24 +183,76 @@ class Checkpoint(LightningCheckpoint):
     def save_last(self, trainer: pl.Trainer, moment: str | None = None) -> None:
         """Write `last.ckpt` (all ranks call it); moment: see `settle`."""
         self._saved_at = trainer.fit_loop.epoch_loop.batch_progress.total.processed
-        self._save(trainer, LAST, moment)
+        if self._save(trainer, LAST, moment):
+            self._saved_step = trainer.global_step
 
-    def _save(self, trainer: pl.Trainer, name: str, moment: str | None = None) -> None:
-        if trainer.fast_dev_run:
+    def _save_best(self, trainer: pl.Trainer, score: float) -> None:
+        before, self.best_score = self.best_score, score  # the file holds its own score
+        written = self._save(trainer, BEST)
+        self._unwritten_score = None if written else score
+        if not written:
+            self.best_score = before
+
+    def _retry_best(self, trainer: pl.Trainer) -> bool:
+        """Write better weights that are left in memory; whether there were any and they are on disk now."""
+        if self._unwritten_score is None or self._retry(trainer, BEST) is not None:
+            return False
+        self.best_score, self._unwritten_score = self._unwritten_score, None
+        return True
+
+    def _correct_last(self, trainer: pl.Trainer) -> None:
+        """Let `last.ckpt`, saved before the best weights were, know of them."""
+        storage, path = self._storage(trainer), self._path(LAST)
+        left = storage.unwritten.get(path)
+        if left is None and not Path(path).is_file():
             return
+        content = torch.load(io.BytesIO(left.content) if left else path, map_location="cpu", weights_only=True)
+        content["callbacks"][self.state_key]["best_score"] = self.best_score
+        storage.save_checkpoint(content, path)
+
+    def _save(self, trainer: pl.Trainer, name: str, moment: str | None = None) -> bool:
+        """Write a checkpoint (all ranks call it); whether it is on disk, the same on every rank."""
+        if trainer.fast_dev_run:
+            return True
         self.metrics = {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()}
         loop = trainer.fit_loop.epoch_loop
         self._stepped = loop._batches_that_stepped + (trainer.validating and not loop._should_accumulate())
         self._moment = moment
         try:
-            trainer.save_checkpoint(str(Path(self.dirpath) / name), weights_only=False)
+            trainer.save_checkpoint(self._path(name), weights_only=False)
         finally:
             self._moment = self._stepped = None
+        reason = self._agreed_reason(trainer, name)
+        if reason:
+            rank_zero_warn(
+                f"{self._path(name)} could not be written ({reason}): training goes on, the older checkpoint stays, and this "
+                "one is tried again."
+            )
+        return reason is None
+
+    def _retry(self, trainer: pl.Trainer, name: str) -> str | None:
+        """Write a checkpoint that is left in memory; the reason why it is not on disk yet, the same on every rank."""
+        if (storage := self._storage(trainer)) and trainer.is_global_zero:
+            storage.retry(self._path(name))
+        return self._agreed_reason(trainer, name)
+
+    def _agreed_reason(self, trainer: pl.Trainer, name: str) -> str | None:
+        storage = self._storage(trainer)
+        return trainer.strategy.broadcast(storage.reason(self._path(name))) if storage else None
+
+    def _storage(self, trainer: pl.Trainer) -> DurableIO | None:
+        """Our own storage; None where the user brought another, which raises its errors itself."""
+        storage = trainer.strategy.checkpoint_io
+        return storage if isinstance(storage, DurableIO) else None
+
+    def _path(self, name: str) -> str:
+        return str(Path(self.dirpath) / name)
 
     def _improves(self, score: float) -> bool:
         if score != score:
             return False
-        return self.best_score is None or (score > self.best_score if self.mode == "max" else score < self.best_score)
+        best = self.best_score if self._unwritten_score is None else self._unwritten_score
+        return best is None or (score > best if self.mode == "max" else score < best)
 
 
 def settle(loops: dict[str, Any], moment: str | None) -> None:
@@ -209,6 +305,6 @@ def adopt(source: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if last.exists():
         last.replace(folder / f"{LAST}.replaced")
-    temporary = folder / f"{LAST}.tmp"
+    temporary = folder / f".{os.getpid()}.{LAST}.tmp"
     shutil.copyfile(source, temporary)
     temporary.replace(last)

@@ -94,6 +94,7 @@ class Preempt(Callback):
 
     def _leave(self, trainer: pl.Trainer, number: int) -> None:
         rank_zero_info(f"Stopped by {signal.Signals(number).name}: go on with --ckpt_path last.")
+        # What was not written is said by the checkpoint's own hook for exceptions, after a last attempt.
         if _checkpoint_of(trainer) is None:
             rank_zero_warn("No Checkpoint callback: what was trained since the start is lost.")
         trainer.training = True  # else Lightning, stopped in a validation, leaves the training loader's workers behind

@@ -1,9 +1,13 @@
 """Checkpoint files that are whole or absent, and the newest of them that can be read."""
 
+import errno
+import io
 import os
 import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -19,31 +23,92 @@ def flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
     finally:
         os.close(handle)
 
 
+class Unwritten(NamedTuple):
+    """Checkpoint that the disk did not take: the bytes of its file, and why."""
+
+    content: bytes
+    reason: str
+
+
 class DurableIO(TorchCheckpointIO):
-    """Writes to a temporary name, flushes to disk, then renames; an old `last.ckpt` is kept as `previous.ckpt`."""
+    """Checkpoint files that are flushed to disk under a temporary name, then renamed; an old `last.ckpt` is kept as
+    `previous.ckpt`.
+
+    A full disk must not end days of training, nor leave the other ranks waiting for this one: a checkpoint that cannot
+    be written is kept in memory, in `unwritten`, until `retry` or a newer one of its name succeeds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unwritten: dict[str, Unwritten] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
+        self.unwritten.pop(str(path), None)
         try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(Path(path), lambda file: torch.save(checkpoint, file))
         except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
-            # A full disk must not end days of training, nor leave the other ranks waiting for this one.
-            rank_zero_warn(f"{path} could not be written ({error}): training goes on, the older checkpoint stays.")
+            content = io.BytesIO()
+            torch.save(checkpoint, content)
+            self.unwritten[str(path)] = Unwritten(content.getvalue(), reason_of(error))
+
+    def retry(self, path: str | Path) -> None:
+        """Write what could not be written before."""
+        if (left := self.unwritten.get(str(path))) is None:
             return
-        if path.name == LAST and path.exists():
-            path.replace(path.with_name(PREVIOUS))
-        temporary.replace(path)
+        try:
+            _write(Path(path), lambda file: file.write(left.content))
+        except OSError as error:
+            self.unwritten[str(path)] = left._replace(reason=reason_of(error))
+        else:
+            del self.unwritten[str(path)]
+
+    def reason(self, path: str | Path) -> str | None:
+        """Why the newest checkpoint of a name is not on disk; None where it is."""
+        left = self.unwritten.get(str(path))
+        return left and left.reason
+
+
+def reason_of(error: Exception) -> str:
+    """Reason that the operating system gives for a failed write."""
+    text = getattr(error, "strerror", None) or str(error).split("\n")[0]
+    return f"disk full ({text})" if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else text
+
+
+def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        _rename(temporary, path)
         flush_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Put a file in its place; an old `last.ckpt` makes room, and comes back if the new one cannot take it."""
+    if path.name != LAST or not path.exists():
+        temporary.replace(path)
+        return
+    previous = path.with_name(PREVIOUS)
+    path.replace(previous)
+    try:
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            previous.replace(path)
+        raise
 
 
 def newest_loadable(folder: str | Path) -> str | None:

@@ -227,7 +227,8 @@ def read_curves(folder: Path, columns: Sequence[str], x: str = "epoch") -> dict[
     import numpy as np
 
     rows: dict[float, list[float]] = {}
-    for path in sorted(folder.rglob("metrics.csv"), key=lambda p: p.stat().st_mtime):
+    paths = [path for path in folder.rglob("metrics.csv") if REPLACED not in path.relative_to(folder).parts]
+    for path in sorted(paths, key=lambda p: p.stat().st_mtime):
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 values = [row.get(column) for column in (x, *columns)]

@@ -1,4 +1,4 @@
-"""Point every logger at the run folder; the default one writes CSV and needs no account."""
+"""Loggers of a run: CSV always, others beside it, all in the run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,14 @@ WITH_LOGS = ("fit", "validate", "test")
 def fill_loggers(options: Namespace, folder: Path, task: str, row: str, verb: str) -> None:
     """Fill in what a logger's config leaves open: where it saves, and for W&B which run it continues.
 
-    CSV logs go to `logs/version_<k>`, one per session, so that a resumed run deletes nothing.
+    CSV logs go to `logs/version_<k>`, one per session, so that a resumed run deletes nothing; they are written beside
+    those of other loggers too, since `compare` reads them. `--trainer.logger false` logs nothing.
     """
-    if verb not in WITH_LOGS:
+    given = options.trainer.logger
+    if verb not in WITH_LOGS or given is False:
         options.trainer.logger = False
         return
-    if options.trainer.logger in (None, True):
-        args = Namespace(save_dir=str(folder), name="logs", version=None, prefix="", flush_logs_every_n_steps=20)
-        options.trainer.logger = Namespace(class_path="pytorch_lightning.loggers.CSVLogger", init_args=args)
-        return
-    loggers: list[Any] = options.trainer.logger if isinstance(options.trainer.logger, list) else [options.trainer.logger]
+    loggers: list[Any] = [] if given in (None, True) else given if isinstance(given, list) else [given]
     for logger in loggers:
         args = getattr(logger, "init_args", None)
         if args is None:
@@ -32,6 +30,14 @@ def fill_loggers(options: Namespace, folder: Path, task: str, row: str, verb: st
             _fill(args, wandb_options(folder, group=row, job_type=f"seed{int(options.seed_everything)}", resume=resume))
         elif "save_dir" in args and args.save_dir in (None, "."):
             args.save_dir = str(folder)
+    if not any(logger.class_path.endswith(("CSVLogger", "CSVLog")) for logger in loggers):
+        loggers = [*loggers, _csv(folder)]
+    options.trainer.logger = loggers
+
+
+def _csv(folder: Path) -> Namespace:
+    args = Namespace(save_dir=str(folder), name="logs", version=None, prefix="", flush_logs_every_n_steps=20)
+    return Namespace(class_path="tasks.callbacks.CSVLog", init_args=args)
 
 
 def _fill(args: Namespace, known: dict[str, Any]) -> None:

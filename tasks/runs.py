@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,16 +89,22 @@ def open_run(request: Request, launch: rendezvous.Launch | None = None) -> Run:
     return run
 
 
-def set_aside_results(folder: Path) -> None:
-    """Move the results of a run folder to `replaced/`, where those of one set of weights are kept."""
-    results = sorted(path for pattern in RESULTS for path in folder.glob(pattern))
+def set_aside_results(folder: Path, logs: Sequence[Path] = ()) -> None:
+    """Move the results of a run folder to `replaced/`, where those of one set of weights are kept.
+
+    Args:
+        folder: of the run
+        logs: folders in it that belong to the same weights
+    """
+    results = [*(path for pattern in RESULTS for path in folder.glob(pattern)), *logs]
     if not results:
         return
     aside = folder / REPLACED
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(exist_ok=True)
     for path in results:
-        path.replace(aside / path.name)
+        target = aside / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
 
 
 def _claim_for_all(request: Request, launch: rendezvous.Launch) -> Run:

@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from datamodules.windows import every
+from tasks.comparison import read_curves
 from tasks.tagging.ladder import Audio2Tags, File2Tags, load_tagger, tagger_window
 from tests.commands import TAGS, tagging, write_tiny
 from tests.layouts import tone, write_audio
@@ -152,6 +153,18 @@ def test_fit_again_opens_a_folder_of_its_own_and_resuming_equals_going_on(option
     continued = folder / "others" / "tagging" / "tiny" / "checkpoints" / "last.ckpt"
     assert not same(weights(run / "checkpoints" / "last.ckpt"), weights(whole))
     assert same(weights(continued), weights(whole))
+
+
+def test_figure_5_can_be_drawn_of_a_run_that_logs_to_wandb(options, folder):
+    wandb = pytest.importorskip("wandb")
+    words = ("--config", "configs/wandb.yaml", "--name", "logged", "--test_after_fit", "false", "--report.examples", "0")
+    done = tagging("fit", *options, *words)
+    wandb.finish()
+    assert done.code == 0, done.err
+    run = folder / "runs" / "tagging" / "logged"
+    assert list(run.glob("wandb/offline-run-*"))
+    curves = read_curves(run, ["val/auroc_macro"])
+    assert curves["epoch"].tolist() == [0, 1] and np.isfinite(curves["val/auroc_macro"]).all()
 
 
 def test_resuming_by_path_needs_no_config(options, run, folder):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pytorch_lightning.cli import Namespace
 
 from tasks.__main__ import find_tasks
 from tasks.arguments import configs_in, row_of
+from tasks.loggers import fill_loggers
 from tasks.tagging.paper import FIGURE_5, SAME_RUN, TABLE_5_CONFIG, TABLES
 from tests.commands import command, tagging
 from tests.layouts import write_folder, write_jamendo, write_msd, write_mtat
@@ -113,6 +115,35 @@ def test_wandb_can_be_added_to_a_row():
     done = tagging("fit", "--config", TAGGING[0], "--config", CONFIGS / "wandb.yaml", "--print_config")
     assert done.code == 0, done.err
     assert yaml.safe_load(done.out)["trainer"]["logger"]["class_path"].startswith("tasks.callbacks.")
+
+
+CSV, WANDB, BOARD = "tasks.callbacks.CSVLog", "tasks.callbacks.WandbRun", "pytorch_lightning.loggers.TensorBoardLogger"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, [CSV]),
+        (True, [CSV]),
+        (False, False),
+        (WANDB, [WANDB, CSV]),
+        ([WANDB, BOARD], [WANDB, BOARD, CSV]),
+        ([BOARD, "pytorch_lightning.loggers.CSVLogger"], [BOARD, "pytorch_lightning.loggers.CSVLogger"]),
+    ],
+)
+def test_csv_logs_are_written_beside_those_of_other_loggers(given, expected, tmp_path):
+    def logger(path):
+        return Namespace(class_path=path, init_args=Namespace(save_dir=".", name=None))
+
+    if isinstance(given, str):
+        given = logger(given)
+    elif isinstance(given, list):
+        given = [logger(path) for path in given]
+    options = Namespace(trainer=Namespace(logger=given), seed_everything=0, ckpt_path=None)
+    fill_loggers(options, tmp_path, "tagging", "row", "fit")
+    loggers = options.trainer.logger
+    assert loggers == expected or [logger.class_path for logger in loggers] == expected
+    assert not loggers or {logger.init_args.save_dir for logger in loggers} == {str(tmp_path)}
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)

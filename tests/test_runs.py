@@ -184,7 +184,8 @@ def test_a_missing_rank_is_named(tmp_path):
 
 def test_results_of_other_weights_are_set_aside(tmp_path):
     names = ["metrics.json", "metrics_validation.json", "fit.json", "per_tag.csv", "events.tsv", "figures/a.png", "pieces/1.mid"]
-    kept = ["config.yaml", "predictions/tags.csv", "logs/version_0/metrics.csv", "export/model.pt2"]
+    names += ["logs/version_0/metrics.csv"]
+    kept = ["config.yaml", "predictions/tags.csv", "export/model.pt2"]
     for name in names + kept:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("old")
@@ -199,11 +200,13 @@ def test_results_of_other_weights_are_set_aside(tmp_path):
 def test_a_finished_run_that_has_nothing_left_to_train_keeps_its_results(tmp_path):
     train(tmp_path, max_epochs=1)
     (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "logs" / "version_0").mkdir(parents=True)
     last = str(tmp_path / "checkpoints" / "last.ckpt")
     train(tmp_path, max_epochs=1, callbacks=(SetAsideResults(),), ckpt_path=last)
     assert (tmp_path / "metrics.json").exists()
     train(tmp_path, max_epochs=2, callbacks=(SetAsideResults(),), ckpt_path=last)
     assert not (tmp_path / "metrics.json").exists()
+    assert (tmp_path / "logs" / "version_0").exists()  # of the same run
 
 
 @pytest.mark.parametrize("words", [("--ckpt_path", "last"), ("--overwrite", "true"), ()])

@@ -1,6 +1,7 @@
 """What a run must survive and leave behind: seeds, checkpoints, preemption, bad steps, stalls, records."""
 
 from tasks.callbacks.checkpoint import Checkpoint
+from tasks.callbacks.csv_log import CSVLog
 from tasks.callbacks.guard import FiniteGuard
 from tasks.callbacks.mean_teacher import MeanTeacher
 from tasks.callbacks.media import log_media
@@ -15,6 +16,7 @@ from tasks.callbacks.wandb_run import WandbRun, wandb_options
 from tasks.callbacks.watchdog import Watchdog
 
 __all__ = [
+    "CSVLog",
     "Checkpoint",
     "DestroyProcessGroup",
     "FiniteGuard",

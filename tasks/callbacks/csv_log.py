@@ -1,0 +1,74 @@
+"""CSV logger that a full disk does not stop: rows are kept until they can be written."""
+
+import csv
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
+
+from datamodules.errors import DataError
+from tasks.callbacks.storage import reason_of
+from tasks.writers.whole import whole
+
+
+class CSVLog(CSVLogger):
+    """Lightning's CSV logger whose file holds whole rows, also after a write that failed. Arguments: as CSVLogger."""
+
+    _reason: str | None = None
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Append the rows since the last call; those that cannot be written are tried again."""
+        writer = self.experiment
+        if not writer.metrics:
+            return
+        path = Path(writer.metrics_file_path)
+        columns = sorted({*writer.metrics_keys, *(name for row in writer.metrics for name in row)})
+        try:
+            if path.is_file() and columns == writer.metrics_keys:
+                _append(path, columns, writer.metrics)
+            else:
+                _rewrite(path, columns, writer.metrics)
+        except OSError as error:
+            if self._reason is None:
+                rank_zero_warn(f"{path} could not be written ({reason_of(error)}): its rows are kept and tried again.")
+            self._reason = reason_of(error)
+            return
+        writer.metrics, writer.metrics_keys, self._reason = [], columns, None
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the last rows.
+
+        Raises:
+            DataError: they cannot be written.
+        """
+        super().finalize(status)
+        if self._reason and status == "success":
+            raise DataError(f"{self.experiment.metrics_file_path} lacks its last rows: {self._reason}; make room for them")
+
+
+def _append(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    size = path.stat().st_size
+    try:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, columns).writerows(rows)
+    except OSError:
+        with suppress(OSError):
+            os.truncate(path, size)
+        raise
+
+
+def _rewrite(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    """Write the file anew, for columns that it lacks."""
+    before: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            before = list(csv.DictReader(file))
+    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows([*before, *rows])

@@ -43,7 +43,7 @@ def run() -> None:
 
 def separator() -> Callable[[Tensor], Tensor]:
     """(channels, samples) to (sources, channels, samples) by X-UMX of the paper's size."""
-    return Audio2Stems(UMX(len(SOURCES)).eval(), Inference())
+    return Audio2Stems(UMX(len(SOURCES)).eval(), Inference()).native
 
 
 def open_unmix() -> Callable[[Tensor], Tensor]:

@@ -28,6 +28,9 @@ EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff",
 MOST_CHANNELS = 64
 """Channels beyond which an array must be (samples, channels) by mistake."""
 
+LOUDEST = 4.0
+"""Largest magnitude of floats that can still be overdriven audio; full scale is 1."""
+
 RESAMPLER = "HQ"
 CONTEXT_S = 0.05
 """Context on both sides of a resampled crop, s: makes it equal the crop of the whole to 1e-5."""
@@ -108,7 +111,7 @@ def _crop(source: Source, start: int, samples: int, rate: int) -> np.ndarray:
     stop = math.ceil((start + samples + context) * source.rate / rate)
     piece = source.frames(grid * down, stop - grid * down)
     offset = start - grid * up
-    return _resample(piece, source.rate, rate)[offset : offset + samples]
+    return require_finite(_resample(piece, source.rate, rate)[offset : offset + samples], source.path)
 
 
 def read_file(path: str | Path, rate: int) -> np.ndarray:
@@ -125,9 +128,16 @@ def decode(path: str | Path, rate: int) -> Decoded:
     with Source(path) as source:
         whole, power = _whole(source, rate), source.power
         if power is None or not power.cancelled:
-            return Decoded(whole, source.damage)
+            return Decoded(whole, source.damage, _remark(whole))
     with Source(path, channel=power.loudest) as source:
-        return Decoded(_whole(source, rate), source.damage, power.remark())
+        whole = _whole(source, rate)
+        return Decoded(whole, source.damage, _remark(whole, power.remark()))
+
+
+def _remark(block: np.ndarray, other: str | None = None) -> str | None:
+    """Sentence on samples far beyond full scale, joined to another one."""
+    loud = overload(largest(block))
+    return "; ".join(filter(None, (other, loud and f"it {loud}"))) or None
 
 
 def _whole(source: Source, rate: int) -> np.ndarray:
@@ -140,11 +150,11 @@ def _whole(source: Source, rate: int) -> np.ndarray:
 
 
 def _blocks(source: Source, rate: int) -> Iterator[np.ndarray]:
-    """An open file at `rate`, block by block."""
+    """An open file at `rate`, block by block. Raises DataError where resampling leaves what is not finite."""
     resampler = _stream(source.rate, rate)
     for block in source.blocks():
-        yield resampler(block, False)
-    yield resampler(np.zeros(0, np.float32), True)
+        yield require_finite(resampler(block, False), source.path)
+    yield require_finite(resampler(np.zeros(0, np.float32), True), source.path)
 
 
 class Stream:
@@ -165,11 +175,12 @@ class Stream:
         if power is not None and power.cancelled:
             channel, self.remark = power.loudest, power.remark()
         with Source(self.path, channel=channel) as source:
-            samples = 0
+            samples, peak = 0, np.zeros(1, np.float32)
             for block in _blocks(source, self.rate):
                 samples += len(block)
+                peak = np.maximum(peak, largest(block))
                 yield block
-            self.damage = source.damage
+            self.damage, self.remark = source.damage, _remark(peak, self.remark)
         if not samples:
             raise DataError(f"{self.path} is shorter than one sample at {self.rate} Hz: replace it or leave it out.")
 
@@ -200,18 +211,24 @@ def _measured(path: str, size: int, changed: int) -> ChannelPower | None:
 def mono(audio: ArrayLike, source_rate: int, rate: int) -> np.ndarray:
     """Audio in memory, (samples,) or (channels, samples), as float32 (samples,) at `rate`, mixed down like a file.
 
-    Floats in [-1, 1) or int16; arrays and tensors. Raises ValueError for anything else.
+    Floats in [-1, 1) or int16; arrays and tensors. Raises ValueError for anything else, and for no samples, NaN and infinity.
     """
-    mixed, remark = downmix(as_waveform(audio).T)
+    waveform = as_waveform(audio)
+    if not waveform.size:
+        raise ValueError("the audio has no samples")
+    mixed, remark = downmix(waveform.T)
     if remark:
         log.warning("The audio's channels were not averaged: %s.", remark)
-    return _resample(mixed, source_rate, rate)
+    try:
+        return require_finite(_resample(mixed, source_rate, rate), "the audio in memory")
+    except DataError as error:
+        raise ValueError(str(error)) from None
 
 
 def as_waveform(audio: ArrayLike) -> np.ndarray:
     """Floats in [-1, 1) or int16, (samples,) or (channels, samples), as float32 (channels, samples).
 
-    Raises ValueError for other shapes and types.
+    Floats far beyond full scale, such as integers that were cast, are warned of. Raises ValueError for other shapes and types.
     """
     audio = np.atleast_2d(np.asarray(audio))
     if audio.ndim != 2 or len(audio) > MOST_CHANNELS:
@@ -220,7 +237,29 @@ def as_waveform(audio: ArrayLike) -> np.ndarray:
         return audio.astype(np.float32) / np.float32(32768)
     if not np.issubdtype(audio.dtype, np.floating):
         raise ValueError(f"expected audio as floats in [-1, 1) or int16, got {audio.dtype}")
-    return np.asarray(audio, dtype=np.float32)
+    audio = np.asarray(audio, dtype=np.float32)
+    if remark := overload(largest(audio)):
+        log.warning("The audio in memory %s.", remark)
+    return audio
+
+
+def largest(audio: np.ndarray) -> float:
+    """Largest magnitude of floats of any shape, without a copy of them; 0 for none."""
+    return max(float(audio.max(initial=0.0)), -float(audio.min(initial=0.0)))
+
+
+def overload(peak: float) -> str | None:
+    """What to say of floats whose largest magnitude lies far beyond full scale; None where it does not."""
+    if not peak > LOUDEST:
+        return None
+    return f"reaches {peak:.3g} where 1 is full scale: integers that were cast to float must be divided by their full scale"
+
+
+def require_finite(audio: np.ndarray, path: str | Path) -> np.ndarray:
+    """The audio itself, any shape. Raises DataError, which names the file, where it holds NaN or infinity."""
+    if not np.isfinite(audio).all():
+        raise DataError(f"{path} holds NaN, infinite or far too large samples: replace it or leave it out.")
+    return audio
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:

@@ -120,7 +120,7 @@ def read_sound(path: Path, rate: int, channels: int) -> np.ndarray:
     if sound.shape[1] not in (1, channels):
         raise DataError(f"{path} has {sound.shape[1]} channels where {channels} are expected: say --data.channels.")
     if source.rate != rate:
-        sound = soxr.resample(sound, source.rate, rate, quality=audio.RESAMPLER)
+        sound = audio.require_finite(soxr.resample(sound, source.rate, rate, quality=audio.RESAMPLER), path)
     return np.repeat(sound, channels // sound.shape[1], axis=1)
 
 

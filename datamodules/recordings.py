@@ -35,9 +35,7 @@ def decode(path: str | Path, rate: int) -> audio.Decoded:
     mono = soxr.resample(mono, av_audio.header(path).sample_rate, rate).astype(np.float32)
     if not len(mono):
         raise DataError(f"{path} holds no sound: expected a film with a sound track.")
-    if not np.isfinite(mono).all():
-        raise DataError(f"{path} holds NaN or infinity: replace it or leave it out.")
-    return audio.Decoded(mono, None, remark)
+    return audio.Decoded(audio.require_finite(mono, path), None, remark)
 
 
 class Stream:

@@ -101,8 +101,8 @@ def test_predict_of_any_length_and_rate(trained, tmp_path):
 def test_windows_of_a_long_recording_say_what_one_window_says(trained):
     detector = load_detector(trained[0])
     audio = torch.from_numpy(np.random.default_rng(1).standard_normal(9 * RATE).astype(np.float32) * 0.1)
-    whole = Audio2Scores(detector, 10.0, 5.0)(audio)
-    parts = Audio2Scores(detector, 4.0, 1.0)(audio)
+    whole = Audio2Scores(detector, 10.0, 5.0)(audio, RATE)
+    parts = Audio2Scores(detector, 4.0, 1.0)(audio, RATE)
     assert whole.frames.shape == parts.frames.shape == (detector.grid.count(len(audio)), 10)
     assert np.abs(whole.frames - parts.frames).mean() < 0.02
     with torch.no_grad():
@@ -116,29 +116,29 @@ def test_windows_are_scored_at_their_own_level(trained):
     detector = load_detector(trained[0])
     scores = Audio2Scores(detector, 4.0, 2.0)
     soft = torch.from_numpy(np.random.default_rng(1).standard_normal(12 * RATE).astype(np.float32) * 0.01)
-    plain = scores(soft)
+    plain = scores(soft, RATE)
     clicked = soft.clone()
     clicked[11 * RATE : 11 * RATE + RATE // 1000] = 1.0
     loud = soft.clone()
     loud[8 * RATE :] *= 50
     before, far = (int(s / plain.frame_s) for s in (3.9, 9.9))
     for other in (clicked, loud):
-        np.testing.assert_allclose(scores(other).frames[:before], plain.frames[:before], atol=1e-6)
-    assert np.abs(scores(clicked).frames - plain.frames)[:far].max() < 2e-2
-    assert plain.remarks == () and scores(clicked).remarks == (
+        np.testing.assert_allclose(scores(other, RATE).frames[:before], plain.frames[:before], atol=1e-6)
+    assert np.abs(scores(clicked, RATE).frames - plain.frames)[:far].max() < 2e-2
+    assert plain.remarks == () and scores(clicked, RATE).remarks == (
         "a peak at 11.0 s lies over 20 dB above the rest of its window and is clipped.",
     )
     for nothing in (torch.zeros(5 * RATE), torch.randint(-1, 2, (5 * RATE,)) / 32768):
-        found = scores(nothing)
+        found = scores(nothing, RATE)
         assert not found.frames.any() and not found.clip.any()
-    assert scores(0.01 * soft).clip.any()
+    assert scores(0.01 * soft, RATE).clip.any()
 
 
 @pytest.mark.parametrize("size", [900, 9000, 50_000])
 def test_blocks_of_any_size_are_scored_as_the_whole(trained, size):
     audio = torch.from_numpy(np.random.default_rng(1).standard_normal(round(13.21 * RATE)).astype(np.float32) * 0.1)
     scores = Audio2Scores(load_detector(trained[0]), 4.0, 1.0)
-    whole, again = scores(audio), scores.streamed([part.numpy() for part in audio.split(size)])
+    whole, again = scores(audio, RATE), scores.streamed([part.numpy() for part in audio.split(size)])
     np.testing.assert_array_equal(whole.frames, again.frames)
     assert whole.duration_s == again.duration_s and whole.spans.tolist() == again.spans.tolist()
 

@@ -44,7 +44,7 @@ def gains(masks, **how):
     audio = 0.1 * torch.randn(2, 40_000, generator=torch.Generator().manual_seed(0))
     module = StandIn(ConstantMasks(*masks), Inference(niter=1, window=50), **how)
     module.separating = module.net
-    stems = Audio2Stems(module)(audio)[..., 1000:-1000]
+    stems = Audio2Stems(module).native(audio)[..., 1000:-1000]
     audio = audio[..., 1000:-1000]
     return [float((stem * audio).sum() / audio.square().sum()) for stem in stems]
 

@@ -38,7 +38,7 @@ def test_one_tune_by_heart_beats_every_trivial_answer_by_5_db():
         schedule.step()
     whole = torch.cat([torch.from_numpy(track.stems[name].read(0, track.frames)).float()[None] / 32768 for name in data.sources])
     stems, mixture = whole.transpose(1, 2), whole.sum(0).T
-    found = Audio2Stems(net.eval(), Inference())(mixture)
+    found = Audio2Stems(net.eval(), Inference()).native(mixture)
     sdr = evaluate(whole.numpy(), found.transpose(1, 2).numpy(), 44_100).medians()[:, 0]
     trivial = oracle_sdr(stems, mixture, 44_100, net.stft, wiener_windows)
     best = np.max([values for name, values in trivial.items() if name != "ideal ratio mask"], axis=0)

@@ -30,7 +30,7 @@ LENGTHS = [0, 1, 80, 255, 256, 257, 511, 512, 513, 1000, 12_800, 20_480, 20_481,
 @pytest.mark.parametrize("samples", LENGTHS)
 def test_equal_masks_rebuild_the_mixture_across_all_seams(samples, context):
     audio = noise(samples)
-    stems = Audio2Stems(EqualMasks(), Inference(niter=0, window=20, chunk=0.6, context=context))(audio)
+    stems = Audio2Stems(EqualMasks(), Inference(niter=0, window=20, chunk=0.6, context=context)).native(audio)
     assert stems.shape == (4, 2, samples)
     torch.testing.assert_close(stems.sum(0), audio, rtol=0, atol=1e-6)
     torch.testing.assert_close(stems[1], audio / 4, rtol=0, atol=1e-6)
@@ -40,7 +40,7 @@ def test_equal_masks_rebuild_the_mixture_across_all_seams(samples, context):
 def test_any_hop(n_fft, hop):
     audio = noise(9000)
     net = EqualMasks(n_fft=n_fft, hop=hop)
-    stems = Audio2Stems(net, Inference(niter=0, window=7, chunk=0.4, context=0.0))(audio)
+    stems = Audio2Stems(net, Inference(niter=0, window=7, chunk=0.4, context=0.0)).native(audio)
     torch.testing.assert_close(stems.sum(0), audio, rtol=0, atol=1e-5)
 
 
@@ -48,13 +48,13 @@ def test_any_hop(n_fft, hop):
 def test_chunks_do_not_change_the_stems_of_a_network_that_hears_no_further_than_the_context(niter):
     audio, net = noise(40_000), LocalMasks(reach=3)
     how = Inference(niter=niter, window=20, chunk=math.inf, context=3 * 128 / 8000)
-    whole = Audio2Stems(net, how)(audio)
+    whole = Audio2Stems(net, how).native(audio)
     for chunk in (0.1, 0.5, 0.65, 1.0, 2.0):
-        parts = Audio2Stems(net, dataclasses.replace(how, chunk=chunk))(audio)
+        parts = Audio2Stems(net, dataclasses.replace(how, chunk=chunk)).native(audio)
         torch.testing.assert_close(parts, whole, rtol=0, atol=2e-6)
     if niter == 0:
         torch.testing.assert_close(whole, net.separate(audio[None])[0], rtol=0, atol=1e-6)
-        wrong = Audio2Stems(net, dataclasses.replace(how, chunk=0.5, context=0.0))(audio)
+        wrong = Audio2Stems(net, dataclasses.replace(how, chunk=0.5, context=0.0)).native(audio)
         assert (wrong - whole).abs().max() > 1e-4  # the context is what does it
 
 
@@ -64,14 +64,14 @@ def test_wiener_windows_lie_on_the_grid_of_the_recording_and_have_their_own_scal
     magnitudes = net(spectrum.abs()[None])[0].detach() * spectrum.abs()
     pieces = zip(magnitudes.split(30, dim=-1), spectrum.split(30, dim=-1), strict=True)
     expected = net.stft.inverse(torch.cat([wiener(m, s, 1) for m, s in pieces], dim=-1), audio.shape[-1])
-    stems = Audio2Stems(net, Inference(niter=1, window=30, chunk=1.0, context=0.1))(audio)
+    stems = Audio2Stems(net, Inference(niter=1, window=30, chunk=1.0, context=0.1)).native(audio)
     torch.testing.assert_close(stems, expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("net", [LocalMasks(), EqualWaves(reach=5)])
 def test_blocks_of_any_length_give_the_same(net):
     audio, how = noise(23_456), Inference(window=20, chunk=0.5, context=0.1)
-    whole = Audio2Stems(net, how)(audio)
+    whole = Audio2Stems(net, how).native(audio)
     for lengths in (777, [1] * 50 + [10_000, 0, 0, 13_406], [23_451, 5]):
         blocks = audio.split(lengths, dim=-1)
         assert torch.equal(torch.cat(list(Stream2Stems(net, how)(blocks)), dim=-1), whole)
@@ -81,7 +81,7 @@ def test_blocks_of_any_length_give_the_same(net):
 @pytest.mark.parametrize("samples", [0, 1, 100, 3999, 4000, 4001, 7000, 7001, 19_000, 30_011])
 def test_waveform_chunks_fade_into_one_another(samples, overlap):
     audio, net = noise(samples), EqualWaves()
-    stems = Audio2Stems(net, Inference(overlap=overlap))(audio)
+    stems = Audio2Stems(net, Inference(overlap=overlap)).native(audio)
     assert stems.shape == (4, 2, samples)
     torch.testing.assert_close(stems.sum(0), audio, rtol=0, atol=1e-6)
     assert max(net.lengths, default=0) <= net.segment
@@ -90,9 +90,9 @@ def test_waveform_chunks_fade_into_one_another(samples, overlap):
 def test_waveform_edges_within_the_discarded_quarter_are_not_heard():
     audio, how = noise(30_000), Inference(overlap=0.25)
     net = EqualWaves(reach=200)
-    torch.testing.assert_close(Audio2Stems(net, how)(audio), net.separate(audio[None])[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(Audio2Stems(net, how).native(audio), net.separate(audio[None])[0], rtol=0, atol=1e-6)
     far = EqualWaves(reach=600)
-    assert (Audio2Stems(far, how)(audio) - far.separate(audio[None])[0]).abs().max() > 1e-4
+    assert (Audio2Stems(far, how).native(audio) - far.separate(audio[None])[0]).abs().max() > 1e-4
 
 
 def test_waveform_chunks_start_on_the_networks_grid():
@@ -111,14 +111,14 @@ def test_waveform_chunks_start_on_the_networks_grid():
 def test_delays_and_exchanged_channels_are_averaged():
     audio = noise(9000)
     net = EqualWaves(reach=5)
-    plain, averaged = (Audio2Stems(net, Inference(shifts=shifts, swap=shifts > 0))(audio) for shifts in (0, 3))
+    plain, averaged = (Audio2Stems(net, Inference(shifts=shifts, swap=shifts > 0)).native(audio) for shifts in (0, 3))
     torch.testing.assert_close(plain, averaged, rtol=0, atol=1e-6)
 
     class LeftAlone(EqualMasks):
         def forward(self, magnitude):
             return super().forward(magnitude) * torch.tensor([1.0, 0.0])[:, None, None]
 
-    stems = Audio2Stems(LeftAlone(), Inference(niter=0, window=20, chunk=0.5, swap=True))(audio)
+    stems = Audio2Stems(LeftAlone(), Inference(niter=0, window=20, chunk=0.5, swap=True)).native(audio)
     torch.testing.assert_close(stems.sum(0), audio / 2, rtol=0, atol=1e-6)
 
 
@@ -173,7 +173,7 @@ def test_the_network_runs_in_the_autocast_of_where_the_stream_was_made():
     assert {piece.dtype for piece in pieces} == {torch.float32}
     half = set(seen)
     seen.clear()
-    Audio2Stems(net, how)(audio)
+    Audio2Stems(net, how).native(audio)
     assert set(seen) == {torch.float32}
     assert half == {torch.bfloat16}
 

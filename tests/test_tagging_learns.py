@@ -105,7 +105,7 @@ def share_on_the_right(tagger, left: str, right: str, seed: int) -> np.ndarray:
     halves = []
     for k, kind in enumerate((left, right)):
         audio = torch.from_numpy(sound({kind}, 600 + 2 * seed + k))
-        halves.append(strongest(tagger, audio, Audio2Scores(tagger)(audio), tagger.tags.index(kind)))
+        halves.append(strongest(tagger, audio, Audio2Scores(tagger)(audio, tagger.net.sample_rate), tagger.tags.index(kind)))
     found = explain_joined(tagger, *halves).contribution[:, [tagger.tags.index(left), tagger.tags.index(right)]]
     mass = found - found.min(0)
     return mass[len(mass) // 2 :].sum(0) / mass.sum(0)

@@ -1,7 +1,7 @@
 """From a network to the times of a score's notes, one small step a class: sound, frames, path, file.
 
     aligner = load_aligner("runs/alignment/default")                  # a checkpoint or a run folder
-    embeddings = Audio2Frames(aligner.net)(audio)                     # (frames, d), a frame each aligner.net.frame_s
+    embeddings = Audio2Frames(aligner.net)(audio, rate)               # (frames, d), a frame each aligner.net.frame_s
     found = File2Alignment(aligner)("recording.wav", "score.mid")     # found.notes_s (notes, 2): onset and offset in s
 """
 
@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from datamodules.alignment.score import Score, unfoldings
+from datamodules.audio import mono
 from datamodules.errors import DataError
 from datamodules.level import raised
 from datamodules.recordings import decode
@@ -48,8 +50,13 @@ class Audio2Frames:
         self.net, self.side = net, side
 
     @torch.no_grad()
-    def __call__(self, audio: np.ndarray, cents: float = 0.0) -> np.ndarray:
-        """Audio (samples,) at the network's rate, tuned `cents` above 440 Hz -> (frames, d) float32."""
+    def __call__(self, audio: ArrayLike, rate: int, cents: float = 0.0) -> np.ndarray:
+        """Audio (samples,) or (channels, samples) at `rate` Hz, tuned `cents` above 440 Hz -> (frames, d) float32.
+
+        Raises:
+            ValueError: no samples, another shape, or integers but int16.
+        """
+        audio = mono(audio, rate, self.net.sample_rate)
         features = self.net.features(torch.from_numpy(audio).to(self.net.device), cents)
         return self.net.frames(features, self.side).cpu().numpy()
 
@@ -71,7 +78,8 @@ class Audio2Course:
     def __call__(self, audio: np.ndarray, plan: Plan) -> Course:
         """Audio (samples,) at the network's rate. Raises DataError where no path leads from end to end."""
         sound = sound_of(plan.score, plan.stretch, self.net.sample_rate, plan.semitones)
-        heard, written = Audio2Frames(self.net)(audio, plan.cents), Audio2Frames(self.net, "score")(sound)
+        rate = self.net.sample_rate
+        heard, written = Audio2Frames(self.net)(audio, rate, plan.cents), Audio2Frames(self.net, "score")(sound, rate)
         costs = self.net.costs(heard, written)
         try:
             parts = self._parts(costs, plan)
@@ -118,14 +126,16 @@ class File2Alignment:
     def __call__(self, recording: str | Path, score: str | Path) -> Aligned:
         """Align a file of any rate and number of channels. Raises DataError where one of them cannot be used."""
         decoded = decode(recording, self.net.sample_rate)
-        return self.heard(str(recording), decoded.audio, unfoldings(score), decoded.remark)
+        return self.heard(str(recording), decoded.audio, self.net.sample_rate, unfoldings(score), decoded.remark)
 
-    def heard(self, path: str, audio: np.ndarray, ways: list[tuple[str, Score]], remark: str | None = None) -> Aligned:
-        """The same of audio (samples,) at the network's rate, and the ways that the score may be played.
+    def heard(
+        self, path: str, audio: ArrayLike, rate: int, ways: list[tuple[str, Score]], remark: str | None = None
+    ) -> Aligned:
+        """The same of audio (samples,) or (channels, samples) at `rate` Hz, and the ways that the score may be played.
 
         A quiet recording is raised first. remark: how its channels were mixed down, where that is unusual.
         """
-        audio, quiet = raised(audio)
+        audio, quiet = raised(mono(audio, rate, self.net.sample_rate))
         try:
             plan = self.search(audio, ways)
             course = self.course(audio, plan)

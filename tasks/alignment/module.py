@@ -150,7 +150,8 @@ class Aligner(pl.LightningModule):
         if batch.error:
             return None
         try:
-            return Found(self.lay.heard(batch.path, batch.audio.cpu().numpy(), batch.ways, batch.remark), None)
+            audio, rate = batch.audio.cpu().numpy(), self.net.sample_rate
+            return Found(self.lay.heard(batch.path, audio, rate, batch.ways, batch.remark), None)
         except DataError as error:
             return Found(None, str(error))
 

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from datamodules.audio import mono
 from datamodules.embeddings import embed, film_of
 from datamodules.events import Events, take
 from datamodules.level import CLICK_DB, click_db, is_inaudible
 from datamodules.recordings import Stream
-from models.features import as_float
 from models.sed.crnn import Detection
 from tasks.metrics.events.decode import decode, median_filter, stack
 from tasks.sed.windows import FrameAverage, Windows
@@ -86,9 +87,13 @@ class Audio2Scores:
         frame = self.grid.hop * self.grid.pool
         self.window, self.step = (max(1, round(s * self.grid.sample_rate / frame)) * frame for s in (window_s, step_s))
 
-    def __call__(self, audio: Tensor, embeddings: Embeddings | None = None) -> Scores:
-        """Scores of audio (samples,) at the network's rate, with embeddings (frames, dim) on the network's frames."""
-        return self.streamed([as_float(audio).float().cpu().numpy()], embeddings)
+    def __call__(self, audio: ArrayLike, rate: int, embeddings: Embeddings | None = None) -> Scores:
+        """Scores of audio (samples,) or (channels, samples) at `rate` Hz, with embeddings (frames, dim) on the network's frames.
+
+        Raises:
+            ValueError: no samples, another shape, or integers but int16.
+        """
+        return self.streamed([mono(audio, rate, self.grid.sample_rate)], embeddings)
 
     def streamed(self, blocks: Iterable[np.ndarray], embeddings: Embeddings | None = None) -> Scores:
         """The same of audio that comes in blocks (samples,), in memory that holds some windows and the scores."""

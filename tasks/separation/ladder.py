@@ -9,6 +9,7 @@
 from pathlib import Path
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from datamodules.songs import LoadedSong
@@ -42,20 +43,24 @@ class Audio2Stems:
         net = getattr(separator, "separating", separator)
         self.stems = Stream2Stems(net, inference or settings_of(separator))
 
-    def __call__(self, audio: Tensor, rate: int | None = None) -> Tensor:
+    def __call__(self, audio: ArrayLike, rate: int) -> Tensor:
         """Stems (sources, channels, samples) of audio (channels, samples), at its own `rate` (Hz) and on the CPU.
 
-        Without a rate the audio must have the network's, and its channels; the stems then are on the network's device.
+        Raises:
+            ValueError: audio of another shape, or integers but int16.
+            DataError: audio that is empty or not finite.
+        """
+        return torch.cat(list(SongStems(LoadedSong(audio, rate), self.stems, range(self.stems.net.n_sources))), dim=-1)
+
+    def native(self, audio: Tensor) -> Tensor:
+        """The same of audio with the network's own rate and channels; the stems are on the network's device.
 
         Raises:
-            ValueError: audio of another shape, or of other channels than the network's and no rate.
-            DataError: with a rate: audio that is empty or not finite.
+            ValueError: audio of other channels.
         """
         net = self.stems.net
-        if rate is not None:
-            return torch.cat(list(SongStems(LoadedSong(audio, rate), self.stems, range(net.n_sources))), dim=-1)
         if audio.ndim != 2 or len(audio) != net.channels:
-            raise ValueError(f"expected audio ({net.channels}, samples), got {tuple(audio.shape)}: with a rate any channels do")
+            raise ValueError(f"expected audio ({net.channels}, samples), got {tuple(audio.shape)}: call with a rate")
         pieces = list(self.stems([audio]))
         return torch.cat(pieces, dim=-1) if pieces else audio.new_zeros(net.n_sources, *audio.shape)
 

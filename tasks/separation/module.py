@@ -174,7 +174,7 @@ class Separator(pl.LightningModule):
             return None
         # A mixture that is the sum of these sources holds nothing else, even where a song does.
         covered = self.covers_mixture or not len(batch.mixture)
-        return Audio2Stems(self.separating, self.inference.decided(covered))(batch.waveforms()[1])
+        return Audio2Stems(self.separating, self.inference.decided(covered)).native(batch.waveforms()[1])
 
     def already_scored(self, name: str) -> bool:
         """Whether a track needs no separating; the report of a run that goes on knows."""

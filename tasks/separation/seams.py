@@ -28,8 +28,8 @@ def check_seams(separator: nn.Module, audio: Tensor, inference: Inference | None
     """
     net = getattr(separator, "separating", separator.net)
     inference = inference or settings_of(separator)
-    whole = Audio2Stems(net, dataclasses.replace(inference, chunk=math.inf))(audio)
-    parts = Audio2Stems(net, inference)(audio)
+    whole = Audio2Stems(net, dataclasses.replace(inference, chunk=math.inf)).native(audio)
+    parts = Audio2Stems(net, inference).native(audio)
     frame = round(FRAME_S * net.sample_rate)
     difference = nn.functional.pad((parts - whole).double().square().mean(dim=1), (0, -audio.shape[-1] % frame))
     worst = difference.unflatten(-1, (-1, frame)).mean(dim=-1).amax(dim=-1)
@@ -50,7 +50,7 @@ def file_seams(separator: nn.Module, path: str | Path) -> float | None:
             seconds += len(block) / song.rate
             if seconds > 2.5 * chunk_s + inference.context:
                 break
-        audio = resampler(song.rate, net.sample_rate, blocks[0].shape[1])(np.concatenate(blocks), True)
+        audio = resampler(song.rate, net.sample_rate, blocks[0].shape[1], song.path)(np.concatenate(blocks), True)
     if seconds <= chunk_s:
         return None
     worst = check_seams(separator, torch.from_numpy(np.ascontiguousarray(audio.T)).expand(net.channels, -1), inference)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.audio import RESAMPLER
+from datamodules.audio import RESAMPLER, require_finite
 from datamodules.songs import LoadedSong, open_song
 from tasks.separation.stream import Stream2Stems
 from tasks.separation.tape import Tape
@@ -49,8 +49,8 @@ class SongStems:
     def pieces(self) -> Iterator[Piece]:
         """The stems, once, with the part of the song that each block belongs to; as many frames as decoded in all."""
         width = len(self.sources) * self.channels
-        to_net = resampler(self.rate, self.separate.net.sample_rate, self.channels)
-        back = resampler(self.separate.net.sample_rate, self.rate, width)
+        to_net = resampler(self.rate, self.separate.net.sample_rate, self.channels, self.path)
+        back = resampler(self.separate.net.sample_rate, self.rate, width, self.path)
         song, place = Tape(), 0
         with self._open as file:
             for block in file.blocks():
@@ -99,14 +99,17 @@ def channel_groups(channels: int, of_net: int) -> tuple[tuple[int, ...], ...]:
     return PAIRS.get(channels, ((0, 1), *((c,) for c in range(2, channels))))
 
 
-def resampler(source_rate: int, rate: int, channels: int) -> Callable[[np.ndarray, bool], np.ndarray]:
-    """A function (block (n, channels), last) -> resampled block; the blocks together are the resampled whole."""
+def resampler(source_rate: int, rate: int, channels: int, path: str) -> Callable[[np.ndarray, bool], np.ndarray]:
+    """A function (block (n, channels), last) -> resampled block; the blocks together are the resampled whole.
+
+    The function raises DataError, which names the path, where resampling leaves what is not finite.
+    """
     if source_rate == rate:
         return lambda block, last: block
     import soxr
 
     stream = soxr.ResampleStream(source_rate, rate, channels, dtype="float32", quality=RESAMPLER)
-    return lambda block, last: stream.resample_chunk(np.ascontiguousarray(block), last)
+    return lambda block, last: require_finite(stream.resample_chunk(np.ascontiguousarray(block), last), path)
 
 
 def _flat(stems: Tensor) -> np.ndarray:

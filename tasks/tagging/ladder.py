@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from datamodules.audio import mono, read_file
@@ -76,15 +77,26 @@ class Chunks2Scores:
 
 
 class Audio2Scores:
-    """Waveform step: any length of audio at the network's rate to chunk probabilities."""
+    """Waveform step: any length of audio to chunk probabilities."""
 
     def __init__(self, tagger: nn.Module, policy: str = "cover", hop_s: float | None = None, batch_size: int = 32) -> None:
         self.chunk_scores = Chunks2Scores(tagger, batch_size)
         self.window = tagger_window(tagger)
         self.policy, self.hop_s = policy, hop_s
 
-    def __call__(self, audio: Tensor) -> ChunkScores:
-        """Chunk probabilities of audio (samples,); every `hop_s` seconds when given, else by the clip policy."""
+    def __call__(self, audio: ArrayLike, rate: int) -> ChunkScores:
+        """Chunk probabilities of audio (samples,) or (channels, samples) at `rate` Hz.
+
+        Raises:
+            ValueError: no samples, another shape, or integers but int16.
+        """
+        return self.native(torch.from_numpy(mono(audio, rate, self.window.sample_rate)))
+
+    def native(self, audio: Tensor) -> ChunkScores:
+        """The same of audio (samples,) at the network's own rate.
+
+        Chunks start every `hop_s` seconds when given, else by the clip policy.
+        """
         if self.hop_s is None:
             starts, weights = POLICIES[self.policy](self.window, len(audio))
         else:
@@ -100,14 +112,13 @@ class Audio2Tags:
     def __init__(self, tagger: nn.Module, policy: str = "cover") -> None:
         self.scores, self.tags = Audio2Scores(tagger, policy), tuple(tagger.tags)
 
-    def __call__(self, audio: Tensor | np.ndarray, rate: int | None = None) -> np.ndarray:
-        """Probabilities (tags,) of audio (samples,) or (channels, samples) at `rate` Hz (None: at the network's).
+    def __call__(self, audio: ArrayLike, rate: int) -> np.ndarray:
+        """Probabilities (tags,) of audio (samples,) or (channels, samples) at `rate` Hz.
 
         Raises:
-            ValueError: audio of another shape, or integers but int16.
+            ValueError: no samples, another shape, or integers but int16.
         """
-        own = self.scores.window.sample_rate
-        return self.scores(torch.from_numpy(mono(audio, rate or own, own))).clip()
+        return self.scores(audio, rate).clip()
 
 
 class File2Tags:
@@ -126,7 +137,7 @@ class File2Tags:
 
     def tagged(self, path: str, audio: Tensor) -> FileTags:
         """Tags of a file that is already decoded, audio (samples,)."""
-        chunks = self.scores(audio)
+        chunks = self.scores.native(audio)
         return FileTags(path, len(audio) / self.scores.window.sample_rate, self.tags, chunks.clip(), chunks)
 
 
@@ -136,15 +147,24 @@ class Audio2Embeddings:
     def __init__(self, tagger: nn.Module, layers: list[str], policy: str = "cover") -> None:
         self.scores, self.net, self.layers = Audio2Scores(tagger, policy), tagger.net, layers
 
-    def __call__(self, audio: Tensor) -> dict[str, np.ndarray]:
-        """Outputs (chunks, ...) of each layer for audio (samples,), and `start_s` (chunks,) of the chunks."""
+    def __call__(self, audio: ArrayLike, rate: int) -> dict[str, np.ndarray]:
+        """Outputs (chunks, ...) of each layer, and `start_s` (chunks,) of the chunks.
+
+        Args:
+            audio: (samples,) or (channels, samples), floats in [-1, 1) or int16
+            rate: of the audio, Hz
+        """
+        return self.native(torch.from_numpy(mono(audio, rate, self.scores.window.sample_rate)))
+
+    def native(self, audio: Tensor) -> dict[str, np.ndarray]:
+        """The same of audio (samples,) at the network's own rate."""
         seen: dict[str, list[Tensor]] = {layer: [] for layer in self.layers}
         hooks = [
             self.net.get_submodule(layer).register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out.float().cpu()))
             for layer, kept in seen.items()
         ]
         try:
-            chunks = self.scores(audio)
+            chunks = self.scores.native(audio)
         finally:
             for hook in hooks:
                 hook.remove()

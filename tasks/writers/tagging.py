@@ -111,7 +111,7 @@ class TagWriter(BasePredictionWriter):
         from tasks.figures.tagging import timeline
         from tasks.tagging.ladder import Audio2Scores, tagger_window
 
-        chunks = Audio2Scores(tagger, hop_s=self.hop)(batch.audio)
+        chunks = Audio2Scores(tagger, hop_s=self.hop).native(batch.audio)
         window = tagger_window(tagger)
         length = (window.samples - 2 * window.lead) / window.sample_rate
         header = ",".join(["start_s", "end_s", *map(_quoted, tagger.tags)])
@@ -156,7 +156,7 @@ class TagWriter(BasePredictionWriter):
     def _embeddings(self, tagger: LightningModule, batch: Any, stem: str) -> None:
         from tasks.tagging.ladder import Audio2Embeddings
 
-        self.parts.arrays(f"embeddings/{stem}.npz", Audio2Embeddings(tagger, self.embeddings)(batch.audio))
+        self.parts.arrays(f"embeddings/{stem}.npz", Audio2Embeddings(tagger, self.embeddings).native(batch.audio))
 
 
 def _quoted(text: str) -> str:

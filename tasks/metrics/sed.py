@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.events import Corpus, Events, take
-from tasks.metrics.events import clip, collar, intersection, psds, segment, sweep, tuning
+from tasks.metrics.events import choice, clip, collar, intersection, psds, segment, sweep, tuning
 from tasks.metrics.events.decode import FrameScores, decode, median_filter
 from tasks.metrics.events.tuning import Decoding
 from tasks.metrics.ranking import average_precision
@@ -182,14 +182,27 @@ def within_tags(events: Events, tags: NDArray[np.bool_]) -> Events:
     return take(events, tags[events.clip, events.label])
 
 
-def tune(rows: SedRows) -> Tuning:
-    """Thresholds and filters of best F1 of each class, each kind of score for itself."""
-    clips, _ = tuning.best_thresholds(sweep.clip_based(rows.probabilities, rows.corpus.tags()))
-    return Tuning(
+def tune(rows: SedRows, mask: bool = True) -> Tuning:
+    """Thresholds and filters of each class, each kind of score for itself (`choice`), and whether masks by tags raise F1.
+
+    A network whose scores are not finite keeps the fixed decision.
+
+    mask: whether events of classes that are no tags of their clip may be dropped, where that raises F1 here
+    """
+    tags, classes = rows.corpus.tags(), len(rows.corpus.classes)
+    if not (np.isfinite(rows.frames.values).all() and np.isfinite(rows.probabilities).all()):
+        return fixed(classes)
+    clips = choice.clip_thresholds(lambda some: sweep.clip_based(rows.probabilities[some], tags[some]), len(tags))
+    tuned = Tuning(
         clips,
-        tuning.tune(rows.frames, lambda scores: sweep.segment_based(scores, rows.corpus.events)),
-        tuning.tune(rows.frames, lambda scores: sweep.event_based(scores, rows.corpus.events)),
+        choice.decoding(rows.frames, rows.corpus, sweep.segment_based),
+        choice.decoding(rows.frames, rows.corpus, sweep.event_based),
     )
+    if not mask:
+        return tuned
+    plain, masked = summary(rows, tuned), summary(rows, tuned._replace(segment_masked=True, event_masked=True))
+    better = [masked[name] > plain[name] for name in ("segment_f1_micro", "event_f1_macro")]
+    return tuned._replace(segment_masked=better[0], event_masked=better[1])
 
 
 def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -59,6 +59,14 @@ class FileEvents(NamedTuple):
     scores: Scores
 
 
+class Prediction(NamedTuple):
+    """What `predict` found in a file, or why it found nothing."""
+
+    found: FileEvents | None
+    error: str | None
+    audio: np.ndarray | None = None  # (samples,) the beginning of the recording at the network's rate, for pictures
+
+
 def load_detector(path: str | Path, device: str = "cpu") -> nn.Module:
     """LightningModule of a checkpoint file or run folder, in evaluation mode, plain weights only.
 

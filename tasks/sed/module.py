@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -24,20 +23,12 @@ from tasks.callbacks import MeanTeacher
 from tasks.metrics.sed import HEADLINE, SedScores, Tuning, fixed, tune
 from tasks.metrics.sed import summary as summarise
 from tasks.sed.decisions import Tuned
-from tasks.sed.ladder import File2Events, FileEvents
+from tasks.sed.ladder import File2Events, Prediction
 from tasks.sed.objective import consistency as consistency_of
 from tasks.sed.objective import supervised
 from tasks.sed.program import ClipProgram
 from tasks.sed.schedule import factor
 from tasks.sed.windows import Head
-
-
-class Heard(NamedTuple):
-    """What `predict` found in a file, or why it found nothing."""
-
-    found: FileEvents | None
-    error: str | None
-    audio: np.ndarray | None = None  # (samples,) the beginning of the recording at the network's rate, for pictures
 
 
 class SoundEventDetector(pl.LightningModule):
@@ -58,6 +49,8 @@ class SoundEventDetector(pl.LightningModule):
         evaluate: which of the two `val/f1`, tuning, `predict` and `export` go by; both are scored
         optimizer: optimizer of the student; the paper's is Adam at 1e-3
         scheduler: learning-rate scheduler, stepped after every optimizer step
+        mask_events: whether tuned decisions may drop events of classes that are no tags of their clip, where validation is
+            better for it
     """
 
     def __init__(
@@ -75,6 +68,7 @@ class SoundEventDetector(pl.LightningModule):
         evaluate: Literal["student", "teacher"] = "student",
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
+        mask_events: bool = True,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
@@ -93,6 +87,7 @@ class SoundEventDetector(pl.LightningModule):
         if evaluate == "teacher" and mean_teacher is None:
             raise ValueError("evaluate: teacher, but there is none: set --model.mean_teacher")
         self.evaluate, self._optimizer, self._scheduler = evaluate, optimizer, scheduler
+        self.mask_events = mask_events
         networks = ("student", "teacher") if mean_teacher else ("student",)
         self.scores = nn.ModuleDict({name: SedScores(self.grid.step) for name in networks})
         self.validation_loss = MeanMetric()
@@ -181,7 +176,7 @@ class SoundEventDetector(pl.LightningModule):
         """Log the exact scores, the same on every rank; keep the decisions that are best here."""
         scores = self._log_scores("validation", "val")
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            self.tuned.keep(tune(self.found[self.evaluate]))
+            self.tuned.keep(tune(self.found[self.evaluate], self.mask_events))
             self.validated = scores
 
     def on_test_epoch_end(self) -> None:
@@ -219,17 +214,17 @@ class SoundEventDetector(pl.LightningModule):
         """Settings of `predict`: decisions, windows, and how many s of a recording are kept for pictures."""
         self.listener, self.kept = File2Events(self, thresholds, window_s, step_s), round(kept_s * self.grid.sample_rate)
 
-    def predict_step(self, batch: FileBatch) -> Heard | None:
+    def predict_step(self, batch: FileBatch) -> Prediction | None:
         """Events of one of the user's files, which is read as it is needed."""
         if batch.error:
             return None
         head = Head(self.kept)
         try:
-            return Heard(self.listener(batch.path, head.add), None, head.audio())
+            return Prediction(self.listener(batch.path, head.add), None, head.audio())
         except DataError as error:
             if self.trainer.datamodule.strict:
                 raise
-            return Heard(None, str(error))
+            return Prediction(None, str(error))
 
     def _network(self, name: str) -> nn.Module:
         return self.net if name == "student" else self.teacher

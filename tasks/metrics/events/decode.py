@@ -27,6 +27,13 @@ class FrameScores(NamedTuple):
         """Position of every frame in its clip, (all frames,)."""
         return np.arange(len(self.values)) - np.repeat(np.cumsum(self.lengths) - self.lengths, self.lengths)
 
+    def select(self, clips: NDArray[np.int64]) -> "FrameScores":
+        """Scores of some clips, by their positions (chosen,), in that order."""
+        starts = (np.cumsum(self.lengths) - self.lengths)[clips]
+        lengths = self.lengths[clips]
+        rows = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        return FrameScores(self.values[rows], lengths, self.durations[clips], self.frame_s)
+
 
 def stack(clips: Sequence[NDArray[np.floating]], durations: ArrayLike, frame_s: float) -> FrameScores:
     """Put the scores of clips, each (frames, classes), one after the other; there must be at least one clip."""

@@ -1,9 +1,9 @@
 """Tables of DCASE and DESED on disk: strong labels, weak labels, file names, durations.
 
-They are tab-separated in spite of `.csv`; a table separated by commas is recognised by its header.
+They are tab-separated in spite of `.csv`; a table separated by commas or semicolons is recognised by its header. Numbers may have
+decimal commas.
 """
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.delimited import delimiter_of, number, rows
 from datamodules.errors import DataError
 from datamodules.events import Events, clip_offsets, merge_overlaps, table
 
@@ -46,7 +47,7 @@ def read_events(
 
     A row without onset, offset and label is a clip without events. Overlapping rows of one class become one event.
     Rows whose times are no times (empty, NaN, negative, offset not after onset) are left out; all three are told in
-    the remarks.
+    the remarks. Numbers may have decimal commas, where commas do not separate cells.
 
     Args:
         path: of the table
@@ -56,11 +57,12 @@ def read_events(
         strict: a row that would be left out is an error
 
     Raises:
-        DataError: no such file, a column or a row's cell is lacking, an unknown label or clip, or, if strict, bad times.
+        DataError: no such file, a column or a row's cell is lacking, an unknown label or clip, no row but bad ones, or,
+            if strict, bad times.
     """
     path = Path(path)
     found = dict.fromkeys(names or ())
-    rows, bad = [], []
+    good, bad = [], []
     for line, (name, onset, offset, label) in _rows(path, ("filename", "onset", "offset", "event_label")):
         if names is not None and name not in found:
             raise DataError(f"{path}, line {line}: {name!r} is none of the {len(found)} clips of this set.")
@@ -70,12 +72,14 @@ def read_events(
         if flaw := _flaw(onset, offset, label):
             bad.append((line, name, flaw))
         else:
-            rows.append((line, name, float(onset), float(offset), label))
+            good.append((line, name, _number(onset), _number(offset), label))
+    if bad and not good:
+        raise DataError(f"{path} has no row with usable times and label; the first, line {bad[0][0]}: {bad[0][2]} ({bad[0][1]}).")
     if bad and strict:
         raise DataError(f"{path}, line {bad[0][0]}: {bad[0][2]} ({bad[0][1]}); mend the row, or go on without strict.")
-    classes = _known(path, [(line, label) for line, *_, label in rows], classes)
+    classes = _known(path, [(line, label) for line, *_, label in good], classes)
     clip, label = {name: i for i, name in enumerate(found)}, {name: i for i, name in enumerate(classes)}
-    columns = zip(*((clip[name], label[kind], on, off) for _, name, on, off, kind in rows), strict=True)
+    columns = zip(*((clip[name], label[kind], on, off) for _, name, on, off, kind in good), strict=True)
     events, remarks = _tidy(path, table(*columns), list(found), durations)
     return StrongLabels(tuple(found), classes, events, (*_told(path, bad), *remarks))
 
@@ -121,19 +125,19 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]
     if not path.is_file():
         raise DataError(f"{path} does not exist: expected a table with the columns {', '.join(columns)}.")
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        header = file.readline()
-        delimiter = "\t" if "\t" in header or "," not in header else ","
-        present = [cell.strip() for cell in next(csv.reader([header], delimiter=delimiter), [])]
+        lines = file.readlines()
+        table_rows = rows(lines, delimiter_of(lines[0] if lines else ""), path)
+        present = [cell.strip() for cell in next(table_rows, (1, []))[1]]
         if lacking := [name for name in columns if name not in present]:
             raise DataError(f"{path} has no column {lacking[0]!r}: its first line must name {', '.join(columns)}.")
         chosen = [present.index(name) for name in columns]
-        for number, row in enumerate(csv.reader(file, delimiter=delimiter), 2):
+        for line, row in table_rows:
             if any(cell.strip() for cell in row):
                 row += [""] * (len(present) - len(row))
                 cells = [row[i].strip() for i in chosen]
                 if not cells[0]:
-                    raise DataError(f"{path}, line {number}: the row names no file.")
-                yield number, cells
+                    raise DataError(f"{path}, line {line}: the row names no file.")
+                yield line, cells
 
 
 def _known(path: Path, labels: list[tuple[int, str]], classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -154,7 +158,7 @@ def _missing(cell: str) -> bool:
 
 def _number(cell: str) -> float:
     try:
-        return float(cell)
+        return number(cell)
     except ValueError:
         return math.nan
 

@@ -1,6 +1,5 @@
 """Sessions of bar-exact loops: read, cut to whole bars, grouped and split, and kept as WAV files."""
 
-import csv
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import soundfile
 
 from datamodules import audio
 from datamodules.decoding import Source
+from datamodules.delimited import number, records
 from datamodules.errors import DataError
 from datamodules.level import downmix
 from datamodules.loop_variants import bar_prints, variant_groups
@@ -72,17 +72,16 @@ def tables(root: Path) -> list[Path]:
 def read_table(path: Path) -> list[dict[str, str]]:
     """Rows of a session's table. Raises DataError where it is not as expected."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = records(path)
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a CSV in UTF-8 ({error}): write it again.") from error
     if not rows or not set(COLUMNS) <= set(rows[0]):
         found = ", ".join(map(str, rows[0])) if rows else "nothing"
         raise DataError(f"{path} must have a row per loop and the columns {', '.join(COLUMNS)}; it has {found}.")
     for row in rows:
         try:
-            bars, seconds = float(row["bars"]), float(row["duration_s"])
-        except (TypeError, ValueError):
+            bars, seconds = number(row["bars"]), number(row["duration_s"])
+        except ValueError:
             bars = seconds = 0.0
         if seconds <= 0 or round(bars) < 1 or abs(bars - round(bars)) > 0.01:
             raise DataError(f"{path} says {row['file']} has {row['bars']} bars in {row['duration_s']} s: a loop has whole bars.")
@@ -91,13 +90,13 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def bar_length(rows: Sequence[dict[str, str]], rate: int) -> int:
     """A bar in samples, from the longest loop, whose rounded duration tells it best."""
-    longest = max(rows, key=lambda row: float(row["bars"]))
-    return round(float(longest["duration_s"]) / round(float(longest["bars"])) * rate)
+    longest = max(rows, key=lambda row: number(row["bars"]))
+    return round(number(longest["duration_s"]) / round(number(longest["bars"])) * rate)
 
 
 def read_loop(folder: Path, row: dict[str, str], bar: int, rate: int, channels: int, level: float | None) -> Loop:
     """Decode a loop, cut to whole bars and brought to `level` dB of full scale if given. Raises DataError, by name."""
-    path, bars = folder / row["file"], round(float(row["bars"]))
+    path, bars = folder / row["file"], round(number(row["bars"]))
     sound = read_sound(path, rate, channels)
     if abs(len(sound) - bars * bar) > TOLERANCE_S * rate:
         raise DataError(

@@ -1,6 +1,5 @@
 """MagnaTagATune (Law et al. 2009) as distributed: annotations_final.csv and mp3 clips in folders 0 .. f."""
 
-import csv
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from datamodules.coverage import locate
+from datamodules.delimited import rows
 from datamodules.errors import DataError
 from datamodules.tagging import Index, TaggingData
 from datamodules.tags import by_count, published
@@ -98,16 +98,16 @@ def _artist(path: str) -> str:
 def _read(path: Path) -> tuple[list[str], np.ndarray, list[str]]:
     """Parse the tab-separated, quoted table: clip_id, one 0/1 column per tag, mp3_path."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file, delimiter="\t")
-        header = next(rows, [])
+        table = rows(file, "\t", path)
+        header = next(table, (1, []))[1]
         if len(header) < 3 or header[0] != "clip_id" or header[-1] != "mp3_path":
             raise DataError(f"{path} is not MagnaTagATune's table: expected tab-separated clip_id, tags ..., mp3_path.")
         columns = [name.strip() for name in header[1:-1]]
         labels, paths = bytearray(), []
-        for row in rows:
+        for line, row in table:
             if len(row) != len(header) or not set(row[1:-1]) <= {"0", "1"} or not _hex(row[-1]):
                 raise DataError(
-                    f"{path}, line {rows.line_num}: expected clip_id, {len(columns)} times 0 or 1, and a path that "
+                    f"{path}, line {line}: expected clip_id, {len(columns)} times 0 or 1, and a path that "
                     f"begins with a hex digit; download the file again."
                 )
             labels += "".join(row[1:-1]).encode()

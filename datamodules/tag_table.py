@@ -1,8 +1,6 @@
 """Tables of clips and tags: CSV or TSV, as spreadsheets and pandas write them -> paths, labels and columns of text."""
 
 import ast
-import csv
-import io
 import logging
 import math
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datamodules import delimited
 from datamodules.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -52,9 +51,8 @@ def read_table(path: Path) -> Table:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: save the table as CSV in UTF-8.") from error
-    first = text.split("\n", 1)[0]
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
-    rows = [row for row in rows if row]
+    lines = text.splitlines(keepends=True)
+    rows = [row for _, row in delimited.rows(lines, delimited.delimiter_of(lines[0] if lines else ""), path)]
     if len(rows) < 2:
         raise DataError(f"{path} lists nothing: expected a header and one row per file.")
     for line, row in enumerate(rows, 1):
@@ -122,7 +120,7 @@ def _scores(table: Table, name: str) -> list[float]:
     for line, cell in enumerate(table.column(name), 2):
         text = cell.lower()
         try:
-            values.append(BINARY[text] if text in BINARY else math.nan if text in MISSING else float(cell))
+            values.append(BINARY[text] if text in BINARY else math.nan if text in MISSING else delimited.number(cell))
         except ValueError as error:
             raise DataError(f"{table.path}, row {line}: {error}; tag columns hold numbers.") from error
     return values

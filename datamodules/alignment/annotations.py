@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.delimited import number
 from datamodules.errors import DataError
 
 _SEPARATOR = re.compile(r"[\s,;]+")
+_NUMBER = re.compile(r"[+-]?\d+(,\d+)?")
 
 
 def read_beats(path: Path) -> np.ndarray:
@@ -26,18 +28,25 @@ def read_events(path: Path) -> np.ndarray:
 
 def _table(path: Path, columns: int) -> np.ndarray:
     rows = []
-    for number, line in enumerate(_lines(path), 1):
+    for place, line in enumerate(_lines(path), 1):
         if not line.strip() or line.lstrip()[0] in "#%":
             continue
         try:
-            rows.append([float(cell) for cell in _SEPARATOR.split(line.strip())[:columns]])
+            rows.append([number(cell) for cell in _cells(line.strip(), columns)[:columns]])
         except ValueError as error:
             if rows:
-                raise DataError(f"{path} line {number} is no time ({line.strip()[:40]}): expected seconds.") from error
+                raise DataError(f"{path} line {place} is no time ({line.strip()[:40]}): expected seconds.") from error
             continue  # a header
         if len(rows[-1]) < columns:
-            raise DataError(f"{path} line {number} has one column: expected score_s and performance_s.")
+            raise DataError(f"{path} line {place} has one column: expected score_s and performance_s.")
     return np.array(rows, float).reshape(-1, columns)
+
+
+def _cells(line: str, columns: int) -> list[str]:
+    """Numbers of a line; a comma is a decimal one where no point stands and something else sets the columns apart."""
+    cells = re.split(r"[\s;]+", line)
+    commas = "." not in line and len(cells) >= columns and all(map(_NUMBER.fullmatch, cells[:columns]))
+    return cells if commas else _SEPARATOR.split(line)
 
 
 def _rising(path: Path, table: np.ndarray) -> np.ndarray:
@@ -56,14 +65,14 @@ def read_labels(path: Path) -> list[tuple[float, str]]:
     Raises DataError for a file that is missing or damaged.
     """
     found = []
-    for number, line in enumerate(_lines(path), 1):
+    for place, line in enumerate(_lines(path), 1):
         cells = line.split("\t")
         if not line.strip():
             continue
         try:
-            found.append((float(cells[0]), cells[2].strip()))
+            found.append((number(cells[0]), cells[2].strip()))
         except (ValueError, IndexError) as error:
-            raise DataError(f"{path} line {number} is no label ({line[:40]}): expected start, end and text.") from error
+            raise DataError(f"{path} line {place} is no label ({line[:40]}): expected start, end and text.") from error
     return found
 
 

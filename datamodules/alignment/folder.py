@@ -1,6 +1,5 @@
 """A user's own recordings and scores: files that lie beside each other, or a table that says which belong together."""
 
-import csv
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from datamodules.alignment.match import read_match
 from datamodules.alignment.note_truth import matched_times
 from datamodules.alignment.pairs import Pair, Sound
 from datamodules.alignment.score import ENGRAVED, MIDI
+from datamodules.delimited import records
 from datamodules.errors import DataError
 from datamodules.splits import SPLIT_NAMES, SPLITS
 
@@ -47,8 +47,7 @@ def list_folder(root: Path, score_font: str = "embedded", split: Drawn = "piece"
 
 
 def _table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in csv.DictReader(file)]
+    rows = [{key: value.strip() for key, value in row.items() if key} for row in records(path, errors="replace")]
     if rows and not {"recording", "score"} <= set(rows[0]):
         raise DataError(f"{path} has the columns {', '.join(rows[0])}: expected {LAYOUT}.")
     return rows

@@ -21,6 +21,7 @@ GAP_S = 0.2  # shorter pauses belong to the event
 SHORTEST_S = 0.05
 CLASSES_AT_ONCE = (0.04, 0.56, 0.31, 0.09)  # how many scenes have none, one, two, three classes
 PEAK = 0.9
+FAINT_DB = (-40.0, -20.0)  # level of a faint background without events, relative to an ordinary one
 
 LISTS = {  # subset -> its table in metadata/, its folder in audio/, whether it names events, classes or neither
     "weak": ("train/weak.csv", "train/weak", "weak"),
@@ -47,6 +48,7 @@ class Recipe(NamedTuple):
     snr_db: tuple[float, float] = (3.0, 20.0)  # of a sound where it is on, over the background
     events: tuple[int, int] = (1, 3)  # of a class that occurs
     shorter: float = 0.03  # how many scenes last but 30 to 90 % of `seconds`
+    empty: float = 0.0  # further weakly labelled scenes without any event, as a share of the others
 
 
 def level(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -80,13 +82,25 @@ def compose(
     scene = _bed(random, beds[random.integers(len(beds))], round(seconds * recipe.rate))
     floor = 10 * np.log10(np.square(scene, dtype=np.float64).mean() + 1e-12)
     events: list[tuple[float, float, int]] = []
-    for label in random.choice(len(sounds), random.choice(4, p=CLASSES_AT_ONCE), replace=False):
+    count = min(random.choice(4, p=CLASSES_AT_ONCE), len(sounds))
+    for label in random.choice(len(sounds), count, replace=False):
         for _ in range(random.integers(recipe.events[0], recipe.events[1] + 1)):
             sound = sounds[label][random.integers(len(sounds[label]))]
             _place(random, scene, sound, int(label), floor, recipe, events)
     scene *= PEAK / max(np.abs(scene).max(), PEAK)
     label, onset, offset = (np.array([event[k] for event in sorted(events)]) for k in (2, 0, 1))
     return Scene(np.round(scene * 32767).astype(np.int16), label.astype(np.int64), onset.astype(float), offset.astype(float))
+
+
+def compose_empty(random: np.random.Generator, beds: Sequence[np.ndarray], recipe: Recipe) -> Scene:
+    """A scene without events: a background, a background that is hardly there, dither of the last bit, or digital silence."""
+    scene = _bed(random, beds[random.integers(len(beds))], round(recipe.seconds * recipe.rate))
+    kind = random.integers(4)
+    if kind == 1:
+        scene *= 10 ** (random.uniform(*FAINT_DB) / 20)
+    samples = random.integers(-1, 2, len(scene)) if kind == 2 else np.round(scene * 32767) * (kind < 2)
+    none = np.zeros(0)
+    return Scene(samples.astype(np.int16), none.astype(np.int64), none, none)
 
 
 def _bed(random: np.random.Generator, bed: np.ndarray, length: int) -> np.ndarray:
@@ -151,7 +165,7 @@ def _text(kind: str, scenes: Mapping[str, Scene], classes: Sequence[str]) -> str
         return "filename\n" + "".join(f"{clip}\n" for clip in scenes)
     if kind == "weak":
         named = {clip: ",".join(classes[k] for k in np.unique(scene.label)) for clip, scene in scenes.items()}
-        return "filename\tevent_labels\n" + "".join(f"{clip}\t{labels}\n" for clip, labels in named.items() if labels)
+        return "filename\tevent_labels\n" + "".join(f"{clip}\t{labels}\n" for clip, labels in named.items())
     parts = list(scenes.values())
     clip = np.repeat(np.arange(len(parts)), [len(scene.label) for scene in parts])
     label, onset, offset = (np.concatenate([getattr(scene, key) for scene in parts]) for key in ("label", "onset", "offset"))
@@ -173,9 +187,11 @@ def write_list(
     folder = root / "audio" / LISTS[subset][1]
     folder.mkdir(parents=True)
     written: dict[str, Scene] = {}
-    while len(written) < count:
-        scene = compose(random, *bank, recipe)
-        if LISTS[subset][2] == "weak" and not len(scene.label):
+    weak = LISTS[subset][2] == "weak"
+    empty = round(count * recipe.empty) if weak else 0
+    while len(written) < count + empty:
+        scene = compose(random, *bank, recipe) if len(written) < count else compose_empty(random, bank[1], recipe)
+        if len(written) < count and weak and not len(scene.label):
             continue  # the real list of weak labels has no clip without a class
         clip = name(random, len(scene.samples) / recipe.rate)
         write_scene(folder / clip, scene, recipe.rate)

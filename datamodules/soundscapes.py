@@ -33,6 +33,8 @@ class Soundscapes(DCASE2018):
         group: pattern whose match in a file's name without ending says which files belong together, in one split; the
             default drops a trailing number
         clips: how many of each list (weak, unlabeled, validation, test)
+        empty: weakly labelled soundscapes without any event that are mixed beside the others, as a share of these: backgrounds,
+            faint ones, silence; from them a detector learns that nothing is nothing
         snr_db: limits of a sound's level over the background where it is on, dB
         mixed_rate: of the soundscapes, Hz
     """
@@ -49,11 +51,14 @@ class Soundscapes(DCASE2018):
         clips: dict[str, int] | None = None,
         snr_db: tuple[float, float] = (6.0, 20.0),
         mixed_rate: int = 22_050,
+        empty: float = 0.05,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
         self.sounds, self.backgrounds, self.group = sounds, backgrounds or ["background/*"], group
-        self.amounts, self.recipe = clips or CLIPS, Recipe(mixed_rate, snr_db=tuple(snr_db))
+        if not 0 <= empty <= 1:
+            raise ValueError(f"--data.empty is a share of the weakly labelled soundscapes, 0 to 1, not {empty}.")
+        self.amounts, self.recipe = clips or CLIPS, Recipe(mixed_rate, snr_db=tuple(snr_db), empty=empty)
 
     @property
     def classes(self) -> list[str]:

@@ -1,5 +1,8 @@
 """Soundscapes from a user's own sounds: mixed once, no recording in two splits, bad files named."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,6 +10,8 @@ import soundfile
 from datamodules.errors import DataError
 from datamodules.frames import FrameGrid
 from datamodules.soundscapes import Soundscapes
+from tests.commands import command
+from tests.sed_layout import NETWORK, SHORT
 
 RATE = 8_000
 
@@ -48,6 +53,50 @@ def test_mixtures_are_made_once_and_read_as_any_other_set(library):
     assert ready(library).find_root() == root == ready(library, seed=5).find_root()
     assert stamps == {path: path.stat().st_mtime_ns for path in root.rglob("*.wav")}
     assert ready(library, snr_db=(0.0, 3.0)).find_root() != root
+
+
+@pytest.fixture
+def some_classes(library, request):
+    """The library with as many classes as the test asks for."""
+    for path in (library / "foreground/High", library / "foreground/Low")[request.param :]:
+        shutil.rmtree(path)
+    if request.param == 3:
+        shutil.copytree(library / "foreground/High", library / "foreground/Higher")
+    return library
+
+
+@pytest.mark.parametrize("some_classes", [1, 2, 3], indirect=True)
+def test_one_two_and_three_classes_are_mixed(some_classes):
+    data = ready(some_classes)
+    root, names = data.find_root(), {"High", "Low", "Higher"}
+    labels = {row.split("\t")[1] for row in (root / "metadata/train/weak.csv").read_text().splitlines()[1:]}
+    assert set(data.classes) <= names and {name for cell in labels for name in cell.split(",")} <= {*data.classes, ""}
+    assert len(data.clips("weak")) == 6 and len(data.clips("test")) == 6
+
+
+def test_scenes_without_events_are_added_to_the_weak_list_alone(library):
+    data = ready(library, empty=1.0)
+    counts = [len(data.clips(name)) for name in ("weak", "unlabeled", "validation", "test")]
+    assert counts == [12, 4, 4, 6]
+    tags = data.lists["weak"].tags
+    assert (~tags.any(1)).sum() == 6
+    loud = [np.abs(data.clips("weak").item(clip).audio).max() for clip in np.flatnonzero(~tags[data.clips("weak").position].any(1))]
+    assert min(loud) <= 1 < max(loud), "silence or dither, and backgrounds"
+    with pytest.raises(ValueError, match=r"--data\.empty is a share"):
+        ready(library, empty=2.0)
+
+
+@pytest.mark.parametrize("some_classes", [1, 2], indirect=True)
+def test_fit_on_one_and_two_classes_ends_with_scores(some_classes, tmp_path):
+    words = ["--data.root", some_classes, "--data.clips", "{weak: 6, unlabeled: 4, validation: 4, test: 4}"]
+    words += ["--data.mixed_rate", RATE, "--data.cache_dir", tmp_path / "cache", "--runs", tmp_path, "--trainer.max_epochs", "1"]
+    soundscapes = ("--data", "datamodules.soundscapes.Soundscapes")
+    done = command("sed", "fit", *soundscapes, *NETWORK, *SHORT, *words, "--report.psds", "true", "--report.baselines", "true")
+    assert done.code == 0, done.err
+    (folder,) = (tmp_path / "sed").iterdir()
+    content = json.loads((folder / "metrics.json").read_text())
+    assert len(content["classes"]) == len(list((some_classes / "foreground").iterdir()))
+    assert content["metrics"]["psds1"] is not None and content["metrics"]["n_clips"] == 4
 
 
 def test_no_recording_is_in_two_splits(library, monkeypatch):

@@ -18,7 +18,7 @@ from datamodules.scenes import Recipe
 CLIPS = {"weak": 192, "unlabeled": 448, "validation": 96, "test": 160}
 VARIANTS = {"train": 16, "validation": 4, "test": 8}  # sounds of each class, and backgrounds
 SOURCES = tuple(Path(path) for path in (render.__file__, sounds.__file__, __file__))
-RECIPE = Recipe(snr_db=(-3.0, 15.0))
+RECIPE = Recipe(snr_db=(-3.0, 15.0), empty=1 / 12)
 
 
 def build(

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning import seed_everything
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace, _InstantiatorFn
@@ -92,7 +92,9 @@ class CLI(LightningCLI):
         add("--runs", type=str, default="runs", help="where the folders of all runs live")
         add("--overwrite", type=bool, default=False, help="replace what a run or prediction left before")
         add("--trust", type=bool, default=False, help="let a checkpoint or run folder name any class, which may run any code")
-        add("--test_after_fit", type=bool, default=True, help="end `fit` with the test split and the best weights")
+        add("--test_after_fit", type=bool, default=True, help="end `fit` with the test split")
+        kinds = Literal["best", "last"]
+        add("--test_checkpoint", type=kinds, default="best", help="weights that `fit` ends with: best in validation, or last")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.monitor": self.task.monitor[0], "checkpoint.mode": self.task.monitor[1]})
         if self.task.report and self.verb not in WITHOUT_LABELS:
@@ -164,11 +166,11 @@ class CLI(LightningCLI):
         return trainer
 
     def after_fit(self) -> None:
-        """Score the best weights on the test split, as every paper does at the end."""
+        """Score the best or the last weights on the test split."""
         options: Namespace = self.config[self.subcommand]
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-        if options.test_after_fit and best and not self.trainer.fast_dev_run:
-            self.trainer.test(self.model, self.datamodule, best)
+        path = getattr(self.trainer.checkpoint_callback, f"{options.test_checkpoint}_model_path", "")
+        if options.test_after_fit and path and not self.trainer.fast_dev_run:
+            self.trainer.test(self.model, self.datamodule, path)
 
     def after_predict(self) -> None:
         """Say what was left out; where that is a whole file the others are done, so the exit code is 1 and not 2."""

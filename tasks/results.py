@@ -32,6 +32,7 @@ def write_metrics(
         "task": trainer.task,
         "row": trainer.row,
         "seed": trainer.datamodule.seed,
+        "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,  # whose weights were scored
         "data": dict(about),
         "metrics": {name: number(value) for name, value in metrics.items()},
         "left_out": trainer.datamodule.left_out.as_json(),

@@ -47,6 +47,7 @@ def test_fit_ends_with_the_scores_of_student_and_teacher(trained):
     for line in ("student, threshold 0.5, 7 frames", "teacher, threshold 0.5, 7 frames", "student, tuned on validation"):
         assert re.search(rf"^{line} +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d$", done.out, re.MULTILINE)
     content = json.loads((folder / "metrics.json").read_text())
+    assert content["checkpoint"] == "last.ckpt", "the paper scores the student after the last epoch"
     assert content["data"]["policy"] == "threshold 0.5, median filter 7" and content["metrics"]["n_clips"] == 5
     assert {"clip_f1_micro", "teacher_event_f1_macro", "tuned_segment_f1_micro"} <= set(content["metrics"])
     assert set(content["validation"]) >= {"clip_f1_micro", "segment_f1_micro", "event_f1_macro"}

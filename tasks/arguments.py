@@ -9,6 +9,7 @@ from tasks.checkpoints import hyper_parameters, locate, read, stamp
 from tasks.configs import CONFIGS, grounds
 from tasks.launch import Task, resolve
 from tasks.run_config import checked_config
+from tasks.yaml_files import TooLarge, YAMLError, check_yaml
 
 WITHOUT_LABELS = ("predict", "export")
 FROM_CHECKPOINT = ("validate", "test", "predict", "export")
@@ -26,6 +27,7 @@ def expand(task: Task, argv: list[str]) -> list[str]:
     verb, typed = argv[0], list(argv[1:])
     if "-h" in typed or "--help" in typed or any(a.startswith("--model.help") or a.startswith("--data.help") for a in typed):
         return [verb, *typed]
+    _refuse_large(typed)
     checkpoint = value_of(typed, "--ckpt_path")
     if verb in FROM_CHECKPOINT and checkpoint is None:
         raise DataError(f"{verb} needs a checkpoint: add --ckpt_path runs/{task.name}/NAME (a run folder or a .ckpt file)")
@@ -45,6 +47,20 @@ def expand(task: Task, argv: list[str]) -> list[str]:
             config = _config_of_run(checkpoint)
             implied.append(checked_config(config, task) if config else str(CONFIGS / task.name / "default.yaml"))
     return [verb, *(word for config in implied for word in ("--config", config)), *typed]
+
+
+def _refuse_large(typed: list[str]) -> None:
+    """Refuse values and configs that expand without end or nest too deeply, before a parser reads them."""
+    configs = [Path(name) for name in configs_in(typed) if "\n" not in name]
+    texts = {str(path): path.read_text(encoding="utf-8") for path in configs if path.is_file()}
+    texts |= {f"the value {' '.join(word[:40].split())}...": word.partition("=")[2] if word.startswith("--") else word for word in typed}
+    for name, text in texts.items():
+        try:
+            check_yaml(text)
+        except TooLarge as error:
+            raise DataError(f"{name} cannot be read: {error}") from error
+        except YAMLError:
+            continue  # plain text, or an error that the parser explains
 
 
 def row_of(task: Task, argv: list[str]) -> str:

@@ -3,13 +3,21 @@
 import re
 from pathlib import Path
 
+from datamodules.errors import DataError
+
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
-def grounds(config: Path) -> list[Path]:
-    """What a config says it is a diff on beyond base.yaml, by a line `# A diff on NAME.yaml`, outermost first."""
+def grounds(config: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """What a config says it is a diff on beyond base.yaml, by a line `# A diff on NAME.yaml`, outermost first.
+
+    Raises:
+        DataError: a config that is a diff on itself.
+    """
     if not config.is_file():
         return []
+    if config.resolve() in above:
+        raise DataError(f"{config} is a diff on itself: remove its line `# A diff on ...`")
     found = re.search(r"^# A diff on (\S+\.yaml)", config.read_text(encoding="utf-8"), re.MULTILINE)
     ground = config.parent / found[1] if found else None
-    return [*grounds(ground), ground] if ground else []
+    return [*grounds(ground, (*above, config.resolve())), ground] if ground else []

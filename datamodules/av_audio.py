@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.errors import DataError
+from datamodules.sample_rate import check_rate
 
 
 class Header(NamedTuple):
@@ -58,6 +59,8 @@ def _open(path: str | Path):
     if not container.streams.audio:
         container.close()
         raise DataError(f"{path} holds no sound: download it again.")
+    for stream in container.streams.audio:
+        check_rate(path, stream.rate or 0)
     return container
 
 

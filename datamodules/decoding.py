@@ -13,6 +13,7 @@ import soundfile
 from datamodules.errors import DataError
 from datamodules.level import ChannelPower, channel_power
 from datamodules.notes import without_notes
+from datamodules.sample_rate import check_rate
 
 UNREADABLE = (".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv")
 """Endings of audio files that libsndfile cannot decode: a user should be told, not ignored."""
@@ -48,9 +49,15 @@ def open_audio(path: str | Path) -> soundfile.SoundFile:
     path = os.fspath(path)
     try:
         with without_notes():
-            return soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+            file = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(_why(path)) from error
+    try:
+        check_rate(path, file.samplerate)
+    except DataError:
+        file.close()
+        raise
+    return file
 
 
 def _why(path: str) -> str:

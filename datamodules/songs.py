@@ -12,6 +12,7 @@ from datamodules.audio import as_waveform
 from datamodules.decoding import BLOCK, UNREADABLE, Source
 from datamodules.errors import DataError
 from datamodules.files import UserFiles
+from datamodules.sample_rate import check_rate
 
 
 class SongBatch(NamedTuple):
@@ -142,7 +143,8 @@ class VideoSong:
         except (av.FFmpegError, OSError, IndexError):
             raise why_not from None
         self._stream, self._broken = stream, av.FFmpegError
-        self.rate, self.channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
+        self.rate = check_rate(path, stream.codec_context.sample_rate)
+        self.channels = stream.codec_context.layout.nb_channels
         self.frames = int((stream.duration or 0) * stream.time_base * self.rate)
 
     __enter__, __exit__ = Song.__enter__, Song.__exit__

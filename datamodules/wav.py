@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from datamodules.errors import DataError
+from datamodules.sample_rate import check_rate
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 UNKNOWN = 0xFFFFFFFF
@@ -116,7 +117,7 @@ def _format(path: str, chunk: bytes) -> tuple[str, int, int]:
         raise NotInPlace(f"{path} holds {bits} bit samples of WAV format {code}: convert it to 16 bit PCM or 32 bit float.")
     if not channels or not rate or frame != channels * bits // 8:
         raise DataError(f"{path} has a broken header ({channels} channels, {rate} Hz, {frame} bytes a frame): copy it again.")
-    return dtype, rate, channels
+    return dtype, check_rate(path, rate), channels
 
 
 def _samples(path: str, kind: tuple[str, int, int], place: int, size: int, length: int) -> Wav:

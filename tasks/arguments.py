@@ -53,7 +53,8 @@ def _refuse_large(typed: list[str]) -> None:
     """Refuse values and configs that expand without end or nest too deeply, before a parser reads them."""
     configs = [Path(name) for name in configs_in(typed) if "\n" not in name]
     texts = {str(path): path.read_text(encoding="utf-8") for path in configs if path.is_file()}
-    texts |= {f"the value {' '.join(word[:40].split())}...": word.partition("=")[2] if word.startswith("--") else word for word in typed}
+    for word in typed:
+        texts[f"the value {' '.join(word[:40].split())}..."] = word.partition("=")[2] if word.startswith("--") else word
     for name, text in texts.items():
         try:
             check_yaml(text)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from datamodules.alignment.sounding_pitch import transpose_musicxml
 from datamodules.errors import DataError
+from datamodules.plausible_score import check_numbers
 from datamodules.repeats import Signs, musicxml_signs
 
 LARGEST = 256 << 20  # bytes of a score, unpacked
@@ -45,6 +46,10 @@ def read_musicxml(path: Path) -> Document:
         raise DataError(f"{path} is no XML ({error}): expected a MusicXML score.") from error
     if root.tag != "score-partwise":
         raise DataError(f"{path} is XML of the kind <{root.tag}>: expected MusicXML, which begins with <score-partwise>.")
+    try:
+        check_numbers(root)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): export the score again.") from error
     for direction in root.iter("direction"):
         tempo = _metronome(direction)
         if tempo and direction.find("sound[@tempo]") is None:

@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from datamodules.errors import DataError
+from datamodules.sample_rate import check_rate
 
 ORDER = ("drums", "bass", "other", "vocals")  # the field's; other names follow in alphabetical order
 NO_STEMS = ("mixture", "accompaniment")  # of a reference folder, where they are sums of stems
@@ -59,7 +60,7 @@ class StemPair(NamedTuple):
             sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
             raise DataError(f"{path} cannot be read ({error}): expected a {', '.join(FORMATS)} file, write it again") from error
-        if rate != self.rate:
+        if check_rate(path, rate) != self.rate:
             raise DataError(f"{path} is at {rate} Hz, the first reference at {self.rate} Hz: resample one of them")
         return sound
 
@@ -152,6 +153,6 @@ def _truth(source: str, stems: dict[str, Path], folder: Path) -> tuple[Path, ...
 
 def _rate(path: Path) -> int:
     try:
-        return soundfile.info(path).samplerate
+        return check_rate(path, soundfile.info(path).samplerate)
     except (soundfile.LibsndfileError, OSError) as error:
         raise DataError(f"{path} cannot be read ({error}): expected a {', '.join(FORMATS)} file, write it again") from error

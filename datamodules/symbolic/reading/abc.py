@@ -15,7 +15,7 @@ from datamodules.symbolic.reading.abc_voice import Voice
 from datamodules.symbolic.reading.lengths import FEWEST_TICKS, check_length, is_metre, ticks_for
 
 FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")
-BODY = re.compile(r"\[([KLMQV]):([^\]]*)\]")
+BODY = re.compile(r"\[([KLMQV]):([^\[\]]*)\]")
 # First letters of a mode -> fifths between its signature and the major key's on its tonic, and what it counts as.
 MODES = {
     "": (0, "major"),

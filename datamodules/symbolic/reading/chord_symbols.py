@@ -8,6 +8,8 @@ from datamodules.symbolic.piece import QUALITIES
 ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 SUFFIXES = ("", "m", "dim", "aug", "7", "maj7", "m7", "sus")
 """What `write_symbol` puts behind the root, in the order of QUALITIES."""
+LONGEST = 40
+"""Characters of a symbol; `_TAIL` tries every way to part longer ones into its words."""
 _SYMBOL = re.compile(r"\(?([A-Ga-g])(##|#|bb|b|♯|♭)?([^/]*)(?:/.*)?")
 # What may follow the root: else it is a word, such as Fine.
 _TAIL = re.compile(r"(maj|ma|min|mi|m|dim|aug|sus|add|dom|alt|no|o|°|ø|Δ|[\^+\-#b()*,\d ])*")
@@ -31,7 +33,7 @@ def read_symbol(text: str) -> tuple[int, int] | None:
     A bass note behind a slash is left out; an extension counts as the seventh chord below it, a half-diminished chord as
     diminished, a sixth as the triad.
     """
-    found = _SYMBOL.fullmatch(text.strip().rstrip(")"))
+    found = _SYMBOL.fullmatch(text.strip().rstrip(")")) if len(text) <= LONGEST else None
     if not found:
         return None
     accidental = (found[2] or "").replace("♯", "#").replace("♭", "b")

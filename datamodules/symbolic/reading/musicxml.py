@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from datamodules.demo.piece import STEPS
 from datamodules.errors import DataError, printable
+from datamodules.plausible_score import exact_number
 from datamodules.symbolic.grid import VELOCITY_WRITTEN
 from datamodules.symbolic.piece import QUALITIES, VOICE, Piece, in_order
 from datamodules.symbolic.reading.lengths import check_length, is_metre, ticks_for
@@ -58,7 +59,7 @@ class Score:
 
     def __init__(self, root: Element) -> None:
         self.root = root
-        divisions = [int(Fraction(one.text)) for one in root.iter("divisions") if one.text]
+        divisions = [int(exact_number(one.text)) for one in root.iter("divisions") if one.text]
         self.ticks = ticks_for(one for one in divisions if one > 0)
         self.ours = any(one.text == SOFTWARE for one in root.iter("software"))
         self.parts = [PartReader(self, part, number) for number, part in enumerate(root.findall("part"))]
@@ -182,10 +183,11 @@ class PartReader:
         text = (element.findtext(name) or "0").strip()
         if text.isdecimal() and self.ticks % self.divisions == 0:
             return int(text) * (self.ticks // self.divisions)
-        return round(Fraction(text) * self.ticks / self.divisions)
+        return round(exact_number(text) * self.ticks / self.divisions)
 
     def _attributes(self, element: Element) -> None:
-        divisions = Fraction(element.findtext("divisions") or self.divisions)
+        written = element.findtext("divisions")
+        divisions = exact_number(written) if written else Fraction(self.divisions)
         if divisions <= 0:
             raise ValueError(f"{divisions} divisions")
         self.divisions = int(divisions) if divisions.denominator == 1 else divisions

@@ -19,9 +19,9 @@ from datamodules.alignment.curves import Curve
 from datamodules.alignment.degrade import degrade
 from datamodules.alignment.score import read_score
 from datamodules.alignment.sounds import synthesize
+from datamodules.audio import read_file as read
 from datamodules.demo import accompany, cutting, music
 from datamodules.errors import DataError
-from datamodules.recordings import read
 from datamodules.render import Note
 from tasks.metrics.alignment import TOLERANCES_MS
 

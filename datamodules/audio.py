@@ -1,6 +1,7 @@
 """Read audio files: decode, mix down to mono, resample, crop by seeking.
 
-Decoding is libsndfile's (mp3, wav, flac, ogg); nothing here trusts the length that a file's header claims.
+Decoding is libsndfile's (mp3, wav, flac, ogg), or PyAV's where that is installed (m4a, aac, wma, films); nothing here trusts
+the length that a file's header claims.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from datamodules.decoding import Source, open_audio
+from datamodules.av_audio import FILMS, SOUNDS, AVSource
+from datamodules.decoding import Source, open_source
 from datamodules.errors import DataError
 from datamodules.level import ChannelPower, downmix
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64")
-"""File name endings that are decoded here."""
+EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64", *SOUNDS)
+"""File name endings of sound files; the last of them need PyAV."""
+
+READABLE = EXTENSIONS + FILMS
+"""File name endings of sound files and films."""
 
 MOST_CHANNELS = 64
 """Channels beyond which an array must be (samples, channels) by mistake."""
@@ -55,8 +60,8 @@ class Decoded(NamedTuple):
 
 def header(path: str | Path) -> Header:
     """Sampling rate, channels and claimed frames of a file. Raises DataError where it cannot be opened."""
-    with open_audio(path) as file:
-        return Header(file.samplerate, file.channels, max(0, file.frames), file.format)
+    with open_source(path) as source:
+        return Header(source.rate, source.channels, max(0, source.claimed), source.format)
 
 
 def resampled(frames: int, source_rate: int, rate: int) -> int:
@@ -72,13 +77,13 @@ def claimed_length(path: str | Path, rate: int) -> int:
 
 def length(path: str | Path, rate: int) -> int:
     """Samples at `rate` that decoding the file yields. Raises DataError where that is none."""
-    with Source(path) as source:
+    with open_source(path) as source:
         return resampled(sum(len(block) for block in source.blocks()), source.rate, rate)
 
 
 def duration(path: str | Path) -> float:
     """Seconds that decoding the file yields. Raises DataError where that is none."""
-    with Source(path) as source:
+    with open_source(path) as source:
         return sum(len(block) for block in source.blocks()) / source.rate
 
 
@@ -88,18 +93,18 @@ def read(path: str | Path, start: int, samples: int, rate: int) -> np.ndarray:
     Only the crop and a little context are decoded. Shorter than asked where the file ends, and empty beyond.
     Equals the same crop of `read_file` to 1e-5 (Ogg Vorbis beyond its first minute: displaced by up to 20 ms).
     """
-    with Source(path) as source:
+    with open_source(path) as source:
         piece = _crop(source, start, samples, rate)
         if source.power is None or not source.power.cancelled:
             return piece
     channel = loudest_of_cancelling(path)
     if channel is None:
         return piece
-    with Source(path, channel=channel) as source:
+    with open_source(path, channel=channel) as source:
         return _crop(source, start, samples, rate)
 
 
-def _crop(source: Source, start: int, samples: int, rate: int) -> np.ndarray:
+def _crop(source: Source | AVSource, start: int, samples: int, rate: int) -> np.ndarray:
     if source.rate == rate:
         return source.frames(start, samples)
     common = math.gcd(source.rate, rate)
@@ -125,11 +130,11 @@ def decode(path: str | Path, rate: int) -> Decoded:
     A truncated or partly damaged file gives what it yields. Raises DataError where that is nothing, or where
     the audio holds NaN or infinity.
     """
-    with Source(path) as source:
+    with open_source(path) as source:
         whole, power = _whole(source, rate), source.power
         if power is None or not power.cancelled:
             return Decoded(whole, source.damage, _remark(whole))
-    with Source(path, channel=power.loudest) as source:
+    with open_source(path, channel=power.loudest) as source:
         whole = _whole(source, rate)
         return Decoded(whole, source.damage, _remark(whole, power.remark()))
 
@@ -140,8 +145,8 @@ def _remark(block: np.ndarray, other: str | None = None) -> str | None:
     return "; ".join(filter(None, (other, loud and f"it {loud}"))) or None
 
 
-def _whole(source: Source, rate: int) -> np.ndarray:
-    audio = _Growing(resampled(max(0, min(source.file.frames, source.plausible)), source.rate, rate))
+def _whole(source: Source | AVSource, rate: int) -> np.ndarray:
+    audio = _Growing(resampled(source.expected, source.rate, rate))
     for block in _blocks(source, rate):
         audio.append(block)
     if not audio.used:
@@ -149,7 +154,7 @@ def _whole(source: Source, rate: int) -> np.ndarray:
     return audio.close()
 
 
-def _blocks(source: Source, rate: int) -> Iterator[np.ndarray]:
+def _blocks(source: Source | AVSource, rate: int) -> Iterator[np.ndarray]:
     """An open file at `rate`, block by block. Raises DataError where resampling leaves what is not finite."""
     resampler = _stream(source.rate, rate)
     for block in source.blocks():
@@ -174,7 +179,7 @@ class Stream:
         channel = None
         if power is not None and power.cancelled:
             channel, self.remark = power.loudest, power.remark()
-        with Source(self.path, channel=channel) as source:
+        with open_source(self.path, channel=channel) as source:
             samples, peak = 0, np.zeros(1, np.float32)
             for block in _blocks(source, self.rate):
                 samples += len(block)
@@ -202,7 +207,7 @@ def _power(path: str | Path) -> ChannelPower | None:
 @lru_cache(1024)
 def _measured(path: str, size: int, changed: int) -> ChannelPower | None:
     """Powers of a file of that size and time of change, by decoding it."""
-    with Source(path) as source:
+    with open_source(path) as source:
         for _ in source.blocks():
             pass
         return source.power

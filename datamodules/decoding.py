@@ -1,4 +1,4 @@
-"""Decode one audio file as blocks or at any place in it, by libsndfile, around what its formats get wrong."""
+"""Decode one audio file as blocks or at any place in it: by libsndfile, around what its formats get wrong, or by PyAV."""
 
 import io
 import os
@@ -10,13 +10,12 @@ from typing import Self
 import numpy as np
 import soundfile
 
+from datamodules import av_audio
+from datamodules.av_audio import AVSource
 from datamodules.errors import DataError
-from datamodules.level import ChannelPower, channel_power
+from datamodules.level import ChannelPower, Mixdown
 from datamodules.notes import without_notes
 from datamodules.sample_rate import check_rate
-
-UNREADABLE = (".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv")
-"""Endings of audio files that libsndfile cannot decode: a user should be told, not ignored."""
 
 BLOCK = 1 << 17
 """Frames decoded at a time, so that an hour of six channels never lies in memory at once."""
@@ -40,6 +39,9 @@ TOLERANCE_S = 0.5
 ENDLESS = 64
 """Times its size that an mp3 may decode to beyond the guess: from 320 down to less than 8 kbit/s."""
 
+MPEG = ("MP3", "MPEG")
+"""libsndfile's names of mp3 files."""
+
 ID3_TAG = 128
 """Bytes of the tag that mp3 decoders look for at a file's end."""
 
@@ -60,8 +62,40 @@ def open_audio(path: str | Path) -> soundfile.SoundFile:
     return file
 
 
-def _why(path: str) -> str:
-    """One sentence on a file that does not open."""
+def open_source(path: str | Path, mono: bool = True, channel: int | None = None) -> "Source | AVSource":
+    """A file to be decoded, by PyAV where it is one of `av_audio.ENDINGS` or libsndfile cannot open it.
+
+    Args:
+        path: sound file or film
+        mono, channel: as in `Source`
+
+    Raises:
+        DataError: the file does not open; where PyAV would read it, the command that installs it.
+    """
+    path = os.fspath(path)
+    if (reason := _absent(path)) is not None:
+        raise DataError(reason)
+    if path.lower().endswith(av_audio.ENDINGS):
+        if av_audio.installed():
+            return AVSource(path, mono, channel)
+        source = Source(path, mono, channel)  # the ending may lie
+        if source.format in MPEG:  # whose decoder takes any film for sound
+            source.close()
+            raise DataError(av_audio.needed(path))
+        return source
+    try:
+        return Source(path, mono, channel)
+    except DataError:
+        try:
+            if av_audio.installed():
+                return AVSource(path, mono, channel)
+        except DataError:
+            pass
+        raise
+
+
+def _absent(path: str) -> str | None:
+    """One sentence on a file that is not there to be opened; None: it is."""
     file = Path(path)
     if not file.exists():
         return f"{path} does not exist."
@@ -69,10 +103,15 @@ def _why(path: str) -> str:
         return f"{path} is a folder where an audio file was expected."
     if not os.access(path, os.R_OK):
         return f"{path} may not be read: change its permissions."
-    if file.stat().st_size == 0:
-        return f"{path} is empty (0 bytes): copy or download it again."
-    if path.lower().endswith(UNREADABLE):
-        return f"{path} is in a format that is not read here: convert it to wav, flac, ogg or mp3."
+    return f"{path} is empty (0 bytes): copy or download it again." if file.stat().st_size == 0 else None
+
+
+def _why(path: str) -> str:
+    """One sentence on a file that does not open."""
+    if (reason := _absent(path)) is not None:
+        return reason
+    if path.lower().endswith(av_audio.ENDINGS):
+        return av_audio.needed(path)
     return f"{path} does not decode as audio (wav, flac, ogg and mp3 do): replace it or leave it out."
 
 
@@ -89,9 +128,9 @@ class Source:
         self.path = os.fspath(path)
         self.file = open_audio(path)
         self.mono, self.rate, self.channels = mono, self.file.samplerate, self.file.channels
-        self.channel = channel
-        self.power: ChannelPower | None = None
-        self._mp3 = self.file.format in ("MP3", "MPEG")
+        self.mixdown = Mixdown(channel)
+        self.format = self.file.format
+        self._mp3 = self.format in MPEG
         if self._mp3:
             _read_on(self.file)
         self.damage: str | None = None
@@ -102,7 +141,26 @@ class Source:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self.file.close()
+
+    @property
+    def power(self) -> ChannelPower | None:
+        """Powers of the channels that were mixed so far."""
+        return self.mixdown.power
+
+    @property
+    def claimed(self) -> int:
+        """Frames that the header claims."""
+        return self.file.frames
+
+    @property
+    def expected(self) -> int:
+        """The same, as far as the file's size allows."""
+        return max(0, min(self.claimed, self.plausible))
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The file from its start, block by block. Raises DataError where it yields nothing."""
@@ -160,20 +218,10 @@ class Source:
             self.damage = "breaks off"
             return self._nothing()
         if self.mono:
-            block = self._mixed(block)
+            block = self.mixdown(block)
         if not np.isfinite(block).all():
             raise DataError(f"{self.path} holds NaN or infinite samples: replace it or leave it out.")
         return block
-
-    def _mixed(self, block: np.ndarray) -> np.ndarray:
-        """Channels (frames, channels) as one (frames,)."""
-        if block.shape[1] == 1:
-            return block[:, 0]
-        if self.channel is not None:
-            return block[:, self.channel]
-        power = channel_power(block)
-        self.power = power if self.power is None else self.power.joined(power)
-        return block.mean(axis=1, dtype=np.float32)
 
     def _hushed(self) -> AbstractContextManager[None]:
         return without_notes() if self._mp3 else nullcontext()

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from datamodules import recordings
+from datamodules import audio
+from datamodules.av_audio import FILMS
 from datamodules.cache import exclusive, unwritable, write_atomically
 from datamodules.errors import DataError
 
@@ -118,16 +119,16 @@ def embed(extractor: Extractor, path: Path) -> tuple[np.ndarray, np.ndarray]:
         from datamodules.av_video import images
 
         return extractor.extract(images(path, extractor.fps))
-    return extractor.extract(recordings.read(path, extractor.sample_rate))
+    return extractor.extract(audio.read_file(path, extractor.sample_rate))
 
 
 def film_of(clip: Path, root: Path) -> Path:
     """For a clip root/audio/A/B.wav the film root/video/A/B.mp4 (or another ending), for a film that film."""
-    if clip.suffix.lower() in recordings.FILMS:
+    if clip.suffix.lower() in FILMS:
         return clip
     try:
         inside = clip.relative_to(root / "audio")
     except ValueError:
         inside = Path(clip.name)
-    films = [(root / "video" / inside).with_suffix(ending) for ending in recordings.FILMS]
+    films = [(root / "video" / inside).with_suffix(ending) for ending in FILMS]
     return next((film for film in films if film.is_file()), films[0])

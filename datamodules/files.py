@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from datamodules import audio
 from datamodules.base import SuiteData
-from datamodules.decoding import UNREADABLE
 from datamodules.errors import DataError
 from datamodules.windows import Window
 
@@ -41,7 +40,7 @@ class UserFiles(SuiteData):
 
     name = "files"
     what = "audio file"
-    endings: tuple[str, ...] = audio.EXTENSIONS + UNREADABLE
+    endings: tuple[str, ...] = audio.READABLE
 
     def __init__(
         self, inputs: list[str] | str | None = None, num_workers: int = 0, seed: int = 0, strict: bool = False

@@ -114,6 +114,30 @@ def channel_power(block: np.ndarray) -> ChannelPower:
     return ChannelPower(np.einsum("tc,tc->c", block, block, dtype=np.float64), float(mean @ mean))
 
 
+class Mixdown:
+    """Mixes blocks of a recording down, and sums up the powers of their channels.
+
+    Args:
+        channel: channel that is taken alone instead of the mean of all
+
+    `power` is of the blocks so far (None: there was nothing to mix), which shows whether their channels cancel.
+    """
+
+    def __init__(self, channel: int | None = None) -> None:
+        self.channel = channel
+        self.power: ChannelPower | None = None
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        """Block (frames, channels) float32 -> (frames,)."""
+        if block.shape[1] == 1:
+            return block[:, 0]
+        if self.channel is not None:
+            return block[:, self.channel]
+        power = channel_power(block)
+        self.power = power if self.power is None else self.power.joined(power)
+        return block.mean(axis=1, dtype=np.float32)
+
+
 def downmix(block: np.ndarray) -> tuple[np.ndarray, str | None]:
     """Mix a whole recording down to mono; channels that cancel each other give way to the loudest of them.
 

@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike
 from torch.utils.data import Dataset
 
 from datamodules.audio import as_waveform
-from datamodules.decoding import BLOCK, UNREADABLE, Source
+from datamodules.decoding import BLOCK, open_source
 from datamodules.errors import DataError
 from datamodules.files import UserFiles
-from datamodules.sample_rate import check_rate
 
 
 class SongBatch(NamedTuple):
@@ -58,25 +57,18 @@ class _Songs(Dataset):
         return SongBatch(path, None)
 
 
-def open_song(path: "str | Path | LoadedSong") -> "Song | VideoSong | LoadedSong":
+def open_song(path: "str | Path | LoadedSong") -> "Song | LoadedSong":
     """Open a file to be read block by block with its channels. Raises DataError where it does not open."""
-    if isinstance(path, LoadedSong):
-        return path
-    if not str(path).lower().endswith(UNREADABLE):
-        return Song(path)
-    try:
-        return Song(path)  # the ending may lie
-    except DataError as error:
-        return VideoSong(path, error)
+    return path if isinstance(path, LoadedSong) else Song(path)
 
 
 class Song:
-    """A file that libsndfile reads; `frames` is what its header claims, `damage` why decoding stopped early."""
+    """A sound file or film; `frames` is what its header claims, `damage` why decoding stopped early."""
 
     def __init__(self, path: str | Path) -> None:
-        self.source = Source(path, mono=False)
+        self.source = open_source(path, mono=False)
         self.path, self.rate, self.channels = self.source.path, self.source.rate, self.source.channels
-        self.frames = max(0, min(self.source.file.frames, self.source.plausible))
+        self.frames = self.source.expected
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +78,7 @@ class Song:
 
     def close(self) -> None:
         """Close the file."""
-        self.source.file.close()
+        self.source.close()
 
     @property
     def damage(self) -> str | None:
@@ -123,57 +115,3 @@ class LoadedSong:
             raise DataError(f"{self.path} holds NaN or infinite samples.")
         for start in range(0, self.frames, BLOCK):
             yield np.ascontiguousarray(self.audio[:, start : start + BLOCK].T)
-
-
-class VideoSong:
-    """The first sound of a file that PyAV reads (mp4, m4a, aac, wma ...), where the extra `video` is installed.
-
-    why_not: the error of the ordinary reader, raised where PyAV is missing or fails too
-    """
-
-    def __init__(self, path: str | Path, why_not: DataError) -> None:
-        try:
-            import av
-        except ImportError:
-            raise DataError(f"{why_not} Or read it as it is, with `pip install -e '.[video]'`.") from None
-        self.path, self.damage = str(path), None
-        try:
-            self.container = av.open(self.path)
-            stream = self.container.streams.audio[0]
-        except (av.FFmpegError, OSError, IndexError):
-            raise why_not from None
-        self._stream, self._broken = stream, av.FFmpegError
-        self.rate = check_rate(path, stream.codec_context.sample_rate)
-        self.channels = stream.codec_context.layout.nb_channels
-        self.frames = int((stream.duration or 0) * stream.time_base * self.rate)
-
-    __enter__, __exit__ = Song.__enter__, Song.__exit__
-
-    def close(self) -> None:
-        """Close the file."""
-        self.container.close()
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """float32 (frames, channels), block by block. Raises DataError where there is none, or NaN in it."""
-        import av
-
-        convert = av.AudioResampler(format="fltp", layout=self._stream.codec_context.layout.name, rate=self.rate)
-        total = 0
-        frames = self.container.decode(self._stream)
-        while True:
-            try:
-                decoded = next(frames, None)
-                pieces = convert.resample(decoded)
-            except (self._broken, OSError):
-                self.damage = f"breaks off at {total / self.rate:.1f} s"
-                break
-            for piece in pieces:
-                block = np.ascontiguousarray(piece.to_ndarray().T, dtype=np.float32)
-                if not np.isfinite(block).all():
-                    raise DataError(f"{self.path} holds NaN or infinite samples: replace it or leave it out.")
-                total += len(block)
-                yield block
-            if decoded is None:
-                break
-        if not total:
-            raise DataError(f"{self.path} holds no audio: replace it or leave it out.")

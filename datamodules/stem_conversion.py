@@ -18,7 +18,7 @@ import numpy as np
 from datamodules import audio, av_audio
 from datamodules.av_audio import Header
 from datamodules.cache import cache_root, exclusive, require_space, unwritable
-from datamodules.decoding import Source
+from datamodules.decoding import open_source
 from datamodules.errors import DataError
 from datamodules.workers import cores
 
@@ -135,7 +135,7 @@ def _sound_header(path: Path) -> Header:
 
 
 def _sound_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
-    with Source(path, mono=False) as source:
+    with open_source(path, mono=False) as source:
         yield from ((0, block) for block in source.blocks())
         if source.damage:
             raise DataError(f"{path}: {source.damage}; replace it or leave the track out.")

@@ -11,9 +11,10 @@ import pytest
 import pytorch_lightning as pl
 import soundfile
 
+from datamodules.audio import decode
 from datamodules.errors import DataError
 from datamodules.files import DecodedFiles
-from datamodules.recordings import Recordings, decode
+from datamodules.recordings import Recordings
 from tasks.alignment.aligned import Aligned
 from tasks.alignment.outputs.files import FILES
 from tasks.trainer import Trainer

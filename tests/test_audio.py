@@ -170,7 +170,8 @@ def test_what_is_no_audio_is_named_in_one_sentence(tmp_path, name):
             reading()
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
-    said = {"zero": "empty", "song": "convert", "gone": "does not exist", ".": "is a folder", "header": "no audio"}
+    said = {"zero": "empty", "song": "does not open as a sound file or film", "gone": "does not exist", ".": "is a folder"}
+    said["header"] = "no audio"
     assert said.get(name.split(".")[0] or ".", "does not decode") in str(caught.value)
 
 

@@ -142,7 +142,7 @@ def test_a_film_without_pictures_is_named(tmp_path):
     with pytest.raises(DataError, match=r"b\.mp4 has no images"):
         embed(Brightness(), tmp_path / "b.mp4")
     (tmp_path / "c.mp4").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"c\.mp4 does not decode as a film"):
+    with pytest.raises(DataError, match=r"c\.mp4 does not open as a sound file or film"):
         embed(Brightness(), tmp_path / "c.mp4")
 
 

@@ -140,7 +140,7 @@ def test_a_broken_mp4_loses_its_track(sample, tmp_path, caplog):
     shutil.copy(sample, tmp_path / "set" / "train" / "Good.stem.mp4")
     (tmp_path / "set" / "train" / "Bad.stem.mp4").write_bytes(sample.read_bytes()[:4000])
     assert [track.name for track in ready(tmp_path / "set").opened[0]] == ["Good"]
-    assert "Bad.stem.mp4 does not open as mp4" in caplog.text
+    assert "Bad.stem.mp4 does not open as a sound file or film" in caplog.text
 
 
 def test_an_mp4_of_other_streams_loses_its_track(sample, tmp_path, caplog):

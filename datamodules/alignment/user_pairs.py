@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.alignment.score import SCORES, Score, unfoldings
+from datamodules.audio import decode
 from datamodules.errors import DataError
 from datamodules.files import UserFiles
-from datamodules.recordings import decode
 
 
 class ScoredBatch(NamedTuple):

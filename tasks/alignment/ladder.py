@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from datamodules.alignment.score import Score, unfoldings
-from datamodules.audio import mono
+from datamodules.audio import decode, mono
 from datamodules.errors import DataError
 from datamodules.level import raised
-from datamodules.recordings import decode
 from models.alignment.costs import Costs, FeatureCosts, window
 from models.alignment.dtw import STEPS, NoPath, dtw
 from models.alignment.dtw import Path as DTWPath

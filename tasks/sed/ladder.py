@@ -15,11 +15,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from datamodules.audio import mono
+from datamodules.audio import Stream, mono
 from datamodules.embeddings import embed, film_of
 from datamodules.events import Events, take
 from datamodules.level import CLICK_DB, click_db, is_inaudible
-from datamodules.recordings import Stream
 from models.sed.crnn import Detection
 from tasks.metrics.events.decode import decode, median_filter, stack
 from tasks.sed.windows import FrameAverage, Windows

@@ -18,9 +18,22 @@ def whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
+        _open_to_readers(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _open_to_readers(path: Path) -> None:
+    """Give a file that its writer made private (safetensors: 0600) the mode that new files get by the umask."""
+    if os.name != "posix" or path.stat().st_mode & 0o077:
+        return
+    usual = path.with_name(f"{path.name}.mode")
+    try:
+        usual.touch()
+        path.chmod(usual.stat().st_mode & 0o777)
+    finally:
+        usual.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

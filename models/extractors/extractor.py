@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.plain_weights import load_plain
+
 
 class Extractor(nn.Module):
     """Sound or images -> embeddings and their moments; a subclass sets the attributes and gives `pieces` and `embed`.
@@ -100,4 +102,4 @@ def state_dict_of(path: str) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return load_plain(path)

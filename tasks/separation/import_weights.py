@@ -68,14 +68,14 @@ def _per_source(words: list[str]) -> dict[str, Any]:
 
 def _load(path: str) -> Any:
     """Tensors and plain values of a file."""
-    import torch
+    from models.plain_weights import load_plain
 
     try:
-        return torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True)
+        return load_plain(Path(path).expanduser())
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: download the weights first") from error
-    except Exception as error:
-        raise DataError(f"{path} holds no plain weights ({type(error).__name__}): expected a file of torch.save") from error
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 if __name__ == "__main__":

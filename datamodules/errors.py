@@ -1,4 +1,4 @@
-"""The one error that data can cause and a user can mend, and how it names files."""
+"""The one error that data can cause and a user can mend, and how messages name files and numbers."""
 
 
 class DataError(Exception):
@@ -18,3 +18,9 @@ class DataError(Exception):
 def printable(text: str) -> str:
     """Text with the bytes of file names that are no UTF-8 replaced: safe to print and to log."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with its noun, which gets an s for the plural before any "of": 1 file, 2 files, 2 notes of a chord."""
+    noun, of, rest = thing.partition(" of ")
+    return f"{number} {noun}{'s' * (number != 1)}{of}{rest}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 MOST_PLAYED = 100_000
@@ -69,6 +70,17 @@ def play_order(signs: Sequence[Signs], passes: Mapping[int, int] | None = None, 
         if len(order) > MOST_PLAYED:
             raise ValueError(f"its repeats last more than {MOST_PLAYED} measures")
     return order
+
+
+def played_once(signs: Sequence[Signs]) -> list[int]:
+    """The order of the measures without repeats and jumps: of several endings the last alone."""
+    return play_order(signs, {repeat.start: 1 for repeat in repeats_of(signs)}, jumps=False)
+
+
+def runs_of(order: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last measure of each stretch that is played without a jump."""
+    breaks = [place for place in range(1, len(order)) if order[place] != order[place - 1] + 1]
+    return [(order[first], order[last - 1]) for first, last in pairwise([0, *breaks, len(order)]) if last > first]
 
 
 def _target(signs: Sequence[Signs], now: int, followed: set[int]) -> int | None:
@@ -154,7 +166,7 @@ def _part_signs(part, words: bool) -> Iterator[Signs]:
         for line in measure.findall("barline"):
             repeat, bracket = line.find("repeat"), line.find("ending")
             if bracket is not None and bracket.get("type") == "start":
-                ending, closed = _numbers(bracket.get("number", "")), False
+                ending, closed = numbers_of(bracket.get("number", "")), False
             closed = closed or (bracket is not None and bracket.get("type") != "start")
             if repeat is not None and repeat.get("direction") == "forward":
                 forward = True
@@ -183,7 +195,7 @@ def _printed(measure, more_codas: bool) -> set[str]:
     return jumps
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers_of(text: str) -> tuple[int, ...]:
     """Numbers of an ending: of "1, 2" and "1-3" all of them."""
     numbers: set[int] = set()
     for first, last in re.findall(r"(\d{1,3})(?:\s*-\s*(\d{1,3}))?", text):

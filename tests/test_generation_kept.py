@@ -68,7 +68,7 @@ def of(path, content: bytes):
 @pytest.mark.parametrize("name", LINES)
 @pytest.mark.parametrize("use", ["harmonise", "continue"])
 def test_every_given_note_comes_back(tmp_path, name, use):
-    given = read_piece(MUSIC / name)
+    given = read_piece(MUSIC / name, "played")
     made = of(tmp_path / "out.mid", answer(MUSIC / name, use).midi())
     assert not heads(given, made.ticks) - heads(made, made.ticks)
     assert made.voices == (4 if use == "harmonise" else given.voices)

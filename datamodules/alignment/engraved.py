@@ -16,7 +16,7 @@ from datamodules.alignment.musicxml import Engraving, read_musicxml
 from datamodules.alignment.playing import Stretch, Written, WrittenNote, play
 from datamodules.alignment.score import Origin, Score
 from datamodules.errors import DataError
-from datamodules.repeats import Signs, play_order, repeats_of
+from datamodules.repeats import Signs, play_order, repeats_of, runs_of
 
 log = logging.getLogger(__name__)
 
@@ -169,18 +169,12 @@ def _unfolded(part, measures: list, signs: list[Signs]) -> dict[str, list[Stretc
     quarters = _quarters(part)
     starts = [quarters(measure.start.t) for measure in measures]
     ends = [*starts[1:], quarters(part.last_point.t)]
-    runs = [[(starts[first], ends[last]) for first, last in _runs(order)] for order in orders]
+    runs = [[(starts[first], ends[last]) for first, last in runs_of(order)] for order in orders]
     edges = sorted({edge for stretches in runs for stretch in stretches for edge in stretch})
     names = ["all repeats", "no repeats", *(f"sections {_letters(stretches, edges)}" for stretches in runs[2:])]
     # Grace notes stand where the last measure ends.
     runs = [[*stretches[:-1], (stretches[-1][0], stretches[-1][1] + (stretches[-1][1] == ends[-1]))] for stretches in runs]
     return dict(zip(names, runs, strict=True))
-
-
-def _runs(order: list[int]) -> list[tuple[int, int]]:
-    """First and last measure of each stretch that is played without a jump."""
-    breaks = [place for place in range(1, len(order)) if order[place] != order[place - 1] + 1]
-    return [(order[first], order[last - 1]) for first, last in zip([0, *breaks], [*breaks, len(order)], strict=True)]
 
 
 def _letters(stretches: list[Stretch], edges: list[float]) -> str:

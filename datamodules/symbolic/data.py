@@ -14,7 +14,7 @@ from datamodules.rooted import RootedData
 from datamodules.symbolic import pack
 from datamodules.symbolic.batch import SymbolicBatch, collate
 from datamodules.symbolic.corpora.corpus import Corpus, Dropped, Splits
-from datamodules.symbolic.encoded import Encoder, Excerpts, Whole, why_unfit
+from datamodules.symbolic.encoded import Encoder, Excerpts, Whole, unread, why_unfit
 from datamodules.symbolic.pack import SPLITS
 from datamodules.symbolic.piece import Piece
 from datamodules.symbolic.survey import survey
@@ -95,6 +95,7 @@ class SymbolicData(RootedData):
             ready[split] = [piece for piece, why in zip(ready[split], reasons, strict=True) if not why]
         kinds = ("file" if one.damaged else "piece" for one in dropped)
         self.left_out.extend(LeftOut.from_sentence(kind, one.name, one.reason) for kind, one in zip(kinds, dropped, strict=True))
+        self.left_out.extend(entry for split in SPLITS for piece in ready[split] for entry in unread(self.view, piece))
         self.left_out.say()
         return ready, dropped
 

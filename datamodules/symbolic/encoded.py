@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
+from datamodules.errors import counted
+from datamodules.left_out import LeftOut
 from datamodules.symbolic.batch import Item
 from datamodules.symbolic.piece import Piece
 from datamodules.symbolic.views.view import Encoded, Unfit, View
@@ -98,3 +100,16 @@ def why_unfit(view: View, piece: Piece) -> str | None:
     except Unfit as reason:
         return str(reason)
     return None
+
+
+def unread(view: View, piece: Piece) -> list[LeftOut]:
+    """What of a piece in use neither its reader nor the view holds."""
+    remarks = [remark for remark in piece.remarks if remark.endswith("left out")]
+    lost = [LeftOut("passage", piece.name, "the reader has no place for it", remark) for remark in remarks]
+    if view.voices is not None and piece.voices > view.voices:
+        lost.append(LeftOut("voice", piece.name, "the view holds the melody alone", counted(piece.voices - view.voices, "voice")))
+    if len(piece.drums) and view.name != "drums":
+        lost.append(LeftOut("track", piece.name, "the view holds no drums", counted(len(piece.drums), "stroke")))
+    if finer := view.merged_notes(piece):
+        lost.append(LeftOut("note", piece.name, "the grid of the view is too coarse", counted(finer, "note")))
+    return lost

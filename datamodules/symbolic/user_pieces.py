@@ -16,6 +16,7 @@ from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.melody import called, described, melody_voice
 from datamodules.symbolic.piece import VOICE, Piece
 from datamodules.symbolic.reading import MIDI, MUSIC, read_pieces
+from datamodules.symbolic.reading.marks import unread_marks
 from datamodules.symbolic.reading.midi import source_of
 from datamodules.symbolic.reading.midi_events import MidiSource
 from datamodules.symbolic.views.view import Use
@@ -105,10 +106,11 @@ class UserPieces(UserFiles):
             return Question("free", [replace(blank, length=self.bars * blank.bar)], self.use, self.bars, None, None)
         path = " to ".join(paths)
         try:
-            found = [read_pieces(one) for one in paths]
+            found = [read_pieces(one, "played") for one in paths]
             remarks = [_first_of(one, len(tunes)) for one, tunes in zip(paths, found, strict=True) if len(tunes) > 1]
             pieces = [tunes[0] for tunes in found]
             remarks += [remark for piece in pieces for remark in piece.remarks]
+            remarks += [] if self.use == "free" else [remark for one in paths for remark in unread_marks(Path(one))]
             original = None if self.use in ("interpolate", "free") else _original(Path(paths[0]), pieces[0])
             if self.use == "harmonise":
                 pieces, original, taken = self._melody(path, original)

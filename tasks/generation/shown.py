@@ -37,6 +37,8 @@ def shown(view: View, template: Piece, given: Piece, use: Use) -> tuple[Piece, i
     except Polyphonic:
         moved = skyline(moved)
         said.append("where a voice sounds several notes at once, the system saw the highest; all stay")
+    if finer := view.merged_notes(moved.with_notes(moved.notes[moved.notes[:, VOICE] == 0]) if use == "harmonise" else moved):
+        said.append(f"{finer} of {len(given.notes)} given notes are finer than the system's grid: it saw the others; all stay")
     return moved, shift, said
 
 

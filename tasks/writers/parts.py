@@ -10,6 +10,7 @@ import numpy as np
 from pytorch_lightning import Trainer
 
 from datamodules.errors import DataError
+from datamodules.errors import counted as counted
 from datamodules.left_out import LeftOut
 from tasks.writers.whole import whole, write_figure, write_text
 
@@ -87,11 +88,6 @@ def refuse(trainer: Trainer, place: Path, overwrite: bool) -> None:
 def sentences(failed: list[dict[str, Any]]) -> list[str]:
     """What went wrong with each file, its name said once: most errors begin with it."""
     return [row["error"] if row["file"] in row["error"] else f"{row['file']}: {row['error']}" for row in failed]
-
-
-def counted(number: int, thing: str) -> str:
-    """A number with its noun: 1 file, 2 files."""
-    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def unique_stem(path: str) -> str:

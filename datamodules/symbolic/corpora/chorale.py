@@ -63,6 +63,8 @@ def read_chorale(path: Path, name: str) -> Piece:
         mode=mode,
         fermatas=next((piece.fermatas for piece in pieces if len(piece.fermatas)), pieces[0].fermatas),
         programs=(),
+        names=(),
+        remarks=(),
     )
     _check_bars(piece, lines[0].downbeats)
     _check_silence(piece)

@@ -8,11 +8,8 @@ from datamodules.symbolic.splitting import Dropped as Dropped
 from datamodules.symbolic.splitting import Splits as Splits
 
 _HERE = Path(__file__).parent
-READERS = tuple(
-    path
-    for pattern in ("corpora/*.py", "reading/*.py", "piece.py", "grid.py", "keys.py", "voices.py", "splitting.py")
-    for path in sorted(_HERE.parent.glob(pattern))
-)
+_PATTERNS = ("corpora/*.py", "reading/*.py", "piece.py", "grid.py", "keys.py", "voices.py", "splitting.py", "../repeats.py")
+READERS = tuple(path for pattern in _PATTERNS for path in sorted(_HERE.parent.glob(pattern)))
 """Where a change may change what is read: every file that stands between the music and a piece."""
 
 

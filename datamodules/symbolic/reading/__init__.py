@@ -4,6 +4,7 @@ from pathlib import Path
 
 from datamodules.errors import DataError, printable
 from datamodules.symbolic.piece import Piece
+from datamodules.symbolic.reading.unfolding import Repeats
 
 MIDI = (".mid", ".midi", ".kar")
 MUSICXML = (".musicxml", ".xml", ".mxl")
@@ -13,15 +14,15 @@ MUSIC = MIDI + MUSICXML + ABC + CONVERTED
 """Endings of the files that `read_piece` reads."""
 
 
-def read_piece(path: str | Path) -> Piece:
-    """The first piece of a file, by its ending one of MUSIC.
+def read_piece(path: str | Path, repeats: Repeats = "once") -> Piece:
+    """The first piece of a file, by its ending one of MUSIC; `repeats` says how those of a score or tune are read.
 
     Raises DataError, naming the file, where it is missing, empty, damaged, without pitched notes or more than a day long.
     """
-    return read_pieces(path)[0]
+    return read_pieces(path, repeats)[0]
 
 
-def read_pieces(path: str | Path) -> list[Piece]:
+def read_pieces(path: str | Path, repeats: Repeats = "once") -> list[Piece]:
     """All pieces of a file, at least one: an ABC file holds many tunes. Raises as `read_piece`."""
     path = Path(path)
     ending, shown = path.suffix.lower(), printable(str(path))
@@ -38,7 +39,7 @@ def read_pieces(path: str | Path) -> list[Piece]:
     if ending in ABC:
         from datamodules.symbolic.reading.abc import read_abc
 
-        return read_abc(path)
+        return read_abc(path, repeats)
     from datamodules.symbolic.reading.scores import read_score
 
-    return [read_score(path)]
+    return [read_score(path, repeats)]

@@ -1,4 +1,4 @@
-"""ABC notation -> pieces: every tune of a file, all its voices, as it is written, repeats and their endings once each."""
+"""ABC notation -> pieces: every tune of a file, all its voices, repeats as they are written, played, or once through."""
 
 import re
 from fractions import Fraction
@@ -9,13 +9,17 @@ import numpy as np
 
 from datamodules.demo.piece import STEPS
 from datamodules.errors import DataError, printable
+from datamodules.repeats import Signs
 from datamodules.symbolic.grid import VELOCITY_WRITTEN
 from datamodules.symbolic.piece import Piece, in_order
+from datamodules.symbolic.reading.abc_bars import unfolded
 from datamodules.symbolic.reading.abc_voice import Voice
 from datamodules.symbolic.reading.lengths import FEWEST_TICKS, check_length, is_metre, ticks_for
+from datamodules.symbolic.reading.unfolding import MOST_NOTES, Repeats, changes, left_out, order_of, order_remarks
 
 FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")
 BODY = re.compile(r"\[([KLMQV]):([^\[\]]*)\]")
+NAME = re.compile(r"\b(?:name|nm)=\"([^\"]*)\"")
 # First letters of a mode -> fifths between its signature and the major key's on its tonic, and what it counts as.
 MODES = {
     "": (0, "major"),
@@ -42,7 +46,7 @@ class Key(NamedTuple):
     signature: dict[str, int]  # step -> semitones
 
 
-def read_abc(path: Path) -> list[Piece]:
+def read_abc(path: Path, repeats: Repeats = "once") -> list[Piece]:
     """The tunes of a file that hold notes. Raises DataError where there is none, or where a file is damaged or too large.
 
     Read are keys, metres, tempi, pickups, ties, tuplets, chords and chord symbols, fermatas and several voices; grace notes,
@@ -66,7 +70,7 @@ def read_abc(path: Path) -> list[Piece]:
         tune = Tune()
         try:
             tune.read(block)
-            piece = tune.piece(path, len(tunes) > 1)
+            piece = tune.piece(path, len(tunes) > 1, repeats)
         except (ValueError, ArithmeticError) as error:  # of numbers beyond all measure
             raise DataError(f"{shown} is damaged: tune {tune.fields.get('X', '')} cannot be understood ({error}).") from error
         if piece:
@@ -81,6 +85,7 @@ class Tune:
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
+        self.names: dict[str, str] = {}
         self.voices: dict[str, Voice] = {}
         self.key, self.begun, self.current = Key(None, None, {}), False, "1"
         self.metre, self.unit = (4, 4), None
@@ -123,6 +128,8 @@ class Tune:
     def _field(self, letter: str, text: str) -> None:
         if letter == "V" and text:
             self.current = text.split()[0]
+            if named := NAME.search(text):
+                self.names[self.current] = named[1]
         elif letter == "K":
             self._change_key(text)
         elif letter == "L" and (found := re.match(r"(\d+)/(\d+)", text)) and int(found[1]) and int(found[2]):
@@ -174,11 +181,35 @@ class Tune:
             if 4 <= quarters <= 6000:
                 self.tempi.append((self.now, round(60e6 / quarters)))
 
-    def piece(self, path: Path, many: bool) -> Piece | None:
+    def _unfold(self, voices: list[Voice], repeats: Repeats) -> list[str]:
+        """Put everything into the order in which it is read, by the signs of the voice that has most; what that changes."""
+        end = max(voice.now for voice in voices)
+        bars = max(voices, key=lambda voice: sum(sign != Signs() for sign in voice.bars.signs(end))).bars
+        signs = bars.signs(end)
+        order = order_of(signs, repeats)
+        if order == list(range(len(signs))):
+            return []
+        if len(order) * sum(len(voice.notes) for voice in voices) > MOST_NOTES * len(signs):
+            raise ValueError(f"its repeats last {len(order)} bars")
+        stretches = bars.stretches(order, end)
+        for voice in voices:
+            voice.notes = unfolded(voice.notes, stretches, lasts=True)
+            voice.chords = [tuple(event) for event in unfolded(voice.chords, stretches, holds=True)]
+            voice.fermatas = [time for (time,) in unfolded([(time,) for time in voice.fermatas], stretches)]
+            voice.now = sum((until - begin for begin, until in stretches), Fraction(0))
+        self.metres = changes([tuple(event) for event in unfolded(self.metres, stretches, holds=True)])
+        self.tempi = changes([tuple(event) for event in unfolded(self.tempi, stretches, holds=True)])
+        return order_remarks(len(signs), order, "bar")
+
+    def piece(self, path: Path, many: bool, repeats: Repeats = "written") -> Piece | None:
         """What was read; None without notes."""
         voices = [voice for voice in self.voices.values() if voice.notes]
         if not voices:
             return None
+        line = voices[0].first_line
+        remarks = self._unfold(voices, repeats)
+        counts = {"grace note": sum(v.graces for v in voices), "note of an overlay": sum(v.overlaid for v in voices)}
+        remarks += [left_out(kind, number) for kind, number in counts.items() if number]
         ticks = ticks_for(time.denominator for voice in voices for time in voice.times())
 
         def at(time: Fraction) -> int:
@@ -191,7 +222,7 @@ class Tune:
         tempi = np.array(sorted({0: 500_000, **{at(time): length for time, length in self.tempi}}.items()), np.int64)
         check_length(tempi, ticks, length, path)
         chords = {at(time): chord for voice in reversed(voices) for time, chord in voice.chords}
-        line, number = voices[0].first_line, self.fields.get("X", "").strip()
+        number = self.fields.get("X", "").strip()
         return Piece(
             in_order(notes),
             ticks,
@@ -207,6 +238,8 @@ class Tune:
             mode=self.key.mode,
             fermatas=np.array(sorted({at(time) for voice in voices for time in voice.fermatas}), np.int32),
             chords=np.array([(tick, *chord) for tick, chord in sorted(chords.items())], np.int32).reshape(-1, 3),
+            names=tuple(self.names.get(name, "") for name, voice in self.voices.items() if voice.notes) if self.names else (),
+            remarks=tuple(remarks),
         )
 
 

@@ -6,6 +6,8 @@ from fractions import Fraction
 
 from datamodules.demo.abc_notation import ACCIDENTALS, TUPLETS
 from datamodules.demo.piece import STEPS
+from datamodules.repeats import WORDS
+from datamodules.symbolic.reading.abc_bars import MARKS, Bars
 from datamodules.symbolic.reading.chord_symbols import read_symbol
 
 LENGTH = r"(?P<times{0}>\d*)(?P<slashes{0}>/*)(?P<parts{0}>\d*)"
@@ -13,7 +15,7 @@ LENGTH = r"(?P<times{0}>\d*)(?P<slashes{0}>/*)(?P<parts{0}>\d*)"
 SIGN = re.compile(
     r"\"(?P<text>[^\"]*)\"|[!+](?P<mark>[^!+|\s]*)[!+]|(?P<grace>\{[^{}]*\})"
     r"|\((?P<tuplet>\d)(?::(?P<into>\d*))?(?::(?P<count>\d*))?"
-    r"|(?P<bar>\[?\|+[\]:]*|:+\|*[\]:]*|\|\])|(?P<ending>\[\d[\d,-]*)|(?P<field>\[[A-Za-z]:[^\[\]]*\])"
+    r"|(?P<bar>\[?\|+[\]:]*|:+\|*[\]:]*|\|\])(?P<volta>\d[\d,-]*)?|(?P<ending>\[\d[\d,-]*)|(?P<field>\[[A-Za-z]:[^\[\]]*\])"
     r"|(?P<open>\[)|(?P<close>\])" + LENGTH.format(2) + r"|(?P<accidental>\^\^?|__?|=)?(?P<letter>[A-Ga-gzxZ])(?P<octave>[,']*)"
     + LENGTH.format(1) + r"|(?P<broken>>+|<+)|(?P<tie>-)|(?P<overlay>&)|(?P<hold>H)"
 )  # fmt: skip
@@ -29,6 +31,8 @@ class Voice:
         self.chords: list[tuple[Fraction, tuple[int, int]]] = []
         self.fermatas: list[Fraction] = []
         self.lines: list[Fraction] = []  # bar lines after the first note
+        self.bars = Bars()
+        self.graces = self.overlaid = 0  # notes that are left out
         self.now = Fraction(0)
         self.altered: dict[str, int] = {}
         self.tuplet, self.left, self.stretch = Fraction(1), 0, Fraction(1)
@@ -55,13 +59,19 @@ class Voice:
         """Go on with a line of music, skipping what is no sign."""
         for sign in SIGN.finditer(text):
             if self.hidden and not sign["bar"]:
+                self.overlaid += (sign["letter"] or "z") not in "zxZ"
                 continue
             if sign["letter"]:
                 self._note(sign)
             elif sign["bar"]:
                 self._line()
+                self.bars.line(self.now, sign["bar"], sign["volta"])
+            elif sign["ending"]:
+                self.bars.bracket(self.now, sign["ending"][1:])
             elif sign["text"] is not None:
                 self._symbol(sign["text"])
+            elif sign["grace"]:
+                self.graces += sum(letter in "ABCDEFGabcdefg" for letter in sign["grace"])
             elif sign["tuplet"]:
                 self._tuplet(sign)
             elif sign["open"]:
@@ -76,6 +86,8 @@ class Voice:
                 self.hidden = True
             elif sign["hold"] or (sign["mark"] or "").startswith("fermata"):
                 self.fermatas.append(self.now)
+            elif sign["mark"]:
+                self.bars.mark(sign["mark"], MARKS)
 
     def _line(self) -> None:
         self.altered, self.hidden = {}, False
@@ -84,6 +96,8 @@ class Voice:
 
     def _symbol(self, text: str) -> None:
         chord = None if text[:1] in ("^", "_", "<", ">", "@") else read_symbol(text)
+        if chord is None:
+            self.bars.mark(text.lstrip("^_<>@"), WORDS)
         if chord and (not self.chords or self.chords[-1] != (self.now, chord)):
             self.chords = [one for one in self.chords if one[0] != self.now]
             self.chords.append((self.now, chord))

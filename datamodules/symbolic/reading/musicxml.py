@@ -1,5 +1,6 @@
-"""Partwise MusicXML -> pieces: what is written, once through, at ticks that hold every duration."""
+"""Partwise MusicXML -> pieces at ticks that hold every duration, repeats as they are written, played, or once through."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from datamodules.demo.piece import STEPS
 from datamodules.errors import DataError, printable
 from datamodules.plausible_score import exact_number
+from datamodules.repeats import musicxml_signs
 from datamodules.symbolic.grid import VELOCITY_WRITTEN
 from datamodules.symbolic.piece import QUALITIES, VOICE, Piece, in_order
 from datamodules.symbolic.reading.lengths import check_length, is_metre, ticks_for
+from datamodules.symbolic.reading.unfolding import MOST_NOTES, Repeats, changes, left_out, order_of, order_remarks
 
 SOFTWARE = "Quintet"
 """Our writer's name in a file: there each part is one voice, be it in several MusicXML voices where its notes overlap."""
@@ -55,14 +58,24 @@ class Sung(NamedTuple):
 
 
 class Score:
-    """Reads a document: every part by itself, then all of them in measures that are as long as their longest part."""
+    """Reads a document: every part by itself, then all of them in measures that are as long as their longest part.
 
-    def __init__(self, root: Element) -> None:
+    Args:
+        root: `<score-partwise>`
+        repeats: how repeats and jumps are read
+    """
+
+    def __init__(self, root: Element, repeats: Repeats = "written") -> None:
         self.root = root
         divisions = [int(exact_number(one.text)) for one in root.iter("divisions") if one.text]
         self.ticks = ticks_for(one for one in divisions if one > 0)
         self.ours = any(one.text == SOFTWARE for one in root.iter("software"))
         self.parts = [PartReader(self, part, number) for number, part in enumerate(root.findall("part"))]
+        self.written = max((len(part.lengths) for part in self.parts), default=0)
+        self.order = order_of(musicxml_signs(root), repeats)
+        count = sum(len(part.notes) for part in self.parts)
+        if count * len(self.order) > MOST_NOTES * max(self.written, 1):
+            raise ValueError(f"its repeats last {len(self.order)} measures")
 
     def piece(self, path: Path) -> Piece:
         """Everything together. A first measure shorter than its metre is a pickup, if others follow. Raises DataError."""
@@ -77,7 +90,7 @@ class Score:
         metres = _changes([0, 4, 4], self._events("metres", starts))
         bar = 4 * self.ticks * int(metres[0, 1]) // int(metres[0, 2])
         key = next((part.key for part in self.parts if part.key), (None, None))
-        notes, programs = self._voices(notes)
+        notes, programs, names = self._voices(notes)
         return Piece(
             in_order(notes),
             self.ticks,
@@ -94,34 +107,64 @@ class Score:
             chords=_rows(self._events("chords", starts), 3),
             drums=_rows(drums, 4),
             programs=programs,
+            names=names,
+            remarks=(*self._left_out(), *order_remarks(self.written, self.order, "measure")),
         )
 
+    def _left_out(self) -> list[str]:
+        """Notes that no piece has, in sentences."""
+        kinds = {"grace note": "grace", "cue note": "cue"}
+        found = {kind: sum(note.find(tag) is not None for note in self.root.iter("note")) for kind, tag in kinds.items()}
+        return [left_out(kind, number) for kind, number in found.items() if number]
+
     def _measures(self) -> tuple[list[int], int]:
-        """Ticks at which the measures begin and the last one ends; an empty one is a bar of its metre."""
+        """Ticks at which the measures that are played begin and the last one ends; an empty one is a bar of its metre."""
         metre, starts, now = (4, 4), [], 0
         metres = {event.measure: event.what for part in reversed(self.parts) for event in part.metres}
-        for measure in range(max((len(part.lengths) for part in self.parts), default=0)):
+        lengths = []
+        for measure in range(self.written):
             metre = metres.get(measure, metre)
-            starts.append(now)
             length = max(part.lengths[measure] for part in self.parts if measure < len(part.lengths))
-            now += length or 4 * self.ticks * metre[0] // metre[1]
+            lengths.append(length or 4 * self.ticks * metre[0] // metre[1])
+        for measure in self.order:
+            starts.append(now)
+            now += lengths[measure]
         return starts, now
 
     def _events(self, kind: str, starts: list[int]) -> list[tuple[int, ...]]:
         """Events of all parts as (tick, ...), each once, in order; of the first part that has any at a tick."""
-        found = [(starts[one.measure] + one.offset, *one.what) for part in self.parts for one in getattr(part, kind)]
+        found = [(tick, *what) for part in self.parts for tick, what in self._played(getattr(part, kind), starts)]
         if kind == "drums":
             return sorted(set(found))
-        first = {event[0]: event for event in reversed(found)}
-        return [first[tick] for tick in sorted(first)]
+        first = {event[0]: event for event in reversed([*found, *self._in_force(kind, starts)])}
+        events = [first[tick] for tick in sorted(first)]
+        return changes(events) if kind != "chords" and self.order != list(range(self.written)) else events
+
+    def _played(self, events: list[Placed], starts: list[int]) -> Iterator[tuple[int, tuple]]:
+        """Events of one part as (tick, what), in every measure that is played."""
+        by_measure: dict[int, list[Placed]] = {}
+        for event in events:
+            by_measure.setdefault(event.measure, []).append(event)
+        for start, measure in zip(starts, self.order, strict=True):
+            yield from ((start + event.offset, event.what) for event in by_measure.get(measure, ()))
+
+    def _in_force(self, kind: str, starts: list[int]) -> Iterator[tuple[int, ...]]:
+        """What holds where a jump leads to, as it does there when read as written."""
+        events = sorted((event.measure, event.offset, event.what) for part in self.parts for event in getattr(part, kind))
+        for place in range(1, len(self.order)):
+            if self.order[place] == self.order[place - 1] + 1:
+                continue
+            before = [what for measure, _, what in events if measure < self.order[place]]
+            if before:
+                yield starts[place], *before[-1]
 
     def _notes(self, starts: list[int]) -> tuple[list[list], list[int]]:
         """Rows of onset, duration, pitch, velocity and line, tied notes joined; and the onsets of those with a fermata."""
         rows, fermatas = [], []
         for part in self.parts:
             held: dict[int, list] = {}  # pitch -> the row that a tie goes on from
-            written = [(starts[one.measure] + one.offset, one.what[0]) for one in part.notes]
-            for onset, note in sorted(written, key=lambda pair: pair[0]):
+            played = ((tick, note) for tick, (note,) in self._played(part.notes, starts))
+            for onset, note in sorted(played, key=lambda pair: pair[0]):
                 row = held.pop(note.pitch, None)
                 if row is None or row[0] + row[1] != onset:  # that the tie stops here, not every program writes
                     row = [onset, 0, note.pitch, note.velocity, note.line]
@@ -132,15 +175,16 @@ class Score:
                     held[note.pitch] = row
         return rows, fermatas
 
-    def _voices(self, rows: list[list]) -> tuple[NDArray[np.int32], tuple[int, ...]]:
-        """The rows with a number for each line, and the program of each: parts in order, in them staves, then voices."""
+    def _voices(self, rows: list[list]) -> tuple[NDArray[np.int32], tuple[int, ...], tuple[str, ...]]:
+        """The rows with a number for each line, program and name of each: parts in order, in them staves, then voices."""
         if self.ours:
             numbers = {row[4]: row[4][0] for row in rows}
         else:
             numbers = {line: number for number, line in enumerate(sorted({row[4] for row in rows}))}
         notes = np.array([[*row[:VOICE], numbers[row[VOICE]]] for row in rows], np.int64)
         part_of = {number: line[0] for line, number in numbers.items()}
-        return notes, tuple(self.parts[part_of.get(voice, 0)].program for voice in range(max(part_of) + 1))
+        parts = [self.parts[part_of.get(voice, 0)] for voice in range(max(part_of) + 1)]
+        return notes, tuple(part.program for part in parts), tuple(part.name for part in parts)
 
 
 class PartReader:
@@ -154,6 +198,7 @@ class PartReader:
         self.key: tuple[int, str] | None = None
         self.staves: dict[str, int] = {}  # voice -> the staff it was first seen on
         declared = score.root.find(f"part-list/score-part[@id='{part.get('id')}']") if "'" not in part.get("id", "'") else None
+        self.name = "" if declared is None else " ".join((declared.findtext("part-name") or "").split())
         programs = [] if declared is None else declared.findall("midi-instrument/midi-program")
         self.program = (int(programs[0].text or 1) - 1) % 128 if programs else 0
         kit = [] if declared is None else declared.findall("midi-instrument")

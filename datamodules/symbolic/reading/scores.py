@@ -8,27 +8,32 @@ from xml.etree import ElementTree
 from datamodules.errors import DataError, printable
 from datamodules.symbolic.piece import Piece
 from datamodules.symbolic.reading.musicxml import Score
+from datamodules.symbolic.reading.unfolding import Repeats
 
 LARGEST = 64 << 20  # bytes of a score, unpacked
 CONTAINER = "META-INF/container.xml"
 
 
-def read_score(path: Path) -> Piece:
+def read_score(path: Path, repeats: Repeats = "once") -> Piece:
     """The piece of a MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn) or MEI file; see `musicxml.Score`.
 
     Raises DataError for a file that is damaged, too large, another kind of XML or without pitched notes.
     """
-    shown = printable(str(path))
-    converted = path.suffix.lower() in (".krn", ".mei")
-    root = _parsed(_converted(path) if converted else _unpacked(path), shown)
+    root, shown = parsed_score(path), printable(str(path))
     if root.tag == "score-timewise":
         raise DataError(f"{shown} is timewise MusicXML: expected a partwise score, as every notation program writes it.")
     if root.tag != "score-partwise":
         raise DataError(f"{shown} is XML of the kind <{root.tag}>: expected MusicXML, which begins with <score-partwise>.")
     try:
-        return Score(root).piece(path)
+        return Score(root, repeats).piece(path)
     except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
         raise DataError(f"{shown} is damaged: one of its elements cannot be understood ({error}).") from error
+
+
+def parsed_score(path: Path) -> ElementTree.Element:
+    """The MusicXML document of a file, whatever element it begins with."""
+    converted = path.suffix.lower() in (".krn", ".mei")
+    return _parsed(_converted(path) if converted else _unpacked(path), printable(str(path)))
 
 
 def _parsed(data: bytes, shown: str) -> ElementTree.Element:

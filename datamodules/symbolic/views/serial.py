@@ -10,7 +10,7 @@ from datamodules.symbolic.grid import kept_frames, length_of, on_ticks
 from datamodules.symbolic.piece import Piece
 from datamodules.symbolic.views.conditions import Condition, conditions_of, fermata, width
 from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
-from datamodules.symbolic.views.voice_cells import SILENT, notes_of, voice_cells
+from datamodules.symbolic.views.voice_cells import SILENT, merged_notes, notes_of, voice_cells
 
 REST, FERMATA, DELIMITER, START, END, PITCHED = range(6)
 STRUCTURE = -1
@@ -94,6 +94,9 @@ class Serial(View):
         known = conditions_of(piece, self.conditions, self.steps)
         known = known[frame] if len(known) else np.zeros((len(frame), known.shape[1]), np.float32)
         return Encoded(tokens[:, None], known)
+
+    def merged_notes(self, piece: Piece) -> int:
+        return merged_notes(piece, self.steps)
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
         """Chords are what delimiters part, up to the first END; a tie to another pitch is struck."""

@@ -84,6 +84,10 @@ class View:
         """The piece that frames spell, in the metre, key, tempo, pickup and ticks of `template`."""
         raise NotImplementedError
 
+    def merged_notes(self, piece: Piece) -> int:
+        """Notes that the grid is too coarse for: a later one of their voice stands in their frame."""
+        return 0
+
     def fixed(self, template: Piece, use: Use, span: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         """Cells (frames, columns) that are given: of `encode(template)`.
 

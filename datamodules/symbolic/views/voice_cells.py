@@ -42,6 +42,12 @@ def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64
     return pitches, struck
 
 
+def merged_notes(piece: Piece, steps: int) -> int:
+    """Notes that begin in a frame in which a later one of their voice begins."""
+    starts, _ = cells_of(piece.notes, piece, steps)
+    return len(starts) - len(np.unique(np.stack([starts, piece.notes[:, VOICE]]), axis=1).T)
+
+
 def notes_of(pitches: NDArray, struck: NDArray, step: int, length: int) -> NDArray[np.int32]:
     """Notes (n, 5) of what `voice_cells` gives: one begins where struck, or where the pitch changes."""
     silence = np.full((1, pitches.shape[1]), SILENT)

@@ -10,7 +10,7 @@ from datamodules.symbolic.grid import kept_frames, length_of, on_ticks
 from datamodules.symbolic.piece import PITCH, Piece
 from datamodules.symbolic.views.conditions import Condition, conditions_of, width
 from datamodules.symbolic.views.view import Encoded, Unfit, Use, View
-from datamodules.symbolic.views.voice_cells import SILENT, notes_of, voice_cells
+from datamodules.symbolic.views.voice_cells import SILENT, merged_notes, notes_of, voice_cells
 
 REST, HOLD = 0, 1
 
@@ -105,6 +105,9 @@ class VoiceGrid(View):
         if self.hold:
             frames[sounding & ~struck] = HOLD
         return Encoded(frames, conditions_of(piece, self.conditions, self.steps))
+
+    def merged_notes(self, piece: Piece) -> int:
+        return merged_notes(piece, self.steps)
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
         """A HOLD with nothing before it to hold is silence."""

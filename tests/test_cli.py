@@ -206,6 +206,16 @@ def test_predict_is_the_ladder_of_the_readme(run, predicted, songs):
         assert dict(zip(tags.tags, tags(sound.T, rate), strict=True)) == pytest.approx(found, abs=1e-4)
 
 
+def test_antiphase_stereo_is_tagged_by_its_louder_channel(run, predicted, songs, folder):
+    sound, rate = soundfile.read(songs / "short.wav", dtype="float32")
+    soundfile.write(folder / "antiphase.wav", np.stack([sound, -0.9 * sound], axis=1), rate, subtype="FLOAT")
+    out = folder / "antiphase"
+    done = tagging("predict", "--ckpt_path", run, "--data.inputs", folder / "antiphase.wav", "--output.folder", out)
+    assert "antiphase.wav: its channels cancel each other (anti-phase): channel 1, the loudest, is used alone" in done.out
+    (row,) = scores(out / "tags.csv").values()
+    assert row == pytest.approx(scores(predicted / "tags.csv")[str(songs / "short.wav")], abs=1e-3)
+
+
 def test_timelines_have_one_row_a_step(run, predicted, songs):
     window = tagger_window(load_tagger(run))
     path = next((predicted / "timelines").glob("stereo-*.csv"))

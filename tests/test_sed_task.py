@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -142,6 +143,22 @@ def test_blocks_of_any_size_are_scored_as_the_whole(trained, size):
     whole, again = scores(audio, RATE), scores.streamed([part.numpy() for part in audio.split(size)])
     np.testing.assert_array_equal(whole.frames, again.frames)
     assert whole.duration_s == again.duration_s and whole.spans.tolist() == again.spans.tolist()
+
+
+def test_memory_does_not_grow_with_the_recording(trained):
+    """Half an hour is 58 MB of samples; what grows is its scores, less than 1 MB."""
+    scores = Audio2Scores(load_detector(trained[0]), 10.0, 10.0)
+    noise = 0.1 * np.random.default_rng(1).standard_normal(10 * RATE).astype(np.float32)
+
+    def peak(seconds):
+        tracemalloc.start()
+        found = scores.streamed(noise.copy() for _ in range(seconds // 10))
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found.duration_s == seconds
+        return used
+
+    assert peak(1800) - peak(300) < 3e6
 
 
 def test_antiphase_stereo_is_scored_by_its_louder_channel(trained, tmp_path):

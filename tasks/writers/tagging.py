@@ -79,7 +79,8 @@ class TagWriter(BasePredictionWriter):
             self._embeddings(pl_module, batch, stem)
         scores = [round(float(score), 6) for score in prediction.scores]
         row = {"file": batch.path, "duration_s": round(prediction.duration_s, 3), "scores": scores}
-        self.parts.add(row | ({"damage": batch.damage} if batch.damage else {}))
+        said = {"damage": batch.damage, "remark": batch.remark}
+        self.parts.add(row | {name: text for name, text in said.items() if text})
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks' parts into tags.csv and tags.json; say which files failed."""
@@ -93,6 +94,8 @@ class TagWriter(BasePredictionWriter):
         for row in good:
             if "damage" in row:
                 print(f"{row['file']} {row['damage']}: the tags are those of what is there", flush=True)
+            if "remark" in row:
+                print(f"{row['file']}: {row['remark']}", flush=True)
         if self.join and len(good) >= 2:
             self._joined(pl_module, good[0]["file"], good[1]["file"])
 

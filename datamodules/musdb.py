@@ -36,7 +36,7 @@ VALIDATION = (
 class MUSDBHQ(SeparationData):
     """MUSDB18-HQ, or any set in its layout: train/ and test/ with a folder of WAV files per track, read where they lie.
 
-    100 training tracks, 14 of which validate, and 50 test tracks. The files are given out on request alone.
+    100 training tracks, 14 of which validate, and 50 test tracks.
 
     Args:
         sources: default drums, bass, other, vocals; of fewer the mixture is always their own sum
@@ -47,7 +47,7 @@ class MUSDBHQ(SeparationData):
     name = "musdb18hq"
     layout = (
         "MUSDB18-HQ's folder (train/ARTIST - TITLE/{mixture,drums,bass,other,vocals}.wav, 100 tracks, and test/ likewise, 50 "
-        "tracks; ask for it at zenodo.org/records/3338373, it is given on request)"
+        "tracks: musdb18hq.zip, open at zenodo.org/records/3338373)"
     )
 
     def __init__(
@@ -117,8 +117,8 @@ class MUSDB18(MUSDBHQ):
 
     name = "musdb18"
     layout = (
-        "MUSDB18's folder (train/ARTIST - TITLE.stem.mp4, 100 tracks, and test/ likewise, 50 tracks; ask for it at "
-        "zenodo.org/records/1117372, it is given on request)"
+        "MUSDB18's folder (train/ARTIST - TITLE.stem.mp4, 100 tracks, and test/ likewise, 50 tracks: musdb18.zip, "
+        "open at zenodo.org/records/1117372)"
     )
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:

@@ -7,7 +7,8 @@ import numpy as np
 
 RATE = 44_100
 CODECS = {".webm": ("libopus", "libvpx", 48_000), ".ts": ("aac", "mpeg2video", RATE), ".mpg": ("mp2", "mpeg2video", RATE),
-          ".wmv": ("wmav2", "msmpeg4v3", RATE), ".avi": ("mp2", "mpeg4", RATE), ".wma": ("wmav2", "", RATE)}  # fmt: skip
+          ".wmv": ("wmav2", "msmpeg4v3", RATE), ".avi": ("mp2", "mpeg4", RATE), ".wma": ("wmav2", "", RATE),
+          ".x264": ("aac", "libx264", RATE)}  # fmt: skip
 FORMATS = {".m4a": "ipod", ".aac": "adts", ".wma": "asf", ".m4v": "mp4"}
 
 

@@ -23,6 +23,16 @@ from tests.listings import check, one
 LOADERS = [list_maps, list_smd, list_maestro, list_asap, list_vienna, list_mazurkas, list_mazurka_like, list_folder]
 
 
+@pytest.mark.parametrize(
+    ("loader", "where"),
+    [(list_maps, "amubox.univ-amu.fr/index.php/s/iNG0xc5Td1Nv4rR"), (list_smd, "zenodo.org/records/13753319")],
+)
+def test_where_open_sets_are_is_said(tmp_path, loader, where):
+    with pytest.raises(DataError) as caught:
+        loader(tmp_path)
+    assert f"open at {where}" in str(caught.value)
+
+
 @pytest.mark.parametrize("loader", LOADERS)
 def test_a_folder_of_something_else_is_told_what_it_should_be(tmp_path, loader):
     layouts.write_text(tmp_path / "readme.txt", "nothing of the kind")

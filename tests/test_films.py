@@ -84,9 +84,15 @@ def test_both_ends_of_a_film_count(tmp_path, ending, seconds, fps, count):
 
 
 def test_a_film_without_time_stamps_runs_at_its_rate(tmp_path):
-    write_film(tmp_path / "raw.m4v", sound=False, container="m4v")
-    assert flash_s(tmp_path / "raw.m4v") == pytest.approx(3.0, abs=0.05)
-    assert len(images(tmp_path / "raw.m4v", 5.0, 8, 8)) == 21
+    import av
+
+    if "libx264" not in av.codec.codecs_available:
+        pytest.skip("this PyAV writes no H.264")
+    path = write_film(tmp_path / "raw.x264", sound=False, container="h264")
+    with av.open(str(path)) as film:
+        assert next(film.decode(video=0)).pts is None
+    assert flash_s(path) == pytest.approx(3.0, abs=0.011)
+    assert len(images(path, 5.0, 8, 8)) == 21
 
 
 ALL = (".m4a", ".aac", ".m4v", ".ts", ".mpg", ".wma", ".wmv", ".webm", ".mkv", ".mp4", ".mov", ".avi")

@@ -185,7 +185,7 @@ def test_each_format_names_the_class_of_the_other(tmp_path):
     hq = write_musdb_hq(tmp_path / "hq", seconds=0.1)
     with pytest.raises(DataError, match=rf"folders of WAV files.*--data datamodules\.musdb\.MUSDBHQ --data\.root {hq}\."):
         MUSDB18(str(hq)).tracks("train")
-    with pytest.raises(DataError, match=r"ARTIST - TITLE\.stem\.mp4.*zenodo\.org/records/1117372, it is given on request"):
+    with pytest.raises(DataError, match=r"ARTIST - TITLE\.stem\.mp4.*musdb18\.zip, open at zenodo\.org/records/1117372"):
         MUSDB18(str(tmp_path / "mp4" / "train")).tracks("train")
 
 

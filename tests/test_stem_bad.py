@@ -164,7 +164,8 @@ def test_a_wrong_root_shows_the_tree_and_the_command(tmp_path):
             MUSDBHQ(root and str(root)).tracks("train")
         said = str(caught.value)
         assert words in said and "\n" not in said
-        assert "train/ARTIST - TITLE/{mixture,drums,bass,other,vocals}.wav" in said and "given on request" in said
+        assert "train/ARTIST - TITLE/{mixture,drums,bass,other,vocals}.wav" in said
+        assert "musdb18hq.zip, open at zenodo.org/records/3338373" in said
         assert root is None or f"python -m tasks.separation prepare --data datamodules.musdb.MUSDBHQ --data.root {root}" in said
 
 

@@ -13,7 +13,10 @@ from datamodules.alignment.pairs import Sound
 from datamodules.alignment.score import MIDI
 from datamodules.errors import DataError
 
-LAYOUT = "MAPS (.../MUS/MAPS_MUS-PIECE_PIANO.wav with .mid and .txt beside it; ask for it at adasp.telecom-paris.fr)"
+LAYOUT = (
+    "MAPS (.../MUS/MAPS_MUS-PIECE_PIANO.wav with .mid and .txt beside it; a zip for each piano, open at "
+    "amubox.univ-amu.fr/index.php/s/iNG0xc5Td1Nv4rR)"
+)
 NAME = re.compile(r"MAPS_MUS-(?P<piece>.+)_(?P<piano>[^_]+)")
 
 

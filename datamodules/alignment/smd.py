@@ -9,7 +9,7 @@ from datamodules.errors import DataError
 
 LAYOUT = (
     "SMD (COMPOSER_WORK_PERFORMER_VERSION-SMD.wav or .mp3 and .mid of the same name, in one folder or in several; "
-    "resources.mpi-inf.mpg.de/SMD)"
+    "SMD-piano_v2.zip, open at zenodo.org/records/13753319)"
 )
 
 

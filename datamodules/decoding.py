@@ -46,12 +46,17 @@ ID3_TAG = 128
 """Bytes of the tag that mp3 decoders look for at a file's end."""
 
 
+def system_path(path: str | Path) -> str | bytes:
+    """Path as soundfile takes it: in the bytes of the system, since it fails to encode a name that is no UTF-8."""
+    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
+
+
 def open_audio(path: str | Path) -> soundfile.SoundFile:
     """Open a file for reading. Raises DataError, which says why, where it does not open."""
     path = os.fspath(path)
     try:
         with without_notes():
-            file = soundfile.SoundFile(path)
+            file = soundfile.SoundFile(system_path(path))
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(_why(path)) from error
     try:
@@ -98,7 +103,7 @@ def _absent(path: str) -> str | None:
     """One sentence on a file that is not there to be opened; None: it is."""
     file = Path(path)
     if not file.exists():
-        return f"{path} does not exist."
+        return f"{path} is a broken link to {file.readlink()}." if file.is_symlink() else f"{path} does not exist."
     if file.is_dir():
         return f"{path} is a folder where an audio file was expected."
     if not os.access(path, os.R_OK):

@@ -24,3 +24,11 @@ def counted(number: int, thing: str) -> str:
     """A number with its noun, which gets an s for the plural before any "of": 1 file, 2 files, 2 notes of a chord."""
     noun, of, rest = thing.partition(" of ")
     return f"{number} {noun}{'s' * (number != 1)}{of}{rest}"
+
+
+def escaped(text: str) -> str:
+    """Text with the bytes of file names that are no UTF-8 written as `\\xff`: printable, and different for different names."""
+    try:
+        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # half a UTF-16 pair, in a name on Windows
+        return text.encode(errors="backslashreplace").decode()

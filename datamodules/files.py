@@ -1,18 +1,18 @@
 """A user's own audio to run a network on: files, folders and globs, each file whole, one at a time."""
 
-import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from datamodules import audio
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
+from datamodules.file_search import InputFile, search
 from datamodules.windows import Window
 
 
@@ -29,6 +29,22 @@ class FileBatch(NamedTuple):
     remark: str | None = None
 
 
+class Item(NamedTuple):
+    """One prediction to make.
+
+    `path` is that of its batch; `key` the same for every spelling of the input; `files` what it is read from; `name` its path
+    relative to the folder that was named; `stem` what its outputs are called after; `about` tells apart what is asked of one
+    file in several ways.
+    """
+
+    path: str
+    key: str
+    files: tuple[str, ...]
+    name: str
+    stem: str
+    about: str = ""
+
+
 class UserFiles(SuiteData):
     """Base of what `predict` reads: files of a user's own, shared among the ranks, one a batch.
 
@@ -41,20 +57,61 @@ class UserFiles(SuiteData):
     name = "files"
     what = "audio file"
     endings: tuple[str, ...] = audio.READABLE
+    indifferent = frozenset({"inputs", "num_workers", "strict", "cache_dir", "batch_size", "batch_scope", "seed"})
+    """Options that change no prediction."""
+    allow_zero_length_dataloader_with_multiple_devices = True  # fewer files than processes, or all of them done
 
     def __init__(
         self, inputs: list[str] | str | None = None, num_workers: int = 0, seed: int = 0, strict: bool = False
     ) -> None:
         super().__init__(num_workers=num_workers, seed=seed, strict=strict)
         self.inputs = [inputs] if isinstance(inputs, str) else list(inputs or [])
+        self._excluded: Path | None = None
+        self._done: frozenset[str] = frozenset()
+
+    def set_files(self, inputs: Sequence[str] = (), **others: Sequence[str]) -> None:
+        """Take lists of files instead of those given at first. Raises DataError for a list that is not read here."""
+        if others:
+            raise DataError(f"--data.{next(iter(others))} is not read here: give files, folders or globs as --data.inputs.")
+        self.inputs = list(inputs)
+
+    def exclude(self, folder: Path) -> None:
+        """Search no inputs in this folder: that of the outputs may lie among the inputs."""
+        self._excluded = folder
+
+    def leave_out(self, keys: Collection[str]) -> None:
+        """Read none of the items of these keys: they are done."""
+        self._done = frozenset(keys)
+
+    def files(self) -> list[InputFile]:
+        """Every file once, sorted by path. Raises DataError where an input names nothing."""
+        return search(self.inputs, self.endings, self.what, excluded=self._excluded)
 
     def paths(self) -> list[str]:
-        """Every file once, sorted. Raises DataError where an input names nothing."""
-        return find(self.inputs, self.endings, self.what)
+        """Paths of all files."""
+        return [file.path for file in self.files()]
+
+    def items(self) -> list[Item]:
+        """Every prediction to make, those that are left out among them."""
+        return [item_of(file) for file in self.files()]
+
+    def remaining(self) -> list[Item]:
+        """Items that are not left out."""
+        return [item for item in self.items() if item.key not in self._done]
+
+    def predict_dataloader(self) -> DataLoader:
+        """This rank's share of the remaining items, which may be none."""
+        dataset, (rank, world) = self.predict_set(), self.ranks()
+        return self._loader(dataset, range(rank, len(dataset), world), self.eval_batch_size, self.evaluation_collate, False)
 
     def evaluation_collate(self, items: Sequence[Any]) -> Any:
         """The one file of a batch."""
         return items[0]
+
+
+def item_of(file: InputFile, *others: str) -> Item:
+    """Prediction on one file, read together with others."""
+    return Item(file.path, file.key, (file.path, *others), file.name, Path(file.path).stem)
 
 
 class AudioFiles(UserFiles):
@@ -75,7 +132,8 @@ class AudioFiles(UserFiles):
         """Every file, decoded. Raises DataError where an input names nothing."""
         if self.window is None:
             raise ValueError("Tell the data the rate first: data.window = Window(sample_rate, samples, hop, lead).")
-        return DecodedFiles(self.paths(), partial(audio.decode, rate=self.window.sample_rate), self.strict)
+        paths = [item.path for item in self.remaining()]
+        return DecodedFiles(paths, partial(audio.decode, rate=self.window.sample_rate), self.strict)
 
 
 class DecodedFiles(Dataset):
@@ -99,27 +157,5 @@ class DecodedFiles(Dataset):
 
 
 def find(inputs: Sequence[str], endings: Sequence[str] = UserFiles.endings, what: str = UserFiles.what) -> list[str]:
-    """The files of these endings that files, folders and globs name, each once, sorted.
-
-    A file named outright is taken whatever its ending; folders and globs give those of the endings alone, hidden ones left
-    out. Raises DataError for an input that names nothing.
-    """
-    if not inputs:
-        raise DataError(f"Nothing to predict on: give files, folders or globs as --data.inputs song{endings[0]}.")
-
-    def wanted(path: Path) -> bool:
-        return path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file()
-
-    found: dict[str, str] = {}
-    for one in inputs:
-        path = Path(one).expanduser()
-        if path.is_file():
-            files = [path]
-        else:
-            places = [path] if path.is_dir() else [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207  takes absolute patterns
-            files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place]) if wanted(file)]
-        if not files:
-            kind = f"holds no {what}" if path.is_dir() else f"matches no {what}" if glob.has_magic(one) else "does not exist"
-            raise DataError(f"{one} {kind}: --data.inputs takes files ({', '.join(endings[:4])}), folders and globs.")
-        found.update({str(file.resolve()): str(file) for file in files})
-    return sorted(found.values())
+    """Paths of the files that files, folders and globs name, each once, sorted. Raises DataError for one that names nothing."""
+    return [file.path for file in search(inputs, endings, what)]

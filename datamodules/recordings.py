@@ -25,7 +25,7 @@ class Recordings(UserFiles):
 
     def predict_set(self) -> Dataset:
         """Every file by its path. Raises DataError where an input names nothing."""
-        return ListedFiles(self.paths())
+        return ListedFiles([item.path for item in self.remaining()])
 
 
 class ListedFiles(Dataset):

@@ -36,7 +36,7 @@ class Songs(UserFiles):
 
     def predict_set(self) -> Dataset:
         """The files, each as a `SongBatch`."""
-        return _Songs(self.paths(), self.strict)
+        return _Songs([item.path for item in self.remaining()], self.strict)
 
 
 class _Songs(Dataset):

@@ -19,10 +19,12 @@ from tasks.callbacks import (
     RunRecord,
     SetAsideResults,
     StepSeed,
+    StopEvaluation,
     Watchdog,
     newest_loadable,
 )
 from tasks.checkpoints import Stamp, hyper_parameters
+from tasks.inputs import split_files
 from tasks.launch import VERBS, Task, resolve
 from tasks.loggers import fill_loggers
 from tasks.parsing import ShortErrorParser, harden, quiet, shorten
@@ -61,6 +63,8 @@ class CLI(LightningCLI):
 
     def _launch(self, argv: list[str]) -> None:
         task = self.task
+        # Kept out of the parser: to YAML a file called `null` is none, and one whose name is no UTF-8 cannot be.
+        argv, self.files = split_files(argv) if self.verb == "predict" else (argv, {})
         super().__init__(
             resolve(task.module),
             resolve(task.data),
@@ -154,11 +158,13 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             raise DataError(shorten(str(error))) from error
+        if self.files:
+            self.datamodule.set_files(**self.files)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that carry the suite's guarantees."""
         stamp, watchdog = Stamp(self.task.name, self.row), Watchdog(self.folder)
-        guarantees = [stamp, StepSeed(), Preempt(), FiniteGuard(), watchdog, SetAsideResults()]
+        guarantees = [stamp, StepSeed(), Preempt(), StopEvaluation(), FiniteGuard(), watchdog, SetAsideResults()]
         self.trainer_defaults["callbacks"] = [*guarantees, DestroyProcessGroup()]
         trainer = super().instantiate_trainer(**kwargs)
         options = self.config[self.subcommand]

@@ -101,6 +101,10 @@ def run_safely(work: Callable[[], Any]) -> None:
         work()
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, KeyboardInterrupt):  # Lightning leaves with 1
+            sys.exit(130)
+        raise
     except Exception as error:
         sentence = str(error) if isinstance(error, DataError) else _sentence(error)
         if sentence is None or os.environ.get("QUINTET_DEBUG"):

@@ -26,6 +26,7 @@ _NOISE = (
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     "(?s).*The tensor attributes? .*assigned during export.*",
     ".*predict returned None if it was on purpose.*",
+    ".*Total length of `DataLoader` across ranks is zero.*",
     ".*No complete tensor found in the group.*",
     ".*The given buffer is not writable.*",
     ".*You are trying to `self.log\\(\\)` but the `self.trainer` reference is not registered.*",

@@ -9,12 +9,16 @@ from datamodules.errors import DataError
 
 
 class Trainer(pl.Trainer):
-    """Trainer whose methods are the suite's verbs; `task`, `row` and `overwrite` are set by the command line."""
+    """Trainer whose methods are the suite's verbs; `task`, `row` and `overwrite` are set by the command line.
+
+    `checkpoint` is the file whose weights predict.
+    """
 
     task: str = ""
     row: str = "default"
     overwrite: bool = False
     failed_files: tuple[str, ...] = ()
+    checkpoint: str | None = None
 
     def validate(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
         """Score a checkpoint on the validation split.
@@ -38,6 +42,7 @@ class Trainer(pl.Trainer):
         Args:
             ckpt_path: checkpoint file or run folder
         """
+        self.checkpoint = str(ckpt_path)
         super().predict(model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False, weights_only=True)
 
     def prepare(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:

@@ -7,7 +7,7 @@ import torch
 from datamodules.songs import Songs
 from tasks.separation.ladder import File2Stems
 from tasks.trainer import Trainer
-from tasks.writers.parts import unique_stem
+from tasks.writers.parts import slug
 from tasks.writers.separation import StemWriter
 from tests.layouts import tone
 from tests.stand_ins import SOURCES, StandIn
@@ -37,4 +37,5 @@ def predict(inputs, folder, module=None, strict=False, **how):
 
 
 def place(folder, path):
-    return folder / unique_stem(str(path))
+    """Folder of a song's stems, where no other song has its name."""
+    return folder / slug(path.stem)

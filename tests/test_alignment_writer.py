@@ -20,11 +20,11 @@ from tasks.alignment.outputs.files import FILES
 from tasks.trainer import Trainer
 from tasks.writers import alignment as writers
 from tasks.writers.alignment import AlignmentWriter
-from tasks.writers.parts import unique_stem
 from tests.aligned import RATE, aligned, without_second_bar
 from tests.layouts import tone, write_audio
 
 QUICK = {"page": False, "check": False, "clicks": False, "picture": False}
+LISTS = {"alignments.csv", "alignments.json", "journal.jsonl"}
 TABLES = {"warped.mid", "notes.csv", "beats.csv", "bars.csv", "labels.txt"}
 
 
@@ -54,7 +54,7 @@ class Decoded(Recordings):
     """Recordings with their audio."""
 
     def predict_set(self):
-        return DecodedFiles(self.paths(), partial(decode, rate=RATE), self.strict)
+        return DecodedFiles([item.path for item in self.remaining()], partial(decode, rate=RATE), self.strict)
 
 
 def song(path, seconds=7.0):
@@ -82,14 +82,16 @@ def test_each_recording_gets_a_folder_and_a_line(tmp_path, capsys):
     known = aligned(transposition=-2, tuning_cents=12.34, unfolding="AABB", remarks=["It is two semitones lower.", "Yes, it is."])
     trainer = predict([tmp_path / "in"], tmp_path / "out", Known({"waltz.wav": known, "cut.flac": without_second_bar()}))
     assert not trainer.failed_files
-    folders = {unique_stem(str(path)) for path in (first, second, cut)}
-    assert names(tmp_path / "out") == folders | {"alignments.csv", "alignments.json"} and len(folders) == 3
+    folders = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
+    assert len(folders) == 3 and {"waltz", "cut"} < folders
+    assert names(tmp_path / "out") == folders | LISTS
+    (other,) = folders - {"waltz", "cut"}
     with (tmp_path / "out/alignments.csv").open(newline="") as file:
         rows = {row["file"]: row for row in csv.DictReader(file)}
     assert list(rows) == [str(first), str(second), str(cut)]
     assert rows[str(second)] == {
         "file": str(second),
-        "folder": unique_stem(str(second)),
+        "folder": other,
         "score": "pieces/waltz.mid",
         "duration_s": "6.9",
         "begin_s": "0.4",
@@ -117,7 +119,7 @@ def test_each_recording_gets_a_folder_and_a_line(tmp_path, capsys):
 
 def test_everything_that_was_asked_for_is_there_and_nothing_else(tmp_path):
     path = song(tmp_path / "waltz.wav")
-    place = unique_stem(str(path))
+    place = "waltz"
     predict([path], tmp_path / "tables")
     assert names(tmp_path / "tables" / place) == TABLES
     for option, name in (("page", "page.html"), ("check", "check.flac"), ("clicks", "clicks.wav"), ("picture", "path.png")):
@@ -139,7 +141,7 @@ def test_files_that_fail_are_named_and_the_others_are_done(tmp_path):
     assert str(tmp_path / "broken.wav") in broken
     assert silent == f"{paths[1]} is silent: nothing to align"
     assert wrong == f"{paths[2]} holds no note of pieces/waltz.mid: is it the right score?"
-    assert names(tmp_path / "out") == {unique_stem(str(paths[0])), "alignments.csv", "alignments.json"}
+    assert names(tmp_path / "out") == {"good"} | LISTS
     content = json.loads((tmp_path / "out/alignments.json").read_text())
     assert list(content["files"]) == [str(paths[0])] and len(content["failed"]) == 3
     with pytest.raises(DataError, match="holds no note"):
@@ -148,13 +150,12 @@ def test_files_that_fail_are_named_and_the_others_are_done(tmp_path):
 
 def test_nothing_is_overwritten_unasked_and_nothing_stale_is_left(tmp_path):
     path = song(tmp_path / "waltz.wav")
-    place = tmp_path / "out" / unique_stem(str(path))
+    place = tmp_path / "out" / "waltz"
     predict([path], tmp_path / "out", clicks=True)
     (place / "mine.txt").write_text("a note of the user's")
     before = (place / "notes.csv").read_text()
-    with pytest.raises(DataError, match="already holds predictions: add --overwrite true"):
-        predict([path], tmp_path / "out", Known({"waltz.wav": without_second_bar()}))
-    assert (place / "notes.csv").read_text() == before
+    predict([path], tmp_path / "out", Known({"waltz.wav": without_second_bar()}), clicks=True)
+    assert (place / "notes.csv").read_text() == before  # the same network and options: nothing to do
     predict([path], tmp_path / "out", Known({"waltz.wav": without_second_bar()}), overwrite=True)
     assert names(place) == TABLES | {"mine.txt"}  # the clicks were those of other times
     assert (place / "notes.csv").read_text() != before
@@ -185,7 +186,7 @@ def test_a_folder_is_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(writers, "write_files", full)
     path = song(tmp_path / "waltz.wav")
     trainer = predict([path], tmp_path / "out")
-    assert names(tmp_path / "out") == {"alignments.csv", "alignments.json"}
+    assert names(tmp_path / "out") == LISTS
     assert "cannot be written (No space left on device): free space" in trainer.failed_files[0]
 
 

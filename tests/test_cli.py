@@ -218,7 +218,7 @@ def test_antiphase_stereo_is_tagged_by_its_louder_channel(run, predicted, songs,
 
 def test_timelines_have_one_row_a_step(run, predicted, songs):
     window = tagger_window(load_tagger(run))
-    path = next((predicted / "timelines").glob("stereo-*.csv"))
+    path = predicted / "timelines" / "stereo.csv"
     rows = path.read_text().splitlines()
     starts, _ = every(window, 48_000, 0.5)
     assert len(rows) == 1 + len(starts)
@@ -227,18 +227,18 @@ def test_timelines_have_one_row_a_step(run, predicted, songs):
 
 
 def test_maps_and_embeddings_have_the_networks_shapes(predicted):
-    maps = np.load(next((predicted / "maps").glob("chord-*.npz")))
+    maps = np.load(predicted / "maps" / "chord.npz")
     tokens = FRAMES // STRIDE
     assert maps["spectrogram"].shape == (96, FRAMES)
     assert maps["attention"].shape == (HEADS, 1 + tokens)
     assert maps["attention"].sum(1) == pytest.approx([1] * HEADS, abs=1e-5)
     assert maps["contribution"].shape == (tokens, len(TAGS))
-    silent = np.load(next((predicted / "maps").glob("silent-*.npz")))
+    silent = np.load(predicted / "maps" / "silent.npz")
     assert np.ptp(silent["spectrogram"]) == 0 < np.ptp(maps["spectrogram"])
     assert set(maps["tags"]) == set(TAGS)
     assert len(list((predicted / "maps").glob("*-attention.png"))) == 6
     assert len(list((predicted / "maps").glob("*-contribution.png"))) == 6
-    layer = np.load(next((predicted / "embeddings").glob("stereo-*.npz")))
+    layer = np.load(predicted / "embeddings" / "stereo.npz")
     assert layer["back_end"].shape == (len(layer["start_s"]), WIDTH)
     assert len(layer["start_s"]) == 3  # 188 frames in chunks of 64
 
@@ -251,15 +251,15 @@ def test_two_files_are_joined_in_one_map(predicted):
     assert path.with_suffix(".png").is_file()
 
 
-def test_predict_overwrites_only_when_told(run, predicted, songs, folder):
-    before = (predicted / "tags.csv").read_bytes()
-    words = ("predict", "--ckpt_path", run, "--data.inputs", songs / "one.wav")
-    done = tagging(*words)
-    assert done.code == 2
-    assert "--overwrite true" in done.err
-    assert (predicted / "tags.csv").read_bytes() == before
+def test_predict_again_adds_and_takes_nothing_away(run, predicted, songs, folder):
+    before = {path: path.read_bytes() for path in predicted.rglob("*") if path.is_file() and path.name != "journal.jsonl"}
+    words = ("predict", "--ckpt_path", run, songs / "one.wav")
+    assert "1 of 1 inputs are done already" in tagging(*words).out
+    assert {path: path.read_bytes() for path in before} == before
     elsewhere = ("--output.folder", folder / "elsewhere")
     assert tagging(*words, *elsewhere).code == 0
+    assert tagging(*words[:-1], songs / "short.wav", *elsewhere).code == 0
+    assert len(scores(folder / "elsewhere" / "tags.csv")) == 2
     assert tagging(*words, *elsewhere, "--overwrite", "true").code == 0
     assert len(scores(folder / "elsewhere" / "tags.csv")) == 1
 

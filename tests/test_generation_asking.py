@@ -14,10 +14,9 @@ from datamodules.symbolic.views import VoiceGrid
 from datamodules.symbolic.views.view import OutOfReach, Unfit
 from datamodules.symbolic.writing.midi import midi_bytes
 from tasks.generation.inference import Inference
-from tasks.generation.ladder import Answer, Writer, asked_of
+from tasks.generation.ladder import Writer, asked_of
 from tasks.generation.shown import answered, shown
-from tasks.writers.generation import GenerationWriter
-from tasks.writers.parts import Parts
+from tasks.writers.resume import label
 from tests.pieces import fitted, piece_of, random_piece
 
 WALTZ_THEN_MARCH = np.array([[0, 3, 4], [24, 4, 4]], np.int32)  # two bars of three, then two of four, of 4 ticks a quarter
@@ -128,14 +127,13 @@ def test_a_file_that_cannot_be_read_is_answered_by_its_error(tmp_path):
         Writer(composer).answers(UserPieces().ask((str(tmp_path / "none.mid"),)), seed=0)
 
 
-def test_what_leads_from_one_file_to_another_is_called_after_both(tmp_path):
-    blank = Answer(piece_of(), piece_of(), [])
-    for use, path, stem in (
-        ("interpolate", "in/bwv66.6.mxl to in/a b.mid", "bwv66.6_to_a_b"),
-        ("continue", "in/From A to B.mid", "From_A_to_B"),
-    ):
-        writer = GenerationWriter(str(tmp_path), score=False, picture=False, sound=False)
-        writer.parts = Parts(tmp_path, 0)
-        asked = Question(path, [piece_of()], use, 1, None, None)
-        writer.write_on_batch_end(None, None, [blank], None, asked)
-        assert [found.name.rpartition("-")[0] for found in tmp_path.glob(f"{stem}-*")] == [stem]
+@pytest.mark.parametrize(
+    ("use", "paths", "stem"),
+    [("interpolate", ("bwv66.6.mid", "a b.mid"), "bwv66.6_to_a_b"), ("continue", ("From A to B.mid",), "From_A_to_B")],
+)
+def test_answers_are_called_after_their_files(tmp_path, use, paths, stem):
+    for path in paths:
+        (tmp_path / path).write_bytes(midi_bytes(changing()))
+    (item,) = UserPieces([str(tmp_path / path) for path in paths], use=use).items()
+    assert label([item], [])[item.key].stem == stem
+    assert item.files == tuple(str(tmp_path / path) for path in paths)

@@ -11,7 +11,7 @@ from tasks.separation.ladder import Inference
 from tasks.writers.separation import StemWriter
 from tests.layouts import tone
 from tests.songs import place, predict, song
-from tests.stand_ins import EqualMasks, StandIn
+from tests.stand_ins import EqualMasks, LocalMasks, StandIn
 
 
 def test_bad_songs_are_named_and_leave_nothing(tmp_path):
@@ -30,7 +30,7 @@ def test_bad_songs_are_named_and_leave_nothing(tmp_path):
         assert said in failed[f"{name}.wav"]
     assert "does not decode" in failed["text.mp3"]
     assert not any("\n" in line for line in trainer.failed_files)
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json", place(tmp_path, good).name}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json", "journal.jsonl", place(tmp_path, good).name}
     with pytest.raises(DataError, match="NaN"):
         predict([tmp_path / "in/late_nan.wav"], tmp_path / "strict", strict=True)
     assert not [file for file in (tmp_path / "strict").rglob("*") if file.is_dir()]
@@ -58,8 +58,9 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     path = song(tmp_path / "x.wav")
     predict([path], tmp_path / "out")
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.wav")}
-    with pytest.raises(DataError, match=r"already holds stems of .*x\.wav: add --overwrite true"):
-        predict([path], tmp_path / "out")
+    predict([path], tmp_path / "out")  # the same network and options: nothing to do
+    with pytest.raises(DataError, match=r"already holds predictions .*: add --overwrite true"):
+        predict([path], tmp_path / "out", StandIn(LocalMasks()))
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.wav")} == before
     other = song(tmp_path / "y.wav")
     predict([other], tmp_path / "out")
@@ -89,4 +90,4 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_nothing(tmp_path, monkeypat
     monkeypatch.setattr(soundfile.SoundFile, "write", full)
     trainer = predict([path], tmp_path / "out")
     assert "No space left on device" in trainer.failed_files[0]
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json"}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json", "journal.jsonl"}

@@ -151,8 +151,8 @@ def test_what_predict_leaves(tmp_path, capsys):
     for path in paths:
         row = listing["files"][str(path)]
         assert row["duration_s"] == pytest.approx(soundfile.info(path).duration, abs=1e-6)
-        assert {file.name for file in place(tmp_path / "out", path).iterdir()} == {*row["stems"], "spectrogram.png"}
-        assert str(place(tmp_path / "out", path)) in said
+        assert {file.name for file in (tmp_path / "out" / row["folder"]).iterdir()} == {*row["stems"], "spectrogram.png"}
+        assert str(tmp_path / "out" / row["folder"]) in said
     assert not list((tmp_path / "out").rglob(".*"))
 
 

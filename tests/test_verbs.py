@@ -5,6 +5,8 @@ import inspect
 import json
 import math
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from datamodules.base import SuiteData
 from tasks.__main__ import find_tasks
 from tasks.launch import VERBS, Task, resolve
+from tasks.writers.journal import read_history
 from tests.commands import command
 from tests.layouts import tone, write_audio
 
@@ -116,18 +119,61 @@ def test_validate_and_test_leave_their_scores(name, run):
     assert str(path) in said
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("name", TASKS)
-def test_predict_names_what_it_cannot_read_and_overwrites_only_when_told(name, run, tmp_path):
+def test_predict_names_what_it_cannot_read_and_goes_on_where_it_was(name, run, tmp_path):
     need(name, "predict")
     good, broken = inputs(name, tmp_path)
-    words = ("predict", "--ckpt_path", run(name), "--output.folder", tmp_path / "out", *QUIET, "--data.inputs")
-    assert str(broken) in told(name, *words, json.dumps([*good, str(broken)]), code=1)
-    left = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    words = ("predict", "--ckpt_path", run(name), "--output.folder", tmp_path / "out", *QUIET)
+    # Words up to the next option, as a shell makes them of *.wav.
+    assert str(broken) in told(name, *words, "--data.inputs", *good, broken, "--data.num_workers", 0, code=1)
+    left = contents(tmp_path / "out")
     assert left
     assert not [path for path in left if path.name.startswith(".")]
-    assert "--overwrite true" in told(name, *words, json.dumps(good), code=2)
-    assert {path: path.read_bytes() for path in left} == left
-    told(name, *words, json.dumps(good), "--overwrite", "true")
+    said = told(name, *words, *good)  # positional files
+    assert f"{len(good)} of {len(good)} inputs are done already" in said
+    assert contents(tmp_path / "out") == left
+    again = told(name, *words, "--data.inputs", json.dumps([*good, str(broken)]), code=1)
+    assert str(broken) in again and "1 failed before" in again
+    told(name, *words, *good, "--overwrite", "true")
+    tables = [path for path in (tmp_path / "out").iterdir() if path.suffix in (".csv", ".json", ".tsv")]
+    assert tables and not any("broken" in path.read_text(encoding="utf-8") for path in tables)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_signal_stops_predict_at_the_next_file_and_a_file_that_is_no_utf8_stops_nothing(name, run, tmp_path, monkeypatch):
+    need(name, "predict")
+    (first, *_), _ = inputs(name, tmp_path)
+    odd = tmp_path / os.fsdecode(b"b\xff") / Path(first).name
+    try:
+        odd.parent.mkdir()
+    except OSError:
+        pytest.skip("this file system has UTF-8 names alone")
+    for file in tmp_path.glob(f"{Path(first).stem}.*"):
+        shutil.copy(file, odd.parent / file.with_stem(os.fsdecode(b"s\xfe")).name)
+    odd = odd.with_stem(os.fsdecode(b"s\xfe"))
+    writer = resolve(task_of(name).writer)
+    write_input = writer.write_input
+
+    def stopped(self, *args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return write_input(self, *args)
+
+    words = ("predict", "--ckpt_path", run(name), "--output.folder", tmp_path / "out", *QUIET, "--data.inputs", first, odd)
+    monkeypatch.setattr(writer, "write_input", stopped)
+    told(name, *words, code=143)
+    monkeypatch.setattr(writer, "write_input", write_input)
+    history = read_history(tmp_path / "out")
+    assert [entry.error for entry in history.entries.values()] == [None]
+    assert "1 of 2 inputs are done already" in told(name, *words)
+    entries = read_history(tmp_path / "out").entries.values()
+    assert sorted(entry.file.rpartition("/")[2] for entry in entries) == sorted([Path(first).name, rf"s\xfe{odd.suffix}"])
+    for path in (tmp_path / "out").rglob("*"):
+        if path.suffix in (".csv", ".json", ".tsv", ".html", ".jsonl"):
+            path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", TASKS)

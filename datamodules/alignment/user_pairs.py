@@ -1,5 +1,6 @@
 """A user's own recordings and scores to lay on each other: which belong together, decoded, one recording a batch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from torch.utils.data import Dataset
 from datamodules.alignment.score import SCORES, Score, unfoldings
 from datamodules.audio import decode
 from datamodules.errors import DataError
-from datamodules.files import UserFiles
+from datamodules.file_search import InputFile, entry_key, files_under
+from datamodules.files import Item, UserFiles, item_of
 
 
 class ScoredBatch(NamedTuple):
@@ -33,6 +35,7 @@ class ScoredRecordings(UserFiles):
     """
 
     name = "recordings"
+    indifferent = UserFiles.indifferent | {"scores"}  # each recording's score stands in its item
     sample_rate: int | None = None
 
     def __init__(
@@ -41,26 +44,39 @@ class ScoredRecordings(UserFiles):
         super().__init__(inputs, **kwargs)
         self.scores = [scores] if isinstance(scores, str) else list(scores or [])
 
+    def set_files(self, inputs: Sequence[str] = (), scores: Sequence[str] = (), **others: Sequence[str]) -> None:
+        """Take lists of recordings and scores instead of those given at first."""
+        super().set_files(inputs or self.inputs, **others)
+        self.scores = list(scores or self.scores)
+
     def predict_set(self) -> Dataset:
         """Every recording with its score. Raises DataError where an input or score names nothing."""
         if self.sample_rate is None:
             raise ValueError("Tell the data the network's rate first: data.sample_rate = ...")
-        return Recorded(self.pairs(), self.sample_rate, self.strict)
+        pairs = [(recording, score[0] if score else None) for recording, *score in (item.files for item in self.remaining())]
+        return Recorded(pairs, self.sample_rate, self.strict)
+
+    def items(self) -> list[Item]:
+        """Every recording, read together with its score where there is one."""
+        files = {file.path: file for file in self.files()}
+        return [item_of(files[path], *([score] if score else [])) for path, score in self._paired(list(files.values()))]
 
     def pairs(self) -> list[tuple[str, str | None]]:
         """Every recording, and its score where there is one."""
-        recordings = self.paths()
+        return self._paired(self.files())
+
+    def _paired(self, recordings: list[InputFile]) -> list[tuple[str, str | None]]:
         if not self.scores:
-            return [(path, beside(path)) for path in recordings]
+            return [(file.path, beside(file.path)) for file in recordings]
         scores = find_scores(self.scores)
         if len(scores) == 1:
-            return [(path, scores[0]) for path in recordings]
+            return [(file.path, scores[0]) for file in recordings]
         named = {Path(path).stem: path for path in scores}
-        if not any(Path(path).stem in named for path in recordings):
-            typed = [str(Path(path).expanduser()) for path in self.inputs]
-            if len(typed) == len(self.scores) == len(recordings) == len(scores):
-                return list(zip(typed, self.scores, strict=True))
-        return [(path, named.get(Path(path).stem)) for path in recordings]
+        if not any(Path(file.path).stem in named for file in recordings):
+            typed = {entry_key(path): score for path, score in zip(self.inputs, self.scores, strict=False)}
+            if len(self.inputs) == len(self.scores) == len(recordings) == len(scores):
+                return [(file.path, typed[file.key]) for file in recordings]
+        return [(file.path, named.get(Path(file.path).stem)) for file in recordings]
 
 
 class Recorded(Dataset):
@@ -95,14 +111,14 @@ def beside(recording: str) -> str | None:
     return next((str(path) for path in found if path.is_file()), None)
 
 
-def find_scores(given: list[str]) -> list[str]:
+def find_scores(inputs: list[str]) -> list[str]:
     """Score files that files and folders name, each once, in order. Raises DataError for one that names nothing."""
-    found: list[str] = []
-    for one in given:
-        path = Path(one).expanduser()
-        files = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in SCORES and p.is_file()) if path.is_dir() else [path]
-        if not files or not files[0].is_file():
+    scores: list[str] = []
+    for text in inputs:
+        path = Path(text).expanduser()
+        files = sorted(files_under(path, SCORES)) if path.is_dir() else [path]
+        if not files or not (path.is_dir() or path.is_file()):
             what = "holds no score" if path.is_dir() else "does not exist"
-            raise DataError(f"{one} {what}: --data.scores takes files ({', '.join(SCORES[:5])}, ...) and folders.")
-        found += map(str, files)
-    return list(dict.fromkeys(found))
+            raise DataError(f"{text} {what}: --data.scores takes files ({', '.join(SCORES[:5])}, ...) and folders.")
+        scores += map(str, files)
+    return list(dict.fromkeys(scores))

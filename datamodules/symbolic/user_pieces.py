@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import Dataset
 
 from datamodules.errors import DataError
-from datamodules.files import UserFiles
+from datamodules.file_search import entry_key
+from datamodules.files import Item, UserFiles, item_of
 from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.melody import called, described, melody_voice
 from datamodules.symbolic.piece import VOICE, Piece
@@ -61,6 +62,7 @@ class UserPieces(UserFiles):
     name = "pieces"
     what = "music file"
     endings = MUSIC
+    indifferent = UserFiles.indifferent - {"seed"}
 
     def __init__(
         self,
@@ -85,14 +87,24 @@ class UserPieces(UserFiles):
 
     def predict_set(self) -> Dataset:
         """Every question. Raises DataError where an input names nothing, or interpolation gets other than two."""
+        return Questions(self, [item.files for item in self.remaining()])
+
+    def items(self) -> list[Item]:
+        """Every question; one use of a file is another question than the next."""
         if self.use == "free" and not self.inputs:
-            return Questions(self, [("free",)])
-        paths = self.paths()
+            return [Item("free", f"free, seed {self.seed}", (), "free", "free", f"seed {self.seed}")]
+        files = self.files()
+        about = self.use if self.span is None else f"{self.use} {self.span[0]}-{self.span[1]}"
         if self.use != "interpolate":
-            return Questions(self, [(path,) for path in paths])
-        if len(paths) != 2:
-            raise DataError(f"--data.use interpolate leads from one piece to another: give two --data.inputs, not {len(paths)}.")
-        return Questions(self, [tuple(self.inputs) if len(self.inputs) == 2 else tuple(paths)])
+            return [item_of(file)._replace(key=f"{file.key} ({about})", about=about) for file in files]
+        if len(files) != 2:
+            raise DataError(f"--data.use interpolate leads from one piece to another: give two --data.inputs, not {len(files)}.")
+        if len(self.inputs) == 2:  # in the order in which they were named
+            typed = [entry_key(path) for path in self.inputs]
+            files.sort(key=lambda file: typed.index(file.key) if file.key in typed else len(typed))
+        paths, keys, names = zip(*((file.path, file.key, file.name) for file in files), strict=True)
+        path = " to ".join(paths)
+        return [Item(path, f"{' to '.join(keys)} ({about})", paths, " to ".join(names), name_of(path), about)]
 
     def transfer_batch_to_device(self, batch: Question, device: torch.device, dataloader_idx: int) -> Question:
         """A question is no tensors, and stays where it is."""
@@ -100,7 +112,7 @@ class UserPieces(UserFiles):
 
     def ask(self, paths: tuple[str, ...]) -> Question:
         """The question about these files."""
-        if self.use == "free" and not self.inputs:
+        if not paths:
             beats, beat_type = self.metre
             blank = Piece(np.zeros((0, 5), np.int32), 480, 0, name="free", metres=np.array([[0, beats, beat_type]], np.int32))
             return Question("free", [replace(blank, length=self.bars * blank.bar)], self.use, self.bars, None, None)

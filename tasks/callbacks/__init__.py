@@ -10,6 +10,7 @@ from tasks.callbacks.preempt import Preempt
 from tasks.callbacks.process_group import DestroyProcessGroup
 from tasks.callbacks.record import RunRecord
 from tasks.callbacks.seeding import StepSeed
+from tasks.callbacks.stop import StopEvaluation
 from tasks.callbacks.storage import newest_loadable
 from tasks.callbacks.switch import OptimizerSwitch, Phase
 from tasks.callbacks.wandb_run import WandbRun, wandb_options
@@ -27,6 +28,7 @@ __all__ = [
     "RunRecord",
     "SetAsideResults",
     "StepSeed",
+    "StopEvaluation",
     "WandbRun",
     "Watchdog",
     "log_media",

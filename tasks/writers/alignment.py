@@ -1,24 +1,23 @@
 """What `predict` leaves of recordings and their scores: a folder for each with its times as MIDI, tables, sound and pages."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import BasePredictionWriter
 
 from datamodules.alignment.sounds import EMBEDDED
 from datamodules.errors import DataError
 from tasks.alignment.aligned import Aligned, notes_played
 from tasks.alignment.outputs.files import FILES, Wanted, write_files
 from tasks.tables import write_csv
-from tasks.writers.folder import filled
-from tasks.writers.parts import Parts, counted, refuse, unique_stem
-from tasks.writers.stem_files import check_writable
+from tasks.writers.base import PredictionFiles, PredictionWriter, of_all
+from tasks.writers.journal import Entry, plain
+from tasks.writers.parts import counted
+from tasks.writers.whole import write_json
 
 
-class AlignmentWriter(BasePredictionWriter):
+class AlignmentWriter(PredictionWriter):
     """Write `<folder>/<recording>/` for each recording, and alignments.csv and .json of them all.
 
     Always: warped.mid (the score in the recording's time, a sequencer's grid on its beats), notes.csv, beats.csv, bars.csv and
@@ -31,8 +30,10 @@ class AlignmentWriter(BasePredictionWriter):
         clicks: write clicks.wav, the recording with a click on every beat
         picture: write path.png, the path over the distances of all frames
         font: SoundFont (.sf2) that plays the score in check.flac (default: the embedded one)
-        overwrite: replace the predictions of an earlier run
+        overwrite: forget the predictions of earlier runs
     """
+
+    reserved = ("alignments.csv", "alignments.json")
 
     def __init__(
         self,
@@ -44,56 +45,44 @@ class AlignmentWriter(BasePredictionWriter):
         font: str | None = None,
         overwrite: bool = False,
     ) -> None:
-        super().__init__("batch")
-        self.folder, self.overwrite = folder, overwrite
         self.wanted = Wanted(page=page, check=check, clicks=clicks, picture=picture, font=font or EMBEDDED)
+        extras = {"page": page, "check": check and self.wanted.font, "clicks": clicks, "picture": picture}
+        super().__init__(folder, overwrite, extras)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse to overwrite, to write where nobody may, and to start without the SoundFont asked for."""
-        if stage != "predict":
-            return
-        root, font = Path(self.folder), self.wanted.font
-        refuse(trainer, root / "alignments.csv", self.overwrite)
+    def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse to start without the SoundFont asked for."""
+        font = self.wanted.font
         if self.wanted.check and font != EMBEDDED and not Path(font).expanduser().is_file():
             raise DataError(f"--output.font: {font} is no file: name a SoundFont (.sf2), or leave it out for the embedded one")
-        if trainer.is_global_zero:
-            check_writable(root)
-        self.parts = Parts(root, trainer.global_rank)
 
-    def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *args: Any) -> None:
-        """Write what belongs to one recording at once, so that nothing is lost when a later one fails."""
-        batch = args[1]
-        if batch.error is not None or prediction.error is not None:
-            self.parts.add({"file": batch.path, "error": batch.error or prediction.error})
-            return
-        stem = unique_stem(batch.path)
-        try:
-            with filled(self.parts.root / stem, FILES) as place:
-                write_files(place, prediction.found, self.wanted)
-        except DataError as error:
-            if trainer.datamodule.strict:
-                raise
-            self.parts.add({"file": batch.path, "error": str(error)})
-            return
-        self.parts.add({"file": batch.path, "folder": stem} | _summary(prediction.found) | {"damage": batch.damage or ""})
+    def write_input(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
+    ) -> dict[str, Any]:
+        """Write the folder of one recording; returns what the list of all says of it."""
+        if prediction.error is not None:
+            raise DataError(prediction.error)
+        aligned = prediction.found
+        score = aligned.score._replace(path=plain(aligned.score.path))
+        aligned = aligned._replace(path=plain(aligned.path), score=score)
+        with files.folder(FILES) as place:
+            write_files(place, aligned, self.wanted)
+        return {"folder": files.stem} | _summary(aligned) | {"damage": batch.damage or ""}
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Merge the ranks' parts into alignments.csv and alignments.json; say what the user must know of each recording."""
-        merged = self.parts.finish(trainer)
-        if merged is None:
-            return
-        good, failed = merged
-        content = {
-            "files": {row["file"]: _without_name(row) for row in good},
-            "failed": {row["file"]: row["error"] for row in failed},
-            "left_out": self.parts.left_out,
-        }
-        self.parts.write("alignments.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        write_csv(self.parts.root / "alignments.csv", [row | {"remarks": " ".join(row["remarks"])} for row in good])
-        print(f"\n{counted(len(good), 'recording')} aligned: {self.parts.root / 'alignments.csv'}", flush=True)
-        for row in good:
-            for remark in [*row["remarks"], *([f"it {row['damage']}, and ends there"] if row["damage"] else [])]:
-                print(f"  {Path(row['file']).name}: {remark}", flush=True)
+    def write_tables(self, pl_module: LightningModule, good: list[Entry], failed: list[Entry]) -> None:
+        """Write alignments.csv and alignments.json."""
+        files = {entry.file: dict(entry.row) for entry in good}
+        content = {"files": files, "failed": {entry.file: entry.error for entry in failed}, "left_out": self.left_out}
+        write_json(self.root / "alignments.json", content)
+        rows = [{"file": entry.file} | entry.row | {"remarks": " ".join(entry.row["remarks"])} for entry in good]
+        write_csv(self.root / "alignments.csv", rows)
+
+    def report(self, pl_module: LightningModule, new: list[Entry], good: list[Entry]) -> None:
+        """Say what the user must know of each recording."""
+        print(f"\n{counted(len(new), 'recording')} aligned{of_all(new, good)}: {self.root / 'alignments.csv'}", flush=True)
+        for entry in new:
+            damage = entry.row["damage"]
+            for remark in [*entry.row["remarks"], *([f"it {damage}, and ends there"] if damage else [])]:
+                print(f"  {Path(entry.file).name}: {remark}", flush=True)
 
 
 def _summary(aligned: Aligned) -> dict[str, Any]:
@@ -114,7 +103,3 @@ def _summary(aligned: Aligned) -> dict[str, Any]:
         "passes": len(aligned.passes),
         "remarks": [str(remark) for remark in aligned.remarks],
     }
-
-
-def _without_name(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key != "file"}

@@ -5,22 +5,29 @@ from typing import Any, Literal
 
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import BasePredictionWriter
 
-from datamodules.event_files import read_events
-from datamodules.events import table, to_tsv
-from tasks.figures.sed import Span, timeline
+from datamodules.errors import DataError
+from tasks.figures.sed import timeline
 from tasks.sed.pictures import spectrogram
+from tasks.sed.reference import Reference, read_reference
 from tasks.tables import write_csv
-from tasks.writers.parts import Parts, counted, refuse, unique_stem
-from tasks.writers.whole import write_json
+from tasks.writers.base import PredictionFiles, PredictionWriter, of_all
+from tasks.writers.journal import Entry
+from tasks.writers.parts import counted
+from tasks.writers.provenance import content_digest
+from tasks.writers.whole import write_json, write_text
 
 SHOWN_S = 600.0
 """Of a longer recording the picture shows the beginning, s."""
 
+ESCAPES = {ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"}
+"""Characters of file names that would end a cell or a row."""
 
-class EventWriter(BasePredictionWriter):
+
+class EventWriter(PredictionWriter):
     """Write events.tsv and tags.csv of all files, and for each its scores and a picture.
+
+    events.tsv names files relative to the folder that was given, and scores each event by the mean probability of its class.
 
     Args:
         folder: where everything goes (default: `predictions` in the run folder)
@@ -29,9 +36,12 @@ class EventWriter(BasePredictionWriter):
         step: from one window to the next, s
         scores: write `scores/<file>.npz`: frames (frames, classes), clip (classes,), times (frames,) s, classes
         pictures: write `timelines/<file>.png`
-        reference: table of true events (filename, onset, offset, event_label) to draw beside those found
-        overwrite: replace the predictions of an earlier run
+        reference: table of true events (filename, onset, offset, event_label) to draw beside those found; its files are matched
+            with the inputs by the longest tail of their paths
+        overwrite: forget the predictions of earlier runs
     """
+
+    reserved = ("events.tsv", "tags.csv", "report.json", "scores", "timelines")
 
     def __init__(
         self,
@@ -44,94 +54,95 @@ class EventWriter(BasePredictionWriter):
         reference: str | None = None,
         overwrite: bool = False,
     ) -> None:
-        super().__init__("batch")
         if not 0 < step <= window:
             raise ValueError(f"--output.step must be above 0 s and at most --output.window, got {step} and {window}")
-        self.folder, self.thresholds, self.window, self.step = folder, thresholds, window, step
-        self.scores, self.pictures, self.reference, self.overwrite = scores, pictures, reference, overwrite
+        if reference is not None and not pictures:
+            raise ValueError("--output.reference is drawn in the pictures: add --output.pictures true, or leave it out")
+        true = content_digest(reference) if reference is not None and Path(reference).is_file() else None
+        how = {"thresholds": thresholds, "window": window, "step": step}
+        super().__init__(folder, overwrite, {"scores": scores, "pictures": pictures, "reference": true}, **how)
+        self.thresholds, self.window, self.step = thresholds, window, step
+        self.scores, self.pictures, self.reference = scores, pictures, reference
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse to overwrite; read the reference, whose labels must be the network's."""
-        if stage != "predict":
-            return
-        root = Path(self.folder)
-        refuse(trainer, root / "events.tsv", self.overwrite)
-        self.true = self._true(pl_module.classes)
-        self.parts = Parts(root, trainer.global_rank)
+    def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the reference, whose labels must be the network's; choose how the network reads a recording."""
+        self.true = Reference({}, [], [])
+        if self.reference is not None:
+            paths = [item.path for item in trainer.datamodule.items()]
+            self.true = read_reference(self.reference, pl_module.classes, paths)
         pl_module.listen(self.thresholds, self.window, self.step, SHOWN_S if self.pictures else 0.0)
 
-    def _true(self, classes: list[str]) -> dict[str, list[Span]]:
-        if self.reference is None:
-            return {}
-        known = read_events(self.reference, classes)
-        found: dict[str, list[Span]] = {name: [] for name in known.names}
-        for clip, label, onset, offset in zip(*known.events, strict=True):
-            found[known.names[clip]].append((float(onset), float(offset), known.classes[label]))
-        return found
-
-    def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *args: Any) -> None:
-        """Write what belongs to one file at once, so that nothing is lost when a later file fails."""
-        batch = args[1]
-        if batch.error is not None or prediction.error is not None:
-            self.parts.add({"file": batch.path, "error": batch.error or prediction.error})
-            return
-        found, stem = prediction.found, unique_stem(batch.path)
+    def write_input(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
+    ) -> dict[str, Any]:
+        """Write scores and picture of one file; returns its events, tags and scores."""
+        if prediction.error is not None:
+            raise DataError(prediction.error)
+        found = prediction.found
         if self.scores:
             times = np.arange(len(found.scores.frames)) * found.scores.frame_s
             arrays = {"frames": found.scores.frames, "clip": found.scores.clip, "times": times}
-            self.parts.arrays(f"scores/{stem}.npz", arrays | {"classes": np.array(pl_module.classes)})
+            files.arrays(f"scores/{files.stem}.npz", arrays | {"classes": np.array(pl_module.classes)})
         if self.pictures:
-            self.parts.figure(f"timelines/{stem}.png", self._picture(pl_module, batch.path, prediction.audio, found))
-        self.parts.add(
-            {
-                "file": batch.path,
-                "duration_s": round(found.scores.duration_s, 3),
-                "events": [[round(event.onset, 3), round(event.offset, 3), event.label] for event in found.events],
-                "tags": found.tags,
-                "clip": [round(float(score), 6) for score in found.scores.clip],
-                "remarks": list(found.scores.remarks),
-            }
-        )
+            picture = self._picture(pl_module, batch.path, prediction.audio, found, files.title)
+            files.figure(f"timelines/{files.stem}.png", picture)
+        return {
+            "duration_s": round(found.scores.duration_s, 3),
+            "events": [_event_row(event, found.scores, pl_module.classes) for event in found.events],
+            "tags": list(found.tags),
+            "clip": [round(float(score), 6) for score in found.scores.clip],
+            "remarks": list(found.scores.remarks),
+        }
 
-    def _picture(self, detector: LightningModule, path: str, audio: np.ndarray, found: Any) -> Any:
+    def _picture(self, detector: LightningModule, path: str, audio: np.ndarray, found: Any, title: str) -> Any:
         shown = int(SHOWN_S / found.scores.frame_s)
         levels, hertz, hop_s = spectrogram(audio, detector.grid.sample_rate)
-        true = self.true.get(Path(path).name)
+        true = self.true.events.get(path)
         return timeline(
             found.scores.frames[:shown],
             classes=detector.classes,
             frame_s=found.scores.frame_s,
             events=[event for event in found.events if event.onset < SHOWN_S],
-            title=Path(path).name,
+            title=title,
             reference=None if true is None else [event for event in true if event[0] < SHOWN_S],
             spectrogram=levels,
             mel_hertz=hertz,
             hop_s=hop_s,
         )
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Merge the ranks' parts into events.tsv and tags.csv; say which files failed."""
-        merged = self.parts.finish(trainer)
-        if merged is None:
-            return
-        good, failed = merged
-        place = {label: k for k, label in enumerate(pl_module.classes)}
-        found = [(clip, place[label], on, off) for clip, row in enumerate(good) for on, off, label in row["events"]]
-        events = table(*zip(*found, strict=True))
-        self.parts.write("events.tsv", to_tsv([row["file"] for row in good], pl_module.classes, events, empty=False))
+    def write_tables(self, pl_module: LightningModule, good: list[Entry], failed: list[Entry]) -> None:
+        """Write events.tsv, tags.csv and report.json; files without events have a row of empty cells."""
+        lines = ["filename\tonset\toffset\tevent_label\tscore\n"]
+        for entry in sorted(good, key=lambda entry: entry.name):
+            name = entry.name.translate(ESCAPES)
+            lines += [f"{name}\t{on:.3f}\t{off:.3f}\t{label}\t{score:.4f}\n" for on, off, label, score in entry.row["events"]]
+            if not entry.row["events"]:
+                lines.append(f"{name}\t\t\t\t\n")
+        write_text(self.root / "events.tsv", "".join(lines))
         tags = [
-            {"file": row["file"], "duration_s": row["duration_s"], "tags": ",".join(row["tags"])}
-            | dict(zip(pl_module.classes, row["clip"], strict=True))
-            for row in good
+            {"file": entry.file, "duration_s": entry.row["duration_s"], "tags": ",".join(entry.row["tags"])}
+            | dict(zip(pl_module.classes, entry.row["clip"], strict=True))
+            for entry in good
         ]
-        write_csv(self.parts.root / "tags.csv", tags)
-        content = {"failed": {row["file"]: row["error"] for row in failed}, "left_out": self.parts.left_out}
-        write_json(self.parts.root / "report.json", content)
-        print(
-            f"\n{counted(len(found), 'event')} in {counted(len(good), 'file')}: {self.parts.root / 'events.tsv'}, "
-            f"{self.parts.root / 'tags.csv'}",
-            flush=True,
-        )
-        for row in good:
-            for remark in row["remarks"]:
-                print(f"{row['file']}: {remark}", flush=True)
+        write_csv(self.root / "tags.csv", tags)
+        content = {"failed": {entry.file: entry.error for entry in failed}, "left_out": self.left_out}
+        write_json(self.root / "report.json", content)
+
+    def report(self, pl_module: LightningModule, new: list[Entry], good: list[Entry]) -> None:
+        """Say where the tables are, which files are damaged and what the reference has no counterpart of."""
+        events = counted(sum(len(entry.row["events"]) for entry in new), "event")
+        place = f"{self.root / 'events.tsv'}, {self.root / 'tags.csv'}"
+        print(f"\n{events} in {counted(len(new), 'file')}{of_all(new, good)}: {place}", flush=True)
+        for entry in new:
+            for remark in entry.row["remarks"]:
+                print(f"{entry.file}: {remark}", flush=True)
+        for line in self.true.remarks(str(self.reference)):
+            print(f"reference: {line}", flush=True)
+
+
+def _event_row(event: Any, scores: Any, classes: list[str]) -> list[Any]:
+    """Onset, offset, class and score of an event: the mean probability of its class over its frames."""
+    first = int(event.onset / scores.frame_s + 1e-6)
+    last = max(first + 1, round(event.offset / scores.frame_s))
+    score = scores.frames[first:last, classes.index(event.label)].mean()
+    return [round(event.onset, 3), round(event.offset, 3), event.label, round(float(score), 4)]

@@ -1,13 +1,11 @@
 """What `predict` leaves of a user's songs: their stems as sound files, a spectrogram picture, and a list of them all."""
 
 import io
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import BasePredictionWriter
 
 from datamodules.audio import header
 from datamodules.errors import DataError
@@ -15,15 +13,18 @@ from tasks.separation.columns import Columns
 from tasks.separation.ladder import SongStems
 from tasks.separation.outputs import Outputs
 from tasks.separation.seams import EQUAL, file_seams
-from tasks.writers.parts import Parts, counted, unique_stem
-from tasks.writers.stem_files import STEPS, StemFiles, check_writable
+from tasks.writers.base import PredictionFiles, PredictionWriter, of_all
+from tasks.writers.journal import Entry
+from tasks.writers.parts import counted
+from tasks.writers.stem_files import STEPS, StemFiles
+from tasks.writers.whole import write_json
 
 LISTED = 10
 BAR = "{desc}{percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} s of audio, {elapsed} passed, {remaining} left"
 BAR_WITHOUT_TOTAL = "{desc}{n:.0f} s of audio, {elapsed} passed"
 
 
-class StemWriter(BasePredictionWriter):
+class StemWriter(PredictionWriter):
     """Write `<folder>/<song>/<stem>.wav` for each song, at its rate, with its channels and of exactly its length.
 
     Args:
@@ -38,8 +39,10 @@ class StemWriter(BasePredictionWriter):
             without it stems are written as they are, and nothing is ever rescaled
         picture: write spectrogram.png of song and stems
         check_seams: separate the first two and a half chunks also at once, and say how far the stems differ
-        overwrite: replace the stems of an earlier run
+        overwrite: forget the stems of earlier runs
     """
+
+    reserved = ("stems.json",)
 
     def __init__(
         self,
@@ -54,29 +57,32 @@ class StemWriter(BasePredictionWriter):
         check_seams: bool = False,
         overwrite: bool = False,
     ) -> None:
-        super().__init__("batch")
         if format == "flac" and subtype == "FLOAT":
             raise ValueError("flac holds integers alone: --output.subtype PCM_24, or --output.format wav")
-        self.folder, self.format, self.subtype, self.overwrite = folder, format, subtype, overwrite
+        if format in ("mp3", "ogg") and subtype != "PCM_16":
+            raise ValueError(f"{format} has no subtype: leave --output.subtype {subtype} out, or choose --output.format wav")
+        if other is not None and two_stems is None:
+            raise ValueError(f"--output.other {other} says how no_<stem> is made: add --output.two_stems STEM, or leave it out")
+        super().__init__(
+            folder,
+            overwrite,
+            {"picture": picture, "check_seams": check_seams},
+            format=format,
+            subtype=subtype,
+            two_stems=two_stems,
+            other=other,
+            sum_to_mix=sum_to_mix,
+            rest=rest,
+        )
+        self.format, self.subtype = format, subtype
         self.two_stems, self.other, self.sum_to_mix, self.rest = two_stems, other, sum_to_mix, rest
-        self.picture, self.check_seams = picture, check_seams
+        self.picture, self.check_seams, self.bar = picture, check_seams, None
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse to overwrite, to write where nobody may, and to start with a stem that the network does not have."""
-        if stage != "predict":
-            return
-        root = Path(self.folder)
+    def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a stem that the network does not have."""
         steps = STEPS.get(self.subtype) if self.format in ("wav", "flac") else None
         covers = getattr(pl_module, "covers_mixture", True)
         self.outputs = Outputs(pl_module.sources, self.two_stems, self.other, self.sum_to_mix, steps, self.rest, covers)
-        self.paths = trainer.datamodule.paths()
-        if trainer.is_global_zero:
-            for path in self.paths:
-                if (root / unique_stem(path)).exists() and not self.overwrite:
-                    place = root / unique_stem(path)
-                    raise DataError(f"{place} already holds stems of {path}: add --overwrite true, or --output.folder ANOTHER")
-            check_writable(root)
-        self.parts = Parts(root, trainer.global_rank)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show progress in seconds of audio instead of in files."""
@@ -85,7 +91,8 @@ class StemWriter(BasePredictionWriter):
         shown = trainer.progress_bar_callback
         if shown is not None:
             shown.disable()
-        self.claims = {path: _claimed_s(path) for path in self.paths[trainer.global_rank :: trainer.world_size]}
+        paths = [item.path for item in trainer.datamodule.remaining()]
+        self.claims = {path: _claimed_s(path) for path in paths[trainer.global_rank :: trainer.world_size]}
         total = sum(self.claims.values()) or None
         self.bar = tqdm(
             total=total,
@@ -96,47 +103,43 @@ class StemWriter(BasePredictionWriter):
             dynamic_ncols=True,
         )
 
-    def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *args: Any) -> None:
-        """Drain the stream of one song; what fails leaves nothing behind and stops no other song."""
-        batch = args[1]
-        if batch.error is not None:
-            self.parts.add({"file": batch.path, "error": batch.error})
-            return
-        self.bar.set_description_str(f"{Path(batch.path).name[:40]} ")
+    def write_input(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
+    ) -> dict[str, Any]:
+        """Drain the stream of one song; what fails leaves nothing behind. Returns what the list of all says of it."""
+        self.bar.set_description_str(f"{files.title[:40]} ")
         before = self.bar.n
         try:
-            row = self._write(prediction, self.parts.root / unique_stem(batch.path))
-            if self.check_seams:
-                row["seams_db"] = file_seams(pl_module, batch.path)
-        except DataError as error:
-            if trainer.datamodule.strict:
-                raise
-            row = {"error": str(error)}
-        # What a header claimed wrongly is set right, so that the time left stays that of the songs that follow.
-        self.bar.update(self.claims.get(batch.path, 0.0) - (self.bar.n - before))
-        self.parts.add({"file": batch.path, **row})
+            row = self._write(prediction, files)
+            return row | ({"seams_db": file_seams(pl_module, batch.path)} if self.check_seams else {})
+        finally:
+            # What a header claimed wrongly is set right, so that the time left stays that of the songs that follow.
+            self.bar.update(self.claims.get(batch.path, 0.0) - (self.bar.n - before))
 
-    def _write(self, song: SongStems, folder: Path) -> dict[str, Any]:
+    def _write(self, song: SongStems, files: PredictionFiles) -> dict[str, Any]:
         """Write the stems of one song; what the list says of them."""
         columns = Columns(song.rate, 1 + len(self.outputs.names)) if self.picture else None
-        files = StemFiles(folder, self.outputs.names, song.rate, song.channels, song.frames, self.format, self.subtype)
-        with files:
+        folder = self.root / files.stem
+        stem_files = StemFiles(folder, self.outputs.names, song.rate, song.channels, song.frames, self.format, self.subtype)
+        with stem_files:
             for piece in song.pieces():
                 stems = self.outputs(piece)
-                files.write(stems)
+                stem_files.write(stems)
                 if columns is not None:
                     columns.push(torch.cat([piece.mixture[None], stems]))
                 self.bar.update(piece.stems.shape[-1] / song.rate)
             if columns is not None:
-                files.add("spectrogram.png", self._drawn(columns, Path(song.path).name))
+                stem_files.add("spectrogram.png", self._drawn(columns, files.title))
+        names = [*stem_files.names, *(["spectrogram.png"] if columns is not None else [])]
+        files.written += [f"{files.stem}/{name}" for name in names]
         row = {
-            "folder": folder.name,
-            "stems": files.names,
+            "folder": files.stem,
+            "stems": stem_files.names,
             "duration_s": round(song.frames / song.rate, 6),
             "sample_rate": song.rate,
             "channels": song.channels,
         }
-        clipped = {name: int(count) for name, count in zip(files.names, files.clipped, strict=True) if count}
+        clipped = {name: int(count) for name, count in zip(stem_files.names, stem_files.clipped, strict=True) if count}
         return row | ({"clipped": clipped} if clipped else {}) | ({"damage": song.damage} if song.damage else {})
 
     def _drawn(self, columns: Columns, title: str) -> bytes:
@@ -148,32 +151,36 @@ class StemWriter(BasePredictionWriter):
         picture.savefig(content, format="png")
         return content.getvalue()
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Merge the ranks' parts into stems.json; say where the stems are, what was clipped and what failed."""
-        self.bar.close()
-        merged = self.parts.finish(trainer)
-        if merged is None:
-            return
-        good, failed = merged
-        self._list(good, failed)
-        songs = counted(len(good) + len(failed), "song")
-        print(f"\n{len(good)} of {songs} separated into {', '.join(self.outputs.names)} ({self.format}):")
-        print("".join(f"  {self.parts.root / row['folder']}\n" for row in good[:LISTED]), end="")
-        if len(good) > LISTED:
-            print(f"  ... and {len(good) - LISTED} more, listed in {self.parts.root / 'stems.json'}")
-        for line in _remarks(good):
-            print(line)
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the bar before anything is reported."""
+        self._close_bar()
+        super().teardown(trainer, pl_module, stage)
 
-    def _list(self, good: list[dict], failed: list[dict]) -> None:
-        """stems.json: songs of earlier runs into the same folder stay listed."""
-        path = self.parts.root / "stems.json"
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError, TypeError):
-            before = {}
-        files = before | {row["file"]: {k: v for k, v in row.items() if k != "file"} for row in good}
-        content = {"files": files, "failed": {row["file"]: row["error"] for row in failed}, "left_out": self.parts.left_out}
-        self.parts.write("stems.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar before anything is reported."""
+        self._close_bar()
+        super().on_exception(trainer, pl_module, exception)
+
+    def _close_bar(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def write_tables(self, pl_module: LightningModule, good: list[Entry], failed: list[Entry]) -> None:
+        """Write stems.json."""
+        files = {entry.file: dict(entry.row) for entry in good}
+        content = {"files": files, "failed": {entry.file: entry.error for entry in failed}, "left_out": self.left_out}
+        write_json(self.root / "stems.json", content)
+
+    def report(self, pl_module: LightningModule, new: list[Entry], good: list[Entry]) -> None:
+        """Say where the stems are and what was clipped."""
+        stems = ", ".join(self.outputs.names)
+        print(f"\n{counted(len(new), 'song')} separated into {stems} ({self.format}){of_all(new, good)}:")
+        print("".join(f"  {self.root / entry.stem}\n" for entry in new[:LISTED]), end="")
+        if len(new) > LISTED:
+            print(f"  ... and {len(new) - LISTED} more, listed in {self.root / 'stems.json'}")
+        for line in _remarks(new):
+            print(line)
 
 
 def _claimed_s(path: str) -> float:
@@ -184,11 +191,11 @@ def _claimed_s(path: str) -> float:
     return claim.frames / claim.sample_rate
 
 
-def _remarks(rows: list[dict]) -> list[str]:
+def _remarks(entries: list[Entry]) -> list[str]:
     """A line for each song that needs one."""
     lines = []
-    for row in rows:
-        name = Path(row["file"]).name
+    for entry in entries:
+        name, row = Path(entry.file).name, entry.row
         if "clipped" in row:
             counts = ", ".join(f"{stem} {count}" for stem, count in row["clipped"].items())
             lines.append(f"{name}: samples beyond full scale were clipped ({counts}): --output.subtype FLOAT keeps them")

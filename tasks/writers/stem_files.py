@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 from torch import Tensor
 
+from datamodules.decoding import system_path
 from datamodules.errors import DataError
 from tasks.file_names import is_plain_name
 
@@ -55,7 +56,7 @@ class StemFiles:
         try:
             self.temporary.mkdir(parents=True, exist_ok=True)
             for name in self.names:
-                self.open.append(soundfile.SoundFile(self.temporary / name, "w", rate, channels, format=kind, **how))
+                self.open.append(soundfile.SoundFile(system_path(self.temporary / name), "w", rate, channels, format=kind, **how))
         except (soundfile.LibsndfileError, ValueError, TypeError) as error:
             self._discard()
             reason = str(error).rpartition("Error : ")[2].rstrip(".")

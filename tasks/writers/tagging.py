@@ -1,18 +1,19 @@
 """What `predict` leaves of a tagged folder: tables always; timelines, maps and embeddings on request."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import BasePredictionWriter
 
 from datamodules.errors import DataError
-from tasks.writers.parts import Parts, counted, refuse, unique_stem
+from tasks.writers.base import PredictionFiles, PredictionWriter, of_all
+from tasks.writers.journal import Entry
+from tasks.writers.parts import counted
+from tasks.writers.whole import whole, write_figure, write_json, write_text
 
 
-class TagWriter(BasePredictionWriter):
+class TagWriter(PredictionWriter):
     """Write tags.csv and tags.json, and on request timelines, maps and embeddings, one set per input file.
 
     Args:
@@ -24,8 +25,10 @@ class TagWriter(BasePredictionWriter):
         map_tags: rows of the contribution map (default: the top tags of the file)
         join: draw one contribution map of the first two files joined at the spectrogram (paper, Figure 7)
         embeddings: names of layers whose outputs go to `embeddings/<file>.npz` (chunks, features)
-        overwrite: replace the predictions of an earlier run
+        overwrite: forget the predictions of earlier runs
     """
+
+    reserved = ("tags.csv", "tags.json", "timelines", "maps", "embeddings")
 
     def __init__(
         self,
@@ -39,19 +42,18 @@ class TagWriter(BasePredictionWriter):
         embeddings: list[str] | None = None,
         overwrite: bool = False,
     ) -> None:
-        super().__init__("batch")
+        # tags.json is written anew each time, whatever `top` is.
+        maps_of = maps and (map_tags or top)
+        super().__init__(folder, overwrite, {"timeline": timeline and hop, "maps": maps_of, "embeddings": embeddings})
         if top < 1 or hop <= 0:
             raise ValueError(f"--output.top must be at least 1 and --output.hop above 0 s, got {top} and {hop}")
-        self.folder, self.top, self.timeline, self.hop = folder, top, timeline, hop
+        if map_tags and not (maps or join):
+            raise ValueError("--output.map_tags are the rows of a contribution map: add --output.maps true or --output.join true")
+        self.top, self.timeline, self.hop = top, timeline, hop
         self.maps, self.map_tags, self.join, self.embeddings = maps, map_tags, join, embeddings or []
-        self.overwrite = overwrite
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse to overwrite, and to start with layers or tags that the network does not have."""
-        if stage != "predict":
-            return
-        root = Path(self.folder)
-        refuse(trainer, root / "tags.csv", self.overwrite)
+    def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse layers and tags that the network does not have, and maps of a network without attention."""
         layers = dict(pl_module.net.named_modules())
         for layer in self.embeddings:
             if layer not in layers:
@@ -60,57 +62,55 @@ class TagWriter(BasePredictionWriter):
         for tag in self.map_tags or []:
             if tag not in pl_module.tags:
                 raise DataError(f"--output.map_tags: the network knows no tag '{tag}'; it knows {', '.join(pl_module.tags)}")
-        if (self.maps or self.join) and not hasattr(pl_module.net, "explain"):
-            raise DataError(f"{type(pl_module.net).__name__} has no attention to draw: maps need an Att back-end")
-        self.parts = Parts(root, trainer.global_rank)
+        if (self.maps or self.join) and not getattr(pl_module.net, "explains", False):
+            option = "maps" if self.maps else "join"
+            back_end = type(getattr(pl_module.net, "back_end", pl_module.net)).__name__
+            raise DataError(f"--output.{option}: {back_end} has no attention to draw: leave it out, or use a network with Att")
+        if self.join and len(trainer.datamodule.items()) < 2:
+            raise DataError("--output.join draws two files joined: give two or more --data.inputs, or leave it out")
 
-    def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *args: Any) -> None:
-        """Write what belongs to one file at once, so that nothing is lost when a later file fails."""
-        batch = args[1]
-        if batch.error is not None:
-            self.parts.add({"file": batch.path, "error": batch.error})
-            return
-        stem = unique_stem(batch.path)
+    def write_input(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
+    ) -> dict[str, Any]:
+        """Write timeline, maps and embeddings of one file; returns its duration and scores."""
         if self.timeline:
-            self._timeline(pl_module, batch, stem)
+            self._timeline(pl_module, batch, files)
         if self.maps:
-            self._maps(pl_module, batch, prediction, stem)
+            self._maps(pl_module, batch, prediction, files)
         if self.embeddings:
-            self._embeddings(pl_module, batch, stem)
-        scores = [round(float(score), 6) for score in prediction.scores]
-        row = {"file": batch.path, "duration_s": round(prediction.duration_s, 3), "scores": scores}
+            self._embeddings(pl_module, batch, files)
+        row = {"duration_s": round(prediction.duration_s, 3), "scores": [round(float(score), 6) for score in prediction.scores]}
         said = {"damage": batch.damage, "remark": batch.remark}
-        self.parts.add(row | {name: text for name, text in said.items() if text})
+        return row | {name: text for name, text in said.items() if text}
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Merge the ranks' parts into tags.csv and tags.json; say which files failed."""
-        merged = self.parts.finish(trainer)
-        if merged is None:
-            return
-        good, failed = merged
-        self._tables(pl_module.tags, good, failed)
-        place = f"{self.parts.root / 'tags.csv'}, {self.parts.root / 'tags.json'}"
-        print(f"\n{counted(len(good), 'file')} tagged: {place}", flush=True)
-        for row in good:
-            if "damage" in row:
-                print(f"{row['file']} {row['damage']}: the tags are those of what is there", flush=True)
-            if "remark" in row:
-                print(f"{row['file']}: {row['remark']}", flush=True)
-        if self.join and len(good) >= 2:
-            self._joined(pl_module, good[0]["file"], good[1]["file"])
-
-    def _tables(self, tags: list[str], good: list[dict], failed: list[dict]) -> None:
+    def write_tables(self, pl_module: LightningModule, good: list[Entry], failed: list[Entry]) -> None:
+        """Write tags.csv and tags.json."""
+        tags = pl_module.tags
         lines = [",".join(["file", "duration_s", *map(_quoted, tags)])]
-        lines += [",".join([_quoted(row["file"]), str(row["duration_s"]), *map(str, row["scores"])]) for row in good]
-        self.parts.write("tags.csv", "\n".join(lines) + "\n")
+        for entry in good:
+            lines.append(",".join([_quoted(entry.file), str(entry.row["duration_s"]), *map(str, entry.row["scores"])]))
+        write_text(self.root / "tags.csv", "\n".join(lines) + "\n")
         listing = {}
-        for row in good:
-            order = np.argsort(-np.asarray(row["scores"]), kind="stable")[: self.top]
-            listing[row["file"]] = [{"tag": tags[i], "score": row["scores"][i]} for i in order]
-        content = {"files": listing, "failed": {row["file"]: row["error"] for row in failed}, "left_out": self.parts.left_out}
-        self.parts.write("tags.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        for entry in good:
+            scores = entry.row["scores"]
+            order = np.argsort(-np.asarray(scores), kind="stable")[: self.top]
+            listing[entry.file] = [{"tag": tags[i], "score": scores[i]} for i in order]
+        content = {"files": listing, "failed": {entry.file: entry.error for entry in failed}, "left_out": self.left_out}
+        write_json(self.root / "tags.json", content)
 
-    def _timeline(self, tagger: LightningModule, batch: Any, stem: str) -> None:
+    def report(self, pl_module: LightningModule, new: list[Entry], good: list[Entry]) -> None:
+        """Say where the tables are and which files are damaged; draw the joined map."""
+        place = f"{self.root / 'tags.csv'}, {self.root / 'tags.json'}"
+        print(f"\n{counted(len(new), 'file')} tagged{of_all(new, good)}: {place}", flush=True)
+        if self.join:
+            self._joined(pl_module, good)
+        for entry in new:
+            if "damage" in entry.row:
+                print(f"{entry.file} {entry.row['damage']}: the tags are those of what is there", flush=True)
+            if "remark" in entry.row:
+                print(f"{entry.file}: {entry.row['remark']}", flush=True)
+
+    def _timeline(self, tagger: LightningModule, batch: Any, files: PredictionFiles) -> None:
         from tasks.figures.tagging import timeline
         from tasks.tagging.ladder import Audio2Scores, tagger_window
 
@@ -120,32 +120,37 @@ class TagWriter(BasePredictionWriter):
         header = ",".join(["start_s", "end_s", *map(_quoted, tagger.tags)])
         steps = zip(chunks.start_s, chunks.scores, strict=True)
         rows = [",".join([f"{t:.3f}", f"{t + length:.3f}", *(f"{v:.6f}" for v in row)]) for t, row in steps]
-        self.parts.write(f"timelines/{stem}.csv", "\n".join([header, *rows]) + "\n")
+        files.text(f"timelines/{files.stem}.csv", "\n".join([header, *rows]) + "\n")
         # Each step is drawn around the middle of the chunk it was heard in.
         shift = (length - self.hop) / 2
-        picture = timeline(chunks.scores, tags=tagger.tags, hop_s=self.hop, title=Path(batch.path).name, start_s=shift)
-        self.parts.figure(f"timelines/{stem}.png", picture)
+        picture = timeline(chunks.scores, tags=tagger.tags, hop_s=self.hop, title=files.title, start_s=shift)
+        files.figure(f"timelines/{files.stem}.png", picture)
 
-    def _maps(self, tagger: LightningModule, batch: Any, prediction: Any, stem: str) -> None:
+    def _maps(self, tagger: LightningModule, batch: Any, prediction: Any, files: PredictionFiles) -> None:
         from tasks.tagging.maps import attention_figure, contribution_figure, explain, strongest
 
         rows = self.map_tags or [tag for tag, _ in prediction.top(self.top)]
         found = explain(tagger, strongest(tagger, batch.audio, prediction.chunks))
-        name = Path(batch.path).name
-        self.parts.arrays(f"maps/{stem}.npz", found.arrays(tagger.tags))
-        self.parts.figure(f"maps/{stem}-attention.png", attention_figure(found, name))
-        self.parts.figure(f"maps/{stem}-contribution.png", contribution_figure(found, tagger.tags, rows, name))
+        files.arrays(f"maps/{files.stem}.npz", found.arrays(tagger.tags))
+        files.figure(f"maps/{files.stem}-attention.png", attention_figure(found, files.title))
+        files.figure(f"maps/{files.stem}-contribution.png", contribution_figure(found, tagger.tags, rows, files.title))
 
-    def _joined(self, tagger: LightningModule, first: str, second: str) -> None:
+    def _joined(self, tagger: LightningModule, good: list[Entry]) -> None:
+        """Draw the first two of the inputs joined."""
         from tasks.tagging.maps import contribution_figure, explain_joined, strongest
 
-        tagged = [self._retag(tagger, path) for path in (first, second)]
+        paths = {item.key: item.path for item in self.items}
+        asked = [entry for entry in good if entry.key in paths][:2]
+        if len(asked) < 2:
+            return
+        tagged = [self._retag(tagger, paths[entry.key]) for entry in asked]
         rows = self.map_tags or list(dict.fromkeys(tags.top(1)[0][0] for _, tags in tagged))
-        halves = [strongest(tagger, audio, tags.chunks) for audio, tags in tagged]
-        found = explain_joined(tagger, *halves)
-        name, names = f"maps/{unique_stem(first)}+{unique_stem(second)}", (Path(first).name, Path(second).name)
-        self.parts.arrays(f"{name}.npz", found.arrays(tagger.tags))
-        self.parts.figure(f"{name}.png", contribution_figure(found, tagger.tags, rows, " + ".join(names), names))
+        joined = explain_joined(tagger, *(strongest(tagger, audio, tags.chunks) for audio, tags in tagged))
+        path = self.root / "maps" / "+".join(entry.stem for entry in asked)
+        names = tuple(Path(entry.file).name for entry in asked)
+        with whole(Path(f"{path}.npz")) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **joined.arrays(tagger.tags))
+        write_figure(Path(f"{path}.png"), contribution_figure(joined, tagger.tags, rows, " + ".join(names), names))
 
     def _retag(self, tagger: LightningModule, path: str) -> tuple[Any, Any]:
         import torch
@@ -156,10 +161,10 @@ class TagWriter(BasePredictionWriter):
         audio = torch.as_tensor(read_file(path, tagger.net.sample_rate))
         return audio, File2Tags(tagger).tagged(path, audio)
 
-    def _embeddings(self, tagger: LightningModule, batch: Any, stem: str) -> None:
+    def _embeddings(self, tagger: LightningModule, batch: Any, files: PredictionFiles) -> None:
         from tasks.tagging.ladder import Audio2Embeddings
 
-        self.parts.arrays(f"embeddings/{stem}.npz", Audio2Embeddings(tagger, self.embeddings).native(batch.audio))
+        files.arrays(f"embeddings/{files.stem}.npz", Audio2Embeddings(tagger, self.embeddings).native(batch.audio))
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,159 @@
+"""Journal of a `predict` folder: one JSON line per finished input, from which later runs go on and tables are written."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from datamodules.errors import escaped
+from tasks.writers.whole import write_text
+
+log = logging.getLogger(__name__)
+
+NAME = "journal.jsonl"
+"""Journal of rank 0 and of earlier runs; the other ranks of a run write `journal-<rank>.jsonl` beside it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as it was when it was read: path, size in bytes, time of change in ns, digest of its content."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One input that was worked on.
+
+    key: the same for every spelling of the input; file: what tables call it; name: relative to the folder that was named;
+    stem: what its outputs are called after; run: signature of network and options; session: of the command that did it;
+    outputs: files written, relative to the folder; extras: kinds of outputs among them that are written on request, with their
+    settings; row: what tables say of it; error: why there is no row
+    """
+
+    key: str
+    file: str
+    name: str
+    stem: str
+    run: str
+    session: str
+    sources: tuple[Source, ...] = ()
+    outputs: tuple[str, ...] = ()
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, Any] | None = None
+    error: str | None = None
+
+
+class History(NamedTuple):
+    """Content of a journal: entries by key, and what their runs were made with by signature."""
+
+    entries: dict[str, Entry]
+    runs: dict[str, dict[str, Any]]
+
+    def split(self) -> tuple[list[Entry], list[Entry]]:
+        """Entries sorted by file: those with a row, and those with an error."""
+        entries = sorted(self.entries.values(), key=lambda entry: (entry.file, entry.key))
+        return [entry for entry in entries if entry.error is None], [entry for entry in entries if entry.error is not None]
+
+
+class PredictionJournal:
+    """Journal of one rank: lines are appended and flushed as inputs are done, so that a kill loses at most the last one.
+
+    Args:
+        folder: output folder of `predict`
+        rank: rank of this process
+    """
+
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / (NAME if rank == 0 else f"journal-{rank}.jsonl")
+        self._file: TextIO | None = None
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry; a later one of the same key replaces it."""
+        self._append(asdict(entry))
+
+    def add_run(self, signature: str, about: Mapping[str, Any]) -> None:
+        """Append what the run of this signature is made with."""
+        self._append({"run": signature, "about": about})
+
+    def close(self) -> None:
+        """Close the file; adding opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, content: Mapping[str, Any]) -> None:
+        if self._file is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a", encoding="utf-8")
+        self._file.write(json.dumps(content) + "\n")
+        self._file.flush()
+
+
+def read_history(folder: Path) -> History:
+    """Merge the journals of all ranks; lines that are torn or none of ours are passed over."""
+    history = History({}, {})
+    for path in _journals(folder):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                _read_line(line, history)
+    return history
+
+
+def compact(folder: Path, history: History) -> None:
+    """Write one journal that holds each entry once, in place of those of all ranks."""
+    used = {entry.run for entry in history.entries.values()}
+    lines: list[Mapping[str, Any]] = [{"run": run, "about": about} for run, about in history.runs.items() if run in used]
+    lines += [asdict(entry) for entry in history.entries.values()]
+    write_text(folder / NAME, "".join(json.dumps(line) + "\n" for line in lines))
+    for path in _journals(folder):
+        if path.name != NAME:
+            path.unlink(missing_ok=True)
+
+
+def remove_outputs(folder: Path, outputs: Iterable[str]) -> None:
+    """Remove files that an entry lists, and the folders that become empty; what is not within the folder stays."""
+    for output in outputs:
+        path = folder / output
+        if Path(output).is_absolute() or ".." in Path(output).parts or not path.parent.resolve().is_relative_to(folder.resolve()):
+            continue
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent != folder and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        except OSError as error:
+            log.warning("%s stays (%s).", escaped(str(path)), error.strerror)
+
+
+def plain(value: Any) -> Any:
+    """The same with all text printable, so that tables and JSON are valid UTF-8 whatever files are called."""
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _journals(folder: Path) -> list[Path]:
+    return [path for path in (folder / NAME, *sorted(folder.glob("journal-*.jsonl"))) if path.is_file()]
+
+
+def _read_line(line: str, history: History) -> None:
+    try:
+        content = json.loads(line)
+        if "about" in content:
+            history.runs[content["run"]] = dict(content["about"])
+            return
+        known = {each.name for each in fields(Entry)}
+        content = {name: value for name, value in content.items() if name in known}
+        sources = tuple(Source(**source) for source in content.pop("sources"))
+        entry = Entry(**content, sources=sources)
+        history.entries[entry.key] = entry
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return

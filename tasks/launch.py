@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.spent import Meter
+
 # Threads that spin while they wait make a training several times slower on a machine that others use too, threads that
 # never spin make it twice as slow on one that nobody does: this many turns cost a fifth at most on either.
 if "OMP_WAIT_POLICY" not in os.environ:
@@ -129,6 +131,7 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _run_cli(task: Task, argv: list[str]) -> None:
+    meter = Meter()
     if "tasks.cli" not in sys.modules:
         _import_for_good("tasks.cli")
     from tasks.arguments import value_of
@@ -136,7 +139,9 @@ def _run_cli(task: Task, argv: list[str]) -> None:
     from tasks.trusted import trusting
 
     with trusting((value_of(argv, "--trust") or "").lower() == "true"):
-        CLI(task, argv)
+        cli = CLI(task, argv)
+    if argv[0] == "fit" and cli.trainer.is_global_zero:
+        print(f"fit took {meter}", flush=True)
 
 
 def _import_for_good(module: str) -> None:

@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -53,7 +54,8 @@ def run(tmp_path_factory):
         if name not in runs:
             folder = tmp_path_factory.mktemp(name)
             tiny = ROOT / "configs" / name / "tiny.yaml"
-            told(name, "fit", "--config", tiny, "--runs", folder, *QUIET)
+            said = told(name, "fit", "--config", tiny, "--runs", folder, *QUIET)
+            assert re.search(r"^fit took \d+:\d\d \([1-9]\d* CPU s over all processes\)$", said, re.MULTILINE), said[-400:]
             runs[name] = folder / name / "tiny"
         return runs[name]
 

@@ -135,7 +135,8 @@ class SuiteData(pl.LightningDataModule):
         num_workers: loader processes per rank; the batches do not depend on it
         seed: of the order and of each item
         strict: stop at the first file that is missing or cannot be used, instead of naming it and going on without it
-        cache_dir: where what is computed once is kept (default $QUINTET_CACHE, else .cache); may be a disk of the node
+        cache_dir: where what is computed once is kept (default $QUINTET_CACHE, else .cache); what only that default holds is
+            read from there
 
     Raises ValueError for impossible numbers; loaders raise DataError when the set does not fit the ranks.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.cache import fingerprint
+from datamodules.cache import cached, fingerprint
 from datamodules.clips import Clips
 from datamodules.errors import DataError
 from datamodules.moments import Moments, measured_once, moments, of_all
@@ -18,11 +18,11 @@ VERSION = 1
 
 
 def statistics(
-    folder: Path, name: str, root: Path, lists: Sequence[Clips], features: Callable[[Tensor], Tensor], rate: int
+    cache_dir: str | None, name: str, root: Path, lists: Sequence[Clips], features: Callable[[Tensor], Tensor], rate: int
 ) -> tuple[Tensor, Tensor]:
     """Mean and deviation (bands,) float32 over all frames of all clips.
 
-    features: (1, samples) int16 at `rate` Hz -> (frames, bands); root: what the clips' paths are relative to. Kept in `folder`
+    features: (1, samples) int16 at `rate` Hz -> (frames, bands); root: what the clips' paths are relative to. Kept in the cache
     under `name` and what decides the numbers.
     Raises DataError where no clip can be read.
     """
@@ -38,7 +38,7 @@ def statistics(
         with torch.no_grad():
             return moments(features(audio).double().T.contiguous())
 
-    path = folder / f"{name}-{_key(root, lists, features, rate)}.npz"
+    path = cached(cache_dir, "statistics", f"{name}-{_key(root, lists, features, rate)}.npz")
     return measured_once(path, lambda: of_all(read, len(places), "clip"))
 
 

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from datamodules import audio
+from datamodules import audio, checksum
 from datamodules.av_audio import FILMS
-from datamodules.cache import exclusive, unwritable, write_atomically
+from datamodules.cache import cached, exclusive, probe, unwritable, write_atomically
 from datamodules.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,13 @@ class Embeddings(NamedTuple):
 class EmbeddingCache:
     """Embeddings of clips by one extractor, a file for each clip.
 
-    folder: where they are kept, in a folder of this extractor's; stream: its name among the network's inputs;
+    cache_dir: as of the data module; they lie in a folder of this extractor's. stream: its name among the network's inputs;
     root: of the data set, in which films lie beside the audio.
     """
 
-    def __init__(self, folder: Path, stream: str, extractor: Extractor, root: Path) -> None:
-        self.folder, self.stream = folder / f"{stream}-{extractor.fingerprint}", stream
+    def __init__(self, cache_dir: str | Path | None, stream: str, extractor: Extractor, root: Path) -> None:
+        self.folder, self.stream = cached(cache_dir, "embeddings", f"{stream}-{extractor.fingerprint}"), stream
+        self._digests: dict[Path, str] = {}
         self.extractor, self.dim, self.kind, self.root = extractor, extractor.dim, extractor.kind, root
 
     def __getstate__(self) -> dict:
@@ -59,8 +60,10 @@ class EmbeddingCache:
         from tqdm import tqdm
 
         faults: dict[Path, str] = {}
+        if not self._missing(clips, faults):
+            return faults
         with exclusive(self.folder.with_name(f"{self.folder.name}.lock"), f"the embeddings {self.folder}"):
-            missing = [clip for clip in clips if not self._has(clip, faults)]
+            missing = self._missing(clips, faults)
             for clip in tqdm(missing, f"embedding clips ({self.stream})", unit="clip", dynamic_ncols=True, disable=not missing):
                 try:
                     self._store(clip)
@@ -74,43 +77,75 @@ class EmbeddingCache:
         """Embeddings of a clip. Raises DataError where there are none."""
         path = self._path(clip)
         try:
-            with path.open("rb") as file:
-                return Embeddings(np.load(file, allow_pickle=False), np.load(file, allow_pickle=False))
+            return _read(path)
         except FileNotFoundError as error:
             raise DataError(f"{clip} has no embeddings of stream {self.stream}: build them with `prepare`.") from error
         except Exception as error:
             raise DataError(f"{path} is damaged: delete it and run `prepare` again.") from error
 
-    def _has(self, clip: Path, faults: dict[Path, str]) -> bool:
+    def _missing(self, clips: Sequence[Path], faults: dict[Path, str]) -> list[Path]:
+        """Clips without embeddings, or with damaged ones, which is said; those without a signal go to `faults`."""
+        paths: dict[Path, Path] = {}
+        for clip in clips:
+            try:
+                self._adopt(clip, path := self._path(clip))
+                paths[clip] = path
+            except DataError as error:
+                faults[clip] = str(error)
+        there = [path for path in paths.values() if path.is_file()]
+        if bad := set(checksum.damaged(there, "checking embeddings")):
+            log.warning("%d of %d embeddings in %s are damaged and computed again.", len(bad), len(there), self.folder)
+            for path in bad:
+                path.unlink(missing_ok=True)
+        return [clip for clip, path in paths.items() if not path.is_file()]
+
+    def _adopt(self, clip: Path, path: Path) -> None:
+        """Take over embeddings of earlier versions, whose names held the file's place and time of change."""
+        if path.is_file():
+            return
+        source = self._source(clip)
+        stat = source.stat()
+        digest = hashlib.sha256(os.fsencode(f"{source.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")).hexdigest()[:20]
+        old = self.folder / digest[:2] / f"{digest}.npy"
+        if not old.is_file():
+            return
         try:
-            return self._path(clip).is_file()
-        except DataError as error:
-            faults[clip] = str(error)
-            return True
+            embeddings = _read(old)
+        except Exception:  # damaged: computed again
+            return
+        self._write(path, embeddings)
+        old.unlink()
 
     def _source(self, clip: Path) -> Path:
         """The file that a clip's signal is read from."""
         return film_of(clip, self.root) if self.kind == "video" else clip
 
     def _path(self, clip: Path) -> Path:
-        """Where a clip's embeddings lie: the name changes with the file's path, size and time of change."""
-        source = self._source(clip)
-        try:
-            stat = source.stat()
-        except OSError as error:
-            raise DataError(f"{source} is missing: stream {self.stream} needs it beside {clip.name}.") from error
-        text = f"{source.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-        digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:20]
+        """Where a clip's embeddings lie: the name changes with the file's content alone, so that copies have the same."""
+        if clip not in self._digests:
+            source = self._source(clip)
+            try:
+                self._digests[clip] = hashlib.sha256(probe(source).encode()).hexdigest()[:20]
+            except OSError as error:
+                raise DataError(f"{source} is missing: stream {self.stream} needs it beside {clip.name}.") from error
+        digest = self._digests[clip]
         return self.folder / digest[:2] / f"{digest}.npy"
 
     def _store(self, clip: Path) -> None:
         values, times = embed(self.extractor, self._source(clip))
-        path = self._path(clip)
+        self._write(self._path(clip), Embeddings(values.astype(np.float16), times))
+
+    def _write(self, path: Path, embeddings: Embeddings) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, lambda file: (np.save(file, values.astype(np.float16)), np.save(file, times)))
+            write_atomically(path, lambda file: [np.save(file, array) for array in embeddings], sealed=True)
         except OSError as error:
             raise unwritable(self.folder, error) from error
+
+
+def _read(path: Path) -> Embeddings:
+    with path.open("rb") as file:
+        return Embeddings(np.load(file, allow_pickle=False), np.load(file, allow_pickle=False))
 
 
 def embed(extractor: Extractor, path: Path) -> tuple[np.ndarray, np.ndarray]:

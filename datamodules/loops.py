@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from datamodules.cache import build_folder, cache_root, fingerprint
+from datamodules.cache import build_folder, cached, fingerprint
 from datamodules.errors import DataError
 from datamodules.loop_sessions import VERSION, Session, keep, read_index, read_table, tables, write_wav
 from datamodules.separation import SeparationData
@@ -73,9 +73,9 @@ class LoopSessions(SeparationData):
         files = [table.parent / row["file"] for table in found for row in read_table(table)]
         voices = sorted(Path(self.voices).expanduser().glob("*")) if self.voices else []
         settings = (self.sources, self.sample_rate, self.channels, self.level, self.layers, self.mixtures, self.mixture_seconds)
-        there = [os.fsencode(path) for path in (*found, *files, *voices) if path.is_file()]
-        key = fingerprint(f"{VERSION} {settings} {self.strict}", zip(there, there, strict=True))
-        folder = cache_root(self.cache_dir) / "loops" / f"{root.resolve().name}-{key}"
+        there = [(path.relative_to(root), path) for path in (*found, *files)] + [(Path(path.name), path) for path in voices]
+        names = ((os.fsencode(name), os.fsencode(path)) for name, path in there if path.is_file())
+        folder = cached(self.cache_dir, "loops", f"loops-{fingerprint(f'{VERSION} {settings} {self.strict}', names)}")
         return build_folder(folder, lambda part: self._fill(root, part), f"the loops in {folder}")
 
     def _fill(self, root: Path, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """A data set as one packed int16 memory map: decoded, resampled and mixed down once, then read at random for free.
 
 A pack is a folder of shards (`00000.i16` samples, `00000.npz` their index) with `index.npz` over all of them, and
-`levels-KEY.npy` for each extractor whose reference levels were measured. `packing.build` makes one.
+`levels-KEY.npy` for each extractor whose reference levels were measured. `packing.build` makes one. Samples and levels
+end with their checksum.
 """
 
 import hashlib
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.cache import cache_root, fingerprint
+from datamodules import checksum
+from datamodules.cache import cached, fingerprint
 from datamodules.errors import DataError
 
-VERSION = 2
+VERSION = 3
 FINE, DAMAGED, UNREADABLE = 0, 1, 2
 
 Level = Callable[[Tensor], Tensor]
@@ -32,10 +34,10 @@ class Flaw(NamedTuple):
 
 
 def pack_folder(cache_dir: str | Path | None, name: str, root: Path, paths: Sequence[bytes], rate: int) -> Path:
-    """Where the pack of `paths` under `root` at `rate` Hz lies or would lie: the name changes with any of them."""
+    """Where the pack of `paths` under `root` at `rate` Hz lies or would lie: the name changes with any file, not with `root`."""
     base = os.fsencode(root) + b"/"
     key = fingerprint(f"{VERSION} {rate} {len(paths)}", ((path, base + path) for path in paths))
-    return cache_root(cache_dir) / "packs" / f"{name}-{rate}-{key}"
+    return cached(cache_dir, "packs", f"{name}-{rate}-{key}", whole="index.npz")
 
 
 def level_key(level: Level, rate: int) -> str:
@@ -69,7 +71,7 @@ class Pack:
                 self.per_shard, self._messages = int(index["per_shard"]), index["messages"]
                 self.paths = index["paths"]
         except Exception as error:
-            raise DataError(f"The pack in {folder} is damaged: delete that folder and run `prepare` again.") from error
+            raise DataError(f"The index of the pack in {folder} is damaged: run `prepare` to build it again.") from error
         self._maps: dict[int, np.ndarray] = {}
 
     @staticmethod
@@ -79,6 +81,18 @@ class Pack:
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_maps": {}}
+
+    def damaged(self) -> list[int]:
+        """Shards whose samples are missing, cut short or not as they were written; each is read once a process."""
+        shards = {samples_path(self.folder, shard): shard for shard in range(-(-len(self.lengths) // self.per_shard))}
+        short = [path for path, shard in shards.items() if not path.is_file() or path.stat().st_size != self._bytes(shard)]
+        rest = checksum.damaged([path for path in shards if path not in short], "checking the pack")
+        return [shards[path] for path in (*short, *rest)]
+
+    def _bytes(self, shard: int) -> int:
+        """Size of a shard's samples on disk."""
+        clips = slice(shard * self.per_shard, (shard + 1) * self.per_shard)
+        return 2 * int(self.lengths[clips].sum()) + checksum.TRAILER
 
     def length(self, clip: int) -> int:
         """Samples of a clip; 0 for a file that could not be read."""
@@ -108,17 +122,17 @@ class Pack:
     def levels(self, key: str) -> np.ndarray | None:
         """Reference level of every clip (clips,) float32 dB, if `prepare` stored it for this extractor."""
         path = self.folder / f"levels-{key}.npy"
-        return np.load(path, allow_pickle=False) if path.is_file() else None
+        return np.load(path, allow_pickle=False) if path.is_file() and not checksum.damaged([path]) else None
 
     def _why(self, clip: int) -> str:
         return os.fsdecode(self._messages[np.searchsorted(np.flatnonzero(self.status), clip)])
 
     def _map(self, shard: int) -> np.ndarray:
-        clips = slice(shard * self.per_shard, (shard + 1) * self.per_shard)
-        path, size = samples_path(self.folder, shard), int(self.lengths[clips].sum())
-        if not path.is_file() or path.stat().st_size != 2 * size:
-            raise DataError(f"{path} is missing or cut short: delete {self.folder} and run `prepare` again.")
-        return np.memmap(path, np.int16, "r") if size else np.zeros(0, np.int16)
+        path, size = samples_path(self.folder, shard), self._bytes(shard)
+        if not path.is_file() or path.stat().st_size != size:
+            raise DataError(f"{path} is missing or cut short: start again, and the pack is built again.")
+        samples = (size - checksum.TRAILER) // 2
+        return np.memmap(path, np.int16, "r", shape=samples) if samples else np.zeros(0, np.int16)
 
 
 def measure(level: Level, samples: np.ndarray) -> float:
@@ -128,5 +142,5 @@ def measure(level: Level, samples: np.ndarray) -> float:
 
 
 def samples_path(folder: Path, shard: int) -> Path:
-    """Samples of one shard: int16, clip after clip."""
+    """Samples of one shard: int16, clip after clip, then their checksum."""
     return folder / f"{shard:05}.i16"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from datamodules import coverage
@@ -88,6 +89,7 @@ class PackedData(RootedData):
         audio, paths = self.listing()
         paths = paths[self.files.present]
         pack = self._find_pack()
+        self._say(pack)
         if pack is None:
             shared = Shared(len(paths), self.clip_level)
             self.left_out.watch("file", paths, shared.unreadable)
@@ -99,6 +101,20 @@ class PackedData(RootedData):
         warn("%s", [flaw.message for flaw in flaws if flaw.used])
         table = None if self.clip_level is None else pack.levels(level_key(self.clip_level, self.rate()))
         return pack, Shared(len(paths), self.clip_level, table)
+
+    def _say(self, pack: Pack | None) -> None:
+        """Log once where the audio is read from, and packs of earlier versions that are not used."""
+        if pack is not None:
+            rank_zero_info(f"Audio is read from the pack {pack.folder}.")
+            return
+        folder = self.pack_folder()
+        rank_zero_info(
+            f"No pack in {folder}: decoding {len(self.files.present)} files in every epoch, which `prepare` or --data.pack build "
+            "does once."
+        )
+        other = sorted(folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*/index.npz"))
+        if other:
+            rank_zero_info(f"{other[0].parent} is a pack of other files, or of an earlier version that cannot be used any more.")
 
     def leave_out(self, audio: Path, flaws: Sequence[Flaw]) -> None:
         """Report files that do not decode; audio: the folder that their paths are relative to."""
@@ -116,10 +132,18 @@ class PackedData(RootedData):
         if self.pack == "build":
             return self.build_pack()
         if Pack.exists(folder := self.pack_folder()):
-            return Pack(folder)
+            return self._opened(folder)
         if self.pack == "require":
             raise DataError(f"There is no pack of these files in {folder}: build it with `prepare`. {self.advice()}")
         return None
+
+    def _opened(self, folder: Path) -> Pack:
+        """A pack that is there; what is damaged of it is built again."""
+        try:
+            pack = Pack(folder)
+            return self.build_pack() if pack.damaged() else pack
+        except DataError:
+            return self.build_pack()
 
     def build_pack(self) -> Pack:
         """Build the pack of all present files, or open it if it is there."""
@@ -127,9 +151,9 @@ class PackedData(RootedData):
         return build(self.pack_folder(), audio, self._present_bytes(), self.rate(), self.clip_level, strict=self.strict)
 
     def pack_folder(self) -> Path:
-        """Where the pack of the present files lies or would lie: the name changes with them."""
+        """Where the pack of the present files lies or would lie: the name changes with them, and not with their folder."""
         audio, _ = self.listing()
-        return pack_folder(self.cache_dir, self.name, audio, self._present_bytes(), self.rate())
+        return pack_folder(self.cache_dir, self.cached_as, audio, self._present_bytes(), self.rate())
 
     def _present_bytes(self) -> np.ndarray:
         _, paths = self.listing()

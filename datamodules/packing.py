@@ -4,16 +4,19 @@ Every file is written under a temporary name, flushed to disk and renamed, a sha
 whatever bears its final name is whole, so a build that was killed goes on where it stopped.
 """
 
+import logging
 import os
 from pathlib import Path
 
 import numpy as np
 
-from datamodules import audio
+from datamodules import audio, checksum
 from datamodules.cache import exclusive, require_space, unwritable, write_atomically
 from datamodules.errors import DataError
 from datamodules.pack import DAMAGED, UNREADABLE, Level, Pack, level_key, measure, samples_path
 from datamodules.workers import in_processes
+
+log = logging.getLogger(__name__)
 
 SHARDS = 400  # at most: each is one open file in every worker
 
@@ -30,6 +33,7 @@ def build(
     """Build the pack of `paths` (clips,) bytes under `root` at `rate` Hz, or what is missing of it, and open it.
 
     Of several processes that ask at once one builds, the others wait. `level` also stores each clip's reference.
+    Shards that are damaged are built again, which is said.
     workers: processes, default one per core. Raises DataError for a full disk, and for the first bad file if strict.
     """
     key = None if level is None else level_key(level, rate)
@@ -38,7 +42,8 @@ def build(
         for stray in folder.glob("*.part"):
             stray.unlink()
         job = _Shards(folder, root, paths, rate, level, key)
-        if not Pack.exists(folder) or (key and not (folder / f"levels-{key}.npy").is_file()):
+        _discard_damaged(job)
+        if not Pack.exists(folder) or (key and Pack(folder).levels(key) is None):
             _require_space(job)
             _run(job, workers, strict)
             _merge(job)
@@ -65,6 +70,16 @@ class _Shards:
 
     def done(self, shard: int) -> bool:
         return _index(self.folder, shard).is_file() and (self.key is None or self.level_path(shard).is_file())
+
+    def intact(self, shard: int) -> bool:
+        """Whether a shard's samples and index are as they were written."""
+        try:
+            with np.load(_index(self.folder, shard), allow_pickle=False) as index:
+                lengths = index["lengths"]
+        except Exception:
+            return False
+        path, size = samples_path(self.folder, shard), 2 * int(lengths.sum()) + checksum.TRAILER
+        return path.is_file() and path.stat().st_size == size and not checksum.damaged([path])
 
     def level_path(self, shard: int) -> Path:
         return self.folder / f"{shard:05}.levels-{self.key}.npy"
@@ -95,7 +110,7 @@ class _Shards:
                 lengths[i] = len(samples)
                 file.write(samples.tobytes())
 
-        write_atomically(samples_path(self.folder, shard), write)
+        write_atomically(samples_path(self.folder, shard), write, sealed=True)
         index = {"lengths": lengths, "status": status, "messages": np.array(messages, dtype=bytes)}
         write_atomically(_index(self.folder, shard), lambda file: np.savez(file, **index))
 
@@ -110,12 +125,31 @@ class _Shards:
         return audio.to_int16(decoded.audio), f"{name} {'; '.join(remarks)}." if remarks else ""
 
     def _measure(self, shard: int, lengths: np.ndarray) -> None:
-        samples = np.memmap(samples_path(self.folder, shard), np.int16, "r") if lengths.any() else np.zeros(0, np.int16)
+        shape, path = int(lengths.sum()), samples_path(self.folder, shard)
+        samples = np.memmap(path, np.int16, "r", shape=shape) if shape else np.zeros(0, np.int16)
         levels = np.full(len(lengths), np.nan, np.float32)
         for i, stop in enumerate(np.cumsum(lengths)):
             if lengths[i]:
                 levels[i] = measure(self.level, np.array(samples[stop - lengths[i] : stop]))
         write_atomically(self.level_path(shard), lambda file: np.save(file, levels))
+
+
+def _discard_damaged(job: _Shards) -> None:
+    """Delete what is damaged of a finished pack, so that it is built again."""
+    if not Pack.exists(job.folder):
+        return
+    try:
+        bad = Pack(job.folder).damaged()
+        if not bad:
+            return
+    except DataError:
+        bad = [shard for shard in range(len(job)) if not job.intact(shard)]
+    log.warning("The pack %s is damaged: %d of %d shards are built again.", job.folder, len(bad), len(job))
+    for shard in bad:
+        for path in (samples_path(job.folder, shard), *job.folder.glob(f"{shard:05}.*np[yz]")):
+            path.unlink(missing_ok=True)
+    for path in [*job.folder.glob("levels-*.npy"), job.folder / "index.npz"]:
+        path.unlink(missing_ok=True)
 
 
 def _index(folder: Path, shard: int) -> Path:
@@ -150,7 +184,8 @@ def _merge(job: _Shards) -> None:
     """Join the shards' indices; `index.npz` last, since it declares the pack finished."""
     if job.key is not None:
         levels = [np.load(job.level_path(shard)) for shard in range(len(job))]
-        write_atomically(job.folder / f"levels-{job.key}.npy", lambda file: np.save(file, np.concatenate(levels)))
+        path = job.folder / f"levels-{job.key}.npy"
+        write_atomically(path, lambda file: np.save(file, np.concatenate(levels)), sealed=True)
     parts = [dict(np.load(_index(job.folder, shard), allow_pickle=False)) for shard in range(len(job))]
     lengths, status, messages = (np.concatenate([part[k] for part in parts]) for k in ("lengths", "status", "messages"))
     offsets = np.concatenate([np.cumsum(part["lengths"]) - part["lengths"] for part in parts])

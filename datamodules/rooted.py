@@ -32,6 +32,12 @@ class RootedData(SuiteData):
             raise DataError(f"{root} is no folder: --data.root must name {self.layout}. {self.advice()}")
         return root
 
+    @property
+    def cached_as(self) -> str:
+        """Name that cached files bear: of the kind of data set, whatever the user's folder is called."""
+        kind = type(self).name
+        return kind if isinstance(kind, str) else type(self).__name__.lower()
+
     def advice(self) -> str:
         """The command that says what is wrong with a data set."""
         kind = f"{type(self).__module__}.{type(self).__name__}"

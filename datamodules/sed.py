@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor
 
 from datamodules.base import resume_position
-from datamodules.cache import cache_root
 from datamodules.clip_report import size, survey
 from datamodules.clip_statistics import statistics
 from datamodules.clips import Clips
@@ -112,8 +111,8 @@ class SoundEventData(PackedData):
     def embedded(self) -> tuple[dict[str, EmbeddingCache], dict[Path, str]]:
         """Embeddings by stream of every clip that is there, extracted where they are not kept; and why a clip has none."""
         root, paths = self.listing()
-        folder, clips = cache_root(self.cache_dir) / "embeddings", [root / path for path in paths[self.files.present]]
-        caches = {name: EmbeddingCache(folder, name, extractor, root) for name, extractor in self.extractors.items()}
+        clips = [root / path for path in paths[self.files.present]]
+        caches = {name: EmbeddingCache(self.cache_dir, name, extractor, root) for name, extractor in self.extractors.items()}
         faults: dict[Path, str] = {}
         for cache in caches.values():
             faults |= cache.build(clips, self.strict)
@@ -160,8 +159,8 @@ class SoundEventData(PackedData):
         """
         if self.features is None:
             raise ValueError("Hand over the network's log-mel first: data.features = ...")
-        folder, lists = cache_root(self.cache_dir) / "statistics", [self.clips(stream).clips for stream in self.streams]
-        return statistics(folder, self.name, self.find_root(), lists, self.features, self.rate())
+        lists = [self.clips(stream).clips for stream in self.streams]
+        return statistics(self.cache_dir, self.cached_as, self.find_root(), lists, self.features, self.rate())
 
     def train_set(self) -> StreamClips:
         """The streams one after another; an item's seed draws its piece."""

@@ -7,7 +7,6 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from datamodules.cache import cache_root
 from datamodules.errors import DataError
 from datamodules.report import warn
 from datamodules.rooted import RootedData
@@ -173,7 +172,7 @@ class SeparationData(RootedData):
         if self.spectrogram is None or not self.spectrogram_key:
             raise ValueError("Hand over the network's magnitudes first: data.spectrogram = ..., data.spectrogram_key = '...'.")
         tracks = WholeTracks(*self._whole("train"))
-        return statistics(cache_root(self.cache_dir) / "statistics", self.name, tracks, self.spectrogram, self.spectrogram_key)
+        return statistics(self.cache_dir, self.cached_as, tracks, self.spectrogram, self.spectrogram_key)
 
     def prepare(self, report_dir: Path) -> dict:
         """Say what is present, missing, unequal, silent; convert what has to be, measure statistics; writes report.json."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datamodules import audio, scenes
-from datamodules.cache import build_folder, cache_root, fingerprint
+from datamodules.cache import build_folder, cached, fingerprint
 from datamodules.dcase2018 import DCASE2018
 from datamodules.errors import DataError
 from datamodules.report import warn
@@ -74,7 +74,7 @@ class Soundscapes(DCASE2018):
         code = [Path(scenes.__file__), Path(__file__)]
         listed = [path for paths in [*files.values(), beds, code] for path in paths]
         key = fingerprint(settings, ((path.name.encode(errors="surrogateescape"), str(path).encode()) for path in listed))
-        target = cache_root(self.cache_dir) / "soundscapes" / f"{self.name}-{key}"
+        target = cached(self.cache_dir, "soundscapes", f"{self.name}-{key}")
         return build_folder(target, lambda part: self._mix(part, files, beds), f"the soundscapes {target}")
 
     seed_of_scenes = 0

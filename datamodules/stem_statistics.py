@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datamodules.cache import fingerprint
+from datamodules.cache import cached, fingerprint
 from datamodules.errors import DataError
 from datamodules.moments import Moments, measured_once, moments, of_all
 from datamodules.stems import SHORTEST_S, WholeTracks
@@ -22,12 +22,12 @@ CONTEXT_S = 1.0
 
 
 def statistics(
-    folder: Path, name: str, tracks: WholeTracks, spectrogram: Callable[[Tensor], Tensor], key: str
+    cache_dir: str | None, name: str, tracks: WholeTracks, spectrogram: Callable[[Tensor], Tensor], key: str
 ) -> tuple[Tensor, Tensor]:
     """Mean and deviation (bins,) float32 over all frames of whole tracks, magnitudes averaged over the channels.
 
     spectrogram: (channels, samples) -> (channels, bins, frames) at any length; `key` changes with its settings. Kept in
-    `folder` under `name` and what decides the numbers. Of several processes that ask at once one measures.
+    the cache under `name` and what decides the numbers. Of several processes that ask at once one measures.
     Raises DataError where no track can be read.
     """
 
@@ -35,7 +35,7 @@ def statistics(
         hop = _hop(spectrogram)
         return of_all(lambda index: _track(tracks, index, spectrogram, hop), len(tracks), "track")
 
-    return measured_once(folder / f"{name}-{_key(tracks, key)}.npz", measure)
+    return measured_once(cached(cache_dir, "statistics", f"{name}-{_key(tracks, key)}.npz"), measure)
 
 
 def _key(tracks: WholeTracks, key: str) -> str:

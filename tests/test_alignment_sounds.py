@@ -202,7 +202,7 @@ def test_a_score_may_be_evenly_loud(tmp_path):
     assert max(loud[0]) > 3 * min(loud[0]) and max(loud[1]) < 1.2 * min(loud[1])
 
 
-def test_recordings_are_known_by_place_size_and_time(tmp_path):
+def test_recordings_are_known_by_their_content(tmp_path):
     path = write_audio(tmp_path / "x.wav", tone(0.3, rate=RATE), RATE)
     before = fingerprint(Sound(path))
     assert before == fingerprint(Sound(path)) != fingerprint(Sound(path, cents=5.0))

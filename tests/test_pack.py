@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,12 +110,12 @@ def test_the_folder_of_a_pack_changes_with_its_files(clips, tmp_path):
     assert folder_of(root, paths) == old
     assert folder_of(root, paths, 22_050) != old
     assert folder_of(root, paths[:-1]) != old
-    file = root / os.fsdecode(paths[3])
-    stat = file.stat()
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert folder_of(root, paths) != old
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert folder_of(root, paths) == old
+    copy = shutil.copytree(root, tmp_path / "elsewhere", copy_function=shutil.copy)
+    assert folder_of(copy, paths) == old
+    file = copy / os.fsdecode(paths[3])
+    content = file.read_bytes()
+    file.write_bytes(content[:-2] + b"xx")  # of the same length
+    assert folder_of(copy, paths) != old
 
 
 def bad_set(root):
@@ -177,19 +178,37 @@ def test_half_written_files_are_never_believed(clips, tmp_path):
     assert list(folder.glob("*.part")) == []
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone", "index"])
-def test_a_damaged_pack_is_refused(clips, tmp_path, harm):
+@pytest.mark.parametrize("harm", ["flipped", "cut", "cut alike", "gone", "index", "shard index", "levels"])
+def test_a_damaged_pack_is_built_again_where_it_is_damaged(clips, built, tmp_path, harm, caplog, monkeypatch):
     root, paths = clips
-    folder = build(tmp_path / "set", root, paths, RATE, workers=1).folder
-    shard = folder / "00001.i16"
-    if harm == "cut":
-        os.truncate(shard, shard.stat().st_size - 2)
-    elif harm == "gone":
+    folder = shutil.copytree(built.folder, tmp_path / "set")
+    key = level_key(peak_level, RATE)
+    shard, index, levels = folder / "00001.i16", folder / "index.npz", folder / f"levels-{key}.npy"
+    harmed = {"index": index, "shard index": index, "levels": levels}.get(harm, shard)
+    content = bytearray(harmed.read_bytes())
+    if harm == "gone":
         shard.unlink()
+    elif harm == "cut":
+        os.truncate(shard, len(content) - 2)
     else:
-        (folder / "index.npz").write_bytes(b"not an archive")
-    with pytest.raises(DataError, match="delete"):
-        Pack(folder).read(20, 0, 10)
+        content[len(content) // 2] ^= 1
+        harmed.write_bytes(content[:-40] + content[:40] if harm == "cut alike" else content)
+    if harm == "shard index":
+        (folder / "00001.npz").write_bytes(b"no archive")
+    decoded, decode = [], audio.decode
+    monkeypatch.setattr(audio, "decode", lambda path, rate: (decoded.append(path), decode(path, rate))[1])
+    if harm not in ("index", "shard index", "levels"):
+        assert Pack(folder).damaged() == [1]
+    again = build(folder, root, paths, RATE, peak_level, workers=1)
+    assert all(np.array_equal(again.whole(clip), built.whole(clip)) for clip in range(40))
+    np.testing.assert_array_equal(again.levels(key), built.levels(key))
+    assert again.damaged() == [] and ("is damaged" in caplog.text) is (harm != "levels")
+
+
+def test_an_intact_pack_is_checked_once_a_process(built, monkeypatch):
+    assert built.damaged() == []
+    monkeypatch.setattr("datamodules.checksum._crc", None)
+    assert Pack(built.folder).damaged() == []
 
 
 def test_a_full_disk_is_foreseen(clips, tmp_path, monkeypatch):

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from datamodules import checksum
 from datamodules.alignment.pairs import Sound
 from datamodules.alignment.sounds import fingerprint, hear
-from datamodules.cache import cache_root, exclusive, write_atomically
+from datamodules.cache import cached, exclusive, write_atomically
 from datamodules.errors import DataError
 from datamodules.workers import in_processes
 
@@ -34,7 +35,7 @@ class FeatureStore:
 
     def __init__(self, extract: Extract, key: str, rate: int, cache_dir: str | None = None, apart: bool = True) -> None:
         self.extract, self.key, self.rate, self.cache_dir, self.apart = extract, key, rate, cache_dir, apart
-        self.folder = cache_root(cache_dir) / "alignment" / "features" / key
+        self.folder = cached(cache_dir, "alignment", "features", key)
 
     def __getstate__(self) -> dict[str, Any]:
         """Spawned workers read features from disk and need no front end."""
@@ -50,17 +51,27 @@ class FeatureStore:
         One process works while others that ask for the same front end wait.
         """
         sounds = list(dict.fromkeys(sounds))
-        if all(self._known(sound) for sound in sounds):
+        if not self._missing(sounds):
             return {}
         with exclusive(self.folder / ".lock", "the same features"):
-            missing = [sound for sound in sounds if not self._known(sound)]
+            missing = self._missing(sounds)
             return {sound: error for sound, error in zip(missing, self._made(missing), strict=True) if error}
 
-    def _known(self, sound: Sound) -> bool:
+    def _missing(self, sounds: list[Sound]) -> list[Sound]:
+        """Sounds without features, or with damaged ones, which is said."""
+        paths = {sound: self._path_if_there(sound) for sound in sounds}
+        there = [path for path in paths.values() if path]
+        if bad := set(checksum.damaged(there, "checking features")):
+            log.warning("%d of %d files of features in %s are damaged and computed again.", len(bad), len(there), self.folder)
+            for path in bad:
+                path.unlink(missing_ok=True)
+        return [sound for sound, path in paths.items() if path is None or path in bad]
+
+    def _path_if_there(self, sound: Sound) -> Path | None:
         try:
-            return self.path(sound).is_file()
+            return path if (path := self.path(sound)).is_file() else None
         except (OSError, DataError):
-            return False
+            return None
 
     def _made(self, sounds: list[Sound]) -> list[str | None]:
         from tqdm import tqdm
@@ -78,7 +89,7 @@ class FeatureStore:
             frames = np.ascontiguousarray(self.extract(heard, cents).transpose(2, 0, 1))
             if not np.isfinite(frames).all():
                 return f"{sound.path} gives features that are not finite: replace it or leave it out."
-            write_atomically(self.path(sound), partial(_save, frames))
+            write_atomically(self.path(sound), partial(_save, frames), sealed=True)
         except DataError as error:
             return str(error)
         except (OSError, ValueError) as error:

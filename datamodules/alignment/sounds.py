@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules import audio, render
+from datamodules import audio, checksum, render
 from datamodules.alignment.curves import Curve
 from datamodules.alignment.degrade import degrade
 from datamodules.alignment.pairs import Sound
 from datamodules.alignment.score import Notes, Score, read_score
-from datamodules.cache import cache_root, write_atomically
+from datamodules.cache import cache_root, probe, write_atomically
 from datamodules.errors import DataError
 from datamodules.render import DRUMS
 
@@ -21,7 +21,10 @@ VERSION = 1
 
 
 def fingerprint(sound: Sound) -> str:
-    """Twenty hex digits that change with the file and with all that is done to it. Raises DataError where it is not there."""
+    """Twenty hex digits that change with the file's content and with all that is done to it, not with the file's place.
+
+    Raises DataError where it is not there.
+    """
     # What is as usual is not named: another way of changing sounds leaves the names of those that it does not change.
     usual = Sound._field_defaults
     what = {name: value for name, value in sound._asdict().items() if name not in ("path", "font") and value != usual[name]}
@@ -29,8 +32,7 @@ def fingerprint(sound: Sound) -> str:
     font = None if sound.font is None else _font(sound.font)
     try:
         if font is None:
-            stat = sound.path.stat()
-            digest.update(f"{sound.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+            digest.update(probe(sound.path).encode())
         else:
             digest.update(sound.path.read_bytes() + f"{font.name}|{font.stat().st_size}".encode())
     except OSError as error:
@@ -81,13 +83,13 @@ def synthesize(notes: Notes, rate: int, font: str = EMBEDDED, cents: float = 0.0
 def _rendered(sound: Sound, rate: int, folder: Path) -> np.ndarray:
     clean = sound._replace(worse=None, seed=0)
     path = folder / f"{fingerprint(clean)}-{rate}.npy"
-    if not path.is_file():
+    if checksum.damaged([path]):  # or not there yet
         notes = played(read_score(sound.path), sound.curve)
         if sound.velocity is not None:
             notes = notes._replace(velocity=np.full_like(notes.velocity, sound.velocity))
         made = audio.to_int16(synthesize(notes, rate, sound.font, sound.cents, sound.program))
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: np.save(file, made))
+        write_atomically(path, lambda file: np.save(file, made), sealed=True)
     return np.load(path).astype(np.float32) / 32768
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from datamodules.cache import build_folder, cache_root
+from datamodules.cache import build_folder, cached
 
 # What the notes and the sound come from: another version of these is another data set.
 INGREDIENTS = ("music21", "pretty_midi", "midirenderer")
@@ -24,7 +24,7 @@ def build_once(
     and with the packages it draws on. It gets that name only when it is whole: after a kill the next run starts anew.
     Of several processes that ask at once one builds and the others wait.
     """
-    target = cache_root(cache_dir) / "demo" / f"{name}-{fingerprint(sources, settings)}"
+    target = cached(cache_dir, "demo", f"{name}-{fingerprint(sources, settings)}")
     return build_folder(target, make, f"the demo data {target}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.cache import build_folder, cache_root, fingerprint, unwritable, write_atomically
+from datamodules.cache import build_folder, cached, fingerprint, unwritable, write_atomically
 from datamodules.errors import DataError
 from datamodules.symbolic.corpora.corpus import Corpus, Dropped, Splits
 from datamodules.symbolic.piece import Piece
@@ -27,7 +27,7 @@ def load(corpus: Corpus, cache_dir: str | Path | None = None, strict: bool = Fal
     Of several processes that ask at once one parses. Raises DataError for the first
     damaged file if strict, and for a cache that cannot be written or a pack that cannot be read.
     """
-    folder = cache_root(cache_dir) / "symbolic" / f"{corpus.name}-{_fingerprint(corpus)}"
+    folder = cached(cache_dir, "symbolic", f"{corpus.name}-{_fingerprint(corpus)}", whole=FILE)
     try:
         build_folder(folder, lambda part: write(part / FILE, corpus.read()), f"the pack {folder}")
     except OSError as error:
@@ -40,7 +40,7 @@ def load(corpus: Corpus, cache_dir: str | Path | None = None, strict: bool = Fal
 
 
 def _fingerprint(corpus: Corpus) -> str:
-    """Changes with the arguments, the readers' text and the music's names, sizes and times of change."""
+    """Changes with the arguments, the readers' text and the music's names, sizes and contents, not with its folder."""
     digest = hashlib.sha256()
     for ingredient in [*corpus.ingredients(), Path(__file__)]:
         digest.update(ingredient.read_bytes() if isinstance(ingredient, Path) else repr(ingredient).encode())

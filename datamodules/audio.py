@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -156,10 +156,10 @@ def _whole(source: Source | AVSource, rate: int) -> np.ndarray:
 
 def _blocks(source: Source | AVSource, rate: int) -> Iterator[np.ndarray]:
     """An open file at `rate`, block by block. Raises DataError where resampling leaves what is not finite."""
-    resampler = _stream(source.rate, rate)
+    to_rate = resampler(source.rate, rate, 1, source.path)
     for block in source.blocks():
-        yield require_finite(resampler(block, False), source.path)
-    yield require_finite(resampler(np.zeros(0, np.float32), True), source.path)
+        yield to_rate(block, False)
+    yield to_rate(np.zeros(0, np.float32), True)
 
 
 class Stream:
@@ -290,13 +290,17 @@ class _Growing:
         return self.data
 
 
-def _stream(source_rate: int, rate: int):
-    """A function (block, last) -> resampled block."""
+def resampler(source_rate: int, rate: int, channels: int, path: str | Path) -> Callable[[np.ndarray, bool], np.ndarray]:
+    """A function (block, last) -> resampled block; blocks are (n, channels), or (n,) of one channel.
+
+    The function raises DataError, which names the path, where resampling leaves what is not finite.
+    """
     if source_rate == rate:
         return lambda block, last: block
     import soxr
 
-    return soxr.ResampleStream(source_rate, rate, 1, dtype="float32", quality=RESAMPLER).resample_chunk
+    stream = soxr.ResampleStream(source_rate, rate, channels, dtype="float32", quality=RESAMPLER)
+    return lambda block, last: require_finite(stream.resample_chunk(np.ascontiguousarray(block), last), path)
 
 
 def _resample(audio: np.ndarray, source_rate: int, rate: int) -> np.ndarray:

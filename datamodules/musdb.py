@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from datamodules import av_audio
+from datamodules.cache import cached
 from datamodules.errors import DataError
 from datamodules.separation import SeparationData
 from datamodules.splits import split_folders
-from datamodules.stem_conversion import MP4, Job, convert, converted_folder
+from datamodules.stem_conversion import MP4, Job, convert
 from datamodules.tracks import TrackFiles
 
 STEMS = ("drums", "bass", "other", "vocals")
@@ -124,7 +125,7 @@ class MUSDB18(MUSDBHQ):
     def read_tracks(self, root: Path) -> list[TrackFiles]:
         """Every .stem.mp4 below train/, validation/ and test/, converted."""
         sources = [
-            (path, split, self.converted(root) / part / path.name.removesuffix(ENDING))
+            (path, split, self.converted() / part / path.name.removesuffix(ENDING))
             for part, split in split_folders(root).items()
             for path in sorted((root / part).glob(f"[!.]*{ENDING}"))
         ]
@@ -132,21 +133,24 @@ class MUSDB18(MUSDBHQ):
             self._refuse(root)
         streams = (MIXTURE, *STEMS)
         jobs = [Job(path, tuple(folder / f"{name}.wav" for name in streams)) for path, _, folder in sources]
-        if not all(job.done() for job in jobs):
+        if not all(job.marked() for job in jobs):
             av_audio.require(sources[0][0])
-        flaws = convert(jobs, self.converted(root), MP4)
+        flaws = convert(jobs, self.converted(), MP4)
         return [
-            self._files(folder, split)._replace(flaw=DataError(flaws[path]) if path in flaws else None)
+            self._files(folder, split)._replace(
+                flaw=DataError(flaws[path]) if path in flaws else None,
+                sources={folder / f"{name}.wav": path.with_name(f"{path.name}: {name}") for name in streams},
+            )
             for path, split, folder in sources
         ]
 
     def remarks(self) -> dict:
         """As of MUSDBHQ, and where the WAV files lie."""
-        return super().remarks() | {"converted": {"folder": str(self.converted(self.find_root())), "files": 5 * len(self.listed)}}
+        return super().remarks() | {"converted": {"folder": str(self.converted()), "files": 5 * len(self.listed)}}
 
-    def converted(self, root: Path) -> Path:
-        """Where the WAV files of this folder lie."""
-        return converted_folder(self.cache_dir, self.name, root)
+    def converted(self) -> Path:
+        """Where the WAV files lie, of whatever folder the data set is in."""
+        return cached(self.cache_dir, "stems", self.name)
 
     def _refuse(self, root: Path) -> None:
         """Say what a folder without tracks is."""

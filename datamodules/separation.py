@@ -14,7 +14,7 @@ from datamodules.splits import Split
 from datamodules.stem_report import report
 from datamodules.stem_statistics import statistics
 from datamodules.stems import Chunk, Pieces, RandomStems, StemBatch, Stems, TrackBatch, WholeTracks, collate
-from datamodules.tracks import Track, TrackFiles, open_track
+from datamodules.tracks import Lengths, Track, TrackFiles, open_track
 
 __all__ = ["SeparationData", "StemBatch", "TrackBatch"]
 
@@ -35,6 +35,8 @@ class SeparationData(RootedData):
         swap: probability that a training source's channels are exchanged
         validation_seconds: length of the pieces that validation tracks are cut into
         mixture: what is separated in evaluation: the data set's own `file` where a track has one, or the `sum` of the stems
+        lengths: what to do with a track whose files differ in length by more than 50 ms: `pad` the shorter ones with silence,
+            `trim` all to the shortest, or `skip` the track
 
     `spectrogram` and `spectrogram_key` are handed over before `statistics`: the network's magnitudes (channels, bins,
     frames) of a signal (channels, samples), and a name that changes with its settings.
@@ -59,6 +61,7 @@ class SeparationData(RootedData):
         swap: float = 0.5,
         validation_seconds: float = 10.0,
         mixture: Literal["file", "sum"] = "file",
+        lengths: Lengths = "pad",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
@@ -68,7 +71,7 @@ class SeparationData(RootedData):
             raise ValueError("sample_rate, channels, seconds, samples_per_track must be positive, validation_seconds at least 1.")
         if not 0 <= gain[0] <= gain[1] or not 0 <= swap <= 1:
             raise ValueError(f"gain must be two rising factors and swap a probability: {gain}, {swap}.")
-        self.chosen, self.sample_rate, self.channels = sources, sample_rate, channels
+        self.chosen, self.sample_rate, self.channels, self.lengths = sources, sample_rate, channels, lengths
         self.seconds, self.samples_per_track, self.random_tracks = seconds, samples_per_track, random_tracks
         self.gain, self.swap, self.validation_seconds, self.mixture = tuple(gain), swap, validation_seconds, mixture
 
@@ -107,7 +110,7 @@ class SeparationData(RootedData):
         tracks, flaws = [], []
         for files in self.listed:
             try:
-                track = open_track(files, self.sample_rate, self.channels)
+                track = open_track(files, self.sample_rate, self.channels, self.lengths)
                 if self.strict and track.remarks:
                     raise DataError(track.remarks[0])
                 tracks.append(track)
@@ -117,7 +120,7 @@ class SeparationData(RootedData):
                 flaws.append(error)
                 self.left_out.add("track", files.name, str(error).rstrip("."))
         self.left_out.say()
-        warn("%s", [remark for track in tracks for remark in track.remarks])
+        warn("%s", [remark for track in tracks for remark in (*track.remarks, *track.notices)])
         return tracks, flaws
 
     def tracks(self, split: Split) -> list[Track]:

@@ -1,10 +1,12 @@
-"""Sound files that cannot be read in place, converted once to 16 bit WAV of their own rate and channels.
+"""Sound files that cannot be read in place, converted once to 16 bit WAV, at their own rate or resampled.
 
-A converted file gets its name when it is whole and on disk, and the time of change of its source: that of another time
-is converted again, so that a run that was killed goes on and a source that was exchanged is noticed.
+The files made from one source lie in a folder of their own with `.source`, which holds a probe of the source's content and
+is written last: a run that was killed goes on, a source that was exchanged is noticed, and a copy of it is not. Each ends
+with its checksum, so that damaged ones are made again.
 """
 
 import hashlib
+import logging
 import os
 import wave
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,16 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules import audio, av_audio
+from datamodules import audio, av_audio, checksum
 from datamodules.av_audio import Header
-from datamodules.cache import cache_root, exclusive, require_space, unwritable
+from datamodules.cache import cached, exclusive, probe, require_space, unwritable, write_atomically
 from datamodules.decoding import open_source
 from datamodules.errors import DataError
 from datamodules.workers import cores
 
-VERSION = 2
-CLOCK_S = 2.0
-"""Times of change are kept by some file systems no finer than this, s."""
+log = logging.getLogger(__name__)
+
+VERSION = 3
+MARK = ".source"
 
 
 class Job(NamedTuple):
@@ -32,11 +35,18 @@ class Job(NamedTuple):
 
     source: Path
     targets: tuple[Path, ...]
+    rate: int | None = None  # Hz to resample to; None: as the source
 
-    def done(self) -> bool:
-        """Whether all are there and of this source."""
-        time = self.source.stat().st_mtime
-        return all(target.is_file() and abs(target.stat().st_mtime - time) < CLOCK_S for target in self.targets)
+    def mark(self) -> str:
+        """What `.source` holds."""
+        return f"{VERSION}|{self.rate}|{probe(self.source)}"
+
+    def marked(self) -> bool:
+        """Whether all were made from this source."""
+        try:
+            return (self.targets[0].parent / MARK).read_text(encoding="utf-8") == self.mark()
+        except OSError:
+            return False
 
 
 class Kind(NamedTuple):
@@ -46,26 +56,43 @@ class Kind(NamedTuple):
     blocks: Callable[[Path], Iterable[tuple[int, np.ndarray]]]  # (stream, (frames, channels) float32)
 
 
-def converted_folder(cache_dir: str | None, name: str, root: Path) -> Path:
-    """Where the converted files of a data set lie: a folder for each root."""
-    digest = hashlib.sha256(f"{VERSION} ".encode() + os.fsencode(root.resolve())).hexdigest()[:12]
-    return cache_root(cache_dir) / "stems" / f"{name}-{digest}"
+def converted(cache_dir: str | None, source: Path, rate: int | None) -> Job:
+    """A source with the place of its one WAV file, which its content names, wherever the source lies."""
+    job = Job(source, (), rate)
+    digest = hashlib.sha256(job.mark().encode()).hexdigest()[:20]
+    return job._replace(targets=(cached(cache_dir, "stems", digest[:2], digest, whole=MARK) / "stem.wav",))
 
 
 def convert(jobs: Sequence[Job], folder: Path, kind: Kind) -> dict[Path, str]:
-    """Convert what is not yet; a sentence for each source that does not decode. `folder` holds all targets.
+    """Convert what is not yet; a sentence for each source that does not decode. `folder` is where they are kept.
 
     Of several processes that ask at once one works, the others wait. Raises DataError for a disk that is full.
     """
+    if not _left(jobs):
+        return {}
     with exclusive(folder.with_name(f"{folder.name}.lock"), f"the converted stems in {folder}"):
-        left = [job for job in jobs if not job.done()]
+        left = _left(jobs)
         if not left:
             return {}
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for stray in folder.rglob("*.part"):
             stray.unlink()
-        require_space(folder, left, lambda job: _bytes(kind.header(job.source)), "As WAV files the stems need")
+        if old := sorted(path for path in folder.glob("*-????????????") if path.is_dir()):
+            log.warning("%s holds stems that an earlier version converted, which are not used any more: delete it.", old[0])
+        require_space(folder, left, lambda job: _bytes(kind.header(job.source), job.rate), "As WAV files the stems need")
         return _run(left, kind)
+
+
+def _left(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs to do; files that are damaged are said."""
+    marked = [job for job in jobs if job.marked()]
+    bad = set(checksum.damaged([target for job in marked for target in job.targets], "checking converted stems"))
+    damaged = [job for job in marked if not bad.isdisjoint(job.targets)]
+    for job in damaged:
+        log.warning("What %s was converted to is damaged in %s: it is converted again.", job.source, job.targets[0].parent)
+        (job.targets[0].parent / MARK).unlink(missing_ok=True)
+    done = {id(job) for job in marked} - {id(job) for job in damaged}
+    return [job for job in jobs if id(job) not in done]
 
 
 def _run(jobs: Sequence[Job], kind: Kind) -> dict[Path, str]:
@@ -96,6 +123,8 @@ def _one(job: Job, kind: Kind) -> str | None:
 def _write(job: Job, claim: Header, kind: Kind) -> str | None:
     parts = [target.with_name(f"{target.name}.part") for target in job.targets]
     written = np.zeros(len(parts), np.int64)
+    rate = job.rate or claim.sample_rate
+    to_rate = [audio.resampler(claim.sample_rate, rate, claim.channels, job.source) for _ in parts]
     for part in parts:
         part.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -103,12 +132,14 @@ def _write(job: Job, claim: Header, kind: Kind) -> str | None:
         for file in files:
             file.setnchannels(claim.channels)
             file.setsampwidth(2)
-            file.setframerate(claim.sample_rate)
+            file.setframerate(rate)
         for stream, block in kind.blocks(job.source):
             if not np.isfinite(block).all():
                 return f"{job.source} holds NaN or infinite samples: write it again or leave the track out."
-            files[stream].writeframesraw(audio.to_int16(block).tobytes())
+            files[stream].writeframesraw(audio.to_int16(to_rate[stream](block, False)).tobytes())
             written[stream] += len(block)
+        for file, last in zip(files, to_rate, strict=True):
+            file.writeframesraw(audio.to_int16(last(np.zeros((0, claim.channels), np.float32), True)).tobytes())
     if not written.all():
         return f"{job.source} holds no sound: replace it or leave the track out."
     _name(parts, job)
@@ -116,17 +147,20 @@ def _write(job: Job, claim: Header, kind: Kind) -> str | None:
 
 
 def _name(parts: Sequence[Path], job: Job) -> None:
-    """Give files their names once they are on disk."""
-    stat = job.source.stat()
+    """Give files their names once they are on disk with their checksums, and say then what they were made from."""
+    mark = job.targets[0].parent / MARK
+    mark.unlink(missing_ok=True)
     for part, target in zip(parts, job.targets, strict=True):
-        with part.open("rb+") as file:
+        with part.open("ab") as file:
+            file.write(checksum.trailer(part))
+            file.flush()
             os.fsync(file.fileno())
-        os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         part.replace(target)
+    write_atomically(mark, lambda file: file.write(job.mark().encode()))
 
 
-def _bytes(claim: Header) -> float:
-    return 2 * claim.streams * claim.channels * claim.sample_rate * claim.seconds
+def _bytes(claim: Header, rate: int | None) -> float:
+    return 2 * claim.streams * claim.channels * (rate or claim.sample_rate) * claim.seconds
 
 
 def _sound_header(path: Path) -> Header:

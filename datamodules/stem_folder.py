@@ -5,12 +5,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from datamodules.audio import EXTENSIONS
+from datamodules.audio import EXTENSIONS, header
+from datamodules.cache import cache_root
 from datamodules.errors import DataError
 from datamodules.musdb import holds_stem_mp4
+from datamodules.report import warn
 from datamodules.separation import SeparationData
 from datamodules.splits import SPLITS, draw, split_folders
-from datamodules.stem_conversion import SOUND, Job, convert, converted_folder
+from datamodules.stem_conversion import SOUND, convert, converted
 from datamodules.tracks import TrackFiles
 from datamodules.wav import Missing, NotInPlace, open_wav
 
@@ -26,7 +28,8 @@ class StemFolder(SeparationData):
 
     Tracks lie in folders train, valid(ation) and test, or directly in the root: then a tenth validates and a tenth
     tests, drawn by name; where only the folder for validation is lacking, a tenth of the training tracks validates.
-    WAV files of 16 bit or 32 bit float are read in place, all others converted once to 16 bit WAV below the cache folder.
+    WAV files of 16 bit or 32 bit float at `sample_rate` are read in place, all others converted once to 16 bit WAV of that
+    rate below the cache folder.
 
     Args:
         sources: default: the stems that every track has, by name
@@ -76,16 +79,17 @@ class StemFolder(SeparationData):
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
         """Every track, what cannot be read in place converted."""
+        del root
         listed = [self._files(folder) for folder in self.folders]
-        places, flaws = self._in_place(root, listed)
+        places, flaws = self._in_place(listed)
         tracks = []
         for files in listed:
             stems = {name: path and places.get(path, path) for name, path in files.stems.items()}
             mixture = files.mixture and places.get(files.mixture, files.mixture)
             wrong = [flaws[path] for path in (*files.stems.values(), files.mixture) if path in flaws]
-            tracks.append(
-                files._replace(stems=stems, mixture=mixture, flaw=files.flaw or (DataError(wrong[0]) if wrong else None))
-            )
+            flaw = files.flaw or (DataError(wrong[0]) if wrong else None)
+            made_from = {place: path for path, place in places.items()}
+            tracks.append(files._replace(stems=stems, mixture=mixture, flaw=flaw, sources=made_from))
         return tracks
 
     def _files(self, folder: _Folder) -> TrackFiles:
@@ -111,18 +115,24 @@ class StemFolder(SeparationData):
         known = {*(name.lower() for name in self.sources), self.mixture_name.lower(), "accompaniment"}
         return all(set(folder.sounds) <= known for folder in self.folders)
 
-    def _in_place(self, root: Path, listed: list[TrackFiles]) -> tuple[dict[Path, Path], dict[Path, str]]:
+    converted_files = 0
+
+    def _in_place(self, listed: list[TrackFiles]) -> tuple[dict[Path, Path], dict[Path, str]]:
         """Where the WAV file of each converted file lies, and a sentence for each that does not decode."""
         paths = [path for files in listed if not files.flaw for path in (*files.stems.values(), files.mixture) if path]
-        target = converted_folder(self.cache_dir, self.name, root)
-        places = {path: target / f"{path.relative_to(root)}.wav" for path in paths if _is_foreign(path)}
-        return places, convert([Job(path, (place,)) for path, place in places.items()], target, SOUND)
+        rates = {path: rate for path in paths if (rate := _foreign_rate(path, self.sample_rate)) is not None}
+        resampled = [f"{path} ({rate} Hz)" for path, rate in rates.items() if rate not in (0, self.sample_rate)]
+        if resampled:
+            warn(f"Resampled to {self.sample_rate} Hz, once (--data.sample_rate): %s", resampled)
+        jobs = {path: converted(self.cache_dir, path, self.sample_rate) for path in rates}
+        flaws = convert(list(jobs.values()), cache_root(self.cache_dir) / "stems", SOUND)
+        self.converted_files = len(jobs)
+        return {path: job.targets[0] for path, job in jobs.items()}, flaws
 
     def remarks(self) -> dict:
         """Where the converted files lie."""
-        target = converted_folder(self.cache_dir, self.name, self.find_root())
-        files = sum(1 for _ in target.rglob("*.wav"))
-        return {"converted": {"folder": str(target), "files": files} if files else None}
+        folder = str(cache_root(self.cache_dir) / "stems")
+        return {"converted": {"folder": folder, "files": self.converted_files} if self.listed and self.converted_files else None}
 
     def absent(self, split: str) -> str:
         """What makes a track one of this split."""
@@ -153,17 +163,23 @@ def _sounds(folder: Path) -> dict[str, Path]:
     return {path.stem.lower(): path for path in files}
 
 
-def _is_foreign(path: Path) -> bool:
-    """Whether a file has to be converted; a broken WAV has not, since opening it will tell why."""
-    if path.suffix.lower() != ".wav":
-        return True
+def _foreign_rate(path: Path, rate: int) -> int | None:
+    """Rate in Hz of a file that has to be converted, 0 where its header does not tell; None for one that is read in place.
+
+    A broken WAV is not converted, since opening it will tell why.
+    """
     try:
-        open_wav(path)
+        if path.suffix.lower() == ".wav":
+            wav = open_wav(path)
+            return None if wav.rate == rate else wav.rate
     except NotInPlace:
-        return True
+        pass
     except DataError:
-        return False
-    return False
+        return None
+    try:
+        return header(path).sample_rate
+    except DataError:  # converting it will tell why
+        return 0
 
 
 def _drawn(root: Path, folders: list[_Folder]) -> list[_Folder]:

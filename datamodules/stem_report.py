@@ -41,6 +41,7 @@ def report(data: "SeparationData", folder: Path) -> dict:
     lists = {kind: [str(flaw) for flaw in flaws if getattr(flaw, "kind", "unreadable") == kind] for kind in KINDS}
     lists["unreadable"] += [sentence for track in heard for sentence in track.bad]
     lists["odd"] = [remark for track in tracks for remark in track.remarks]
+    lists["noticed"] = [notice for track in tracks for notice in track.notices]
     lists["silent"] = [path for track in heard for path in track.silent]
     if data.strict and lists["unreadable"]:
         raise DataError(lists["unreadable"][0])
@@ -88,7 +89,7 @@ def _track(track: Track) -> _Heard:
     for wav in track.wavs:
         try:
             if _is_silent(wav):
-                silent.append(wav.path)
+                silent.append(wav.name)
         except DataError as error:
             bad.append(str(error))
     return _Heard(tuple(silent), tuple(bad))
@@ -103,5 +104,5 @@ def _is_silent(wav: Wav) -> bool:
         if wav.dtype == "<i2" and not silent:
             return False
         if wav.dtype != "<i2" and not np.isfinite(block).all():
-            raise DataError(f"{wav.path} holds NaN or infinite samples: write it again or leave the track out.")
+            raise DataError(f"{wav.name} holds NaN or infinite samples: write it again or leave the track out.")
     return silent

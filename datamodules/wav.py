@@ -27,7 +27,8 @@ KEPT = 256
 class Wav(NamedTuple):
     """A PCM16 or float32 WAV file; picklable, opens the file where and when it is read.
 
-    `frames` are those on disk: where a header claims more, `damage` says so in one sentence.
+    `frames` are those on disk: where a header claims more, `damage` says so in one sentence. `source`: the user's file, where
+    this one was made from it; messages name that.
     """
 
     path: str
@@ -37,6 +38,12 @@ class Wav(NamedTuple):
     dtype: str  # numpy's name of a sample: "<i2" or "<f4"
     offset: int  # bytes before the first frame
     damage: str | None = None
+    source: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The user's file."""
+        return self.source or self.path
 
     def read(self, start: int, frames: int) -> np.ndarray:
         """Frames `start .. start + frames`, as far as they go, as (frames, channels) in the file's own type."""
@@ -54,9 +61,9 @@ class Wav(NamedTuple):
                 file = _handle(self.path)  # held, since another thread may push it out of the cache, which closes it
                 done = os.preadv(file.fileno(), [left], place)
             except OSError as error:
-                raise DataError(f"{self.path} cannot be read ({error.strerror}): copy it again or leave it out.") from error
+                raise DataError(f"{self.name} cannot be read ({error.strerror}): copy it again or leave it out.") from error
             if not done:
-                raise DataError(f"{self.path} became shorter since it was opened: copy it again and start anew.")
+                raise DataError(f"{self.name} became shorter since it was opened: copy it again and start anew.")
             left, place = left[done:], place + done
 
 
@@ -70,16 +77,20 @@ class NotInPlace(DataError):
     """A sound file that is in order but holds no PCM16 or float32: it has to be converted."""
 
 
-def open_wav(path: str | Path) -> Wav:
-    """Parse a header. Raises Missing, NotInPlace for other kinds of samples, else DataError for what is no WAV."""
-    path = os.fspath(path)
+def open_wav(path: str | Path, source: str | Path | None = None) -> Wav:
+    """Parse a header; `source`: the user's file that messages name, where this one was made from it.
+
+    Raises Missing, NotInPlace for other kinds of samples, else DataError for what is no WAV.
+    """
+    path, name = os.fspath(path), os.fspath(source or path)
     try:
         with FileIO(path) as file:
-            return _parse(path, file, os.fstat(file.fileno()).st_size)
+            wav = _parse(name, file, os.fstat(file.fileno()).st_size)
     except FileNotFoundError as error:
-        raise Missing(f"{path} is missing: copy it again or leave the track out.") from error
+        raise Missing(f"{name} is missing: copy it again or leave the track out.") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): mend that or leave the track out.") from error
+        raise DataError(f"{name} cannot be read ({error.strerror}): mend that or leave the track out.") from error
+    return wav._replace(path=path, source=None if source is None else name)
 
 
 def _parse(path: str, file: BinaryIO, size: int) -> Wav:

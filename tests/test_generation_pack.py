@@ -171,7 +171,7 @@ def test_damaged_files_are_named_each_time_and_stop_a_strict_run(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\3\4 no archive", None])
-def test_a_damaged_pack_is_one_sentence(tmp_path, damage):
+def test_a_damaged_pack_is_parsed_again(tmp_path, damage, caplog):
     corpus = Counted(str(tmp_path / "log"))
     pack.load(corpus, tmp_path)
     (path,) = tmp_path.glob(f"symbolic/*/{pack.FILE}")
@@ -179,6 +179,10 @@ def test_a_damaged_pack_is_one_sentence(tmp_path, damage):
         np.savez(path, header=np.frombuffer(b"{}", np.uint8))
     else:
         path.write_bytes(damage)
+    pack.load(corpus, tmp_path)
+    assert reads(tmp_path / "log") == 2 and "is damaged" in caplog.text
+    (path.parent / TABLE).unlink()  # as earlier versions left it
+    path.write_bytes(b"no archive")
     with pytest.raises(DataError, match="delete the folder"):
         pack.load(corpus, tmp_path)
 

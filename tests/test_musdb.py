@@ -108,7 +108,7 @@ def test_stem_mp4_files_become_hq_layout_of_the_same_sound(root, sample):
 
 
 def test_the_converted_files_are_an_hq_folder(root):
-    folder = ready(root).converted(root)
+    folder = ready(root).converted()
     ready(root).tracks("train")
     hq = MUSDBHQ(str(folder))
     assert [track.name for track in hq.tracks("validation")] == [LEAF]
@@ -120,7 +120,7 @@ def test_the_converted_files_are_an_hq_folder(root):
 def test_conversion_goes_on_where_it_stopped(root, monkeypatch):
     data = ready(root)
     data.tracks("train")
-    lost = data.converted(root) / "test" / "Easton - Test" / "vocals.wav"
+    lost = data.converted() / "test" / "Easton - Test" / "vocals.wav"
     lost.unlink()
     calls, true = [], stem_conversion._one
     monkeypatch.setattr(stem_conversion, "_one", lambda job, kind: (calls.append(job.source.name), true(job, kind))[1])

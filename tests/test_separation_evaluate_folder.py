@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_sentence(folders, capsys):
     sound, _ = soundfile.read(estimates / "A" / "bass.wav")
     soundfile.write(estimates / "A" / "bass.wav", sound, 2 * RATE)
     code, _, err = run(capsys, estimates, root, "--overwrite")
-    assert code == 2 and "4000 Hz" in err
+    assert code == 1 and "bass.wav is resampled from 4000 to 2000 Hz" in err
 
 
 def test_two_stems_are_held_against_the_sum_of_the_rest(folders, capsys):

@@ -18,7 +18,7 @@ BAD = ("Cut", "Empty", "Missing", "NaN", "Rate", "Six", "Text", "Unequal")
 
 
 def ready(root, **options) -> MUSDBHQ:
-    return MUSDBHQ(str(root), **{"seconds": 0.5, "samples_per_track": 8, "batch_size": 4, "sample_rate": RATE, **options})
+    return MUSDBHQ(str(root), **{"seconds": 0.5, "samples_per_track": 8, "batch_size": 4, "sample_rate": RATE, "lengths": "skip", **options})
 
 
 def harm(root: Path, track: str) -> Path:
@@ -62,7 +62,7 @@ SENTENCES = {
     "Rate": r"bass.wav has 44100 Hz where 8000 Hz are expected: .* --data.sample_rate 44100.",
     "Six": r"bass.wav has 6 channels where 2 are expected: convert it, or say --data.channels 6.",
     "Text": r"bass.wav is no WAV file",
-    "Unequal": r"bass.wav has 15200 samples but drums.wav beside it 16000: export the stems of a track with one length.",
+    "Unequal": r"bass.wav has 15200 samples but drums.wav beside it 16000: export the stems of a track with one length, or say",
 }
 
 

@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=cores, help="that score, each a track (default: %(default)s)")
     parser.add_argument("--window", type=float, default=1.0, help="s of a frame")
     parser.add_argument("--hop", type=float, default=1.0, help="s from frame to frame")
+    lengths = "of true stems of unequal length: pad with silence, trim to the shortest, or skip the track (default: pad)"
+    parser.add_argument("--lengths", choices=["pad", "trim", "skip"], default="pad", help=lengths)
     parser.add_argument("--out", type=Path, help="folder of the scores (default: ESTIMATES_scores)")
     parser.add_argument("--overwrite", action="store_true", help="score tracks again whose scores are there")
     return parser
@@ -74,7 +76,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     if args.processes < 0 or args.window <= 0 or args.hop <= 0:
         raise DataError("--processes is 0 or more, --window and --hop are more than 0")
-    pairs, sources = find_pairs(args.estimates, args.references, args.sources)
+    pairs, sources = find_pairs(args.estimates, args.references, args.sources, args.lengths)
     bss = "full" if args.evaluator == "museval" else args.bss
     scoring = Scoring(tuple(sources), pairs[0].rate, bss, args.evaluator, args.window, args.hop)
     estimates = args.estimates.resolve()

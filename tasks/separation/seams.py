@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datamodules.audio import resampler
 from datamodules.songs import open_song
 from models.separation.separator import WaveSeparator
 from tasks.separation.coverage import settings_of
 from tasks.separation.inference import Inference
 from tasks.separation.ladder import Audio2Stems
-from tasks.separation.song_stems import resampler
 
 FRAME_S = 0.1
 EQUAL = -200.0  # dB

@@ -1,6 +1,6 @@
 """One song as a stream of stems at its own rate, with its own channels and exactly its length."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.audio import RESAMPLER, require_finite
+from datamodules.audio import resampler
 from datamodules.songs import LoadedSong, open_song
 from tasks.separation.stream import Stream2Stems
 from tasks.separation.tape import Tape
@@ -97,19 +97,6 @@ def channel_groups(channels: int, of_net: int) -> tuple[tuple[int, ...], ...]:
     if channels == of_net:
         return (tuple(range(channels)),)
     return PAIRS.get(channels, ((0, 1), *((c,) for c in range(2, channels))))
-
-
-def resampler(source_rate: int, rate: int, channels: int, path: str) -> Callable[[np.ndarray, bool], np.ndarray]:
-    """A function (block (n, channels), last) -> resampled block; the blocks together are the resampled whole.
-
-    The function raises DataError, which names the path, where resampling leaves what is not finite.
-    """
-    if source_rate == rate:
-        return lambda block, last: block
-    import soxr
-
-    stream = soxr.ResampleStream(source_rate, rate, channels, dtype="float32", quality=RESAMPLER)
-    return lambda block, last: require_finite(stream.resample_chunk(np.ascontiguousarray(block), last), path)
 
 
 def _flat(stems: Tensor) -> np.ndarray:

@@ -4,13 +4,18 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
 
+from datamodules.audio import resampler
 from datamodules.errors import DataError
 from datamodules.sample_rate import check_rate
+from datamodules.tracks import Lengths
+
+NOTICED = 5
+"""Notices that are printed."""
 
 ORDER = ("drums", "bass", "other", "vocals")  # the field's; other names follow in alphabetical order
 NO_STEMS = ("mixture", "accompaniment")  # of a reference folder, where they are sums of stems
@@ -23,30 +28,44 @@ class StemPair(NamedTuple):
     name: str
     references: tuple[tuple[Path, ...], ...]  # of each source; several are added up
     estimates: tuple[Path, ...]
-    rate: int  # Hz, of every file
+    rate: int  # Hz, of the first reference, to which others are resampled
+    lengths: Lengths = "pad"  # what becomes of references of unequal length
 
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
         """Reference and estimate (sources, samples, channels) float32.
 
-        As in museval, an estimate is cut, or filled up with zeros, to the length of its reference.
+        As in museval, an estimate is cut, or filled up with zeros, to the length of its reference. References of unequal
+        length are treated as `lengths` says.
 
         Raises:
-            DataError: a file that cannot be read, of another rate, or with other channels.
+            DataError: a file that cannot be read, with other channels, or of another length where those are to be skipped.
         """
-        references = [sum(self._read(path) for path in paths) for paths in self.references]
-        estimates = [self._read(path) for path in self.estimates]
-        first = references[0].shape
-        for path, sound in zip([paths[0] for paths in self.references], references, strict=True):
-            if sound.shape != first:
-                other = self.references[0][0]
-                raise DataError(f"{path} has {sound.shape} (samples, channels), {other} has {first}: make them alike")
-        for path, sound in zip(self.estimates, estimates, strict=True):
-            if sound.shape[1] != first[1]:
-                raise DataError(f"{path} has {sound.shape[1]} channels, its reference {first[1]}: write stems with as many")
-        fitted = np.zeros((len(estimates), *first), dtype=np.float32)
-        for j, sound in enumerate(estimates):
-            fitted[j, : len(sound)] = sound[: first[0]]
-        return np.stack(references), fitted
+        parts = [[self._read(path) for path in paths] for paths in self.references]
+        lengths = [len(sound) for sounds in parts for sound in sounds]
+        frames = min(lengths) if self.lengths == "trim" else max(lengths)
+        first, channels = self.references[0][0], parts[0][0].shape[1]
+        if self.lengths == "skip" and min(lengths) < frames:
+            raise DataError(f"the stems beside {first} have {min(lengths)} to {frames} samples: say --lengths pad or trim")
+        references = np.zeros((len(parts), frames, channels), dtype=np.float32)
+        estimates = np.zeros_like(references)
+        for j, (paths, sounds) in enumerate(zip(self.references, parts, strict=True)):
+            for path, sound in zip(paths, sounds, strict=True):
+                _add(references[j], sound, path, f"{first} has {channels}: make them alike")
+        for j, path in enumerate(self.estimates):
+            _add(estimates[j], self._read(path), path, f"its reference {channels}: write stems with as many")
+        return references, estimates
+
+    def notices(self) -> list[str]:
+        """Sentences on files that are resampled, filled up or cut, by their headers alone."""
+        paths = [path for group in self.references for path in group]
+        heads = {path: head for path in (*paths, *self.estimates) if (head := _header(path)) is not None}
+        other = {path: head.samplerate for path, head in heads.items() if head.samplerate != self.rate}
+        said = [f"{path} is resampled from {rate} to {self.rate} Hz" for path, rate in other.items()]
+        seconds = [heads[path].frames / heads[path].samplerate for path in paths if path in heads]
+        if seconds and max(seconds) - min(seconds) > 1 / self.rate and self.lengths != "skip":
+            done = "padded with silence" if self.lengths == "pad" else "cut to the shortest"
+            said.append(f"the stems beside {paths[0]} last {min(seconds):.2f} to {max(seconds):.2f} s: they are {done}")
+        return said
 
     def newest(self) -> float:
         """When the last of the files was written, s since the epoch."""
@@ -61,11 +80,29 @@ class StemPair(NamedTuple):
         except (soundfile.LibsndfileError, OSError) as error:
             raise DataError(f"{path} cannot be read ({error}): expected a {', '.join(FORMATS)} file, write it again") from error
         if check_rate(path, rate) != self.rate:
-            raise DataError(f"{path} is at {rate} Hz, the first reference at {self.rate} Hz: resample one of them")
+            to_rate = resampler(rate, self.rate, sound.shape[1], path)
+            sound = np.concatenate([to_rate(sound, False), to_rate(sound[:0], True)])
         return sound
 
 
-def find_pairs(estimates: Path, references: Path, sources: Sequence[str] | None = None) -> tuple[list[StemPair], list[str]]:
+def _add(total: np.ndarray, sound: np.ndarray, path: Path, other: str) -> None:
+    """Add a sound (samples, channels) to `total`, as far as that goes."""
+    if sound.shape[1] != total.shape[1]:
+        raise DataError(f"{path} has {sound.shape[1]} channels, {other}")
+    count = min(len(total), len(sound))
+    total[:count] += sound[:count]
+
+
+def _header(path: Path) -> Any:
+    try:
+        return soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError):  # said where the track is scored
+        return None
+
+
+def find_pairs(
+    estimates: Path, references: Path, sources: Sequence[str] | None = None, lengths: Lengths = "pad"
+) -> tuple[list[StemPair], list[str]]:
     """Tracks to score and the sources, by default all stems that a reference and its estimate have in common.
 
     References are folders of stems, or MUSDB18-HQ's root (its test/ counts). Estimates are ESTIMATES/TRACK/STEM.wav,
@@ -98,7 +135,13 @@ def find_pairs(estimates: Path, references: Path, sources: Sequence[str] | None 
         folder = guesses.get(name, estimates / name)
         files = _stems(folder)
         true = tuple(_truth(source, stems, references / name) for source in sources)
-        pairs.append(StemPair(name, true, tuple(files.get(source, folder / f"{source}.wav") for source in sources), rate))
+        made = tuple(files.get(source, folder / f"{source}.wav") for source in sources)
+        pairs.append(StemPair(name, true, made, rate, lengths))
+    notices = [notice for pair in pairs for notice in pair.notices()]
+    for notice in notices[:NOTICED]:
+        warnings.warn(notice, stacklevel=2)
+    if len(notices) > NOTICED:
+        warnings.warn(f"... and {len(notices) - NOTICED} more files or tracks", stacklevel=2)
     return pairs, sources
 
 

@@ -18,7 +18,8 @@ BAD = ("Cut", "Empty", "Missing", "NaN", "Rate", "Six", "Text", "Unequal")
 
 
 def ready(root, **options) -> MUSDBHQ:
-    return MUSDBHQ(str(root), **{"seconds": 0.5, "samples_per_track": 8, "batch_size": 4, "sample_rate": RATE, "lengths": "skip", **options})
+    usual = {"seconds": 0.5, "samples_per_track": 8, "batch_size": 4, "sample_rate": RATE, "lengths": "skip"}
+    return MUSDBHQ(str(root), **usual | options)
 
 
 def harm(root: Path, track: str) -> Path:

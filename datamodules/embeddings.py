@@ -11,7 +11,7 @@ import numpy as np
 
 from datamodules import audio, checksum
 from datamodules.av_audio import FILMS
-from datamodules.cache import cached, exclusive, probe, unwritable, write_atomically
+from datamodules.cache import cache_root, cached, exclusive, probe, unwritable, write_atomically
 from datamodules.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ class EmbeddingCache:
     """
 
     def __init__(self, cache_dir: str | Path | None, stream: str, extractor: Extractor, root: Path) -> None:
-        self.folder, self.stream = cached(cache_dir, "embeddings", f"{stream}-{extractor.fingerprint}"), stream
+        self.cache_dir, self.stream = cache_dir, stream
+        self.folder = cache_root(cache_dir) / "embeddings" / f"{stream}-{extractor.fingerprint}"
         self._digests: dict[Path, str] = {}
         self.extractor, self.dim, self.kind, self.root = extractor, extractor.dim, extractor.kind, root
 
@@ -129,7 +130,7 @@ class EmbeddingCache:
             except OSError as error:
                 raise DataError(f"{source} is missing: stream {self.stream} needs it beside {clip.name}.") from error
         digest = self._digests[clip]
-        return self.folder / digest[:2] / f"{digest}.npy"
+        return cached(self.cache_dir, "embeddings", self.folder.name, digest[:2], f"{digest}.npy")
 
     def _store(self, clip: Path) -> None:
         values, times = embed(self.extractor, self._source(clip))

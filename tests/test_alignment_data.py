@@ -194,7 +194,7 @@ def test_features_are_built_once(root, tmp_path):
         heard.append(len(audio))
         return count_frames(audio, cents)
 
-    def data(key="counted"):
+    def data(key="once"):
         made = counted(MAPS(str(root), items=4, cache_dir=str(tmp_path / "cache")), extract=extract)
         made.feature_key = lambda: key
         return made

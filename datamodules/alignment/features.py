@@ -12,7 +12,7 @@ import numpy as np
 from datamodules import checksum
 from datamodules.alignment.pairs import Sound
 from datamodules.alignment.sounds import fingerprint, hear
-from datamodules.cache import cached, exclusive, write_atomically
+from datamodules.cache import cache_root, cached, exclusive, write_atomically
 from datamodules.errors import DataError
 from datamodules.workers import in_processes
 
@@ -35,15 +35,15 @@ class FeatureStore:
 
     def __init__(self, extract: Extract, key: str, rate: int, cache_dir: str | None = None, apart: bool = True) -> None:
         self.extract, self.key, self.rate, self.cache_dir, self.apart = extract, key, rate, cache_dir, apart
-        self.folder = cached(cache_dir, "alignment", "features", key)
+        self.folder = cache_root(cache_dir) / "alignment" / "features" / key
 
     def __getstate__(self) -> dict[str, Any]:
         """Spawned workers read features from disk and need no front end."""
         return vars(self) | {"extract": None}
 
     def path(self, sound: Sound) -> Path:
-        """Where a sound's features lie."""
-        return self.folder / f"{fingerprint(sound)}.npy"
+        """Where a sound's features lie, or would lie."""
+        return cached(self.cache_dir, "alignment", "features", self.key, f"{fingerprint(sound)}.npy")
 
     def build(self, sounds: Iterable[Sound]) -> dict[Sound, str]:
         """Compute what is not there yet, with a progress bar; returns what is wrong with each sound that cannot be heard.

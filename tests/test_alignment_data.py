@@ -221,9 +221,11 @@ def test_several_processes_hear_the_same(root, tmp_path):
 
 def test_features_that_are_not_finite_or_gone_are_said(root, tmp_path):
     data = counted(MAPS(str(root), cache_dir=str(tmp_path)), extract=lambda audio, cents: np.full((1, 2, 3), np.nan, np.float32))
+    data.feature_key = lambda: "not finite"  # the shared cache has those of the usual key
     with pytest.raises(DataError, match="features that are not finite: replace it or leave it out"):
         data.train_set()
     data = maps(root, tmp_path)
+    data.feature_key = lambda: "gone"
     whole = data.test_set()
     whole.store.path(whole.pairs[0].performance).unlink()
     with pytest.raises(DataError, match=r"the features of .*\.wav are gone from .*: start again"):

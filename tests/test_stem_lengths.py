@@ -52,7 +52,7 @@ def test_unequal_stems(root, lengths, expected, caplog):
     bass = str(root / "train/One/bass.wav")
     assert f"{bass} has 8000 samples but drums.wav beside it 12000" in caplog.text
     if lengths == "skip":
-        assert "1 track left out" in caplog.text and "--data.lengths pad or trim" in caplog.text
+        assert "--data.lengths pad or trim" in caplog.text and len(data.left_out) == 1
         return
     [track] = [track for track in data.tracks("train") if track.name == "One"]
     data.opened[0][:] = [track]

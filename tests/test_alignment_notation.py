@@ -201,3 +201,19 @@ def test_a_score_made_by_hand_has_empty_cells():
 def test_other_notation_is_read(name, onsets, bars):
     score = read_score(CASES / f"{name}.musicxml")
     assert score.notes.onset.tolist() == onsets and score.bars.tolist() == bars
+
+
+def test_a_tune_is_played_with_its_repeats_or_without():
+    ways = dict(unfoldings(CASES.parent.parent / "music" / "reel.abc"))
+    played, once = ways["all repeats"], ways["no repeats"]
+    first, second = [76, 67, 76, 71], [76, 67, 76, 71]  # the endings differ in their last notes alone
+    assert bars_of(played)[:8] == first + second and bars_of(once)[:4] == first
+    assert played.bars.tolist() == [2.0 * bar for bar in range(16)] and len(played.beats) == 64
+    assert once.bars.tolist() == [2.0 * bar for bar in range(8)] and len(played.notes.pitch) == 2 * len(once.notes.pitch)
+
+
+def test_a_pickup_of_a_tune_begins_no_bar(tmp_path):
+    tune = write_text(tmp_path / "a.abc", "X:1\nT:x\nM:3/4\nL:1/4\nQ:1/4=60\nV:1 name=\"Fiddle\"\nK:C\nG|cde|c3|]\n")
+    ((name, score),) = unfoldings(tune)
+    assert name == "as written" and score.notes.pitch.tolist() == [67, 72, 74, 76, 72]
+    assert score.bars.tolist() == [1.0, 4.0] and score.beats.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]

@@ -11,7 +11,7 @@ from datamodules.alignment.listing import SOUNDS, Drawn, Listing, same_times, wi
 from datamodules.alignment.match import read_match
 from datamodules.alignment.note_truth import matched_times
 from datamodules.alignment.pairs import Pair, Sound
-from datamodules.alignment.score import ENGRAVED, MIDI
+from datamodules.alignment.score import ENGRAVED, MIDI, TUNES
 from datamodules.delimited import records
 from datamodules.errors import DataError
 from datamodules.splits import SPLIT_NAMES, SPLITS
@@ -58,7 +58,7 @@ def _beside(root: Path) -> list[dict[str, str]]:
     found = [path for ending in SOUNDS for path in sorted(root.rglob(f"[!.]*{ending}"))]
     rows = []
     for recording in {path.with_suffix(""): path for path in reversed(found)}.values():
-        scores = [path for ending in (*ENGRAVED, *MIDI) for path in sorted(recording.parent.glob(f"[!.]*{ending}"))]
+        scores = [path for ending in (*ENGRAVED, *TUNES, *MIDI) for path in sorted(recording.parent.glob(f"[!.]*{ending}"))]
         own = [path for path in scores if path.stem == recording.stem]
         shared = not own and len(scores) == 1
         piece = recording.parent if shared else recording.with_suffix("")

@@ -31,7 +31,7 @@ def read_midi(path: str | Path) -> Score:
         raise DataError(f"{path} holds no notes: expected a MIDI file of a score or of a performance.")
     onset, duration, pitch, velocity, program = np.array(rows, float).T
     offset = onset + np.maximum(duration, 0)
-    seconds = _clock([(tempo.time, tempo.mspq) for tempo in score.tempos], score.ticks_per_quarter)
+    seconds = tick_clock([(tempo.time, tempo.mspq) for tempo in score.tempos], score.ticks_per_quarter)
     start, stop = seconds(onset), seconds(offset)
     if stop.max() > LONGEST:
         raise DataError(f"{path} is damaged: its last note ends after {stop.max() / 3600:.0f} hours.")
@@ -57,7 +57,7 @@ def _reason(error: Exception) -> str:
     return said or type(error).__name__
 
 
-def _clock(tempi: Sequence[tuple[int, int]], ticks: int) -> Callable[[np.ndarray], np.ndarray]:
+def tick_clock(tempi: Sequence[tuple[int, int]], ticks: int) -> Callable[[np.ndarray], np.ndarray]:
     """The function from ticks to seconds. tempi: (tick, microseconds a quarter note); of several at one tick the last holds."""
     tempo = {0: 500_000, **{at: max(length, 1) for at, length in sorted(tempi, key=lambda row: row[0])}}
     at, length = np.array(list(tempo), float), np.array(list(tempo.values()), float) / (1e6 * ticks)

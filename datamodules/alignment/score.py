@@ -9,7 +9,8 @@ from datamodules.errors import DataError
 
 MIDI = (".mid", ".midi")
 ENGRAVED = (".musicxml", ".xml", ".mxl", ".mei", ".krn")
-SCORES = MIDI + ENGRAVED
+TUNES = (".abc",)
+SCORES = MIDI + ENGRAVED + TUNES
 
 
 class Notes(NamedTuple):
@@ -52,7 +53,7 @@ def notes_of(onset, offset, pitch, velocity=None, program=None) -> Notes:
 
 
 def read_score(path: str | Path) -> Score:
-    """A score by its file's ending (SCORES): MIDI, MusicXML, MEI or Humdrum, the written repeats played.
+    """A score by its file's ending (SCORES): MIDI, MusicXML, MEI, Humdrum or ABC, the written repeats played.
 
     Engraved scores are read by partitura, of the extra `score`. Raises DataError for a file that is missing, damaged, of
     another kind or without notes.
@@ -69,6 +70,10 @@ def unfoldings(path: str | Path) -> list[tuple[str, Score]]:
         from datamodules.alignment.midi import read_midi
 
         return [("as written", read_midi(path))]
+    if path.suffix.lower() in TUNES:
+        from datamodules.alignment.tune import read_tune
+
+        return read_tune(path)
     if path.suffix.lower() not in ENGRAVED:
         raise DataError(f"{path} is no score: known are files that end in {', '.join(SCORES)}.")
     from datamodules.alignment.engraved import read_engraved

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+WITH_OPTIONS = ("fuzz",)
 
 
 def find() -> dict[str, str]:
@@ -19,8 +20,10 @@ def find() -> dict[str, str]:
 
 
 def main(argv: list[str]) -> int:
-    """Run one benchmark, or say which there are."""
+    """Run one benchmark, or say which there are; what follows its name belongs to a benchmark that has options."""
     found = find()
+    if argv and argv[0] in found and argv[0] in WITH_OPTIONS:
+        return importlib.import_module(f"benchmarks.{argv[0]}").run(argv[1:])
     if len(argv) != 1 or argv[0] not in found:
         width = max(map(len, found))
         print("usage: python -m benchmarks NAME\n\n" + "\n".join(f"  {name:{width}} {text}" for name, text in found.items()))

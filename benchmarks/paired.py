@@ -27,9 +27,7 @@ def paired(peer: Callable[[], object], ours: Callable[[], object], pairs: int = 
     """CPU time of both, in turns, after one warm-up of each."""
     peer(), ours()
     times = [(_cpu(peer), _cpu(ours)) for _ in range(pairs)]
-    return Paired(
-        statistics.median(a for a, _ in times), statistics.median(b for _, b in times), tuple(a / b for a, b in times)
-    )
+    return Paired(statistics.median(a for a, _ in times), statistics.median(b for _, b in times), tuple(a / b for a, b in times))
 
 
 def _cpu(work: Callable[[], object]) -> float:

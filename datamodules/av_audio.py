@@ -224,8 +224,8 @@ def _sounds(container: Any, path: str | Path) -> list[Any]:
         what = "is a film without a sound track" if container.streams.video else "holds no sound"
         raise DataError(f"{path} {what}: expected a sound file, or a film with sound; leave it out.")
     for stream in container.streams.audio:
-        if stream.rate:
-            check_rate(path, stream.rate)
+        if rate := getattr(stream, "rate", None):  # a stream of an unknown kind has none
+            check_rate(path, rate)
     return list(container.streams.audio)
 
 

@@ -209,10 +209,14 @@ class Source:
         if _counts_frames(self.path):
             return False
         self.file.close()
-        with without_notes():
-            self.file = soundfile.SoundFile(_Endless(self.path))
+        try:
+            with without_notes():
+                self.file = soundfile.SoundFile(_Endless(self.path))
+        except (soundfile.LibsndfileError, RuntimeError):  # a header that is one only with the file's size known
+            self.file = open_audio(self.path)
+            self.damage = "breaks off"
         _read_on(self.file)
-        return True
+        return self.damage is None
 
     def _read(self, count: int) -> np.ndarray:
         try:

@@ -149,7 +149,7 @@ def read_result(folder: Path, task: str) -> Result:
         owner, row, seed = str(content["task"]), str(content["row"]), int(content["seed"])
         metrics = {name: float(value) for name, value in content["metrics"].items() if value is not None}
         data = {name: str(value) for name, value in content["data"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, OverflowError) as error:
         raise DataError(f"{path} is not as `test` writes it ({type(error).__name__}: {error})") from error
     if owner != task:
         raise DataError(f"{path} is a result of task {owner}, expected {task}")

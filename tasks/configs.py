@@ -18,6 +18,6 @@ def grounds(config: Path, above: tuple[Path, ...] = ()) -> list[Path]:
         return []
     if config.resolve() in above:
         raise DataError(f"{config} is a diff on itself: remove its line `# A diff on ...`")
-    found = re.search(r"^# A diff on (\S+\.yaml)", config.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(r"^# A diff on (\S+\.yaml)", config.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
     ground = config.parent / found[1] if found else None
     return [*grounds(ground, (*above, config.resolve())), ground] if ground else []

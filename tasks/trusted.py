@@ -104,6 +104,8 @@ def check_content(content: Mapping[str, Any]) -> None:
     for key in ("hyper_parameters", "datamodule_hyper_parameters"):
         if not isinstance(settings := content.get(key, {}), dict):
             raise Untrusted(f"'{key}' must be settings by name")
+        if not all(isinstance(name, str) for name in settings):
+            raise Untrusted(f"'{key}' must be settings by name, and some names are no text")
         if settings.get("_instantiator", _INSTANTIATORS[0]) not in _INSTANTIATORS:
             raise Untrusted(f"'{key}' names the instantiator {settings['_instantiator']!r}, expected {_INSTANTIATORS[0]}")
     check_settings(content.get("hyper_parameters", {}), None, "model")

@@ -124,6 +124,8 @@ def _measures(part, kinds) -> list[Measure]:
     found = []
     for measure in part.iter_all(kinds.Measure):
         over, under = (int(number) for number in part.time_signature_map(measure.start.t)[:2])
+        if not (0 < over < 1000 and 0 < under <= 128):
+            raise ValueError(f"the time signature {over}/{under}")
         if measure.end is not None and measure.end.t > measure.start.t:
             found.append(Measure(quarters(measure.start.t), quarters(measure.end.t), over, under))
     return found

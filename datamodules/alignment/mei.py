@@ -1,5 +1,7 @@
 """MEI files -> documents of sounding pitches, with the ids and syllables of their notes."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from datamodules.alignment.musicxml import Engraving
 from datamodules.alignment.sounding_pitch import transpose_mei
 from datamodules.errors import DataError
 
+PROBE = "import sys, verovio; verovio.enableLog(verovio.LOG_OFF); verovio.toolkit().loadFile(sys.argv[1])"
 ID = "{http://www.w3.org/XML/1998/namespace}id"
 
 
@@ -31,12 +34,28 @@ def sounding_mei(path: Path) -> Iterator[tuple[Path, dict[str, Engraving]]]:
         raise DataError(f"{path} is no XML ({error}): expected an MEI score.") from error
     notes = {note.get(ID): Engraving(note.get(ID), _syllables(note)) for note in root.iter("{*}note") if note.get(ID)}
     if not transpose_mei(root):
+        _probe(path)
         yield path, notes
         return
     with TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         copy.write_bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8"))
+        _probe(copy)
         yield copy, notes
+
+
+def _probe(path: Path) -> None:
+    """Read a file by verovio in a process of its own: an unusual number ends it by `abort`, and all other files with it.
+
+    Raises:
+        DataError: verovio dies of the file, or takes longer than a minute.
+    """
+    try:
+        done = subprocess.run([sys.executable, "-c", PROBE, str(path)], capture_output=True, timeout=60)
+    except subprocess.TimeoutExpired as error:
+        raise DataError(f"{path} takes verovio more than a minute: expected an MEI score.") from error
+    if done.returncode not in (0, 1):  # 1: it is not installed, which partitura explains
+        raise DataError(f"{path} is damaged: verovio, which reads MEI, ended with {done.returncode}.")
 
 
 def _syllables(note) -> tuple[str, ...]:

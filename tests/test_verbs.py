@@ -104,7 +104,7 @@ def test_scores_are_finite_and_say_what_they_were_measured_on(name, run):
     assert (content["task"], content["row"], content["seed"]) == (name, "tiny", 0)
     assert {"name", "subset", "split", "policy"} <= content["data"].keys()
     assert content["data"]["name"] == "demo"  # never under the real set's name
-    assert content["parameters"] > 0
+    assert content["parameters"] > 0 and content["checkpoint"] == "best.ckpt"
     assert all(value is None or math.isfinite(value) for value in content["metrics"].values())
     assert any(value is not None for value in content["metrics"].values())
 

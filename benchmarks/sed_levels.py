@@ -1,0 +1,108 @@
+"""Sound events found in recordings of uneven level and with clicks: a level per window, against one for the whole recording.
+
+The demo's test clips, one after another in one file and each by itself, in the conditions of the table. Needs a run of the demo:
+runs/sed/default, or the folder that QUINTET_RUN names.
+"""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.demo.data import SoundEventDemo
+from datamodules.events import Corpus, Events, table
+from datamodules.frames import FrameGrid
+from models.sed.crnn import Detection
+from tasks.metrics.events import collar, segment
+from tasks.sed.ladder import Audio2Scores, File2Events, load_detector
+
+RANGE_DB = 30.0
+CLICK_S = 0.001
+SOFT = 0.1  # peak of what has a click 20 dB above it
+
+Signal = np.ndarray
+
+
+def run() -> None:
+    """Print event macro F1 and segment micro F1 by condition."""
+    detector = load_detector(os.environ.get("QUINTET_RUN", "runs/sed/default"))
+    clips, corpus = test_clips(detector.grid)
+    random = np.random.default_rng(0)
+    gains = 10 ** (-random.uniform(0, RANGE_DB, len(clips)) / 20)
+    whole = np.concatenate(clips)
+    uneven = np.concatenate([gain * clip for gain, clip in zip(gains, clips, strict=True)]).astype(np.float32)
+    rate = detector.grid.sample_rate
+    conditions = {
+        "one file, clean": [whole],
+        f"one file, levels of 0 to -{RANGE_DB:.0f} dB": [uneven],
+        "one file, one click 20 dB above": [clicked(whole, rate)],
+        "single clips, clean": clips,
+        "single clips, a click 20 dB above in each": [clicked(clip, rate) for clip in clips],
+    }
+    print(f"{len(clips)} clips, {len(whole) / rate / 60:.0f} minutes: event macro F1 / segment micro F1")
+    print(f"{'':42} {'level of the recording':>24} {'level of each window':>24}")
+    for name, signals in conditions.items():
+        reference = joined(corpus) if len(signals) == 1 else corpus
+        cells = [scores_of(detector, kind(detector), signals, reference) for kind in (PeakOfRecording, Audio2Scores)]
+        print(f"{name:42}" + "".join(f"{event:>17.3f} / {part:.3f}" for event, part in cells), flush=True)
+
+
+class PeakOfRecording(Audio2Scores):
+    """Windows as loud as in the whole recording, whose peak is put to full scale."""
+
+    def __call__(self, audio: Tensor, rate: int, embeddings=None):
+        return super().__call__(audio / audio.abs().max().clamp(min=1e-5), rate, embeddings)
+
+    @torch.no_grad()
+    def _detect(self, pieces: list[Tensor], at: list[int], embeddings) -> Detection:
+        lengths = torch.tensor([len(piece) for piece in pieces])
+        audio = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
+        return self.detector.evaluated(*self.detector.evaluated.features(audio, lengths, "none"), {})
+
+
+def test_clips(grid: FrameGrid) -> tuple[list[Signal], Corpus]:
+    """Samples of the demo's test clips in [-1, 1), and what sounds in them."""
+    data = SoundEventDemo(streams={"weak": 1}, pack="never")
+    data.grid = grid
+    clips = data.clips("test")
+    return [clips.item(k).audio.astype(np.float32) / 32768 for k in range(len(clips))], data.corpus("test")
+
+
+def clicked(signal: Signal, rate: int) -> Signal:
+    """A signal with a click of 1 ms, 20 dB above its peak, at half a second."""
+    signal = (signal / np.abs(signal).max() * SOFT).astype(np.float32)
+    signal[rate // 2 : rate // 2 + round(CLICK_S * rate)] = 1.0
+    return signal
+
+
+def joined(corpus: Corpus) -> Corpus:
+    """All clips as one, one after another."""
+    starts, events = np.cumsum(corpus.durations) - corpus.durations, corpus.events
+    shift = starts[events.clip]
+    moved = table(np.zeros(len(shift)), events.label, events.onset + shift, events.offset + shift)
+    return Corpus(("all",), corpus.durations.sum(keepdims=True), corpus.classes, moved)
+
+
+def scores_of(
+    detector, to_scores: Callable[[Tensor, int], object], signals: list[Signal], corpus: Corpus
+) -> tuple[float, float]:
+    """Event-based macro F1 and segment-based micro F1 of recordings, by the tuned decisions."""
+    by_event, decide = File2Events(detector), File2Events(detector)
+    tuned = decide.decision
+    decide.decision = tuned._replace(event=tuned.segment, event_masked=tuned.segment_masked)
+    scored = [to_scores(torch.from_numpy(signal), detector.grid.sample_rate) for signal in signals]
+    events, parts = (_events(way, scored, corpus) for way in (by_event, decide))
+    classes = len(corpus.classes)
+    whole = collar.score(corpus.events, events, classes).counts.macro_f1
+    return whole, segment.score(corpus.events, parts, classes).counts.micro_f1
+
+
+def _events(way: File2Events, scored: list, corpus: Corpus) -> Events:
+    rows = [
+        (clip, corpus.classes.index(event.label), event.onset, event.offset)
+        for clip, scores in enumerate(scored)
+        for event in way.decided("", scores).events
+    ]
+    return table(*zip(*rows, strict=True)) if rows else table()

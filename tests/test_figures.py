@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import warnings
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from matplotlib.image import AxesImage
 
+from tasks.figures import glyphs
 from tasks.figures.runs import beside_paper, curves
 from tasks.figures.tagging import attention_map, contribution_map, per_tag_bars, timeline
 from tasks.writers.whole import write_figure
@@ -54,7 +57,7 @@ def every_figure():
     return {
         "attention": attention_map(spectrogram, noise(8, 257), title="a.mp3", per_head=True, **AXES),
         "contribution": contribution_map(spectrogram, noise(256, 2), tags=["piano", "flute"], title="a.mp3", **AXES),
-        "timeline": timeline(noise(9, 30), tags=[f"t{i}" for i in range(30)], hop_s=0.5, title="a.mp3"),
+        "timeline": timeline(noise(9, 30), tags=[*map(str, range(30))], centres_s=np.arange(9) + 0.5, end_s=9.2, title="a.mp3"),
         "bars": per_tag_bars(rows_of_tags(), title="demo, subset all, split test, policy cover"),
         "curves": curves({"Adam": [curve, curve]}, {"auroc": "AUROC", "ap": "AP"}, title="demo", marks=(1, 2)),
         "beside": beside_paper(["a", "b"], [90, 80], [91, np.nan], [0.1, np.nan], title="Table 5"),
@@ -111,7 +114,7 @@ def test_tokens_of_the_raw_front_end_keep_their_own_clock():
     assert images(figure)[1].get_extent()[1] == pytest.approx(270 * 243 / 16000)
 
 
-def test_contribution_rows_follow_the_tags_and_show_their_own_scale():
+def test_contribution_rows_follow_the_tags_and_share_one_scale():
     contribution = np.stack([np.linspace(0.1, 0.9, 256), np.linspace(0.5, 0.2, 256)], 1)
     figure = contribution_map(
         -80 * noise(96, 256),
@@ -125,7 +128,8 @@ def test_contribution_rows_follow_the_tags_and_show_their_own_scale():
     first, second = images(figure)[1:3]
     np.testing.assert_allclose(first.get_array()[0], contribution[:, 0])
     np.testing.assert_allclose(second.get_array()[0], contribution[:, 1])
-    assert {"piano", "flute", "a.mp3", "b.mp3", "0.10", "0.90", "0.20", "0.50"} <= set(words(figure))
+    assert first.get_clim() == second.get_clim() == (0.1, 0.9)
+    assert {"piano", "flute", "a.mp3", "b.mp3", "0.10", "0.90"} <= set(words(figure))
     marked = [line.get_xdata()[0] for axes in figure.axes for line in axes.lines]
     assert marked == [128 * HOP] * 6
 
@@ -136,13 +140,54 @@ def test_a_flat_contribution_stays_pale():
     assert high - low == pytest.approx(0.02)
 
 
-def test_timeline_orders_tags_by_their_mean():
-    probabilities = np.tile([0.1, 0.9, 0.5], (4, 1))
-    figure = timeline(probabilities, tags=["low", "high", "middle"], hop_s=0.5, title="a.mp3", start_s=1.0, top=2)
-    np.testing.assert_allclose(images(figure)[0].get_array(), [[0.9] * 4, [0.5] * 4])
-    assert images(figure)[0].get_extent()[:2] == [1.0, 3.0]
+def test_timeline_orders_tags_by_their_mean_and_ends_with_the_file():
+    probabilities = np.tile([0.1, 0.9, 0.5], (3, 1))
+    about = {"tags": ["low", "high", "middle"], "title": "a.mp3", "top": 2}
+    figure = timeline(probabilities, centres_s=[1.5, 2.0, 2.4], end_s=2.6, **about)
+    (mesh,) = figure.axes[0].collections
+    np.testing.assert_allclose(mesh.get_array(), [[0.9] * 3, [0.5] * 3])
+    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [0.0, 1.75, 2.2, 2.6])
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["high  0.90", "middle  0.50"]
+    assert figure.axes[0].get_xlim() == (0.0, 2.6)
+    short = timeline(probabilities[:1], centres_s=[1.5], end_s=0.5, **about)  # a file shorter than the network's chunk
+    assert short.axes[0].get_xlim() == (0.0, 0.5)
+    assert short.axes[0].collections[0].get_coordinates()[0, :, 0].tolist() == [0.0, 0.5]
+
+
+def test_padding_behind_the_end_of_a_recording_is_hatched():
+    spectrogram = -80 * noise(96, 256)
+    for figure in (
+        attention_map(spectrogram, noise(8, 257), title="a.mp3", end_s=1.5, **AXES),
+        contribution_map(spectrogram, noise(256, 2), tags=["a", "b"], title="a.mp3", end_s=1.5, **AXES),
+    ):
+        hatched = [patch for axes in figure.axes for patch in axes.patches if patch.get_hatch()]
+        assert len(hatched) >= 2
+        assert {(round(p.get_x(), 6), round(p.get_x() + p.get_width(), 6)) for p in hatched} == {(1.5, round(256 * HOP, 6))}
+    whole = attention_map(spectrogram, noise(8, 257), title="a.mp3", end_s=30.0, **AXES)
+    assert not [patch for axes in whole.axes for patch in axes.patches if patch.get_hatch()]
+
+
+def test_titles_and_names_in_any_script_are_drawn_without_warnings(tmp_path, monkeypatch):
+    title, tags = "東京 カラオケ 노래\t\udcff.mp3", ["静か", "ピアノ"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn(contribution_map(-80 * noise(96, 256), noise(256, 2), tags=tags, title=title, **AXES), tmp_path)
+        monkeypatch.setattr(glyphs, "installed", tuple)
+        glyphs.fonts_for.cache_clear()
+        figure = contribution_map(-80 * noise(96, 256), noise(256, 2), tags=tags, title=title, **AXES)
+        drawn(figure, tmp_path)
+    assert "?? karaoke norae ?.mp3" in words(figure) and {"?ka", "piano"} <= set(words(figure))
+    glyphs.fonts_for.cache_clear()
+
+
+def test_a_font_that_has_the_glyphs_is_used(monkeypatch):
+    (name, path), character = ("STIXGeneral", font_manager.findfont("STIXGeneral")), None
+    character = min(glyphs.glyphs(path) - glyphs.base_glyphs() - {chr(0)})
+    monkeypatch.setattr(glyphs, "installed", lambda: ((name, path),))
+    glyphs.fonts_for.cache_clear()
+    assert glyphs.spelling([f"a {character} 東"]) == ([f"a {character} ?"], ["DejaVu Sans", "STIXGeneral"])
+    glyphs.fonts_for.cache_clear()
 
 
 def test_bars_show_support_and_say_what_cannot_be_scored():
@@ -180,6 +225,6 @@ def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"1 \+ tokens"):
         attention_map(spectrogram, noise(257), title="", **AXES)
     with pytest.raises(ValueError, match="2 tags"):
-        timeline(noise(4, 3), tags=["a", "b"], hop_s=1.0, title="")
+        timeline(noise(4, 3), tags=["a", "b"], centres_s=np.arange(4), end_s=4.0, title="")
     with pytest.raises(ValueError, match="96 band"):
         attention_map(spectrogram[:50], noise(8, 257), title="", **AXES)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tasks.figures.glyphs import figure_class
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -26,11 +28,10 @@ MEL_TICKS = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
 
 
 def figure(height: int, title: str) -> "Figure":
-    """Empty figure of 1200 x `height` px with a title; names with `$` or `_` are shown as they are."""
+    """Empty figure of 1200 x `height` px with a title; names with `$` or `_`, and in any script, are shown as they are."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    made = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white", layout="constrained")
+    made = figure_class()(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(made)
     made.suptitle(shorten(title, 110), fontsize=TITLE, color=INK, parse_math=False)
     return made
@@ -64,6 +65,12 @@ def grid(axes: "Axes", along: str = "both") -> None:
     """Faint lines behind the data, along the axis `x`, `y` or `both`."""
     axes.grid(axis=along, color=GRID)
     axes.set_axisbelow(True)
+
+
+def hatch_padding(axes: "Axes", begin: float, end: float) -> None:
+    """Hatch the stretch begin .. end of the time axis, which is no part of the recording."""
+    if end > begin:
+        axes.axvspan(begin, end, facecolor="#FFFFFFB0", edgecolor="#888888", hatch="//", linewidth=0, zorder=3)
 
 
 def legend_above(axes: "Axes", size: float = LABEL) -> None:

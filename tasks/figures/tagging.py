@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROW = 52  # px, height of one heat row
 SPECTROGRAM = 270  # px, height of the spectrogram
-FLAT = 0.02  # least span of a contribution row: rounding noise must not look like structure
+FLAT = 0.02  # least span of contributions: rounding noise must not look like structure
 LINE = 21  # px, height of one tag in a chart
 FRAME = 140  # px, for title and axis
 
@@ -28,6 +28,7 @@ def attention_map(
     title: str,
     start_s: float = 0.0,
     token_s: float | None = None,
+    end_s: float | None = None,
     per_head: bool = False,
 ) -> "Figure":
     """Attention of the [CLS] token in the last layer under its spectrogram (Figures 6 and 8-11).
@@ -42,6 +43,7 @@ def attention_map(
         title: the file, and the tag
         start_s: time of the first frame, s
         token_s: time from token to token, s, where it differs from `hop_s` (raw front-end)
+        end_s: where the recording ends, s; what is drawn behind is padding, which is hatched
         per_head: add one row per head
 
     Raises:
@@ -54,7 +56,7 @@ def attention_map(
     rows = [("all heads" if len(attention) > 1 else "attention", total)]
     if per_head:
         rows += [(f"head {i + 1}", head) for i, head in enumerate(attention)]
-    made, _, cells = _stack(title, spectrogram, mel_hertz, hop_s, start_s, len(rows), extra=True)
+    made, top, cells = _stack(title, spectrogram, mel_hertz, hop_s, start_s, len(rows), extra=True)
     for (name, values), (side, axes, bar) in zip(rows, cells, strict=True):
         # One colour scale for the heads, another for their sum; [CLS] may saturate so that the tokens stay visible.
         among = [total] if values is total else list(attention)
@@ -63,6 +65,7 @@ def attention_map(
         _cls_box(side, name, values[0], limits)
         side.set_xticks([0], ["[CLS]"] if axes is cells[-1][1] else [""])
         _two_ticks(made, image, bar, ("0", f"{limits['vmax']:.2g}"))
+    _hatch([top, *(axes for _, axes, _ in cells)], end_s)
     return made
 
 
@@ -76,12 +79,14 @@ def contribution_map(
     title: str,
     start_s: float = 0.0,
     token_s: float | None = None,
+    end_s: float | None = None,
     boundary_s: float | None = None,
     halves: Sequence[str] = (),
 ) -> "Figure":
     """What each moment alone says about each tag, under the spectrogram (Figures 7 and 12).
 
-    Each row is coloured from its own lowest to its own highest probability, as in the paper; its scale is at its right.
+    All rows share one colour scale, from the lowest to the highest probability of any, so that a row which hardly changes
+    looks flat. (The paper colours each row from its own lowest to its own highest.)
 
     Args:
         spectrogram: (mels, frames) dB, two clips joined in Figures 7 and 12
@@ -92,6 +97,7 @@ def contribution_map(
         title: the file or the two files
         start_s: time of the first frame, s
         token_s: time from token to token, s, where it differs from `hop_s` (raw front-end)
+        end_s: where the recording ends, s; what is drawn behind is padding, which is hatched
         boundary_s: where the second clip begins, s
         halves: names of the two clips, written above the spectrogram
 
@@ -102,47 +108,49 @@ def contribution_map(
     if contribution.ndim != 2 or contribution.shape[1] != len(tags):
         raise ValueError(f"contribution must be (frames, {len(tags)} tags), got {contribution.shape}")
     made, top, cells = _stack(title, spectrogram, mel_hertz, hop_s, start_s, len(tags))
+    low, high = float(contribution.min()), float(contribution.max())
+    limits = {"vmin": low, "vmax": max(high, low + FLAT)}
     for name, values, (_, axes, bar) in zip(tags, contribution.T, cells, strict=True):
-        low, high = float(values.min()), float(values.max())
-        image = _heat(axes, values, start_s, token_s or hop_s, {"vmin": low, "vmax": max(high, low + FLAT)})
+        image = _heat(axes, values, start_s, token_s or hop_s, limits)
         axes.set_yticks([0], [style.shorten(name, 18)], parse_math=False)
-        _two_ticks(made, image, bar, (f"{image.norm.vmin:.2f}", f"{image.norm.vmax:.2f}"))
+        _two_ticks(made, image, bar, (f"{limits['vmin']:.2f}", f"{limits['vmax']:.2f}"))
+    _hatch([top, *(axes for _, axes, _ in cells)], end_s)
     if boundary_s is not None:
         _divide([top, *(axes for _, axes, _ in cells)], boundary_s, halves)
     return made
 
 
 def timeline(
-    probabilities: ArrayLike, *, tags: Sequence[str], hop_s: float, title: str, start_s: float = 0.0, top: int | None = 15
+    probabilities: ArrayLike, *, tags: Sequence[str], centres_s: ArrayLike, end_s: float, title: str, top: int | None = 15
 ) -> "Figure":
-    """Tags against time ("taggram"), the tag with the highest mean on top.
+    """Tags against time ("taggram"), the tag with the highest mean on top, from the recording's beginning to its end.
 
     Args:
         probabilities: (steps, tags)
         tags: names of the columns
-        hop_s: time from step to step, s; step i is drawn over `start_s + i * hop_s` and the hop after it
+        centres_s: (steps,) middle of the chunk of each step, s, rising; a step is drawn half-way to its neighbours
+        end_s: length of the recording, s
         title: the file
-        start_s: where the first step begins, s
         top: number of tags to show; None shows all
 
     Raises:
-        ValueError: as many names as columns are needed.
+        ValueError: as many names as columns, and centres as steps, are needed.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if probabilities.ndim != 2 or probabilities.shape[1] != len(tags):
         raise ValueError(f"probabilities must be (steps, {len(tags)} tags), got {probabilities.shape}")
+    centres = np.asarray(centres_s, dtype=np.float64)
+    if centres.shape != probabilities.shape[:1]:
+        raise ValueError(f"{len(probabilities)} steps need as many centres, got {centres.shape}")
+    edges = np.concatenate([[0.0], np.clip((centres[1:] + centres[:-1]) / 2, 0.0, end_s), [end_s]])
     order = np.argsort(-probabilities.mean(axis=0), kind="stable")[:top]
     made = style.figure(FRAME + 24 * max(len(order), 4), title)
     axes, bar = made.subplots(1, 2, width_ratios=[1.0, 0.014])
-    image = axes.imshow(
-        probabilities[:, order].T,
-        aspect="auto",
-        cmap=style.HEAT,
-        interpolation="nearest",
-        vmin=0.0,
-        vmax=1.0,
-        extent=(start_s, start_s + len(probabilities) * hop_s, len(order) - 0.5, -0.5),
-    )
+    rows = np.arange(len(order) + 1) - 0.5
+    look = {"cmap": style.HEAT, "vmin": 0.0, "vmax": 1.0, "rasterized": True}
+    image = axes.pcolormesh(edges, rows, probabilities[:, order].T, **look)
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    axes.set_xlim(0.0, end_s)
     names = [f"{style.shorten(tags[i], 28)}  {probabilities[:, i].mean():.2f}" for i in order]
     axes.set_yticks(range(len(order)), names, parse_math=False)
     for edge in range(1, len(order)):
@@ -218,6 +226,12 @@ def _heat(axes: "Axes", values: ArrayLike, start_s: float, step_s: float, limits
     """One row of colour over time."""
     extent = (start_s, start_s + len(values) * step_s, -0.5, 0.5)
     return axes.imshow(values[None], aspect="auto", cmap=style.HEAT, interpolation="nearest", extent=extent, **limits)
+
+
+def _hatch(stack: Sequence["Axes"], end_s: float | None) -> None:
+    """Hatch what lies behind the recording's end in each axes."""
+    for axes in stack if end_s is not None else ():
+        style.hatch_padding(axes, end_s, axes.get_xlim()[1])
 
 
 def _cls_box(axes: "Axes", name: str, score: float, limits: Mapping[str, float]) -> None:

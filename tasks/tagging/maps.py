@@ -23,6 +23,7 @@ class Map(NamedTuple):
     hop_s: float  # between frames of the spectrogram, s
     token_s: float  # between tokens, s
     start_s: float  # of the chunk in the recording, s
+    end_s: float | None = None  # where the recording ends, s; what the chunk holds behind is padding
     boundary_s: float | None = None  # where the second recording starts in a joined map, s
 
     def arrays(self, tags: list[str]) -> dict[str, np.ndarray]:
@@ -37,6 +38,7 @@ class Segment(NamedTuple):
     audio: Tensor  # (samples,)
     level: Tensor | None  # (1,) dB
     start_s: float
+    end_s: float  # of the recording, s
 
 
 def strongest(tagger: nn.Module, audio: Tensor, chunks: ChunkScores, tag: int | None = None) -> Segment:
@@ -44,7 +46,8 @@ def strongest(tagger: nn.Module, audio: Tensor, chunks: ChunkScores, tag: int | 
     tag = int(np.argmax(chunks.clip())) if tag is None else tag
     window = tagger_window(tagger)
     start = round(float(chunks.start_s[np.argmax(chunks.scores[:, tag])]) * window.sample_rate)
-    return Segment(cut(audio, window, start), clip_level(tagger.net, audio), start / window.sample_rate)
+    rate = window.sample_rate
+    return Segment(cut(audio, window, start), clip_level(tagger.net, audio), start / rate, len(audio) / rate)
 
 
 @torch.no_grad()
@@ -52,7 +55,7 @@ def explain(tagger: nn.Module, segment: Segment) -> Map:
     """Maps of one chunk."""
     inputs = _inputs(tagger.net, segment)
     shown = inputs if inputs.ndim == 3 else _display(tagger.net)(segment.audio[None].cpu())
-    return _map(tagger.net, inputs, shown, segment.start_s)
+    return _map(tagger.net, inputs, shown, segment.start_s)._replace(end_s=segment.end_s)
 
 
 @torch.no_grad()
@@ -82,7 +85,7 @@ def contribution_figure(found: Map, tags: list[str], rows: list[str], title: str
 
 
 def _axes(found: Map) -> dict:
-    return {"mel_hertz": found.mel_hertz, "hop_s": found.hop_s, "start_s": found.start_s, "token_s": found.token_s}
+    return {name: getattr(found, name) for name in ("mel_hertz", "hop_s", "start_s", "token_s", "end_s")}
 
 
 def _inputs(net: nn.Module, segment: Segment) -> Tensor:

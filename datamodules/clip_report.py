@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datamodules import coverage
+from datamodules.duplicates import Recording, identical_clips, identical_files
 from datamodules.errors import DataError
 from datamodules.pack import Pack
 from datamodules.packed import PackedData
-from datamodules.report import write_report
+from datamodules.report import warn, write_report
 from datamodules.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -53,7 +54,20 @@ def survey(data: PackedData, pack: Pack | None) -> tuple[dict[str, list[str]], n
         raise DataError(lists["unreadable"][0])
     data.leave_out(audio, [flaw for flaw in flaws if not flaw.used])
     bad = {flaw.path for flaw in flaws if not flaw.used}
-    return lists, np.array([row for row in files.present if paths[row] not in bad], np.int64)
+    places = [place for place, row in enumerate(files.present) if paths[row] not in bad]
+    usable = files.present[places] if places else np.zeros(0, np.int64)
+    lists["identical"] = _identical(data, pack, usable, places)
+    return lists, usable
+
+
+def _identical(data: PackedData, pack: Pack | None, rows: np.ndarray, places: list[int]) -> list[str]:
+    """A sentence on each recording that is in two splits; rows: listed clips, places: theirs in the pack."""
+    (audio, paths), splits = data.listing(), data.row_splits()
+    chosen = [(row, place) for row, place in zip(rows.tolist(), places, strict=True) if splits[row]]
+    recordings = [Recording(str(paths[row]), splits[row], audio / str(paths[row])) for row, _ in chosen]
+    same = identical_files(recordings) if pack is None else identical_clips(recordings, pack, [place for _, place in chosen])
+    warn("In two splits: %s.", same)
+    return same
 
 
 def size(pack: Pack | None) -> dict | None:

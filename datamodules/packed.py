@@ -61,6 +61,10 @@ class PackedData(RootedData):
         """Rate in Hz at which clips are wanted."""
         raise NotImplementedError
 
+    def row_splits(self) -> Sequence[str]:
+        """Split of each listed clip (clips,), empty for one that is in none."""
+        raise NotImplementedError
+
     @cached_property
     def files(self) -> Files:
         """Which listed files are there. Raises DataError where none is, or, if strict, where one is not."""

@@ -101,6 +101,10 @@ class SoundEventData(PackedData):
         """The root, and the paths of all clips in the order of `lists`."""
         return self.find_root(), np.array([f"{one.folder}/{name}" for one in self.lists.values() for name in one.names])
 
+    def row_splits(self) -> list[str]:
+        """Split of each clip in the order of `lists`: `train` for all lists that are trained on."""
+        return [name if name in EVALUATED else "train" for name, one in self.lists.items() for _ in one.names]
+
     def rate(self) -> int:
         """The network's rate. Raises ValueError where no grid was handed over."""
         if self.grid is None:

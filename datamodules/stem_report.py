@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from datamodules.duplicates import Recording, identical_files
 from datamodules.errors import DataError
-from datamodules.report import write_report
+from datamodules.left_out import LeftOut
+from datamodules.report import warn, write_report
 from datamodules.splits import SPLITS
 from datamodules.tracks import Track
 from datamodules.wav import Wav
@@ -43,10 +45,14 @@ def report(data: "SeparationData", folder: Path) -> dict:
     lists["odd"] = [remark for track in tracks for remark in track.remarks]
     lists["noticed"] = [notice for track in tracks for notice in track.notices]
     lists["silent"] = [path for track in heard for path in track.silent]
+    lists["identical"] = _identical(tracks, set(lists["silent"]))
     if data.strict and lists["unreadable"]:
         raise DataError(lists["unreadable"][0])
     bad = [track for track, found in zip(tracks, heard, strict=True) if found.bad]
     usable = [track for track in tracks if track not in bad]
+    for track, found in zip(tracks, heard, strict=True):
+        data.left_out.extend(LeftOut("track", track.name, sentence.rstrip(".")) for sentence in found.bad[:1])
+    data.left_out.say()
     counts = {
         "listed": len(data.listed),
         "usable": len(usable),
@@ -56,6 +62,19 @@ def report(data: "SeparationData", folder: Path) -> dict:
         "channels": data.channels,
     }
     return write_report(data, folder, counts, lists, {"statistics": _statistics(data)})
+
+
+def _identical(tracks: Sequence[Track], silent: set[str]) -> list[str]:
+    """A sentence on each file that is in two splits, however its track is called; silent files say nothing."""
+    recordings = [
+        Recording(f"{track.name}/{Path(wav.path).name}", track.split, Path(wav.path))
+        for track in tracks
+        for wav in track.wavs
+        if wav.path not in silent
+    ]
+    same = identical_files(recordings)
+    warn("In two splits: %s.", same)
+    return same
 
 
 def _split(data: "SeparationData", split: str, tracks: Sequence[Track]) -> dict:

@@ -79,6 +79,10 @@ class TaggingData(PackedData):
         """The index's audio and paths, whatever their split."""
         return self.index.audio, self.index.paths
 
+    def row_splits(self) -> list[str]:
+        """Split of each listed clip, empty for one that is not in the subset."""
+        return [SPLITS[place] if place >= 0 else "" for place in self.index.split.tolist()]
+
     def rate(self) -> int:
         """The window's rate."""
         return self.chunk().sample_rate

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datamodules.duplicates import Recording, identical_files
 from datamodules.errors import DataError
-from datamodules.report import write_report
+from datamodules.report import warn, write_report
 from datamodules.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ def report(data: "AlignmentData", folder: Path) -> dict:
         splits[split] = {"listed": len(listed), "usable": len(usable), "pieces": len({pair.piece for pair in usable})}
     counts = {"listed": len(listing.pairs), "usable": sum(one["usable"] for one in splits.values()), "splits": splits}
     files = {"missing": listing.flaws, "unreadable": [str(sound.path) for sound in data.unheard]}
+    recordings = dict.fromkeys(
+        Recording(str(pair.performance.path), pair.split, pair.performance.path) for pair in listing.pairs if pair.split
+    )
+    files["identical"] = identical_files(list(recordings))
+    warn("In two splits: %s.", files["identical"])
     return write_report(data, folder, counts, files, {"features": str(data.store.folder)})
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from datamodules.errors import DataError
 from datamodules.left_out import LeftOut
-from datamodules.report import write_report
+from datamodules.report import warn, write_report
 from datamodules.rooted import RootedData
 from datamodules.symbolic import pack
 from datamodules.symbolic.batch import SymbolicBatch, collate
@@ -171,5 +171,7 @@ class SymbolicData(RootedData):
             "damaged": [one.reason for one in dropped if one.damaged],
             "left_out": [one.reason for one in dropped if not one.damaged],
         }
-        splits = Splits(*(ready[split] for split in SPLITS), dropped)
-        return write_report(self, report_dir, counts, lists, {"view": self.view.name}, survey=survey(splits))
+        found = survey(Splits(*(ready[split] for split in SPLITS), dropped))
+        lists["identical"] = [f"{' and '.join(names)} hold the same notes" for names in found["duplicates"]["across"]]
+        warn("In two splits: %s.", lists["identical"])
+        return write_report(self, report_dir, counts, lists, {"view": self.view.name}, survey=found)

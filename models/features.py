@@ -128,12 +128,17 @@ class LogMel(ExactBuffers):
 
     def peak(self, audio: Tensor, block: int = 4096) -> Tensor:
         """Largest value of whole clips (batch, samples) -> (batch,) dB, in blocks of frames so that hours fit."""
-        padded = self._pad(as_float(audio).float())
-        frames = 1 + (padded.shape[-1] - self.n_fft) // self.hop
+        half = self.n_fft // 2
+        # Zeros are padded block by block: a padded copy of an hour would take as much memory as the hour.
+        audio, margin = (audio, half) if self.pad_mode == "constant" else (self._pad(as_float(audio).float()), 0)
+        total = audio.shape[-1]
+        frames = 1 + (total + 2 * margin - self.n_fft) // self.hop
         peaks = []
         for first in range(0, frames, block):
-            start, count = first * self.hop, min(block, frames - first)
-            part = padded[:, start : start + (count - 1) * self.hop + self.n_fft]
+            start = first * self.hop - margin
+            stop = start + (min(block, frames - first) - 1) * self.hop + self.n_fft
+            part = as_float(audio[:, max(start, 0) : max(stop, 0)]).float()
+            part = F.pad(part, (max(-start, 0), max(stop - total, 0)))
             peaks.append(self._scaled(part).amax((1, 2)))
         return torch.stack(peaks).amax(0)
 

@@ -55,7 +55,10 @@ def is_silent(audio: np.ndarray) -> bool:
     Args:
         audio: (samples,) floats in [-1, 1)
     """
-    return not len(audio) or float(np.abs(audio - audio.mean(dtype=np.float64)).max()) < SILENCE
+    if not len(audio):
+        return True
+    mean = float(audio.mean(dtype=np.float64))
+    return max(float(audio.max()) - mean, mean - float(audio.min())) < SILENCE
 
 
 def is_inaudible(audio: np.ndarray) -> bool:

@@ -185,14 +185,21 @@ def test_a_taken_name_is_refused_and_nothing_touched(options, run):
     assert (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
 
 
-def test_predict_tags_files_of_any_rate_length_and_format(predicted, songs):
+def test_predict_tags_files_of_any_rate_length_and_format(run, predicted, songs):
     table = scores(predicted / "tags.csv")
     assert {Path(name).name for name in table} == {"stereo.wav", "chord.mp3", "low.flac", "short.wav", "one.wav", "silent.wav"}
     assert all(0 <= score <= 1 for row in table.values() for score in row)
     listed = json.loads((predicted / "tags.json").read_text())
     assert listed["failed"] == {}
-    first = listed["files"][str(songs / "chord.mp3")]
-    assert [one["score"] for one in first] == sorted(table[str(songs / "chord.mp3")], reverse=True)
+    tagger = load_tagger(run)
+    least = dict(zip(tagger.tags, tagger.thresholds.tolist(), strict=True))
+    for name, row in table.items():
+        reached = [score for tag, score in zip(sorted(TAGS), row, strict=True) if score >= least[tag] - 1e-6]
+        reached = [] if Path(name).name in ("silent.wav", "one.wav") else sorted(reached, reverse=True)  # one.wav: one sample
+        assert [tag["score"] for tag in listed["files"][name]] == pytest.approx(reached, abs=1e-6)
+    with (predicted / "tags.csv").open(newline="") as file:
+        notes = {Path(row["file"]).name: row["notes"] for row in csv.DictReader(file)}
+    assert notes["silent.wav"] == "silent" and notes["one.wav"].endswith(" s") and notes["stereo.wav"] == ""
 
 
 def test_predict_is_the_ladder_of_the_readme(run, predicted, songs):

@@ -2,9 +2,11 @@
 
     tagger = load_tagger("runs/tagging/default")       # a checkpoint or a run folder
     scores = Audio2Tags(tagger)(audio, rate)           # (tags,) probabilities of (samples,) or (channels, samples)
-    top = File2Tags(tagger)("song.mp3").top(5)         # [("piano", 0.93), ...]
+    tags = File2Tags(tagger)("song.mp3")               # tags.decided(): [("piano", 0.93), ...]; tags.top(5): the five best
 """
 
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +15,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from datamodules.audio import mono, read_file
+from datamodules.audio import decode, mono
 from datamodules.windows import Window, cover, every, won16
+from tasks.tagging.decisions import is_usable, notes_on
 
 POLICIES = {"cover": cover, "won16": won16}
 
@@ -39,11 +42,19 @@ class FileTags(NamedTuple):
     tags: tuple[str, ...]
     scores: np.ndarray  # (tags,)
     chunks: ChunkScores
+    notes: tuple[str, ...] = ()  # what the user must know: `silent`, `0.5 of 3 s`, channels that cancel each other
+    usable: bool = True  # whether there is anything to tag
+    thresholds: np.ndarray | None = None  # (tags,) learned in validation
 
     def top(self, n: int) -> list[tuple[str, float]]:
         """The n most probable tags, best first."""
         order = np.argsort(-self.scores, kind="stable")[:n]
         return [(self.tags[i], float(self.scores[i])) for i in order]
+
+    def decided(self, threshold: float | None = None) -> list[tuple[str, float]]:
+        """Tags whose probability reaches the threshold (None: those learned in validation), best first; silence has none."""
+        least = self.thresholds if threshold is None else np.full(len(self.tags), threshold)
+        return [(tag, score) for tag, score in self.top(len(self.tags)) if self.usable and score >= least[self.tags.index(tag)]]
 
 
 def load_tagger(path: str | Path, device: str = "cpu") -> nn.Module:
@@ -65,12 +76,12 @@ class Chunks2Scores:
         self.net, self.batch_size = tagger.net, batch_size
 
     @torch.no_grad()
-    def __call__(self, chunks: list[Tensor], level: Tensor | None) -> np.ndarray:
-        """Probabilities of `chunks`, which share the reference level (1,) of their clip."""
-        device = next(self.net.parameters()).device
+    def __call__(self, chunks: Iterable[Tensor], level: Tensor | None) -> np.ndarray:
+        """Probabilities of `chunks`, which share the reference level (1,) of their clip; a batch of them is held at a time."""
+        device, chunks = next(self.net.parameters()).device, iter(chunks)
         out = []
-        for i in range(0, len(chunks), self.batch_size):
-            audio = torch.stack(chunks[i : i + self.batch_size]).to(device)
+        while batch := list(islice(chunks, self.batch_size)):
+            audio = torch.stack(batch).to(device)
             logits = self.net(audio, None if level is None else level.to(device).expand(len(audio)))
             out.append(torch.sigmoid(logits.float()).cpu())
         return torch.cat(out).numpy()
@@ -102,7 +113,7 @@ class Audio2Scores:
         else:
             starts, weights = every(self.window, len(audio), self.hop_s)
         level = clip_level(self.chunk_scores.net, audio)
-        scores = self.chunk_scores([cut(audio, self.window, int(s)) for s in starts], level)
+        scores = self.chunk_scores((cut(audio, self.window, int(s)) for s in starts), level)
         return ChunkScores(np.asarray(starts) / self.window.sample_rate, np.asarray(weights), scores)
 
 
@@ -126,6 +137,7 @@ class File2Tags:
 
     def __init__(self, tagger: nn.Module, policy: str = "cover") -> None:
         self.scores, self.tags = Audio2Scores(tagger, policy), tuple(tagger.tags)
+        self.thresholds = tagger.thresholds.double().cpu().numpy()
 
     def __call__(self, path: str | Path) -> FileTags:
         """Tags of one file.
@@ -133,12 +145,15 @@ class File2Tags:
         Raises:
             DataError: the file cannot be decoded.
         """
-        return self.tagged(str(path), torch.as_tensor(read_file(path, self.scores.window.sample_rate)))
+        decoded = decode(path, self.scores.window.sample_rate)
+        return self.tagged(str(path), torch.as_tensor(decoded.audio), decoded.remark)
 
-    def tagged(self, path: str, audio: Tensor) -> FileTags:
-        """Tags of a file that is already decoded, audio (samples,)."""
-        chunks = self.scores.native(audio)
-        return FileTags(path, len(audio) / self.scores.window.sample_rate, self.tags, chunks.clip(), chunks)
+    def tagged(self, path: str, audio: Tensor, remark: str | None = None) -> FileTags:
+        """Tags of a file that is already decoded, audio (samples,); remark: how its channels were mixed down."""
+        chunks, window = self.scores.native(audio), self.scores.window
+        notes, usable = notes_on(audio, window, remark), is_usable(audio, window)
+        duration_s = len(audio) / window.sample_rate
+        return FileTags(path, duration_s, self.tags, chunks.clip(), chunks, notes, usable, self.thresholds)
 
 
 class Audio2Embeddings:

@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -13,7 +14,10 @@ from torchmetrics import MeanMetric
 from datamodules.errors import DataError
 from datamodules.files import FileBatch
 from datamodules.tagging import TaggingBatch
-from tasks.metrics.tagging import TaggingScores
+from tasks.metrics.calibration import fit_calibration
+from tasks.metrics.events.choice import clip_thresholds
+from tasks.metrics.events.sweep import clip_based
+from tasks.metrics.tagging import ClipScores, TaggingScores
 from tasks.tagging.ladder import File2Tags, FileTags, tagger_window
 from tasks.tagging.program import ClipProgram
 
@@ -49,8 +53,10 @@ class Tagger(pl.LightningModule):
         self._optimizer, self._scheduler, self._interval = optimizer, scheduler, scheduler_interval
         self.scores = TaggingScores()
         self.validation_loss = MeanMetric()
-        # Decision thresholds of best F1 on the validation split; part of the checkpoint.
+        # Decision thresholds, learned on the validation split; part of the checkpoint.
         self.register_buffer("thresholds", torch.full((len(self.tags),), 0.5))
+        # Slopes and intercepts of calibrated scores, learned there too.
+        self.register_buffer("calibration", torch.tensor([[1.0], [0.0]]).repeat(1, len(self.tags)))
 
     def hand_over(self, datamodule: pl.LightningDataModule) -> None:
         """Tell the data what a chunk is, and give it the network's reading of a clip's reference level."""
@@ -102,7 +108,15 @@ class Tagger(pl.LightningModule):
         """Log the exact scores, the same on every rank, and keep each tag's best threshold."""
         self._log_scores("val")
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            self.thresholds.copy_(torch.as_tensor(self.scores.best_thresholds(), dtype=self.thresholds.dtype))
+            self._learn_decisions(self.scores.scores())
+
+    def _learn_decisions(self, rows: ClipScores) -> None:
+        """Keep thresholds that hold up under cross-validation, and the calibration, of validation clips."""
+        if np.isfinite(rows.probabilities).all():
+            labels = rows.labels.astype(bool)
+            least = clip_thresholds(lambda chosen: clip_based(rows.probabilities[chosen], labels[chosen]), len(labels))
+            self.thresholds.copy_(torch.as_tensor(least))
+            self.calibration.copy_(torch.as_tensor(fit_calibration(rows.probabilities, rows.labels)))
 
     def on_test_epoch_end(self) -> None:
         """Log the exact scores of the test split; the report reads `self.scores` after this."""
@@ -110,7 +124,7 @@ class Tagger(pl.LightningModule):
 
     def predict_step(self, batch: FileBatch) -> FileTags | None:
         """Tags of one of the user's files; None for a file that could not be read."""
-        return None if batch.error else File2Tags(self).tagged(batch.path, batch.audio)
+        return None if batch.error else File2Tags(self).tagged(batch.path, batch.audio, batch.remark)
 
     def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], dict, list[tuple[Tensor, ...]]]:
         """What `export` freezes: the program, an example input, its free dimension, further inputs to check."""
@@ -119,6 +133,11 @@ class Tagger(pl.LightningModule):
         example, *others = [(0.1 * torch.randn(length, generator=noise),) for length in program.lengths()]
         free = torch.export.Dim("samples", min=self.net.samples, max=2**31 - 1)
         return program, example, {"audio": {0: free}}, others
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load; a checkpoint written before scores were calibrated has no calibration."""
+        state_dict.setdefault(f"{prefix}calibration", torch.tensor([[1.0], [0.0]]).repeat(1, len(self.tags)))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _log_scores(self, prefix: str) -> None:
         scores = self.scores.compute()

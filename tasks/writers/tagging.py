@@ -7,10 +7,14 @@ import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 
 from datamodules.errors import DataError
+from tasks.tagging.decisions import LEARNED, are_learned, make_decision
 from tasks.writers.base import PredictionFiles, PredictionWriter, of_all
 from tasks.writers.journal import Entry
 from tasks.writers.parts import counted
 from tasks.writers.whole import whole, write_figure, write_json, write_text
+
+ROWS = 5
+"""Tags of a contribution map, where none are named."""
 
 
 class TagWriter(PredictionWriter):
@@ -18,11 +22,14 @@ class TagWriter(PredictionWriter):
 
     Args:
         folder: where everything goes (default: `predictions` in the run folder)
-        top: how many tags `tags.json` lists per file
+        threshold: least probability of a tag that is listed: `learned` in validation, one number, or a file of thresholds (JSON
+            {tag: number}, or CSV with the columns tag and threshold)
+        top: list so many of the most probable tags instead
+        calibrated: show scores that were calibrated in validation, so that of tags at 0.7 seven in ten are right
         timeline: write `timelines/<file>.csv` and `.png`, tag probabilities against time
         hop: step of the timeline in s
         maps: write `maps/<file>.npz` and `.png`, attention and contribution of the strongest chunk
-        map_tags: rows of the contribution map (default: the top tags of the file)
+        map_tags: rows of the contribution map (default: the tags that are listed, at most five)
         join: draw one contribution map of the first two files joined at the spectrogram (paper, Figure 7)
         embeddings: names of layers whose outputs go to `embeddings/<file>.npz` (chunks, features)
         overwrite: forget the predictions of earlier runs
@@ -33,7 +40,9 @@ class TagWriter(PredictionWriter):
     def __init__(
         self,
         folder: str | None = None,
-        top: int = 5,
+        threshold: float | str = LEARNED,
+        top: int | None = None,
+        calibrated: bool = False,
         timeline: bool = False,
         hop: float = 1.0,
         maps: bool = False,
@@ -42,18 +51,22 @@ class TagWriter(PredictionWriter):
         embeddings: list[str] | None = None,
         overwrite: bool = False,
     ) -> None:
-        # tags.json is written anew each time, whatever `top` is.
-        maps_of = maps and (map_tags or top)
+        # The tables are written anew each time, whatever tags are listed.
+        maps_of = maps and (map_tags or [threshold, top])
         super().__init__(folder, overwrite, {"timeline": timeline and hop, "maps": maps_of, "embeddings": embeddings})
-        if top < 1 or hop <= 0:
+        if (top is not None and top < 1) or hop <= 0:
             raise ValueError(f"--output.top must be at least 1 and --output.hop above 0 s, got {top} and {hop}")
         if map_tags and not (maps or join):
             raise ValueError("--output.map_tags are the rows of a contribution map: add --output.maps true or --output.join true")
-        self.top, self.timeline, self.hop = top, timeline, hop
+        self.threshold, self.top, self.calibrated = threshold, top, calibrated
+        self.timeline, self.hop = timeline, hop
         self.maps, self.map_tags, self.join, self.embeddings = maps, map_tags, join, embeddings or []
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse layers and tags that the network does not have, and maps of a network without attention."""
+        """Refuse layers and tags that the network does not have, maps without attention, thresholds that are none."""
+        self.decision = make_decision(pl_module, self.threshold, self.top, self.calibrated)
+        if self.threshold == LEARNED and self.top is None and trainer.is_global_zero and not are_learned(pl_module):
+            print("No thresholds were learned for these weights: 0.5 is used (--output.threshold, --output.top)", flush=True)
         layers = dict(pl_module.net.named_modules())
         for layer in self.embeddings:
             if layer not in layers:
@@ -72,29 +85,27 @@ class TagWriter(PredictionWriter):
     def write_input(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
     ) -> dict[str, Any]:
-        """Write timeline, maps and embeddings of one file; returns its duration and scores."""
+        """Write timeline, maps and embeddings of one file; returns its duration, scores and notes."""
         if self.timeline:
-            self._timeline(pl_module, batch, files)
+            self._timeline(pl_module, batch, prediction, files)
         if self.maps:
             self._maps(pl_module, batch, prediction, files)
         if self.embeddings:
             self._embeddings(pl_module, batch, files)
         row = {"duration_s": round(prediction.duration_s, 3), "scores": [round(float(score), 6) for score in prediction.scores]}
-        said = {"damage": batch.damage, "remark": batch.remark}
-        return row | {name: text for name, text in said.items() if text}
+        row |= {"notes": list(prediction.notes), "usable": prediction.usable}
+        return row | ({"damage": batch.damage} if batch.damage else {})
 
     def write_tables(self, pl_module: LightningModule, good: list[Entry], failed: list[Entry]) -> None:
         """Write tags.csv and tags.json."""
-        tags = pl_module.tags
-        lines = [",".join(["file", "duration_s", *map(_quoted, tags)])]
+        lines, listing = [",".join(["file", "duration_s", "tags", "notes", *map(_quoted, pl_module.tags)])], {}
         for entry in good:
-            lines.append(",".join([_quoted(entry.file), str(entry.row["duration_s"]), *map(str, entry.row["scores"])]))
+            scores, notes = entry.row["scores"], "; ".join(entry.row.get("notes", ()))
+            chosen = self.decision(scores, entry.row.get("usable", True))
+            listing[entry.file] = [{"tag": tag, "score": round(score, 6)} for tag, score in chosen]
+            cells = [entry.file, str(entry.row["duration_s"]), ", ".join(tag for tag, _ in chosen), notes]
+            lines.append(",".join([*map(_quoted, cells), *map(str, self.decision.shown(scores).round(6).tolist())]))
         write_text(self.root / "tags.csv", "\n".join(lines) + "\n")
-        listing = {}
-        for entry in good:
-            scores = entry.row["scores"]
-            order = np.argsort(-np.asarray(scores), kind="stable")[: self.top]
-            listing[entry.file] = [{"tag": tags[i], "score": scores[i]} for i in order]
         content = {"files": listing, "failed": {entry.file: entry.error for entry in failed}, "left_out": self.left_out}
         write_json(self.root / "tags.json", content)
 
@@ -107,10 +118,10 @@ class TagWriter(PredictionWriter):
         for entry in new:
             if "damage" in entry.row:
                 print(f"{entry.file} {entry.row['damage']}: the tags are those of what is there", flush=True)
-            if "remark" in entry.row:
-                print(f"{entry.file}: {entry.row['remark']}", flush=True)
+            if notes := entry.row.get("notes"):
+                print(f"{entry.file}: {'; '.join(notes)}", flush=True)
 
-    def _timeline(self, tagger: LightningModule, batch: Any, files: PredictionFiles) -> None:
+    def _timeline(self, tagger: LightningModule, batch: Any, prediction: Any, files: PredictionFiles) -> None:
         from tasks.figures.tagging import timeline
         from tasks.tagging.ladder import Audio2Scores, tagger_window
 
@@ -118,18 +129,18 @@ class TagWriter(PredictionWriter):
         window = tagger_window(tagger)
         length = (window.samples - 2 * window.lead) / window.sample_rate
         header = ",".join(["start_s", "end_s", *map(_quoted, tagger.tags)])
-        steps = zip(chunks.start_s, chunks.scores, strict=True)
-        rows = [",".join([f"{t:.3f}", f"{t + length:.3f}", *(f"{v:.6f}" for v in row)]) for t, row in steps]
+        end_s = prediction.duration_s
+        steps = zip(chunks.start_s, np.minimum(chunks.start_s + length, end_s), chunks.scores, strict=True)
+        rows = [",".join([f"{begin:.3f}", f"{end:.3f}", *(f"{v:.6f}" for v in row)]) for begin, end, row in steps]
         files.text(f"timelines/{files.stem}.csv", "\n".join([header, *rows]) + "\n")
-        # Each step is drawn around the middle of the chunk it was heard in.
-        shift = (length - self.hop) / 2
-        picture = timeline(chunks.scores, tags=tagger.tags, hop_s=self.hop, title=files.title, start_s=shift)
+        about = {"tags": tagger.tags, "centres_s": chunks.start_s + length / 2, "end_s": end_s, "title": files.title}
+        picture = timeline(chunks.scores, **about)
         files.figure(f"timelines/{files.stem}.png", picture)
 
     def _maps(self, tagger: LightningModule, batch: Any, prediction: Any, files: PredictionFiles) -> None:
         from tasks.tagging.maps import attention_figure, contribution_figure, explain, strongest
 
-        rows = self.map_tags or [tag for tag, _ in prediction.top(self.top)]
+        rows = self.map_tags or [tag for tag, _ in self.decision(prediction.scores)[:ROWS] or prediction.top(ROWS)]
         found = explain(tagger, strongest(tagger, batch.audio, prediction.chunks))
         files.arrays(f"maps/{files.stem}.npz", found.arrays(tagger.tags))
         files.figure(f"maps/{files.stem}-attention.png", attention_figure(found, files.title))

@@ -1,0 +1,138 @@
+"""Decisions of a tagger: probabilities of a recording -> tags, by thresholds or by rank, and calibrated scores."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from datamodules.errors import DataError
+from datamodules.level import is_silent
+from datamodules.windows import Window
+from tasks.metrics.calibration import calibrated
+
+LEARNED, UNLEARNED = "learned", 0.5
+
+
+class Decision:
+    """Chooses the tags of a recording from its probabilities (tags,).
+
+    Args:
+        tags: names of the probabilities
+        thresholds: (tags,) least probability of a tag
+        top: choose so many of the most probable tags instead
+        calibration: slope and intercept (2, tags) of the scores that are shown; None: scores as the network gives them
+    """
+
+    def __init__(
+        self, tags: list[str], thresholds: ArrayLike, top: int | None = None, calibration: ArrayLike | None = None
+    ) -> None:
+        self.tags, self.top = list(tags), top
+        self.thresholds = np.asarray(thresholds, np.float64)
+        self.calibration = None if calibration is None else np.asarray(calibration, np.float64)
+
+    def shown(self, scores: ArrayLike) -> np.ndarray:
+        """Scores (tags,) that are shown: calibrated, if asked for."""
+        scores = np.asarray(scores, np.float64)
+        return scores if self.calibration is None else calibrated(scores, self.calibration)
+
+    def __call__(self, scores: ArrayLike, usable: bool = True) -> list[tuple[str, float]]:
+        """Tags and shown scores, the most probable first.
+
+        Args:
+            scores: (tags,) probabilities as the network gives them
+            usable: whether there is anything to tag; a recording of silence has no tags
+        """
+        scores = self.shown(scores)
+        order = np.argsort(-scores, kind="stable") if usable else []
+        chosen = order[: self.top] if self.top else [i for i in order if scores[i] >= self.thresholds[i]]
+        return [(self.tags[i], float(scores[i])) for i in chosen]
+
+
+def make_decision(
+    tagger: nn.Module, threshold: float | str = LEARNED, top: int | None = None, calibrate: bool = False
+) -> Decision:
+    """Decision of a tagger.
+
+    Args:
+        tagger: LightningModule with the thresholds and the calibration that were learned in validation
+        threshold: `learned`, one number for all tags, or a file: JSON {tag: threshold}, or a table with the columns tag and
+            threshold
+        top: choose so many of the most probable tags instead
+        calibrate: calibrate the scores that are shown
+
+    Raises:
+        DataError: a threshold outside [0, 1], a file that does not fit the tags, calibration that was never learned.
+    """
+    calibration = tagger.calibration.double().cpu().numpy() if calibrate else None
+    if calibrate and (calibration == [[1.0], [0.0]]).all():
+        raise DataError("--output.calibrated: this checkpoint holds no calibration, train with a validation split to learn one")
+    number = _number(threshold)
+    if threshold == LEARNED:
+        thresholds = tagger.thresholds.double().cpu().numpy()
+        thresholds = thresholds if calibration is None else calibrated(thresholds, calibration)
+    elif number is not None:
+        thresholds = np.full(len(tagger.tags), number)
+    else:
+        thresholds = read_thresholds(Path(str(threshold)), tagger.tags)
+    if not ((thresholds >= 0) & (thresholds <= 1)).all():
+        raise DataError(f"--output.threshold {threshold}: thresholds are probabilities, expected numbers from 0 to 1")
+    return Decision(tagger.tags, thresholds, top, calibration)
+
+
+def are_learned(tagger: nn.Module) -> bool:
+    """Whether a validation has set the tagger's thresholds; imported weights keep 0.5 for all tags."""
+    return bool((tagger.thresholds != UNLEARNED).any())
+
+
+def read_thresholds(path: Path, tags: list[str]) -> np.ndarray:
+    """Thresholds (tags,) of a file: JSON {tag: threshold}, or a CSV with the columns tag and threshold.
+
+    Raises:
+        DataError: no such file, another content, or a tag without a threshold.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        values: Mapping[str, Any] = (
+            json.loads(text)
+            if text.lstrip().startswith("{")
+            else {row["tag"]: row["threshold"] for row in csv.DictReader(text.splitlines())}
+        )
+        lacking = [tag for tag in tags if tag not in values]
+        if lacking:
+            raise DataError(f"{path} has no threshold of {len(lacking)} tags of this network, such as {lacking[0]!r}")
+        return np.array([float(values[tag]) for tag in tags])
+    except OSError as error:
+        raise DataError(
+            f"--output.threshold {path} cannot be read ({error.strerror}): expected `learned`, a number, or a file"
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        expected = 'JSON such as {"piano": 0.5}, or a CSV with the columns tag and threshold'
+        raise DataError(f"{path} holds no thresholds: expected {expected}") from error
+
+
+def notes_on(audio: Tensor, window: Window, remark: str | None = None) -> tuple[str, ...]:
+    """What a user must know of a recording (samples,) at the window's rate: `silent`, `0.5 of 3 s`, how it was mixed down."""
+    notes = [remark] if remark else []
+    if is_silent(audio.cpu().numpy()):
+        notes.append("silent")
+    length = window.samples - 2 * window.lead
+    if len(audio) < length:
+        notes.append(f"{len(audio) / window.sample_rate:.2g} of {length / window.sample_rate:.2g} s")
+    return tuple(notes)
+
+
+def is_usable(audio: Tensor, window: Window) -> bool:
+    """Whether a recording (samples,) can have tags: it is not silent and no shorter than a step of the network's grid."""
+    return len(audio) >= window.hop and not is_silent(audio.cpu().numpy())
+
+
+def _number(threshold: float | str) -> float | None:
+    try:
+        return float(threshold)
+    except ValueError:
+        return None

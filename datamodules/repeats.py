@@ -30,6 +30,7 @@ class Repeat(NamedTuple):
     stop: int  # behind the last measure, of the last ending where there are any
     passes: int  # times through
     last: int  # number of the last ending; 0: it has none
+    signed: bool = True  # a repeat sign leads back; else its endings are reached by a jump
 
 
 def play_order(signs: Sequence[Signs], passes: Mapping[int, int] | None = None, jumps: bool = True) -> list[int]:
@@ -59,7 +60,7 @@ def play_order(signs: Sequence[Signs], passes: Mapping[int, int] | None = None, 
             order.append(now)
             if followed and sign.fine:
                 break
-            target = _target(signs, now, followed) if jumps and (final or not sign.backward) else None
+            target = _target(signs, now, followed) if jumps and (final or not repeat.signed) else None
             if target is not None:
                 now, turn = target, 1
             elif sign.backward and not final:
@@ -121,7 +122,7 @@ def _repeat(close: Sequence[Signs], start: int, stop: int) -> list[Repeat]:
     last = max((number for ending in endings for number in ending), default=0)
     if last and times and len(endings) == 1:
         last += 1  # what follows the one bracket is the other ending
-    return [Repeat(start, stop, last or times, last)]
+    return [Repeat(start, stop, last or times, last, bool(times))]
 
 
 MARKS = {"dacapo": "dacapo", "dalsegno": "dalsegno", "tocoda": "to_coda", "fine": "fine", "segno": "segno", "coda": "coda"}

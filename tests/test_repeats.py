@@ -30,6 +30,7 @@ def ending(*numbers: int, back: int = 0) -> Signs:
         ([PLAIN, ending(1), ending(2)], [0, 1, 2]),  # brackets without a repeat
         ([PLAIN, Signs(fine=True), Signs(dacapo=True)], [0, 1, 2, 0, 1]),
         ([B, Signs(backward=2, fine=True), F, Signs(backward=2, dacapo=True)], [0, 0, 1, 1, 2, 3, 2, 3, 0, 1]),
+        ([PLAIN, F, Signs(dacapo=True), B], [0, 1, 2, 3, 1, 2, 0, 1, 2, 3]),  # before the tail of a divided bar
         ([PLAIN, Signs(ending=(1,), dacapo=True), Signs(ending=(2,))], [0, 1, 0, 2]),
         ([PLAIN, Signs(segno=True), Signs(to_coda=True), Signs(dalsegno=True), Signs(coda=True)], [0, 1, 2, 3, 1, 2, 4]),
         ([PLAIN, Signs(dalsegno=True), Signs(to_coda=True)], [0, 1, 2]),  # signs that lead nowhere

@@ -208,6 +208,9 @@ def predict(place, *words):
         (("--data.inputs", "SONG", "--output.embeddings", "[nope]"), "no layer 'nope'"),
         (("--data.inputs", "SONG", "--output.map_tags", "[zither]"), "no tag 'zither'"),
         (("--data.inputs", "SONG", "--output.top", "0"), "at least 1"),
+        (("--data.inputs", "SONG", "--output.map_tags", "[flute]"), "add --output.maps true"),
+        (("SONG", "--output.join", "true"), "give two or more --data.inputs"),
+        (("SONG", "--data.scores", "a.mid"), "--data.scores is not read here"),
         (("--data.input", "SONG"), "did you mean --data.inputs?"),
     ],
 )

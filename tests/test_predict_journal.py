@@ -3,85 +3,24 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from datamodules.errors import DataError
-from datamodules.files import FileBatch, UserFiles
-from tasks.callbacks import StopEvaluation
-from tasks.trainer import Trainer
-from tasks.writers.base import PredictionWriter
 from tasks.writers.journal import PredictionJournal, read_history
-from tasks.writers.whole import write_json
+from tests.predict_toy import Counter, predict
+
+ROOT = Path(__file__).parents[1]
 
 
-class Texts(UserFiles):
-    """Text files; an empty one cannot be read."""
-
-    endings = (".txt",)
-
-    def predict_set(self):
-        return [self.read(item.path) for item in self.remaining()]
-
-    def read(self, path):
-        size = Path(path).stat().st_size
-        return FileBatch(path, torch.zeros(size), None if size else f"{path} is empty")
-
-
-class Counter(pl.LightningModule):
-    """Counts the letters of each file, and remembers the files that it has seen."""
-
-    def __init__(self, factor=1):
-        super().__init__()
-        self.save_hyperparameters()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.seen = []
-
-    def predict_step(self, batch):
-        if batch.error:
-            return None
-        self.seen.append(Path(batch.path).name)
-        return self.hparams.factor * len(batch.audio)
-
-
-class CountWriter(PredictionWriter):
-    """Writes counts/<file>.txt, on request <extra>/<file>.txt, and total.json; `act` is called before a file is written."""
-
-    reserved = ("total.json",)
-
-    def __init__(self, folder, overwrite=False, bold=False, act=None, **extras):
-        super().__init__(str(folder), overwrite, extras, bold=bold)
-        self.act = act
-
-    def write_input(self, trainer, pl_module, batch, prediction, files):
-        if self.act:
-            self.act(Path(batch.path).name)
-        files.text(f"counts/{files.stem}{'-bold' if self.options['bold'] else ''}.txt", str(prediction))
-        for name, value in self.extras.items():
-            files.text(f"{name}/{files.stem}.txt", str(value))
-        return {"letters": prediction}
-
-    def write_tables(self, pl_module, good, failed):
-        content = {"files": {entry.file: entry.row["letters"] for entry in good}, "failed": [entry.file for entry in failed]}
-        write_json(self.root / "total.json", content)
-
-    def report(self, pl_module, new, good):
-        print(f"{len(new)} new, {len(good)} in all")
-
-
-def predict(inputs, folder, module=None, strict=False, **options):
-    """Run `predict` as the command line does; returns the names of the files that were read."""
-    module = module or Counter()
-    writer = CountWriter(folder, **options)
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    trainer = Trainer(callbacks=[writer, StopEvaluation()], default_root_dir=folder, **quiet)
-    data = Texts([str(path) for path in inputs], strict=strict)
-    super(Trainer, trainer).predict(module, datamodule=data, return_predictions=False)
-    predict.failed = trainer.failed_files
-    return module.seen
+def in_processes(*words):
+    """Exit status of the toy in processes of its own."""
+    command = [sys.executable, "-m", "tests.predict_toy", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False).returncode
 
 
 def total(folder):
@@ -212,6 +151,25 @@ def test_a_killed_run_goes_on_from_its_journal(texts, tmp_path):
     assert predict([texts], out) == ["ccc.txt"]
     assert total(out)[0] == {"a.txt": 1, "bb.txt": 2, "ccc.txt": 3}
     assert {path.name for path in out.rglob("*")} == {"counts", "a.txt", "bb.txt", "ccc.txt", "journal.jsonl", "total.json"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
+def test_kill_9_costs_the_file_in_hand_alone(texts, tmp_path):
+    assert in_processes(texts, tmp_path / "out", "--signal", "SIGKILL", "--at", "bb.txt") == -signal.SIGKILL
+    assert predict([texts], tmp_path / "out") == ["bb.txt", "ccc.txt"]
+    assert len(total(tmp_path / "out")[0]) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process that is sent SIGTERM")
+def test_of_two_processes_both_stop_when_one_is_signalled(texts, tmp_path):
+    for name in ("dddd", "eeeee", "ffffff"):
+        (texts / f"{name}.txt").write_text(name)
+    out = tmp_path / "out"
+    assert in_processes(texts, out, "--devices", 2, "--signal", "SIGTERM", "--at", "bb.txt") == 143
+    assert total(out)[0] == {"a.txt": 1, "bb.txt": 2}  # one file of each
+    assert not [path for path in out.iterdir() if path.name.startswith((".", "journal-"))]
+    assert predict([texts], out) == ["ccc.txt", "dddd.txt", "eeeee.txt", "ffffff.txt"]
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGUSR1", 138), ("SIGINT", 130)])

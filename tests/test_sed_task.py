@@ -80,7 +80,8 @@ def test_predict_of_any_length_and_rate(trained, tmp_path):
     write_tone(inputs / "blip.wav", 0.01)
     soundfile.write(inputs / "silence.ogg", np.zeros(3 * 22_050), 22_050)
     (inputs / "broken.mp3").write_bytes(b"no sound")
-    write_table(tmp_path / "true.tsv", ("filename", "onset", "offset", "event_label"), [["short.flac", "0.2", "0.7", "Blender"]])
+    true = [["audio/inputs/short.flac", "0.2", "0.7", "Blender"], ["other.wav", "0.1", "0.2", "Blender"]]
+    write_table(tmp_path / "true.tsv", ("filename", "onset", "offset", "event_label"), true)
     out = tmp_path / "out"
     words = ("predict", "--ckpt_path", folder, "--data.inputs", inputs, "--output.folder", out)
     done = sed(*words, "--output.reference", tmp_path / "true.tsv", "--output.thresholds", "fixed")
@@ -93,11 +94,18 @@ def test_predict_of_any_length_and_rate(trained, tmp_path):
         "blip.wav": 0.01,
         "silence.ogg": 3.0,
     }
+    assert "has no rows of 4 files (blip.wav, broken.mp3, long.wav, silence.ogg)" in done.out
+    assert f"not among the inputs, but in {tmp_path / 'true.tsv'}: 1 file (other.wav)" in done.out
+    lines = [line.split("\t") for line in (out / "events.tsv").read_text().splitlines()]
+    assert lines[0] == ["filename", "onset", "offset", "event_label", "score"] and {len(line) for line in lines} == {5}
+    assert {line[0] for line in lines[1:]} == {"blip.wav", "long.wav", "short.flac", "silence.ogg"}  # with and without events
+    assert all(0 <= float(line[4]) <= 1 for line in lines[1:] if line[3])
     assert len(list((out / "timelines").iterdir())) == len(list((out / "scores").iterdir())) == 4
     scores = np.load(out / "scores" / "long.npz")
     assert scores["frames"].shape == (462, 10) and np.isfinite(scores["frames"]).all()
     assert scores["times"][-1] == pytest.approx(36.88, abs=0.01)
-    assert sed(*words).code == 2  # nothing is overwritten unasked
+    again = sed(*words, "--output.thresholds", "fixed")
+    assert again.code == 1 and "4 of 5 inputs are done already" in again.out
 
 
 def test_windows_of_a_long_recording_say_what_one_window_says(trained):

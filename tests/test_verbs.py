@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 
 from datamodules.base import SuiteData
 from tasks.__main__ import find_tasks
+from tasks.callbacks import StopEvaluation
 from tasks.launch import VERBS, Task, resolve
 from tasks.writers.journal import read_history
 from tests.commands import command
@@ -176,6 +177,24 @@ def test_a_signal_stops_predict_at_the_next_file_and_a_file_that_is_no_utf8_stop
     for path in (tmp_path / "out").rglob("*"):
         if path.suffix in (".csv", ".json", ".tsv", ".html", ".jsonl"):
             path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(("verb", "file"), [("test", "metrics.json"), ("validate", "metrics_validation.json")])
+def test_a_signal_stops_validate_and_test_and_leaves_no_scores_of_a_part(name, verb, file, run, tmp_path, monkeypatch):
+    need(name, verb)
+    checkpoint = run(name)  # trained before anything is signalled
+    for hook in ("on_test_start", "on_validation_start"):
+        start = getattr(StopEvaluation, hook)
+
+        def signalled(self, *args, start=start):
+            start(self, *args)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(StopEvaluation, hook, signalled)
+    words = ("--ckpt_path", checkpoint, "--runs", tmp_path, "--name", "stopped", *QUIET)
+    told(name, verb, *words, code=143)
+    assert not (tmp_path / name / "stopped" / file).exists()
 
 
 @pytest.mark.parametrize("name", TASKS)

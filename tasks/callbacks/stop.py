@@ -22,7 +22,7 @@ class StopEvaluation(SignalCallback):
 
     In `validate` and `test` the ranks agree by a reduction before each batch that all of them have. In `predict`, where a file
     may take one rank a second and another an hour, a rank that is signalled leaves a marker in the run folder that the others
-    look for. A signal during the last file counts too, though everything is done then.
+    look for. A signal during the last file or batch counts too, though everything is done then.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -57,9 +57,11 @@ class StopEvaluation(SignalCallback):
         self._stop_prediction(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Heed a signal that came during the last file, here or, by now, elsewhere."""
+        """Heed a signal that came during the last file or batch, here or, in `predict`, by now elsewhere."""
         if stage == "predict":
             self._stop_prediction(trainer)
+        elif stage != "fit" and self._received:
+            raise AgreedStop(exit_status(trainer, self._received))
         super().teardown(trainer, pl_module, stage)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

@@ -237,17 +237,23 @@ class PredictionWriter(BasePredictionWriter):
             history = read_history(self.root)
             if together:
                 compact(self.root, history)
-            self._conclude(trainer, pl_module, plan, history)
+            self._conclude(trainer, pl_module, plan, history, together)
+            if not together:  # the command line, which says it else, is left by an exception
+                sys.stderr.write("".join(f"{line}\n" for line in trainer.datamodule.left_out.lines()))
         finally:
             self._release()
 
-    def _conclude(self, trainer: Trainer, pl_module: LightningModule, plan: Plan, history: History) -> None:
+    def _conclude(
+        self, trainer: Trainer, pl_module: LightningModule, plan: Plan, history: History, together: bool
+    ) -> None:
         good, failed = history.split()
         good = self._gather_left_out(trainer, plan, good, failed)
         if good or failed:
             self.write_tables(pl_module, good, failed)
         trainer.failed_files = sentences([entry for entry in failed if entry.session == plan.session])
-        self.report(pl_module, [entry for entry in good if entry.session == plan.session], good)
+        new = [entry for entry in good if entry.session == plan.session]
+        if new or together:
+            self.report(pl_module, new, good)
         if others := sum(entry.run != self._signature for entry in good):
             print(f"made with other options, of the inputs in the tables: {others}", flush=True)
 

@@ -181,6 +181,14 @@ def test_midi_names_tracks_and_sings(tmp_path):
         midi.instruments[-1].notes += [pretty_midi.Note(80, pitch, at, at + 0.4) for at in (0.0, 0.5)]
     midi.write(str(tmp_path / "a.mid"))
     assert read_score(tmp_path / "a.mid").origins == (Origin("Alto"), Origin("Soprano")) * 2
+    whole = (tmp_path / "a.mid").read_bytes()
+    first, second = (b"\x00\xff\x05" + bytes([len(text)]) + text for text in (b"\\la-", "\xe4h".encode("latin-1")))
+    track = b"\x00\xff\x03\x05Voice" + first + b"\x00\x90\x48\x40\x60\x48\x00" + second + b"\x00\x90\x4a\x40\x60\x4a\x00"
+    track += b"\x00\xff\x2f\x00"
+    end = 14 + 8 + int.from_bytes(whole[18:22], "big")  # behind the track of tempi
+    head = whole[:8] + b"\x00\x01\x00\x02" + whole[12:end]  # two tracks
+    (tmp_path / "b.mid").write_bytes(head + b"MTrk" + len(track).to_bytes(4, "big") + track)
+    assert read_score(tmp_path / "b.mid").origins == (Origin("Voice", lyric="la-"), Origin("Voice", lyric="\xe4h"))
 
 
 def test_a_score_made_by_hand_has_empty_cells():

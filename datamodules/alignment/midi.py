@@ -8,6 +8,7 @@ import numpy as np
 from datamodules.alignment.metre import beat_length
 from datamodules.alignment.score import Origin, Score, notes_of
 from datamodules.errors import DataError, printable
+from datamodules.symbolic.reading.midi_events import LYRIC, read_source
 
 LONGEST = 24 * 3600  # s: a file that ends later is damaged
 MOST_BEATS = 1e6  # likewise
@@ -38,18 +39,47 @@ def read_midi(path: str | Path) -> Score:
     notes = notes_of(start, np.maximum(stop, start + SHORTEST), pitch, np.clip(velocity, 1, 127), program)
     signatures = [(s.time, s.numerator, s.denominator) for s in score.time_signatures]
     beats, bars = _grid(signatures, score.ticks_per_quarter, offset.max(), path)
-    origins = _origins(score)
+    origins = _origins(score, path)
     order = np.lexsort((pitch.astype(np.int16), start))  # of `notes_of`
     return Score(notes, seconds(beats), seconds(bars), str(path), origins=tuple(origins[i] for i in order))
 
 
-def _origins(score) -> list[Origin]:
-    """Name of each note's track, and the lyric event of that track at its onset; bytes that are no UTF-8 are replaced."""
-    origins = []
-    for track in score.tracks:
-        sung = {lyric.time: printable(lyric.text.strip()) for lyric in track.lyrics}
-        origins += [Origin(printable(track.name.strip()), lyric=sung.get(note.time, "")) for note in track.notes]
-    return origins
+def _origins(score, path: str | Path) -> list[Origin]:
+    """Name of each note's track, and the lyric event of that track at its onset."""
+    sung = _lyrics(Path(path).read_bytes())
+    return [
+        Origin(printable(track.name.strip()), lyric=sung.get((note.time, note.pitch), ""))
+        for track in score.tracks
+        for note in track.notes
+    ]
+
+
+def _lyrics(data: bytes) -> dict[tuple[int, int], str]:
+    """Syllables by tick and pitch of the notes that they stand beside in a file."""
+    if b"\xff\x05" not in data:
+        return {}
+    try:
+        source = read_source(data)
+    except (ValueError, IndexError):  # symusic reads more than the events that are in order
+        return {}
+    syllables = {
+        (number, event.tick): _text(event.message)
+        for number, events in enumerate(source.tracks)
+        for event in events
+        if event.meta == LYRIC
+    }
+    beside = ((note, syllables.get((note.track, note.onset), "")) for note in source.notes())
+    return {(note.onset, note.pitch): syllable for note, syllable in beside if syllable}
+
+
+def _text(message: bytes) -> str:
+    """Text of a meta event, UTF-8 or else Latin-1, without the signs by which karaoke files begin lines."""
+    length = next(place for place in range(2, len(message)) if message[place] < 0x80) + 1
+    try:
+        text = message[length:].decode()
+    except UnicodeDecodeError:
+        text = message[length:].decode("latin-1")
+    return printable(text).strip().lstrip("/\\")
 
 
 def _reason(error: Exception) -> str:

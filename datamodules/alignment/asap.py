@@ -1,6 +1,5 @@
 """ASAP and (n)ASAP: 1067 performances of 235 scores of piano music, about half of them with sound, with the beats of both."""
 
-import csv
 from functools import cache, partial
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from datamodules.alignment.annotations import read_labels
 from datamodules.alignment.listing import Drawn, Listing, audio_beside, with_splits
 from datamodules.alignment.note_truth import longest_rise
 from datamodules.alignment.pairs import Pair, Sound
+from datamodules.delimited import records
 from datamodules.errors import DataError
 
 TABLE = "metadata.csv"
@@ -77,12 +77,10 @@ def list_asap(root: Path, font: str = "embedded", score_font: str = "embedded", 
 
 def _rows(root: Path) -> list[dict[str, str]]:
     try:
-        with (root / TABLE).open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-        return [{column: (row[column] or "").strip() for column in COLUMNS} for row in rows]
+        return [{column: row[column].strip() for column in COLUMNS} for row in records(root / TABLE)]
     except FileNotFoundError as error:
         raise DataError(f"{root} holds no {TABLE}: expected {LAYOUT}.") from error
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, KeyError, UnicodeDecodeError) as error:
         raise DataError(f"{root / TABLE} is damaged ({type(error).__name__}: {error}): expected {LAYOUT}.") from error
 
 

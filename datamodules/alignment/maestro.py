@@ -1,11 +1,11 @@
 """MAESTRO 1 to 3: some 200 hours of piano competitions on Disklaviers, sound and MIDI."""
 
-import csv
 import json
 from pathlib import Path
 
 from datamodules.alignment.listing import Drawn, Listing, audio_beside, own_midi_pair, with_splits
 from datamodules.alignment.pairs import Sound
+from datamodules.delimited import records
 from datamodules.errors import DataError
 from datamodules.splits import SPLITS
 
@@ -46,8 +46,7 @@ def list_maestro(root: Path, font: str = "embedded", score_font: str = "embedded
 def _rows(table: Path) -> list[dict[str, str]]:
     """The table's rows; as JSON it is a list of rows or a dictionary of columns."""
     try:
-        text = table.read_text(encoding="utf-8")
-        found = json.loads(text) if table.suffix == ".json" else list(csv.DictReader(text.splitlines()))
+        found = json.loads(table.read_text(encoding="utf-8")) if table.suffix == ".json" else records(table)
         if isinstance(found, dict):
             found = [{column: found[column][key] for column in COLUMNS} for key in found[COLUMNS[0]]]
         return [{column: str(row[column]) for column in COLUMNS} for row in found]

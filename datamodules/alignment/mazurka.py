@@ -1,6 +1,5 @@
 """Chopin's mazurkas: recordings with tapped beats, and the beats of MazurkaBL, which bend a score where there is no sound."""
 
-import csv
 import re
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from datamodules.alignment.listing import SOUNDS, Drawn, Listing, by_stem, with_
 from datamodules.alignment.pairs import Pair, Sound
 from datamodules.alignment.score import SCORES, Score, unfoldings
 from datamodules.alignment.warped import kept_midi, warp
+from datamodules.delimited import rows
 from datamodules.errors import DataError
 
 LAYOUT = (
@@ -121,8 +121,8 @@ def _piece(work: Work) -> str:
 def _columns(table: Path) -> dict[str, list[str]]:
     """A MazurkaBL table's columns by recording; those before them number the beats."""
     with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        head, *rows = [row for row in csv.reader(file) if row] or [[]]
-    return {pid: [row[i] if i < len(row) else "" for row in rows] for i, pid in enumerate(head) if pid.startswith("pid")}
+        head, *beats = [row for _, row in rows(file, ",", table)] or [[]]
+    return {pid: [row[i] if i < len(row) else "" for row in beats] for i, pid in enumerate(head) if pid.startswith("pid")}
 
 
 def _rising(cells: list[str]) -> np.ndarray:

@@ -132,6 +132,13 @@ def test_a_long_piece_is_drawn_in_rows_of_one_scale():
     assert sum(len(boxes(axes)) for axes in figure.axes) >= 60 * 20
 
 
+def test_what_the_last_row_lacks_is_hatched():
+    figure, bars = piano_roll(waltz(25)), bar_edges(waltz(25))
+    hatched = [[patch for patch in axes.patches if patch.get_hatch() == "//"] for axes in figure.axes]
+    assert [len(patches) for patches in hatched] == [0, 0, 0, 1]
+    assert hatched[3][0].get_x() == bars[-1] and hatched[3][0].get_x() + hatched[3][0].get_width() == figure.axes[3].get_xlim()[1]
+
+
 def test_beats_are_numbered_by_bars_and_a_matrix_must_be_square():
     figure = self_similarity(np.eye(14), title="", beats=3, pickup=2)
     assert figure.axes[0].get_xticks().tolist() == [2, 5, 8, 11]

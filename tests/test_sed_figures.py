@@ -37,6 +37,10 @@ def test_the_spectrogram_lies_above_on_the_same_time():
     made.canvas.draw()
 
 
+def test_the_picture_ends_with_the_recording():
+    assert draw().axes[0].get_xlim()[1] > draw(duration_s=0.1).axes[0].get_xlim()[1] == 0.1
+
+
 def test_scores_must_fit_the_classes():
     with pytest.raises(ValueError, match="3 classes for scores of shape"):
         timeline(np.zeros((5, 2)), classes=CLASSES, frame_s=0.1, events=[], title="x")

@@ -43,6 +43,12 @@ def test_mixture_and_stems_share_time_and_colour(tmp_path):
     assert imread(tmp_path / "x.png").shape[1] == 1200
 
 
+def test_the_grid_ends_with_the_song():
+    about = {"names": ["mixture", "bass"], "mel_hertz": [60, 250, 1000, 4000], "hop_s": 0.1}
+    figure = stem_grid(np.zeros((2, 4, 10)), title="a", end_s=0.95, **about)
+    assert {axes.get_xlim() for axes in figure.axes[:2]} == {(0.0, 0.95)}
+
+
 def test_frequency_labels_stand_at_their_bands():
     values, hertz, step = levels(tones(), RATE)
     axes = rows(stem_grid(values, names=["a", "b", "c"], mel_hertz=hertz, hop_s=step, title=""))[0]

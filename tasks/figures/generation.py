@@ -43,8 +43,11 @@ def piano_roll(piece: Piece, given: Piece | None = None, title: str = "") -> "Fi
         begin = begin if row else 0
         _staff(axes, piece, bars, (begin, end), (low, high))
         _notes(axes, piece, given, (begin, end))
-        # One scale for all rows: the last one may be shorter.
-        axes.set_xlim(begin, begin + max(bars[each], 1))
+        # One scale for all rows: what the last one lacks is hatched.
+        limit = begin + max(bars[each], 1)
+        axes.set_xlim(begin, limit)
+        if row == rows - 1:
+            style.hatch_padding(axes, end, limit)
         style.dress(axes, _frame(piece) if row == rows - 1 else "", "pitch")
     _legend(made, piece, given)
     return made

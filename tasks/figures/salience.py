@@ -52,7 +52,7 @@ def salience_picture(
     style.colour_bar(made, image, "salience", ax=below, pad=0.01)
     _octaves(below, hertz)
     _outline(below, np.asarray(notes, dtype=np.float64).reshape(-1, 3), hertz)
-    below.set_xlim(*extent[:2])
+    below.set_xlim(0.0, extent[1])  # the first frame is centred at the beginning
     style.dress(above, None, "frequency (Hz)")
     style.dress(below, "time (s)", "fundamental frequency (Hz)")
     return made

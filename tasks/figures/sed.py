@@ -30,6 +30,7 @@ def timeline(
     spectrogram: ArrayLike | None = None,
     mel_hertz: ArrayLike | None = None,
     hop_s: float = 0.0,
+    duration_s: float | None = None,
 ) -> "Figure":
     """Spectrogram above, below it for each class its score over time, the events found in it and, if known, the true ones.
 
@@ -43,6 +44,7 @@ def timeline(
         spectrogram: (bands, columns) dB, none: no spectrogram
         mel_hertz: (bands,) centre frequency of each band, Hz
         hop_s: time from column to column of the spectrogram, s
+        duration_s: length of the recording, s, where its last frame is cut short
 
     Raises:
         ValueError: not as many classes as scores have columns.
@@ -64,7 +66,8 @@ def timeline(
         _bars(rows[-1], reference, classes, -0.25, style.COLOURS[2], "true")
     if events or reference:
         style.legend_above(rows[-1])
-    rows[-1].set_xlim(0, len(scores) * frame_s)
+    end_s = len(scores) * frame_s
+    rows[-1].set_xlim(0, end_s if duration_s is None else min(duration_s, end_s))
     style.dress(rows[-1], "time (s)")
     return made
 
@@ -75,7 +78,7 @@ def _scores(axes: "Axes", scores: np.ndarray, classes: Sequence[str], frame_s: f
     image = axes.imshow(
         scores.T, aspect="auto", cmap=style.HEAT, vmin=0.0, vmax=1.0, extent=extent, interpolation="nearest", alpha=0.8
     )
-    axes.set_yticks(range(len(classes)), [style.shorten(name, 28) for name in classes])
+    axes.set_yticks(range(len(classes)), [style.shorten(name, 28) for name in classes], parse_math=False)
     for edge in range(1, len(classes)):
         axes.axhline(edge - 0.5, color=style.GRID, linewidth=0.8)
     return image
@@ -100,7 +103,7 @@ def class_bars(values: Mapping[str, Sequence[float]], *, classes: Sequence[str],
         axes.barh(place, np.nan_to_num(heights), thick * 0.9, color=colour, label=name)
         for y, value in zip(place, heights, strict=True):
             style.text(axes, np.nan_to_num(value) + 0.005, y, "-" if np.isnan(value) else f"{value:.2f}", va="center")
-    axes.set_yticks(range(len(classes)), list(classes))
+    axes.set_yticks(range(len(classes)), list(classes), parse_math=False)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_xlim(0, 1.05)
     style.grid(axes, "x")

@@ -19,7 +19,14 @@ SPREAD = 0.28  # width over which the tracks of a source are spread
 
 
 def stem_grid(
-    levels: ArrayLike, *, names: Sequence[str], mel_hertz: ArrayLike, hop_s: float, title: str, start_s: float = 0.0
+    levels: ArrayLike,
+    *,
+    names: Sequence[str],
+    mel_hertz: ArrayLike,
+    hop_s: float,
+    title: str,
+    start_s: float = 0.0,
+    end_s: float | None = None,
 ) -> "Figure":
     """Spectrograms of a mixture and its stems under one another, all on one colour scale.
 
@@ -30,6 +37,7 @@ def stem_grid(
         hop_s: time from column to column, s
         title: the file
         start_s: time of the first column, s
+        end_s: where the file ends, s, where its last column is cut short
 
     Raises:
         ValueError: not as many names as signals, or as many frequencies as bands.
@@ -41,6 +49,8 @@ def stem_grid(
         image = _draw(axes, values, levels.max(), mel_hertz, hop_s, start_s)
         style.dress(axes, "time (s)" if axes is grid[-1] else None, "Hz")
         _name(axes, name)
+    if end_s is not None:
+        grid[0].set_xlim(start_s, end_s)
     _shared_bar(made, image, list(grid))
     return made
 

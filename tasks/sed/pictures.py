@@ -63,4 +63,5 @@ def clip_timeline(trainer: Trainer, detector: LightningModule, found: SedRows, c
         spectrogram=levels,
         mel_hertz=hertz,
         hop_s=hop_s,
+        duration_s=float(one.durations[0]),
     )

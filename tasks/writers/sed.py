@@ -108,6 +108,7 @@ class EventWriter(PredictionWriter):
             spectrogram=levels,
             mel_hertz=hertz,
             hop_s=hop_s,
+            duration_s=found.scores.duration_s,
         )
 
     def write_tables(self, pl_module: LightningModule, good: list[Entry], failed: list[Entry]) -> None:

@@ -129,7 +129,7 @@ class StemWriter(PredictionWriter):
                     columns.push(torch.cat([piece.mixture[None], stems]))
                 self.bar.update(piece.stems.shape[-1] / song.rate)
             if columns is not None:
-                stem_files.add("spectrogram.png", self._drawn(columns, files.title))
+                stem_files.add("spectrogram.png", self._drawn(columns, files.title, song.frames / song.rate))
         names = [*stem_files.names, *(["spectrogram.png"] if columns is not None else [])]
         files.written += [f"{files.stem}/{name}" for name in names]
         row = {
@@ -142,11 +142,12 @@ class StemWriter(PredictionWriter):
         clipped = {name: int(count) for name, count in zip(stem_files.names, stem_files.clipped, strict=True) if count}
         return row | ({"clipped": clipped} if clipped else {}) | ({"damage": song.damage} if song.damage else {})
 
-    def _drawn(self, columns: Columns, title: str) -> bytes:
+    def _drawn(self, columns: Columns, title: str, duration_s: float) -> bytes:
         from tasks.figures.separation import stem_grid
 
         levels, hop_s = columns.close()
-        picture = stem_grid(levels, names=["mixture", *self.outputs.names], mel_hertz=columns.hertz, hop_s=hop_s, title=title)
+        about = {"mel_hertz": columns.hertz, "hop_s": hop_s, "end_s": duration_s}
+        picture = stem_grid(levels, names=["mixture", *self.outputs.names], title=title, **about)
         content = io.BytesIO()
         picture.savefig(content, format="png")
         return content.getvalue()

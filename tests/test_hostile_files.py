@@ -1,21 +1,38 @@
 """Files that ask for endless time or memory: a sentence with the file's name, or linear time."""
 
+import pickle
 import struct
+import sys
 import time
 
 import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.fuzzing.seeds import content_of_checkpoint, saved, seeds
 from datamodules import audio
 from datamodules.alignment.musicxml import read_musicxml
+from datamodules.alignment.score import read_score
 from datamodules.errors import DataError
+from datamodules.pickles import load as load_pickle
 from datamodules.plausible_score import exact_number
 from datamodules.songs import Song
+from datamodules.symbolic.pack import read as read_pack
 from datamodules.symbolic.reading import read_piece, read_pieces
 from datamodules.symbolic.reading.chord_symbols import read_symbol
 from datamodules.wav import open_wav
+from models.tagging.importers import load_musicnn
+from tasks.checkpoints import read as read_checkpoint
+from tasks.comparison import read_result
+from tasks.configs import grounds
 from tasks.separation.stems_on_disk import StemPair
+from tasks.yaml_files import read_yaml
+
+
+def memory_mb():
+    """Largest resident memory so far; 0 on Windows."""
+    resource = pytest.importorskip("resource")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +158,93 @@ def test_usual_numbers_of_scores(tmp_path):
     assert len(read_piece(path).notes) == 4
     assert read_musicxml(path).notes
     assert exact_number(" -0.25 ") == -0.25
+
+
+# --- what the fuzz campaign found ---
+
+
+def seed_of(kind, folder, old=b"", new=b"", ending=None):
+    ending, content = next((end, data) for end, data in seeds()[kind] if ending in (None, end))
+    assert old in content
+    path = folder / f"x.{ending}"
+    path.write_bytes(content.replace(old, new) if old else content)
+    return path
+
+
+def test_an_mei_that_ends_verovio_ends_nothing_else(tmp_path):
+    with pytest.raises(DataError, match=r"x\.mei is damaged: verovio, which reads MEI, ended with"):
+        read_score(seed_of("mei", tmp_path, b'<staffDef n="1"', b'<staffDef n="99999999999"'))
+
+
+def test_a_time_signature_of_endless_beats(tmp_path):
+    with pytest.raises(DataError, match=r"x\.krn cannot be read as a score .*time signature"):
+        read_score(seed_of("kern", tmp_path, b"*M3/4", b"*M3/2147483648"))
+
+
+@pytest.mark.parametrize("cut", [128, 200])
+def test_an_mp3_whose_beginning_is_cut_off(cut, tmp_path):
+    """The decoder finds a frame where it knows the file's size, and none where it does not."""
+    path = seed_of("mp3", tmp_path)
+    path.write_bytes(path.read_bytes()[cut:])
+    assert 0 < len(audio.decode(path, 16_000).audio) < 8000
+    assert len(audio.read(path, 100, 500, 16_000)) == 500
+
+
+PICKLES = {"a memo of 2.7 GB": b"\x80\x02]r\xff\xff\xff\x0aK\x01a.", "a memo in words": b"(lp999999999\n."}
+PICKLES["an array of 1 TB"] = b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b"x."
+
+
+@pytest.mark.parametrize("case", PICKLES)
+def test_pickles_that_ask_for_memory(case, tmp_path):
+    (tmp_path / "x.pickle").write_bytes(PICKLES[case])
+    before = memory_mb()
+    with pytest.raises(DataError, match=r"x\.pickle is not a pickle of plain data \(it asks for more memory"):
+        load_pickle(tmp_path / "x.pickle")
+    assert memory_mb() - before < 100
+
+
+def test_a_pickle_with_the_same_bytes_in_a_text_is_read(tmp_path):
+    content = {"x": "r\x7f\x7f\x7f\x7f and p9999999\n", "y": list(range(300))}
+    (tmp_path / "x.pickle").write_bytes(pickle.dumps(content, 4))
+    assert load_pickle(tmp_path / "x.pickle") == content
+
+
+def test_weights_in_a_zip_file_of_the_future(tmp_path):
+    np.savez(tmp_path / "x.npz", labels=np.array(["a"]))
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[content.rfind(b"PK\x01\x02") + 6] = 255
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.npz: zip file version"):
+        load_musicnn(tmp_path / "x.npz")
+
+
+def test_a_pack_with_an_unknown_field(tmp_path):
+    path = seed_of("npz", tmp_path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["header"] = np.frombuffer(arrays["header"].tobytes().replace(b"tonic", b"tonig"), np.uint8)
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match="is damaged: delete the folder"):
+        read_pack(path)
+
+
+@pytest.mark.parametrize("seed", ["1e999", "[" * 5000, '"x"', "9" * 5000])
+def test_metrics_with_numbers_beyond_all_measure(seed, tmp_path):
+    (tmp_path / "metrics.json").write_text('{"task": "tagging", "row": "x", "metrics": {}, "data": {}, "seed": ' + seed + "}")
+    with pytest.raises(DataError, match="is not as `test` writes it"):
+        read_result(tmp_path, "tagging")
+
+
+def test_a_config_that_is_no_text(tmp_path):
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe# A diff on y.yaml")
+    assert grounds(tmp_path / "x.yaml") == []
+    with pytest.raises(DataError, match=r"x\.yaml cannot be read as YAML"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_settings_whose_names_are_no_text(tmp_path):
+    content = content_of_checkpoint()
+    content["hyper_parameters"][3] = "x"
+    (tmp_path / "x.ckpt").write_bytes(saved(content))
+    with pytest.raises(DataError, match=r"x\.ckpt was refused: 'hyper_parameters' must be settings by name"):
+        read_checkpoint(tmp_path / "x.ckpt", "tagging")

@@ -7,6 +7,7 @@ import yaml
 from datamodules.errors import DataError
 from tasks.checkpoints import hyper_parameters, locate, read, stamp
 from tasks.configs import CONFIGS, grounds
+from tasks.file_names import is_plain_name
 from tasks.launch import Task, resolve
 from tasks.run_config import checked_config
 from tasks.yaml_files import TooLarge, YAMLError, check_yaml
@@ -68,7 +69,9 @@ def row_of(task: Task, argv: list[str]) -> str:
     """Name of what is run: the last config that is not an addition to any row, else what the checkpoint was."""
     named = [path for path in map(Path, configs_in(argv)) if path.resolve().parent != CONFIGS]
     if named:
-        return named[-1].stem
+        if not is_plain_name(stem := named[-1].stem):
+            raise DataError(f"{named[-1]} names no folder of a run on every system: rename it to letters, digits, _ and -")
+        return stem
     checkpoint = value_of(argv, "--ckpt_path")
     if checkpoint in (None, "last"):
         return "default"

@@ -10,6 +10,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
+from tasks import trusted
 from tasks.arguments import WITHOUT_LABELS, expand, row_of
 from tasks.callbacks import (
     Checkpoint,
@@ -156,6 +157,7 @@ class CLI(LightningCLI):
         """Build data, module and trainer; a value that a constructor refuses is the user's to mend."""
         try:
             super().instantiate_classes()
+            trusted.check_names(dict(self.model.hparams))  # else no checkpoint of this run could be read again
         except ValueError as error:
             raise DataError(shorten(str(error))) from error
         if self.files:

@@ -21,7 +21,7 @@ from tasks.launch import _current_folder_last, resolve
 from tasks.run_config import check_run_settings, checked_config
 from tasks.writers.stem_files import StemFiles
 from tests.checkpoints import LINKED, content_of, replaced, settings_of, strings, task_of, write
-from tests.commands import command
+from tests.commands import command, write_tiny
 from tests.layouts import tone, write_audio
 
 TASKS = sorted(LINKED)
@@ -251,6 +251,19 @@ def test_every_verb_refuses_in_one_sentence(verb, contents, tmp_path, monkeypatc
     assert done.err.count("\n") == 1 and "os.system" in done.err and "--trust true" in done.err
     assert not (tmp_path / "caught").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["runs"]
+
+
+def test_a_run_that_could_not_be_read_again_does_not_start(tmp_path):
+    odd = tmp_path / "a:b.yaml"
+    odd.write_text("{}")
+    assert "rename it" in command("tagging", "fit", "--config", odd, "--runs", tmp_path / "runs").err
+    options = write_tiny(tmp_path, seconds=1.0)
+    table = tmp_path / "mtat" / "annotations_final.csv"
+    table.write_text(table.read_text().replace('"weird"', '"wei\x07rd"'))
+    done = command("tagging", "fit", *options, "--data.tags", "all", "--trainer.max_epochs", "1")
+    assert (done.code, done.err.count("error:")) == (2, 1)
+    assert "tags holds 'wei" in done.err
+    assert not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
 
 
 class Net(FrontBack):

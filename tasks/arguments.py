@@ -7,7 +7,7 @@ import yaml
 from datamodules.errors import DataError
 from tasks.checkpoints import hyper_parameters, locate, read, stamp
 from tasks.configs import CONFIGS, grounds
-from tasks.file_names import is_plain_name
+from tasks.file_names import is_plain_name, names_file
 from tasks.launch import Task, resolve
 from tasks.run_config import checked_config
 from tasks.yaml_files import TooLarge, YAMLError, check_yaml
@@ -52,8 +52,8 @@ def expand(task: Task, argv: list[str]) -> list[str]:
 
 def _refuse_large(typed: list[str]) -> None:
     """Refuse values and configs that expand without end or nest too deeply, before a parser reads them."""
-    configs = [Path(name) for name in configs_in(typed) if "\n" not in name]
-    texts = {str(path): path.read_text(encoding="utf-8") for path in configs if path.is_file()}
+    configs = [name for name in configs_in(typed) if names_file(name)]
+    texts = {name: Path(name).read_text(encoding="utf-8", errors="replace") for name in configs}
     for word in typed:
         texts[f"the value {' '.join(word[:40].split())}..."] = word.partition("=")[2] if word.startswith("--") else word
     for name, text in texts.items():

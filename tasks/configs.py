@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from datamodules.errors import DataError
+from tasks.file_names import names_file
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -14,7 +15,7 @@ def grounds(config: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     Raises:
         DataError: a config that is a diff on itself.
     """
-    if not config.is_file():
+    if not names_file(config):
         return []
     if config.resolve() in above:
         raise DataError(f"{config} is a diff on itself: remove its line `# A diff on ...`")

@@ -1,6 +1,8 @@
-"""Which strings may become the name of a file on any operating system."""
+"""Which strings may become the name of a file on any operating system, and which name one that is there."""
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT") for k in range(1, 10))}
@@ -22,3 +24,8 @@ def is_plain_name(name: Any) -> bool:
 def is_plain_text(text: str) -> bool:
     """Whether a label can be printed and written into a table: not empty, no control characters."""
     return bool(text.strip()) and len(text) <= 1000 and not _CONTROL.search(text)
+
+
+def names_file(text: str | Path) -> bool:
+    """Whether a text is the path of a file; one that is too long for a path, or holds zeros, is none."""
+    return os.path.isfile(text)  # noqa: PTH113

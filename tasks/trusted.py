@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from datamodules.errors import DataError
-from tasks.file_names import is_plain_name, is_plain_text
+from tasks.file_names import is_plain_name, is_plain_text, names_file
 from tasks.hints import accepted_classes, arguments_of, element, expects_class, free_text
 from tasks.yaml_files import TooLarge, YAMLError, check_yaml, load_yaml
 
@@ -214,7 +214,7 @@ def _harmless(value: str, hint: Any) -> bool:
         return True
     if hint is not None and not expects_class(hint):
         return not _as_settings(value)
-    return _WORD.fullmatch(value) is not None and not Path(value).is_file()
+    return _WORD.fullmatch(value) is not None and not names_file(value)
 
 
 def _refuse_large(value: str, where: str) -> None:

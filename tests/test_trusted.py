@@ -203,6 +203,10 @@ def test_other_attacks(attack, contents, trap, tmp_path, monkeypatch):
     assert not (tmp_path / "caught").exists()
 
 
+def test_a_word_that_is_too_long_for_a_path_is_no_file(contents):
+    assert refusal(with_setting(contents["tagging"], loss="x" * 10_000)) is None  # the parser knows no class of that name
+
+
 ESCAPES = ["../../../x", "/abs/x", "a/b", "a\\b", "C:x", "NUL", "com1.x", "", ".", "..", "a\0b", "x\n", " x", "x.", "x" * 300, 3]
 
 

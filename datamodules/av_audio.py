@@ -63,11 +63,11 @@ def blocks(path: str | Path) -> Iterator[tuple[int, np.ndarray]]:
     with open_container(path) as container:
         streams = _sounds(container, path)
         tracks = {stream.index: Track(container, stream) for stream in streams}
-        place = {stream.index: i for i, stream in enumerate(streams)}
+        number = {stream.index: i for i, stream in enumerate(streams)}
         for packet in _packets(container, streams):
             index = packet.stream.index
             for block in tracks[index].decode(packet):
-                yield place[index], block
+                yield number[index], block
             if tracks[index].damage:
                 raise DataError(f"{path} {tracks[index].damage}: copy or download it again.")
 
@@ -125,11 +125,11 @@ class AVSource:
 
     def frames(self, start: int, count: int) -> np.ndarray:
         """Frames `start .. start + count` as far as the sound goes; decoded from its beginning, so that they are exact."""
-        pieces, place = [np.zeros(0 if self.mono else (0, self.channels), np.float32)], 0
+        pieces, position = [np.zeros(0 if self.mono else (0, self.channels), np.float32)], 0
         for block in self.blocks():
-            pieces.append(block[max(0, start - place) : max(0, start + count - place)])
-            place += len(block)
-            if place >= start + count:
+            pieces.append(block[max(0, start - position) : max(0, start + count - position)])
+            position += len(block)
+            if position >= start + count:
                 break
         return np.concatenate(pieces)
 

@@ -80,7 +80,7 @@ def played_once(signs: Sequence[Signs]) -> list[int]:
 
 def runs_of(order: Sequence[int]) -> list[tuple[int, int]]:
     """First and last measure of each stretch that is played without a jump."""
-    breaks = [place for place in range(1, len(order)) if order[place] != order[place - 1] + 1]
+    breaks = [index for index in range(1, len(order)) if order[index] != order[index - 1] + 1]
     return [(order[first], order[last - 1]) for first, last in pairwise([0, *breaks, len(order)]) if last > first]
 
 
@@ -88,10 +88,10 @@ def _target(signs: Sequence[Signs], now: int, followed: set[int]) -> int | None:
     """Where the jump at the end of a measure leads; None: it has none, or was followed before. `followed` then has it."""
     sign = signs[now]
     if sign.to_coda and followed:
-        return next((place for place in range(now + 1, len(signs)) if signs[place].coda), None)
+        return next((measure for measure in range(now + 1, len(signs)) if signs[measure].coda), None)
     if now in followed or not (sign.dacapo or sign.dalsegno):
         return None
-    target = 0 if sign.dacapo else next((place for place in range(now, -1, -1) if signs[place].segno), None)
+    target = 0 if sign.dacapo else next((measure for measure in range(now, -1, -1) if signs[measure].segno), None)
     if target is not None:
         followed.add(now)
     return target
@@ -149,7 +149,7 @@ def musicxml_signs(root) -> list[Signs]:
     marked = any(sound.get(mark) not in (None, "no") for part in parts for sound in part.iter("sound") for mark in MARKS)
     columns = [list(_part_signs(part, words=not marked)) for part in parts]
     count = max(map(len, columns), default=0)
-    return [_merged([column[place] for column in columns if place < len(column)]) for place in range(count)]
+    return [_merged([column[measure] for column in columns if measure < len(column)]) for measure in range(count)]
 
 
 def _merged(signs: Sequence[Signs]) -> Signs:

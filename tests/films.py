@@ -62,8 +62,8 @@ def _sound(stream, seconds, click, start, rate, without):
     import av
 
     samples = np.zeros((round((seconds - start) * rate), 2), np.float32)
-    place = round((click - start) * rate)
-    samples[place : place + 40] = 0.8
+    first = round((click - start) * rate)
+    samples[first : first + 40] = 0.8
     kind, size = stream.codec_context.format.name, stream.codec_context.frame_size or 1024
     for first in range(0, len(samples), size):
         at = start + first / rate

@@ -182,8 +182,8 @@ def _unfolded(part, measures: list, signs: list[Signs]) -> dict[str, list[Stretc
 def _letters(stretches: list[Stretch], edges: list[float]) -> str:
     """Sections between any two jumps as letters, in the order in which they are played."""
     letters = ascii_uppercase + ascii_lowercase
-    played = (place for start, end in stretches for place, edge in enumerate(edges[:-1]) if start <= edge < end)
-    return "-".join(letters[place] if place < len(letters) else str(place + 1) for place in played)
+    played = (section for start, end in stretches for section, edge in enumerate(edges[:-1]) if start <= edge < end)
+    return "-".join(letters[section] if section < len(letters) else str(section + 1) for section in played)
 
 
 def _followed(part, kinds) -> dict[str, list[Stretch]]:

@@ -74,7 +74,7 @@ def _lyrics(data: bytes) -> dict[tuple[int, int], str]:
 
 def _text(message: bytes) -> str:
     """Text of a meta event, UTF-8 or else Latin-1, without the signs by which karaoke files begin lines."""
-    length = next(place for place in range(2, len(message)) if message[place] < 0x80) + 1
+    length = next(index for index in range(2, len(message)) if message[index] < 0x80) + 1
     try:
         text = message[length:].decode()
     except UnicodeDecodeError:

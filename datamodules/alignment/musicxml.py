@@ -62,20 +62,20 @@ def read_musicxml(path: Path) -> Document:
 def _named(root) -> dict[str, Engraving]:
     """Give every note an id of its own: files may have none, or one twice."""
     notes = {}
-    for place, note in enumerate(root.iter("note")):
+    for index, note in enumerate(root.iter("note")):
         name = note.attrib.pop("id", None) or note.attrib.pop("ID", None) or ""
-        notes[f"note-{place}"] = Engraving(name, _lyrics(note))
-        note.set("id", f"note-{place}")
+        notes[f"note-{index}"] = Engraving(name, _lyrics(note))
+        note.set("id", f"note-{index}")
     return notes
 
 
 def _lyrics(note) -> tuple[str, ...]:
     verses = {}
-    for place, lyric in enumerate(note.findall("lyric"), 1):
-        number = lyric.get("number") or str(place)
+    for position, lyric in enumerate(note.findall("lyric"), 1):
+        number = lyric.get("number") or str(position)
         text = "".join(element.text or "" for element in lyric.iter("text", "elision"))
         goes_on = (lyric.findtext("syllabic") or "").strip() in ("begin", "middle")
-        verses[int(number) if number.isdecimal() else place] = text + "-" * goes_on
+        verses[int(number) if number.isdecimal() else position] = text + "-" * goes_on
     return tuple(verses[number] for number in sorted(verses))
 
 

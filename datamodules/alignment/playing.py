@@ -74,10 +74,10 @@ def _moved(notes: list[WrittenNote], moved: list[tuple[float, float, float]]) ->
     turns: Counter[int] = Counter()
     played = []
     for start, end, by in moved:
-        for place, note in enumerate(notes):
+        for index, note in enumerate(notes):
             if start <= note.onset < end:
-                verse = note.lyrics[min(turns[place], len(note.lyrics) - 1)] if note.lyrics else ""
-                turns[place] += 1
+                verse = note.lyrics[min(turns[index], len(note.lyrics) - 1)] if note.lyrics else ""
+                turns[index] += 1
                 played.append(note._replace(onset=note.onset + by, origin=note.origin._replace(lyric=verse)))
     return played
 

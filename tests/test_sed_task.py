@@ -108,6 +108,22 @@ def test_predict_of_any_length_and_rate(trained, tmp_path):
     assert again.code == 1 and "4 of 5 inputs are done already" in again.out
 
 
+def test_predict_decides_by_what_the_checkpoint_holds(trained, root, tmp_path):
+    """Decisions that no loaded weights have: all events, then the same masked by tags that no clip has."""
+    content = torch.load(trained[0] / "checkpoints" / "best.ckpt", weights_only=True)
+    content["state_dict"]["tuned.event_thresholds"].fill_(0.0)
+    content["state_dict"]["tuned.clip"].fill_(2.0)
+    rows = {}
+    for masked in (False, True):
+        content["state_dict"]["tuned.event_masked"] = torch.tensor(masked)
+        torch.save(content, tmp_path / f"{masked}.ckpt")
+        out = tmp_path / f"out{masked}"
+        done = sed("predict", root / "audio/eval/eval0.wav", "--ckpt_path", tmp_path / f"{masked}.ckpt", "--output.folder", out)
+        assert done.code == 0, done.err
+        rows[masked] = (out / "events.tsv").read_text().splitlines()[1:]
+    assert len(rows[False]) >= 10 and rows[True] == ["eval0.wav\t\t\t\t"]
+
+
 def test_windows_of_a_long_recording_say_what_one_window_says(trained):
     detector = load_detector(trained[0])
     audio = torch.from_numpy(np.random.default_rng(1).standard_normal(9 * RATE).astype(np.float32) * 0.1)

@@ -97,11 +97,15 @@ class PredictionWriter(BasePredictionWriter):
         self.extras = {name: value for name, value in (extras or {}).items() if value}
         self._plan: Plan | None = None
         self._lock: Lock | None = None
+        self._is_prepared = False
 
     # for subclasses
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise DataError for an option that the network or the data cannot serve."""
+        """Raise DataError for an option that the network or the data cannot serve; the weights are not loaded yet."""
+
+    def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take what depends on the loaded weights, such as thresholds; called once before inputs and tables are written."""
 
     def write_input(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
@@ -129,11 +133,17 @@ class PredictionWriter(BasePredictionWriter):
         self.items = data.items()
         made = provenance(trainer, pl_module, self.options)
         self._plan = _agreed(trainer, lambda: self._open(made))
+        self._is_prepared = False
         self._signature, self._by_path = made.signature, {item.path: item for item in self.items}
         self.journal = PredictionJournal(self.root, trainer.global_rank)
         data.leave_out(self._plan.done)
         if trainer.is_global_zero and self._plan.notice:
             print(f"{self.root / NAME}: {self._plan.notice}", flush=True)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take what depends on the weights."""
+        self.prepare(trainer, pl_module)
+        self._is_prepared = True
 
     def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *args: Any) -> None:
         """Write what belongs to one input at once, so that nothing is lost when a later one fails."""
@@ -165,6 +175,9 @@ class PredictionWriter(BasePredictionWriter):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Merge what all ranks have done, and report it."""
         if stage == "predict" and self._plan is not None:
+            if not self._is_prepared:  # all inputs were done before
+                self.prepare(trainer, pl_module)
+                self._is_prepared = True
             self._finish(trainer, pl_module, together=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -248,7 +261,7 @@ class PredictionWriter(BasePredictionWriter):
     ) -> None:
         good, failed = history.split()
         good = self._gather_left_out(trainer, plan, good, failed)
-        if good or failed:
+        if self._is_prepared and (good or failed):
             self.write_tables(pl_module, good, failed)
         trainer.failed_files = sentences([entry for entry in failed if entry.session == plan.session])
         new = [entry for entry in good if entry.session == plan.session]

@@ -65,11 +65,14 @@ class EventWriter(PredictionWriter):
         self.scores, self.pictures, self.reference = scores, pictures, reference
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the reference, whose labels must be the network's; choose how the network reads a recording."""
+        """Read the reference, whose labels must be the network's."""
         self.true = Reference({}, [], [])
         if self.reference is not None:
             paths = [item.path for item in trainer.datamodule.items()]
             self.true = read_reference(self.reference, pl_module.classes, paths)
+
+    def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose how the network reads a recording, by the thresholds of the loaded weights."""
         pl_module.listen(self.thresholds, self.window, self.step, SHOWN_S if self.pictures else 0.0)
 
     def write_input(

@@ -88,6 +88,7 @@ class StemWriter(PredictionWriter):
         """Show progress in seconds of audio instead of in files."""
         from tqdm import tqdm
 
+        super().on_predict_start(trainer, pl_module)
         shown = trainer.progress_bar_callback
         if shown is not None:
             shown.disable()

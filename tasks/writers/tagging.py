@@ -64,9 +64,8 @@ class TagWriter(PredictionWriter):
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse layers and tags that the network does not have, maps without attention, thresholds that are none."""
-        self.decision = make_decision(pl_module, self.threshold, self.top, self.calibrated)
-        if self.threshold == LEARNED and self.top is None and trainer.is_global_zero and not are_learned(pl_module):
-            print("No thresholds were learned for these weights: 0.5 is used (--output.threshold, --output.top)", flush=True)
+        if self.threshold != LEARNED:
+            make_decision(pl_module, self.threshold, self.top)
         layers = dict(pl_module.net.named_modules())
         for layer in self.embeddings:
             if layer not in layers:
@@ -81,6 +80,12 @@ class TagWriter(PredictionWriter):
             raise DataError(f"--output.{option}: {back_end} has no attention to draw: leave it out, or use a network with Att")
         if self.join and len(trainer.datamodule.items()) < 2:
             raise DataError("--output.join draws two files joined: give two or more --data.inputs, or leave it out")
+
+    def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the thresholds and the calibration of the loaded weights."""
+        self.decision = make_decision(pl_module, self.threshold, self.top, self.calibrated)
+        if self.threshold == LEARNED and self.top is None and trainer.is_global_zero and not are_learned(pl_module):
+            print("No thresholds were learned for these weights: 0.5 is used (--output.threshold, --output.top)", flush=True)
 
     def write_input(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles

@@ -72,4 +72,4 @@ class DCASE2018(SoundEventData):
         strong = read_events(path, self.classes, strict=self.strict)
         tags = np.zeros((len(strong.names), len(self.classes)), bool)
         tags[strong.events.clip, strong.events.label] = True
-        return ClipList(folder, strong.names, tags, strong.events, strong.remarks)
+        return ClipList(folder, strong.names, tags, strong.events, strong.remarks, strong.left_out)

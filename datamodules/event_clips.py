@@ -14,6 +14,7 @@ from datamodules.embeddings import EmbeddingCache
 from datamodules.errors import DataError
 from datamodules.events import Events
 from datamodules.frames import FrameGrid
+from datamodules.left_out import LeftOut
 from datamodules.unreadable import or_another
 
 Align = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -27,6 +28,7 @@ class ClipList(NamedTuple):
     tags: np.ndarray | None = None  # (clips, classes) bool, which classes occur; None: not known
     events: Events | None = None  # None: not known when they sound
     remarks: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()  # rows of its table
 
 
 class SoundBatch(NamedTuple):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from datamodules.delimited import delimiter_of, number, rows
 from datamodules.errors import DataError
 from datamodules.events import Events, clip_offsets, merge_overlaps, table
+from datamodules.left_out import LeftOut
 
 SHOWN = 6  # files that a remark names
 
@@ -26,6 +27,7 @@ class StrongLabels(NamedTuple):
     classes: tuple[str, ...]
     events: Events
     remarks: tuple[str, ...]  # one sentence each: rows that were merged, left out or cut
+    left_out: tuple[LeftOut, ...] = ()  # rows without usable times or label
 
 
 class WeakLabels(NamedTuple):
@@ -81,7 +83,8 @@ def read_events(
     clip, label = {name: i for i, name in enumerate(found)}, {name: i for i, name in enumerate(classes)}
     columns = zip(*((clip[name], label[kind], on, off) for _, name, on, off, kind in good), strict=True)
     events, remarks = _tidy(path, table(*columns), list(found), durations)
-    return StrongLabels(tuple(found), classes, events, (*_told(path, bad), *remarks))
+    rows = tuple(LeftOut("event", f"{path.name}, line {line}", flaw, name) for line, name, flaw in bad)
+    return StrongLabels(tuple(found), classes, events, (*_told(path, bad), *remarks), rows)
 
 
 def read_weak(path: str | Path, classes: Sequence[str] | None = None) -> WeakLabels:

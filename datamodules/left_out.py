@@ -89,9 +89,11 @@ class LeftOutReport:
         """Add one item; see `LeftOut`."""
         self.extend([LeftOut(kind, item, reason, detail)])
 
-    def extend(self, items: Iterable[LeftOut]) -> None:
-        """Add items; one that is there already is not added again."""
-        self._items.update(dict.fromkeys(items))
+    def extend(self, items: Iterable[LeftOut], said: bool = False) -> None:
+        """Add items; one that is there already is not added again. said: they have been logged in other words."""
+        new = dict.fromkeys(items)
+        self._items.update(new)
+        self._said.update(new if said else ())
 
     def watch(self, kind: str, names: Sequence[str], flags: "NamedOnce") -> None:
         """Count items as left out once loader processes flag them as unreadable: `names` (rows,), one for each flag."""

@@ -95,6 +95,7 @@ class SoundEventData(PackedData):
                 raise DataError(f"{self.name} has no list {stream!r} to train on: --data.streams takes {offered}.")
         used = {name: lists[name] for name in (*self.streams, *EVALUATED) if name in lists}
         warn("%s", [remark for one in used.values() for remark in one.remarks])
+        self.left_out.extend((row for one in used.values() for row in one.left_out), said=True)
         return used
 
     def listing(self) -> tuple[Path, np.ndarray]:

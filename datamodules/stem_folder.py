@@ -1,5 +1,6 @@
 """A folder of one's own multitrack recordings."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Literal, NamedTuple
 from datamodules.audio import EXTENSIONS, header
 from datamodules.cache import cache_root
 from datamodules.errors import DataError
+from datamodules.left_out import LeftOut
 from datamodules.musdb import holds_stem_mp4
 from datamodules.report import warn
 from datamodules.separation import SeparationData
@@ -75,7 +77,16 @@ class StemFolder(SeparationData):
                 f"The {len(self.folders)} tracks in {self.find_root()} share no two stems (the first has "
                 f"{', '.join(sorted(self.folders[0].sounds)[:8])}): name them with --data.sources, and see --data.missing."
             )
+        self._report_unshared(shared)
         return sorted(shared)
+
+    def _report_unshared(self, shared: set[str]) -> None:
+        """Report stems that some tracks have and others lack."""
+        counts = Counter(name for folder in self.folders for name in folder.sounds if name != self.mixture_name.lower())
+        reason, total = "not in every track (--data.sources names stems, see --data.missing)", len(self.folders)
+        rest = {name: count for name, count in counts.items() if name not in shared}
+        self.left_out.extend(LeftOut("stem", name, reason, f"in {count} of {total} tracks") for name, count in rest.items())
+        self.left_out.say()
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
         """Every track, what cannot be read in place converted."""

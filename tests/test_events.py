@@ -90,6 +90,8 @@ def test_rows_that_are_no_events_are_left_out_and_told_or_are_an_error(tmp_path,
     assert labels.names[-1] == "d.wav"
     assert len(rows(labels)) == 4
     assert f"1 rows without usable times or label left out, the first in line 9 ({flaw}), in 1 file: d.wav." in labels.remarks[0]
+    (row,) = labels.left_out
+    assert (row.kind, row.reason, row.detail) == ("event", flaw, "d.wav") and row.item.endswith(", line 9")
     with pytest.raises(DataError, match="line 9"):
         read_events(path, strict=True)
 

@@ -232,3 +232,12 @@ def test_a_real_two_stem_recording(tmp_path):
     track = data.test_set()[0]
     own = soundfile.read(folder / "fretsonfire_tutorial_guitar.ogg", dtype="float32")[0]
     np.testing.assert_allclose(track.waveforms()[0][1].numpy().T, own.clip(-1, 32767 / 32768), atol=0.5001 / 32768)
+
+
+def test_a_stem_that_not_every_track_has_is_reported(tmp_path):
+    root = write_tracks(tmp_path / "set", ["train/One", "train/Two"])
+    shutil.copy(root / "train/One/guitar.wav", root / "train/One/flute.wav")
+    data = ready(root)
+    assert "flute" not in data.sources
+    (entry,) = data.left_out.items()
+    assert (entry.kind, entry.item, entry.detail) == ("stem", "flute", "in 1 of 2 tracks")

@@ -17,6 +17,7 @@ from datamodules.splits import SPLIT_NAMES, SPLITS, draw
 from datamodules.stratification import stratify
 from datamodules.tag_table import Table, binary_labels, listed_labels, read_table, score_labels
 from datamodules.tagging import Index, TaggingData
+from datamodules.unread import refuse_unread
 
 TABLE = "clips.csv"
 
@@ -89,13 +90,23 @@ class Folder(TaggingData):
     def read_index(self, root: Path) -> Index:
         """Every clip, with the tags that occur often enough in each split; the others are reported."""
         listed = None if self.csv != TABLE or (root / TABLE).exists() else list_folders(root)
+        if listed is not None:
+            names = ("audio", "file_column", "tag_columns", "separator", "threshold", "split_column", "group_column")
+            self._refuse(f"where {root} has no {TABLE} and its folders are the tags", *names)
         listed = listed or self._by_table(root)
+        if listed.split is not None:
+            self._refuse("where the splits are listed", "drawn_by", "split_seed", "group_column")
+        elif self.drawn_by == "name":
+            self._refuse("where --data.drawn_by is name", "split_seed")
         split = self._drawn(root, listed) if listed.split is None else listed.split
         for path in listed.paths[split < 0]:
             self.left_out.add("clip", str(path), f"no split in column {self.split_column} of {self.csv}")
         kept = self._frequent(root, listed, split)
         self.left_out.say()
         return Index(listed.audio, [listed.tags[i] for i in kept], listed.paths, listed.labels[:, kept], split)
+
+    def _refuse(self, why: str, *names: str) -> None:
+        refuse_unread(type(self), {name: getattr(self, name) for name in names}, why)
 
     @cached_property
     def files(self) -> Files:
@@ -122,6 +133,8 @@ class Folder(TaggingData):
             raise DataError(f"{table.path} lists {kinds[counts.argmax()]} {counts.max()} times: keep one row per file.")
         split = self._split(table) if self.split_column in table.header else None
         groups = table.column(self.group_column) if self.group_column else names.tolist()
+        if split is None:
+            self._refuse(f"where {table.path} has no such column", "split_column")
         tags, labels = self._labels(table)
         return Listed(audio, tags, names, labels, groups, split)
 
@@ -133,6 +146,10 @@ class Folder(TaggingData):
         return np.array([SPLIT_NAMES[value.lower()] for value in values], np.int8)
 
     def _labels(self, table: Table) -> tuple[list[str], np.ndarray]:
+        if self.tag_columns is None:
+            self._refuse("without --data.tag_columns, whose scores it parts", "threshold")
+        if self.tag_columns is not None or "tags" not in table.header:
+            self._refuse("where no column `tags` is read", "separator")
         if self.tag_columns is not None:
             tags, labels = score_labels(table, self.tag_columns, self.threshold)
         elif "tags" in table.header:

@@ -25,7 +25,7 @@ from tasks.generation.inference import Inference
 from tasks.generation.ladder import Answer, Writer
 from tasks.generation.module import Composer
 from tasks.generation.outputs import Wanted, only_in_midi
-from tasks.generation.shown import accompanied, sparse
+from tasks.generation.shown import accompanied, answered, shown, sparse
 from tests.music_files import midi, written
 from tests.pieces import chorale, fitted, piece_of
 from tests.symbolic_layouts import write_midi
@@ -50,7 +50,7 @@ def composer(kind: type = VoiceGrid) -> Composer:
 
 
 def answer(path, use: str, kind: type = VoiceGrid, seed: int = 0, span: str | None = None, **options) -> Answer:
-    question = UserPieces(use=use, bars=2, span=span, **options).ask((str(path),))
+    question = UserPieces(use=use, span=span, **({"bars": 2} if use == "continue" else {}), **options).ask((str(path),))
     return Writer(composer(kind)).answers(question, seed)[0]
 
 
@@ -219,6 +219,17 @@ def test_a_lone_melody_stays_alone(kind, use):
         made = answer(MUSIC / "grace_meter.mid", use, kind, seed, "3-4" if use == "inpaint" else None).piece
         assert made.voices == given.voices == 1
         assert monophonic(made.notes)
+
+
+def test_a_voice_that_was_seen_octaves_away_goes_on_in_its_own():
+    view = fitted(VoiceGrid(voices=2, low=48, high=72), piece_of((0, 4, 60, 0), (0, 4, 55, 1)))
+    given = piece_of(*((2 * k, 2, 60 + k, 0) for k in range(8)), *((4 * k, 4, 36 - k, 1) for k in range(4)))
+    template = given.with_notes(given.notes, length=32)
+    seen, _, _ = shown(view, template, given, "continue")
+    assert seen.voice(1)[:, PITCH].tolist() == [48, 59, 58, 57]
+    written = seen.with_notes([*seen.notes, [16, 16, 57, 80, 1], [16, 16, 62, 80, 0]])
+    made = answered(view, template, seen, written, "continue", (16, 32))
+    assert made.notes[made.notes[:, ONSET] == 16][:, PITCH].tolist() == [62, 33]
 
 
 @pytest.mark.parametrize("kind", [VoiceGrid, Serial, PianoRoll])

@@ -21,6 +21,7 @@ from datamodules.errors import DataError
 from datamodules.left_out import LeftOut
 from datamodules.rooted import RootedData
 from datamodules.splits import Split
+from datamodules.unread import refuse_unread
 
 __all__ = ["AlignmentData", "PairBatch", "WholeBatch"]
 
@@ -87,6 +88,8 @@ class AlignmentData(RootedData):
             )
         if extra < 0 or cents < 0 or (limit is not None and limit < 1):
             raise ValueError(f"extra and cents must not be negative and limit positive: {extra}, {cents}, {limit}.")
+        if not extra:
+            refuse_unread(type(self), {"cents": cents, "worse": worse}, "without --data.extra, whose copies they change")
         self.split, self.items, self.limit = split, items, limit
         self.sampling = Sampling(frames, pairs, tuple(near), near_share, by_pitch, ends)
         if velocity is not None and not 1 <= velocity <= 127:

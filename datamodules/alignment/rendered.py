@@ -13,6 +13,7 @@ from datamodules.alignment.listing import Listing
 from datamodules.alignment.pairs import Pair, Sound
 from datamodules.alignment.sets import ScoredData
 from datamodules.alignment.sounds import EMBEDDED
+from datamodules.unread import refuse_unread
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Vienna(ScoredData):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
+        refuse_unread(type(self), {"split": self.split}, "since --data.test_piece and --data.validating say its splits")
         self.test_piece, self.validating, self.test_worse = test_piece, validating, test_worse
         self.training, self.voices = training, voices
         self.fonts = _present([EMBEDDED, *(fonts or [])])

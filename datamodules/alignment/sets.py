@@ -8,6 +8,7 @@ from datamodules.alignment.data import AlignmentData
 from datamodules.alignment.listing import Listing
 from datamodules.alignment.sounds import EMBEDDED
 from datamodules.errors import DataError
+from datamodules.unread import refuse_unread
 
 
 class ScoredData(AlignmentData):
@@ -72,6 +73,8 @@ class PaperData(MAPS):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
+        if mazurka is None:
+            refuse_unread(type(self), {"scores": scores}, "without --data.mazurka, whose scores they are")
         self.smd, self.mazurka, self.scores = smd, mazurka, scores
 
     def read_pairs(self, root: Path) -> Listing:

@@ -10,6 +10,10 @@ from datamodules.mtat import MTAT
 from datamodules.musdb import MUSDBHQ, VALIDATION
 from datamodules.symbolic.data import SymbolicData
 from datamodules.tracks import TrackFiles
+from datamodules.unread import refuse_unread, say_unread
+
+RENDERED = "beside --data.root, since the embedded set alone is rendered"
+"""Why what the embedded set is made of is not read of another set."""
 
 
 class TaggingDemo(MTAT):
@@ -21,6 +25,8 @@ class TaggingDemo(MTAT):
 
     def __init__(self, root: str | None = None, pieces: dict[str, int] | None = None, **kwargs) -> None:
         super().__init__(root, **kwargs)
+        if root is not None:
+            say_unread(type(self), {"pieces": pieces}, RENDERED)
         self.pieces = pieces or tagging.PIECES
         # Results are filed under this name: never that of the real set for the embedded one.
         self.name = "demo" if root is None else "mtat"
@@ -39,6 +45,8 @@ class SeparationDemo(MUSDBHQ):
 
     def __init__(self, root: str | None = None, tunes: int | None = None, **kwargs) -> None:
         super().__init__(root, **kwargs)
+        if root is not None:
+            say_unread(type(self), {"tunes": tunes}, RENDERED)
         self.tunes = separation.TUNES if tunes is None else tunes
         self.name = "demo" if root is None else "musdb18hq"
 
@@ -69,6 +77,8 @@ class SoundEventDemo(DCASE2018):
         **kwargs,
     ) -> None:
         super().__init__(root, **kwargs)
+        if root is not None:
+            say_unread(type(self), {"clips": clips, "variants": variants}, RENDERED)
         self.rendered = clips or soundscapes.CLIPS, variants or soundscapes.VARIANTS
         self.name = "demo" if root is None else "dcase2018"
 
@@ -91,6 +101,10 @@ class AlignmentDemo(MAPS):
 
     def __init__(self, root: str | None = None, pieces: dict[str, int] | None = None, **kwargs) -> None:
         super().__init__(root, **kwargs)
+        if root is None:
+            refuse_unread(type(self), {"split": self.split}, "without --data.root, since its players are its splits")
+        else:
+            say_unread(type(self), {"pieces": pieces}, RENDERED)
         self.pieces = pieces or alignment.PIECES
         self.name = "demo" if root is None else "maps"
 

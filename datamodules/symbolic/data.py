@@ -13,12 +13,13 @@ from datamodules.report import warn, write_report
 from datamodules.rooted import RootedData
 from datamodules.symbolic import pack
 from datamodules.symbolic.batch import SymbolicBatch, collate
-from datamodules.symbolic.corpora.corpus import Corpus, Dropped, Splits
+from datamodules.symbolic.corpora.corpus import Corpus, Dropped, OwnMusic, Splits
 from datamodules.symbolic.encoded import Encoder, Excerpts, Whole, unread, why_unfit
 from datamodules.symbolic.pack import SPLITS
 from datamodules.symbolic.piece import Piece
 from datamodules.symbolic.survey import survey
 from datamodules.symbolic.views.view import Unfit, View
+from datamodules.unread import refuse_unread
 
 __all__ = ["SymbolicBatch", "SymbolicData"]
 
@@ -59,7 +60,10 @@ class SymbolicData(RootedData):
                 "transpose must not be negative, crop, align, items and eval_batch_size positive: "
                 f"{transpose}, {crop}, {align}, {items}, {eval_batch_size}"
             )
+        if crop is None:
+            refuse_unread(type(self), {"windows": windows, "align": align}, "without --data.crop")
         if self.root is not None:
+            _check_root(corpus)
             corpus.root = self.root
         self.corpus, self.view, self.composer = corpus, view, composer
         self.transpose, self.crop, self.align, self.windows = transpose, crop, align, windows
@@ -175,3 +179,16 @@ class SymbolicData(RootedData):
         lists["identical"] = [f"{' and '.join(names)} hold the same notes" for names in found["duplicates"]["across"]]
         warn("In two splits: %s.", lists["identical"])
         return write_report(self, report_dir, counts, lists, {"view": self.view.name}, survey=found)
+
+
+def _check_root(corpus: Corpus) -> None:
+    """Raise DataError for a corpus that reads no folder of the user's."""
+    if isinstance(corpus, OwnMusic):
+        return
+    from datamodules.symbolic import corpora
+
+    readers = [name for name, kind in vars(corpora).items() if isinstance(kind, type) and issubclass(kind, OwnMusic)]
+    raise DataError(
+        f"The corpus {type(corpus).__name__} does not read --data.root, since it brings its own music: leave it out, or choose "
+        f"one that reads a folder by --data.corpus datamodules.symbolic.corpora.NAME ({', '.join(sorted(readers))})."
+    )

@@ -21,6 +21,7 @@ from datamodules.symbolic.reading.marks import unread_marks
 from datamodules.symbolic.reading.midi import source_of
 from datamodules.symbolic.reading.midi_events import MidiSource
 from datamodules.symbolic.views.view import Use
+from datamodules.unread import refuse_unread
 
 
 class Original(NamedTuple):
@@ -81,6 +82,12 @@ class UserPieces(UserFiles):
             raise ValueError(f"--data.bars {bars} is nothing to write: give 1 or more")
         if isinstance(voice, int) and voice < 0:
             raise ValueError(f"--data.voice {voice} is no voice: they are counted from 0, the highest")
+        if use not in ("continue", "free"):
+            refuse_unread(type(self), {"bars": bars}, f"for --data.use {use}, but for continue and free")
+        if use != "harmonise":
+            refuse_unread(type(self), {"voice": voice}, f"for --data.use {use}, but for harmonise")
+        if use != "free" or self.inputs:
+            refuse_unread(type(self), {"metre": metre}, "but for --data.use free without --data.inputs")
         self.span, self.metre = _span(span), _metre(metre)
         if (use == "inpaint") != (self.span is not None):
             raise ValueError("give --data.use inpaint and --data.span FIRST-LAST (bars, such as 5-8) together or not at all")

@@ -5,7 +5,7 @@ import numpy as np
 from datamodules.symbolic.folding import audible, beyond_least, closed, folded, folds, skyline
 from datamodules.symbolic.grid import cells_of, frames_of
 from datamodules.symbolic.merging import merged
-from datamodules.symbolic.piece import VOICE, Piece
+from datamodules.symbolic.piece import PITCH, VOICE, Piece
 from datamodules.symbolic.views.view import OutOfReach, Polyphonic, Use, View
 from datamodules.symbolic.voices import SLACK, monophonic
 
@@ -56,9 +56,20 @@ def answered(view: View, template: Piece, seen: Piece, written: Piece, use: Use,
         return merged(template, written, use, span)
     limit = template.voices if view.voices is None else view.voices
     own = template.with_notes(template.notes[template.notes[:, VOICE] < limit])
+    written = written if view.ranked else _in_own_octaves(template, seen, written)
     made = merged(own, _in_voices_of(template, written, view.ranked), use, span)
     notes = template.at(made.ticks).notes
     return made.with_notes(np.concatenate([made.notes, notes[notes[:, VOICE] >= limit]]))
+
+
+def _in_own_octaves(template: Piece, seen: Piece, written: Piece) -> Piece:
+    """Written notes in the octaves of their voices: where the system saw most of a voice octaves away, they are moved back."""
+    notes = written.notes.copy()
+    for voice in range(template.voices):
+        given = {onset: pitch for onset, _, pitch, *_ in template.voice(voice).tolist()}  # of a chord the highest
+        moved = [pitch - given[onset] for onset, _, pitch, *_ in seen.voice(voice).tolist() if onset in given]
+        notes[notes[:, VOICE] == voice, PITCH] -= int(np.median(moved)) // 12 * 12 if moved else 0
+    return audible(written.with_notes(notes))
 
 
 def _in_voices_of(template: Piece, written: Piece, ranked: bool) -> Piece:

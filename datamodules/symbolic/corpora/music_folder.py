@@ -11,6 +11,7 @@ from datamodules.symbolic.corpora.gathering import gather
 from datamodules.symbolic.piece import Piece
 from datamodules.symbolic.reading import MUSIC, read_pieces
 from datamodules.symbolic.splitting import SHARES, distinct, divide
+from datamodules.unread import refuse_unread
 
 FOLDERS = {
     "train": "train",
@@ -68,6 +69,8 @@ class MusicFolder(OwnMusic):
         splits = {
             split: [p for p, own in zip(pieces, given, strict=True) if (own or "train") == split] for split in FOLDERS.values()
         }
+        if splits["validation"] and splits["test"]:
+            refuse_unread(type(self), {"shares": self.shares}, f"where {root} has folders for validation and test")
         lacking = [0.0 if splits[split] else share for split, share in zip(("validation", "test"), self.shares, strict=True)]
         drawn = divide(splits["train"], shares=lacking)
         return Splits(drawn.train, splits["validation"] or drawn.validation, splits["test"] or drawn.test, dropped)

@@ -1,6 +1,7 @@
 """Bar lines of a voice in ABC notation -> repeat signs, endings and jumps of its measures; music in the order of play."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -88,12 +89,13 @@ def unfolded(
     holds: each holds until the next, and again behind a jump; lasts: the second column is a duration, which ends at a jump
     """
     events = sorted(events, key=lambda event: event[0])
+    times = [event[0] for event in events]
     played, now = [], Fraction(0)
     for begin, end in stretches:
-        inside = [event for event in events if begin <= event[0] < end]
-        before = [event for event in events if event[0] < begin]
-        if holds and before and not (inside and inside[0][0] == begin):
-            played.append([now, *before[-1][1:]])
+        first, stop = bisect_left(times, begin), bisect_left(times, end)
+        inside = events[first:stop]
+        if holds and first and not (inside and inside[0][0] == begin):
+            played.append([now, *events[first - 1][1:]])
         if lasts:
             inside = [[event[0], min(event[1], end - event[0]), *event[2:]] for event in inside]
         played += [[now + event[0] - begin, *event[1:]] for event in inside]

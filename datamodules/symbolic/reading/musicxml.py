@@ -1,5 +1,6 @@
 """Partwise MusicXML -> pieces at ticks that hold every duration, repeats as they are written, played, or once through."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -151,12 +152,11 @@ class Score:
     def _in_force(self, kind: str, starts: list[int]) -> Iterator[tuple[int, ...]]:
         """What holds where a jump leads to, as it does there when read as written."""
         events = sorted((event.measure, event.offset, event.what) for part in self.parts for event in getattr(part, kind))
+        measures = [measure for measure, _, _ in events]
         for place in range(1, len(self.order)):
-            if self.order[place] == self.order[place - 1] + 1:
-                continue
-            before = [what for measure, _, what in events if measure < self.order[place]]
-            if before:
-                yield starts[place], *before[-1]
+            before = bisect_left(measures, self.order[place])
+            if self.order[place] != self.order[place - 1] + 1 and before:
+                yield starts[place], *events[before - 1][2]
 
     def _notes(self, starts: list[int]) -> tuple[list[list], list[int]]:
         """Rows of onset, duration, pitch, velocity and line, tied notes joined; and the onsets of those with a fermata."""

@@ -1,4 +1,4 @@
-"""Loading stems: six-second stereo chunks from MUSDB18-HQ's WAV files through the training set, beside soundfile's reading."""
+"""Loading stems: six-second stereo chunks from MUSDB18-HQ's WAV files, beside soundfile's reading and plain memory-map copies."""
 
 import statistics
 import tempfile
@@ -36,6 +36,11 @@ def run() -> None:
         print(ours.row(f"soundfile float32 / ours, {BATCHES} batches"))
         ours = paired(lambda: _peer(dataset, order, "int16"), lambda: _batches(dataset, data, order))
         print(ours.row(f"soundfile int16 / ours, {BATCHES} batches"))
+        ours = paired(lambda: _copies(dataset), lambda: _batches(dataset, data, order))
+        print(ours.row(f"memory-map copies / ours, {BATCHES} batches"))
+        dataset.ring = None
+        ours = paired(lambda: _copies(dataset), lambda: _batches(dataset, data, order))
+        print(ours.row("the same with a fresh buffer for each batch"))
 
 
 def _write_set(root: Path) -> Path:
@@ -81,6 +86,24 @@ def _peer(dataset, order: list, dtype: str) -> None:
             sound, _ = soundfile.read(wav.path, samples, start, dtype=dtype, always_2d=True)
             chunks.append(torch.from_numpy(sound))
         torch.stack(chunks)
+
+
+def _copies(dataset) -> None:
+    """The floor: chunks copied from memory maps into one buffer, as many and as long, nothing else done."""
+    random = np.random.default_rng(0)
+    samples = round(SECONDS * RATE)
+    maps = [[_mapped(track.stems[name]) for name in STEMS] for track in dataset.tracks]
+    out = np.empty((BATCH, len(STEMS), samples, 2), np.int16)
+    for _ in range(BATCHES):
+        for item in out:
+            for place, part in enumerate(item):
+                sound = maps[random.integers(TRACKS)][place]
+                start = int(random.integers(len(sound) - samples))
+                part[:] = sound[start : start + samples]
+
+
+def _mapped(wav) -> np.ndarray:
+    return np.memmap(wav.path, np.int16, "r", wav.offset, (wav.frames, wav.channels))
 
 
 def _row(name: str, work: Callable[[], object]) -> str:

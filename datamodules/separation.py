@@ -148,6 +148,8 @@ class SeparationData(RootedData):
             random_tracks=self.random_tracks,
             gain=self.gain,
             swap=self.swap,
+            ring=self.rank_batch(),
+            workers=self.num_workers,
         )
 
     def validation_set(self) -> Pieces:

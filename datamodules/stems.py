@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from datamodules.base import mix
 from datamodules.errors import DataError
+from datamodules.ring import Filled, Ring
 from datamodules.tracks import Track, fill, sample_type
 from datamodules.unreadable import NamedOnce, until_read
 
@@ -124,9 +125,21 @@ class RandomStems(Stems):
     """
 
     def __init__(
-        self, *args, samples: int, per_track: int, random_tracks: bool, gain: tuple[float, float], swap: float, **kwargs
+        self,
+        *args,
+        samples: int,
+        per_track: int,
+        random_tracks: bool,
+        gain: tuple[float, float],
+        swap: float,
+        ring: int | None = None,
+        workers: int = 0,
+        **kwargs,
     ) -> None:
+        """`ring`: items of a batch, for which buffers are kept for that many `workers`; None: every batch has a fresh one."""
         super().__init__(*args, mixture=False, **kwargs)
+        shape = (ring or 0, len(self.sources), samples, self.channels)
+        self.ring = None if ring is None else Ring(shape, self.dtype, workers)
         self.samples, self.per_track, self.random_tracks = samples, per_track, random_tracks
         self.gain, self.swap = gain, swap
         self.frames = np.array([track.frames for track in self.tracks])
@@ -139,9 +152,17 @@ class RandomStems(Stems):
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> StemBatch:
         """The items as a batch, read into its memory at once: copying them there would take longer than reading them."""
-        stems = np.empty((len(items), len(self.sources), self.samples, self.channels), self.dtype)
-        chunks = [self._draw(item, out) for item, out in zip(items, stems, strict=True)]
-        return _batch(chunks, stems, stems[:, 0, :0])
+        shape = (len(items), len(self.sources), self.samples, self.channels)
+
+        def read(stems: np.ndarray) -> list[Chunk]:
+            return [self._draw(item, out) for item, out in zip(items, stems, strict=True)]
+
+        if self.ring is None:
+            array = np.empty(shape, self.dtype)
+            chunks, stems = read(array), torch.from_numpy(array)
+        else:
+            chunks, stems = self.ring.fill(shape, read)
+        return _batch(chunks, stems, np.empty((len(items), 0, self.channels), self.dtype))
 
     def _draw(self, item: tuple[int, int], out: np.ndarray) -> Chunk:
         """Fill `out` (sources, samples, channels); where a file cannot be read all is drawn again."""
@@ -230,12 +251,13 @@ def collate(items: Sequence[Chunk | None], sources: int, channels: int) -> StemB
     if not read:
         stems, mixture = torch.zeros(0, sources, 0, channels), torch.zeros(0, 0, channels)
         return StemBatch(stems, mixture, torch.zeros(0, sources), torch.zeros(0, sources, dtype=torch.bool), (), torch.zeros(0))
-    return _batch(read, np.stack([item.stems for item in read]), np.stack([item.mixture for item in read]))
+    stems = torch.from_numpy(np.stack([item.stems for item in read]))
+    return _batch(read, stems, np.stack([item.mixture for item in read]))
 
 
-def _batch(items: Sequence[Chunk], stems: np.ndarray, mixture: np.ndarray) -> StemBatch:
+def _batch(items: Sequence[Chunk], stems: Tensor | Filled, mixture: np.ndarray) -> StemBatch:
     return StemBatch(
-        stems=torch.from_numpy(stems),
+        stems=stems,
         mixture=torch.from_numpy(mixture),
         gain=torch.from_numpy(np.stack([item.gain for item in items])),
         swap=torch.from_numpy(np.stack([item.swap for item in items])),

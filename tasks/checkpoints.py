@@ -76,6 +76,20 @@ def locate(given: str, names: tuple[str, ...] = ("best", "last")) -> Path:
     return path
 
 
+def load_mapped(path: str | Path) -> dict[str, Any]:
+    """Content of a checkpoint, plain types and tensors only; tensors stay on disk until they are used.
+
+    A command reads its checkpoint several times, mostly for the settings in it. Changes are private to the process, and a
+    checkpoint that is replaced meanwhile stays as it was.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap can only be used with files" not in str(error):
+            raise
+        return torch.load(path, map_location="cpu", weights_only=True)  # of a torch before 1.6
+
+
 def read(path: Path, task: str | None = None) -> dict[str, Any]:
     """Content of a checkpoint, plain types and tensors only.
 
@@ -86,7 +100,7 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about other formats, which the sentence below covers
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_mapped(path)
     except Exception as error:
         raise DataError(f"{path} was not read: {_why_unsafe(error)}") from error
     if not isinstance(content, dict) or "state_dict" not in content:

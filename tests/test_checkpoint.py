@@ -446,3 +446,18 @@ def test_recorder_keeps_every_bit(tmp_path):
     recorder = Recorder(tmp_path)
     recorder.log_metrics({"x": 0.1}, 3)
     assert float.fromhex(logged(tmp_path)[3, "x"]) == 0.1
+
+
+def test_a_checkpoint_is_read_without_a_copy_and_stays_what_it_was(tmp_path):
+    """Tensors lie in the file until they are used; writing to one changes neither the file nor a later reading."""
+    from tasks.checkpoints import load_mapped
+
+    path = tmp_path / "x.ckpt"
+    torch.save({"state_dict": {"a": torch.arange(1000.0)}}, path)
+    before = path.read_bytes()
+    first = load_mapped(path)["state_dict"]["a"]
+    first.zero_()
+    assert torch.equal(load_mapped(path)["state_dict"]["a"], torch.arange(1000.0)) and path.read_bytes() == before
+    old = tmp_path / "old.ckpt"
+    torch.save({"state_dict": {"a": torch.ones(3)}}, old, _use_new_zipfile_serialization=False)
+    assert torch.equal(load_mapped(old)["state_dict"]["a"], torch.ones(3))

@@ -16,7 +16,7 @@ def relative_to(folder: Path, paths: Sequence[str], root: Path) -> list[str]:
 
 def is_absolute(path: str) -> bool:
     """Whether a path is absolute here or on Windows."""
-    return PurePath(path).is_absolute() or PureWindowsPath(path).is_absolute()
+    return path.startswith(("/", "\\\\")) or path[1:3] in (":/", ":\\")
 
 
 def _relative(folder: Path, path: str, root: Path) -> str:

@@ -19,10 +19,16 @@ from datamodules.events import Corpus, clip_offsets
 from datamodules.frames import FrameGrid
 from datamodules.left_out import LeftOut
 from datamodules.packed import PackedData
+from datamodules.paths import relative_to
 from datamodules.report import warn, write_report
 from datamodules.streams import MixedSampler
 
 EVALUATED = ("validation", "test")
+
+
+def _relative(listed: ClipList, root: Path) -> ClipList:
+    """A list whose table may name clips by absolute paths, by paths relative to its folder."""
+    return listed._replace(names=tuple(relative_to(root / listed.folder, listed.names, root)))
 
 
 class SoundEventData(PackedData):
@@ -88,12 +94,12 @@ class SoundEventData(PackedData):
     @cached_property
     def lists(self) -> dict[str, ClipList]:
         """The lists that are trained or evaluated on. Raises DataError for a wrong root or a stream that is no list."""
-        lists = self.read_lists(self.find_root())
+        lists, root = self.read_lists(self.find_root()), self.find_root()
         for stream in self.streams:
             if stream not in lists or stream in EVALUATED:
                 offered = ", ".join(name for name in lists if name not in EVALUATED)
                 raise DataError(f"{self.name} has no list {stream!r} to train on: --data.streams takes {offered}.")
-        used = {name: lists[name] for name in (*self.streams, *EVALUATED) if name in lists}
+        used = {name: _relative(lists[name], root) for name in (*self.streams, *EVALUATED) if name in lists}
         warn("%s", [remark for one in used.values() for remark in one.remarks])
         self.left_out.extend((row for one in used.values() for row in one.left_out), said=True)
         return used

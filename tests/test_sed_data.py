@@ -1,6 +1,7 @@
 """Sound event data: lists and shares, what is known of a clip, partial downloads, embeddings on frames, statistics."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from datamodules.desed import DESED
 from datamodules.errors import DataError
 from datamodules.frames import FrameGrid
 from models.sed.fusion import align
+from tests.sed_layout import write_dcase2018
 
 RATE = 8_000
 GRID = FrameGrid(RATE, 80, 4)  # 40 ms
@@ -195,3 +197,13 @@ def test_impossible_options_are_refused(root):
     for options in ({"streams": {"weak": 0}}, {"batches_per_epoch": 0}, {"seconds": 0.0}, {"streams": {"weak": -1}}):
         with pytest.raises(ValueError, match="must give positive"):
             ready(root, **options)
+
+
+def test_tables_with_absolute_paths_name_the_same_clips(tmp_path):
+    root = write_dcase2018(tmp_path / "set")
+    expected = DCASE2018(str(root), streams={"weak": 2, "unlabeled": 2}).listing()[1].tolist()
+    for table, folder, base in (("train/weak", "train/weak", root), ("test/test", "test", Path("/elsewhere/set"))):
+        path = root / f"metadata/{table}.csv"
+        header, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([header, *(f"{(base / 'audio' / folder).as_posix()}/{row}" for row in rows)]) + "\n")
+    assert DCASE2018(str(root), streams={"weak": 2, "unlabeled": 2}).listing()[1].tolist() == expected

@@ -90,7 +90,7 @@ def test_the_embedded_set_lies_as_dcase_2018_does(tmp_path):
             first, last = map(float, name[:-4].rsplit("_", 2)[1:])
             assert name[0] == "Y" and len(name.rsplit("_", 2)[0]) == 12 and last - first == pytest.approx(seconds, abs=1e-3)
             assert not label or (label in sounds.CLASSES and 0 <= float(onset) < float(offset) <= seconds + 1e-3)
-    assert sorted(path.name for path in root.iterdir()) == ["audio", "metadata"]
+    assert sorted(path.name for path in root.iterdir()) == ["audio", "checksums.json", "metadata"]
     again = soundscapes.build(tmp_path / "again", clips, {"train": 2, "validation": 1, "test": 1}, processes=1)
     for path in sorted(root.rglob("*.*")):
         assert path.read_bytes() == (again / path.relative_to(root)).read_bytes()

@@ -9,6 +9,7 @@ import numpy as np
 from datamodules import audio
 from datamodules.errors import DataError
 from datamodules.pack import Flaw
+from datamodules.progress import progress
 
 
 def locate(root: Path, *ways: tuple[Sequence[str], np.ndarray]) -> tuple[Path, np.ndarray]:
@@ -38,10 +39,9 @@ def sizes(folder: Path, paths: np.ndarray) -> np.ndarray:
 
 def check(folder: Path, paths: np.ndarray) -> list[Flaw]:
     """Files that do not even open; without decoding them, for want of a pack."""
-    from tqdm import tqdm
 
     flaws = []
-    for path in tqdm(paths.tolist(), unit="file", desc="checking audio", dynamic_ncols=True):
+    for path in progress(paths.tolist(), "checking audio", unit="file"):
         try:
             audio.header(folder / path)
         except DataError as error:

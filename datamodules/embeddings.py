@@ -13,6 +13,7 @@ from datamodules import audio, checksum
 from datamodules.av_audio import FILMS
 from datamodules.cache import cache_root, cached, exclusive, probe, unwritable, write_atomically
 from datamodules.errors import DataError
+from datamodules.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +59,13 @@ class EmbeddingCache:
 
         Of several processes that ask at once one extracts. Raises the first such sentence as DataError if strict.
         """
-        from tqdm import tqdm
 
         faults: dict[Path, str] = {}
         if not self._missing(clips, faults):
             return faults
         with exclusive(self.folder.with_name(f"{self.folder.name}.lock"), f"the embeddings {self.folder}"):
             missing = self._missing(clips, faults)
-            for clip in tqdm(missing, f"embedding clips ({self.stream})", unit="clip", dynamic_ncols=True, disable=not missing):
+            for clip in progress(missing, f"embedding clips ({self.stream})", unit="clip", disable=not missing):
                 try:
                     self._store(clip)
                 except DataError as error:

@@ -16,6 +16,7 @@ from datamodules.delimited import number, records
 from datamodules.errors import DataError
 from datamodules.level import downmix
 from datamodules.loop_variants import bar_prints, variant_groups
+from datamodules.progress import progress
 from datamodules.splits import deal
 from datamodules.wav import Wav, open_wav
 
@@ -138,10 +139,9 @@ def keep(root: Path, folder: Path, rate: int, channels: int, level: float | None
 
     Loops that do not decode or do not fit are left out by name, or stop it if strict.
     """
-    from tqdm import tqdm
 
     sessions = []
-    for table in tqdm(tables(root), "decoding sessions of loops, once", unit="session", dynamic_ncols=True):
+    for table in progress(tables(root), "decoding sessions of loops, once", unit="session"):
         rows = read_table(table)
         bar = bar_length(rows, rate)
         with ThreadPoolExecutor(4) as pool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from datamodules.cache import exclusive, write_atomically
 from datamodules.errors import DataError
+from datamodules.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +60,11 @@ def measured_once(path: Path, measure: Callable[[], Moments]) -> tuple[Tensor, T
 
 def of_all(read: Callable[[int], Moments | None], count: int, unit: str) -> Moments:
     """Of items 0 .. count - 1 together, joined in their order. Raises DataError where not one can be read."""
-    from tqdm import tqdm
 
     total = None
     # Threads: the transform lets go of the interpreter, on whatever device it runs.
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        for part in tqdm(pool.map(read, range(count)), "measuring spectra", count, unit=unit, dynamic_ncols=True):
+        for part in progress(pool.map(read, range(count)), "measuring spectra", count, unit):
             total = part if total is None else total if part is None else total.joined(part)
     if total is None:
         raise DataError(f"No training {unit} can be read, so there are no statistics: check the data with the `prepare` verb.")

@@ -14,6 +14,7 @@ from datamodules import audio, checksum
 from datamodules.cache import exclusive, require_space, unwritable, write_atomically
 from datamodules.errors import DataError
 from datamodules.pack import DAMAGED, UNREADABLE, Level, Pack, level_key, measure, samples_path
+from datamodules.progress import progress
 from datamodules.workers import in_processes
 
 log = logging.getLogger(__name__)
@@ -157,13 +158,12 @@ def _index(folder: Path, shard: int) -> Path:
 
 
 def _run(job: _Shards, workers: int | None, strict: bool) -> None:
-    from tqdm import tqdm
 
     left = [shard for shard in range(len(job)) if not job.done(shard)]
     if not left:
         return
     ready = len(job.paths) - sum(len(job.clips(shard)) for shard in left)
-    with tqdm(total=len(job.paths), initial=ready, unit="clip", desc="packing audio", dynamic_ncols=True) as bar:
+    with progress(total=len(job.paths), initial=ready, unit="clip", desc="packing audio") as bar:
         for clips, message in in_processes(job.write, [(shard,) for shard in left], workers):
             if clips < 0 or (strict and message):
                 raise DataError(message)

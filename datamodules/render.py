@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from datamodules.errors import DataError
+from datamodules.progress import progress
 from datamodules.workers import in_processes
 
 RATE = 48_000
@@ -109,11 +110,10 @@ def parallel(function: Callable, calls: Sequence[tuple], processes: int | None, 
 
     Raises what a call raised.
     """
-    from tqdm import tqdm
 
     _renderer()  # complain here, and read the SoundFont once for all processes that are forked
     _font_bytes(soundfont())
-    for _ in tqdm(in_processes(function, calls, processes), description, len(calls), unit="clip", dynamic_ncols=True):
+    for _ in progress(in_processes(function, calls, processes), description, len(calls), "clip"):
         pass
 
 

@@ -11,6 +11,7 @@ from datamodules import audio, scenes
 from datamodules.cache import build_folder, cached, fingerprint
 from datamodules.dcase2018 import DCASE2018
 from datamodules.errors import DataError
+from datamodules.progress import progress
 from datamodules.report import warn
 from datamodules.scenes import Recipe
 from datamodules.splits import SPLITS, deal
@@ -87,10 +88,9 @@ class Soundscapes(DCASE2018):
         return {path.name: [f"foreground/{path.name}/*"] for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else {}
 
     def _mix(self, root: Path, files: Mapping[str, Sequence[Path]], beds: Sequence[Path]) -> None:
-        from tqdm import tqdm
 
         bank = self._library(files, beds)
-        with tqdm(total=sum(self.amounts.values()), unit="clip", desc="mixing soundscapes, once", dynamic_ncols=True) as bar:
+        with progress(total=sum(self.amounts.values()), unit="clip", desc="mixing soundscapes, once") as bar:
             for k, (subset, count) in enumerate(self.amounts.items()):
                 random = np.random.default_rng([self.seed_of_scenes, k, count])
                 split = subset if subset in SPLITS else "train"

@@ -22,6 +22,7 @@ from datamodules.av_audio import Header
 from datamodules.cache import cached, exclusive, probe, require_space, unwritable, write_atomically
 from datamodules.decoding import open_source
 from datamodules.errors import DataError
+from datamodules.progress import progress
 from datamodules.workers import cores
 
 log = logging.getLogger(__name__)
@@ -96,12 +97,11 @@ def _left(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _run(jobs: Sequence[Job], kind: Kind) -> dict[Path, str]:
-    from tqdm import tqdm
 
     flaws = {}
     with ThreadPoolExecutor(cores()) as pool:
         done = pool.map(lambda job: _one(job, kind), jobs)
-        for job, flaw in zip(jobs, tqdm(done, "converting stems", len(jobs), unit="file", dynamic_ncols=True), strict=True):
+        for job, flaw in zip(jobs, progress(done, "converting stems", len(jobs), "file"), strict=True):
             if flaw:
                 flaws[job.source] = flaw
     return flaws

@@ -10,6 +10,7 @@ import numpy as np
 from datamodules.duplicates import Recording, identical_files
 from datamodules.errors import DataError
 from datamodules.left_out import LeftOut
+from datamodules.progress import progress
 from datamodules.report import warn, write_report
 from datamodules.splits import SPLITS
 from datamodules.tracks import Track
@@ -96,11 +97,10 @@ def _statistics(data: "SeparationData") -> dict | None:
 
 
 def _listen(tracks: Sequence[Track]) -> list[_Heard]:
-    from tqdm import tqdm
 
     with ThreadPoolExecutor(cores()) as pool:
         found = pool.map(_track, tracks)
-        return list(tqdm(found, "checking stems", len(tracks), unit="track", dynamic_ncols=True))
+        return list(progress(found, "checking stems", len(tracks), "track"))
 
 
 def _track(track: Track) -> _Heard:

@@ -17,12 +17,14 @@ from tasks.callbacks import (
     DestroyProcessGroup,
     FiniteGuard,
     Preempt,
+    RequireSplits,
     RunRecord,
     SetAsideResults,
     StepSeed,
     StopEvaluation,
     Watchdog,
     newest_loadable,
+    progress_callback,
 )
 from tasks.checkpoints import Stamp, hyper_parameters
 from tasks.inputs import split_files
@@ -93,7 +95,7 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Options of the run, and the links that keep each fact written once."""
         add = parser.add_argument
-        add("--name", type=str | None, default=None, help="folder of the run under RUNS/TASK (default: the config's name)")
+        add("--name", type=str | None, default=None, help="folder under RUNS/TASK (default: the config's; `prepare`: the cache)")
         add("--runs", type=str, default="runs", help="where the folders of all runs live")
         add("--overwrite", type=bool, default=False, help="replace what a run or prediction left before")
         add("--trust", type=bool, default=False, help="let a checkpoint or run folder name any class, which may run any code")
@@ -165,12 +167,18 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that carry the suite's guarantees."""
+        options = self.config[self.subcommand]
         stamp, watchdog = Stamp(self.task.name, self.row), Watchdog(self.folder)
         guarantees = [stamp, StepSeed(), Preempt(), StopEvaluation(), FiniteGuard(), watchdog, SetAsideResults()]
+        if self.subcommand == "fit":
+            guarantees.append(RequireSplits(options.test_after_fit))
+        if options.trainer.enable_progress_bar is not False and not _names_progress_bar(options.trainer.callbacks):
+            guarantees.append(progress_callback())
         self.trainer_defaults["callbacks"] = [*guarantees, DestroyProcessGroup()]
         trainer = super().instantiate_trainer(**kwargs)
-        options = self.config[self.subcommand]
         trainer.task, trainer.row, trainer.overwrite = self.task.name, self.row, options.overwrite
+        # A data set's report says nothing about the run that its config would train.
+        trainer.report_folder = self.folder if options.name else None
         return trainer
 
     def after_fit(self) -> None:
@@ -186,3 +194,8 @@ class CLI(LightningCLI):
             sys.stderr.write("".join(f"{line}\n" for line in self.datamodule.left_out.lines()))
         if self.trainer.failed_files:
             sys.exit(1)
+
+
+def _names_progress_bar(callbacks: Any) -> bool:
+    """Whether the user's own callbacks show progress."""
+    return any("progress" in getattr(callback, "class_path", "").lower() for callback in callbacks or ())

@@ -29,12 +29,16 @@ _NOISE = (
     ".*Total length of `DataLoader` across ranks is zero.*",
     ".*No complete tensor found in the group.*",
     ".*The given buffer is not writable.*",
+    ".*your dataloader is not resumable.*",  # ours are, by `resume_position`
+    ".*It is recommended to use .*sync_dist=True.*",  # what is logged on an epoch is a torchmetrics value, equal on all ranks
+    ".*The `srun` command is available on your system but is not used.*",
     ".*You are trying to `self.log\\(\\)` but the `self.trainer` reference is not registered.*",
 )
 
 
 _TIPS = re.compile(
     r"litlogger|TPU available|HPU available|LOCAL_RANK: .*CUDA_VISIBLE|`Trainer.fit` stopped|Restoring states|configure_callbacks"
+    r"|Seed set to \d"
 )
 
 
@@ -100,5 +104,9 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", pattern)
     if not os.environ.get("QUINTET_DEBUG"):  # where a warning was raised is the suite's business
         warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(lambda record: not _TIPS.search(record.getMessage()))
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(_is_no_tip)
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return not _TIPS.search(record.getMessage())

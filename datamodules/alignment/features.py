@@ -14,6 +14,7 @@ from datamodules.alignment.pairs import Sound
 from datamodules.alignment.sounds import fingerprint, hear
 from datamodules.cache import cache_root, cached, exclusive, write_atomically
 from datamodules.errors import DataError
+from datamodules.progress import progress
 from datamodules.workers import in_processes
 
 log = logging.getLogger(__name__)
@@ -74,13 +75,12 @@ class FeatureStore:
             return None
 
     def _made(self, sounds: list[Sound]) -> list[str | None]:
-        from tqdm import tqdm
 
         calls, title = [(sound,) for sound in sounds], "listening, once"
         # A front end does not travel to processes that are not forked.
         many = self.apart and len(calls) > 3 and multiprocessing.get_start_method() == "fork"
         work = in_processes(self._make, calls) if many else (self._make(*call) for call in calls)
-        return list(tqdm(work, title, len(calls), unit="recording", dynamic_ncols=True, disable=len(calls) < 4))
+        return list(progress(work, title, len(calls), "recording", disable=len(calls) < 4))
 
     def _make(self, sound: Sound) -> str | None:
         try:

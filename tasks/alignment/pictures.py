@@ -11,6 +11,7 @@ from datamodules.alignment.pairs import Pair
 from datamodules.alignment.score import read_score
 from datamodules.alignment.sounds import hear
 from datamodules.alignment.whole import WholeBatch
+from datamodules.progress import progress
 from models.alignment.costs import Costs, FeatureCosts
 from models.alignment.front import CQT
 from models.alignment.front.salience_input import FINE
@@ -41,7 +42,7 @@ def draw(
     write_figure(errors.with_name("recordings.png"), figures.per_piece(of_recording, title=f"{title}, this network"))
     whole = data.validation_set() if split == "validation" else data.test_set()
     chosen = np.unique(np.linspace(0, len(whole) - 1, min(count, len(whole))).round().astype(int)) if count else []
-    for index in chosen:
+    for index in progress(chosen, "drawing paths", unit="picture"):
         batch = on_device(whole[int(index)], aligner)
         write_figure(errors.parent / f"path-{unique_stem(batch.name)}.png", path_of(aligner, batch, title))
     if not hasattr(aligner.net.front, "salience"):

@@ -8,8 +8,10 @@ from tasks.callbacks.media import log_media
 from tasks.callbacks.old_results import SetAsideResults
 from tasks.callbacks.preempt import Preempt
 from tasks.callbacks.process_group import DestroyProcessGroup
+from tasks.callbacks.progress import progress_callback
 from tasks.callbacks.record import RunRecord
 from tasks.callbacks.seeding import StepSeed
+from tasks.callbacks.splits import RequireSplits
 from tasks.callbacks.stop import StopEvaluation
 from tasks.callbacks.storage import newest_loadable
 from tasks.callbacks.switch import OptimizerSwitch, Phase
@@ -25,6 +27,7 @@ __all__ = [
     "OptimizerSwitch",
     "Phase",
     "Preempt",
+    "RequireSplits",
     "RunRecord",
     "SetAsideResults",
     "StepSeed",
@@ -33,5 +36,6 @@ __all__ = [
     "Watchdog",
     "log_media",
     "newest_loadable",
+    "progress_callback",
     "wandb_options",
 ]

@@ -5,6 +5,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
+from datamodules.progress import progress
 from tasks import results
 from tasks.callbacks.media import log_media
 from tasks.generation import judged, tables
@@ -111,7 +112,8 @@ def write_all(place: Path, samples: Samples, wanted: Wanted) -> list[str]:
     missing: dict[str, None] = {}
     place.parent.mkdir(parents=True, exist_ok=True)
     with filled(place, PATTERNS) as folder:
-        for piece, given in zip(samples.pieces, samples.given, strict=True):
+        pairs = list(zip(samples.pieces, samples.given, strict=True))
+        for piece, given in progress(pairs, "drawing pieces", unit="picture"):
             title = f"Piece {int(piece.name)}, {samples.use}"
             missing |= dict.fromkeys(write_piece(folder, piece.name, piece, given, title, wanted))
     return list(missing)

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from datamodules.progress import progress
 from models.features import LogMel
 from tasks.figures.sed import class_bars, timeline
 from tasks.metrics.sed import SedRows, Tuning, decided
@@ -34,7 +35,7 @@ def draw(bars: Path, trainer: Trainer, detector: LightningModule, split: str, co
     title = f"F1 per class, {split} split, thresholds tuned on validation"
     write_figure(bars, class_bars(values, classes=found.corpus.classes, title=title))
     busiest = np.argsort(-found.corpus.tags().sum(1), kind="stable")[:count]
-    for clip in busiest.tolist():
+    for clip in progress(busiest.tolist(), "drawing timelines", unit="picture"):
         picture = clip_timeline(trainer, detector, found, clip, decision, split)
         write_figure(bars.parent / f"timeline-{unique_stem(found.corpus.names[clip])}.png", picture)
     return 1 + len(busiest)

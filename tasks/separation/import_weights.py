@@ -33,9 +33,11 @@ def _write(args: argparse.Namespace, folder: Path) -> None:
     from losses import MultiDomainLoss
     from models.separation import UMX
     from models.separation.importers import from_asteroid, from_openunmix
+    from tasks.parsing import quiet
     from tasks.separation.coverage import covers_by_name, remark
     from tasks.separation.module import Separator
 
+    quiet()
     path = refuse_existing(folder)
     facts = {"sample_rate": args.sample_rate, "hop": args.hop}
     try:

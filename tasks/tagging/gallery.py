@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from datamodules.progress import progress
 from tasks.metrics.tagging import ClipScores
 from tasks.tagging.ladder import File2Tags
 from tasks.tagging.maps import Segment, attention_figure, contribution_figure, explain, explain_joined, strongest
@@ -23,13 +24,13 @@ def draw_gallery(tagger: nn.Module, clips: Any, scores: ClipScores, folder: Path
     """
     best = dict(_best_clips(tagger.tags, scores))
     segments: dict[str, Segment] = {}
-    for tag, clip in best.items():
+    for tag, clip in progress(best.items(), "drawing attention", len(best), "picture"):
         name, segment = _segment(tagger, clips, clip, tagger.tags.index(tag))
         segments[tag] = segment
         found = explain(tagger, segment)
         write_figure(folder / "attention" / f"{_file(tag)}.png", attention_figure(found, f"{tag}: {name}"))
     pairs = [pair for pair in PAIRS if set(pair) <= set(segments)] or _own_pairs(tagger.tags, scores)
-    for first, second in pairs:
+    for first, second in progress(pairs, "drawing contributions", unit="picture"):
         found = explain_joined(tagger, segments[first], segments[second])
         title = f"{first} + {second}"
         picture = contribution_figure(found, tagger.tags, [first, second], title, (first, second))

@@ -28,8 +28,10 @@ def _write(weights: str, model: str, folder: Path) -> None:
     from datamodules.errors import DataError
     from models.tagging import Musicnn
     from models.tagging.importers import load_musicnn
+    from tasks.parsing import quiet
     from tasks.tagging.module import Tagger
 
+    quiet()
     path = refuse_existing(folder)
     try:
         state, tags, init_args = load_musicnn(weights, model)

@@ -9,6 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from datamodules.audio import header
 from datamodules.errors import DataError
+from datamodules.progress import progress
 from tasks.separation.columns import Columns
 from tasks.separation.ladder import SongStems
 from tasks.separation.outputs import Outputs
@@ -86,8 +87,6 @@ class StemWriter(PredictionWriter):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show progress in seconds of audio instead of in files."""
-        from tqdm import tqdm
-
         super().on_predict_start(trainer, pl_module)
         shown = trainer.progress_bar_callback
         if shown is not None:
@@ -95,13 +94,14 @@ class StemWriter(PredictionWriter):
         paths = [item.path for item in trainer.datamodule.remaining()]
         self.claims = {path: _claimed_s(path) for path in paths[trainer.global_rank :: trainer.world_size]}
         total = sum(self.claims.values()) or None
-        self.bar = tqdm(
+        self.bar = progress(
+            desc="separated",
             total=total,
+            unit="second",
             disable=shown is None,
             position=trainer.global_rank,
             bar_format=BAR if total else BAR_WITHOUT_TOTAL,
             smoothing=0.05,
-            dynamic_ncols=True,
         )
 
     def write_input(

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from datamodules.errors import DataError
+from datamodules.progress import progress
 from datamodules.symbolic.corpora.corpus import Dropped, Unwanted
 from datamodules.symbolic.piece import Piece
 from datamodules.workers import in_processes
@@ -25,13 +26,12 @@ def gather(
     what: the files in words, for the progress bar
     check: raises Unwanted for a piece that is left out
     """
-    from tqdm import tqdm
 
     attempt = partial(_attempt, read, check)
     results = in_processes(attempt, files) if len(files) >= MANY else (attempt(*file) for file in files)
     pieces: list[Piece] = []
     dropped: list[Dropped] = []
-    for found in tqdm(results, f"reading {what}", len(files), unit="file", dynamic_ncols=True, disable=len(files) < MANY):
+    for found in progress(results, f"reading {what}", len(files), "file", disable=len(files) < MANY):
         for one in found:
             (dropped if isinstance(one, Dropped) else pieces).append(one)
     return pieces, dropped

@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from datamodules.cache import cache_root
 from datamodules.errors import DataError
 from datamodules.left_out import LeftOutReport
 from datamodules.workers import outlive_signals
@@ -86,10 +87,12 @@ class EvaluationShard(Sampler[int]):
     """
 
     def __init__(self, length: int, rank: int = 0, world: int = 1):
+        if not length:
+            raise DataError("An evaluation set is empty: check the data set with the `prepare` verb.")
         if length < world:
             raise DataError(
                 f"An evaluation set of {length} items cannot be shared by {world} processes: "
-                f"set --trainer.devices to {max(length, 1)} or less, or check the data set with the `prepare` verb."
+                f"set --trainer.devices to {length} or less, or check the data set with the `prepare` verb."
             )
         self.indices = range(rank, length, world)
 
@@ -189,6 +192,19 @@ class SuiteData(pl.LightningDataModule):
     def prepare(self, report_dir: Path) -> dict:
         """The `prepare` verb: check the data set, build packs, return the report that it writes to report_dir."""
         return {}
+
+    def report_folder(self) -> Path:
+        """Where `prepare` writes its report unless told otherwise."""
+        return cache_root(self.cache_dir) / "reports" / type(self).__name__
+
+    def require(self, split: Literal["validation", "test"]) -> None:
+        """Build the set of a split that is needed later.
+
+        Raises:
+            DataError: it is missing, empty, or does not fit the ranks.
+        """
+        dataset = self.validation_set() if split == "validation" else self.test_set()
+        EvaluationShard(len(dataset), *self.ranks())
 
     def ranks(self) -> tuple[int, int]:
         """(rank, world) of this process; (0, 1) without a Trainer. Raises ValueError if Lightning would re-shard."""

@@ -3,6 +3,7 @@
 Whatever bears its final name is whole: files and folders are made under a temporary name, which a kill leaves behind.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -10,7 +11,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -102,14 +103,18 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any], sealed: bool = False) -> None:
     """Call `write` on a binary file that gets its name once all of it is on disk; `sealed`: with its checksum at the end."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        write(file)
-        if sealed:
+    try:
+        with part.open("wb") as file:
+            write(file)
+            if sealed:
+                file.flush()
+                file.write(checksum.trailer(part))
             file.flush()
-            file.write(checksum.trailer(part))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        with suppress(OSError):  # what went wrong before is the error to report
+            part.unlink(missing_ok=True)
 
 
 def build_folder(folder: Path, make: Callable[[Path], None], what: str) -> Path:
@@ -126,10 +131,17 @@ def build_folder(folder: Path, make: Callable[[Path], None], what: str) -> Path:
         if not folder.is_dir():
             part = folder.with_name(f"{folder.name}.part")
             shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            make(part)
-            checksum.write_table(part)
-            part.rename(folder)
+            try:
+                part.mkdir(parents=True)
+                make(part)
+                checksum.write_table(part)
+                part.rename(folder)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                    raise unwritable(folder.parent, error) from error
+                raise
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

@@ -1,6 +1,5 @@
 """What `prepare` says of a data set: everything in report.json, the first files of each kind on the screen."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from datamodules.errors import printable
 from datamodules.rooted import RootedData
+from datamodules.whole import write_json
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,7 @@ def write_report(
     }
     left_out = data.left_out
     path = folder / "report.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = summary | {"left_out": left_out.as_json(limit=None), "files": files} | details
-    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, summary | {"left_out": left_out.as_json(limit=None), "files": files} | details)
     first = {kind: names[:SHOWN] for kind, names in files.items() if names}
     return summary | {"left_out": left_out.as_json(SHOWN), "first": first, "report": str(path)}
 

@@ -1,5 +1,7 @@
 """Data that lie in a folder which the user names."""
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,12 @@ class RootedData(SuiteData):
         """The command that says what is wrong with a data set."""
         kind = f"{type(self).__module__}.{type(self).__name__}"
         return f"Check it with: python -m tasks.{self.task} prepare --data {kind} --data.root {self.root or 'DIR'}"
+
+    def report_folder(self) -> Path:
+        """Where `prepare` writes its report: in the cache, one folder for each set, since no run is meant."""
+        settings = f"{type(self).__qualname__} {self.find_root().resolve()} {self.subset}"
+        key = hashlib.sha256(settings.encode(errors="surrogateescape")).hexdigest()[:6]
+        return super().report_folder().with_name(f"{re.sub(r'[^A-Za-z0-9._-]+', '_', self.name)}-{key}")
 
     def remarks(self) -> dict:
         """What else the report of `prepare` says about this kind of data set."""

@@ -9,7 +9,7 @@ from datamodules.errors import DataError
 
 
 class Trainer(pl.Trainer):
-    """Trainer whose methods are the suite's verbs; `task`, `row` and `overwrite` are set by the command line.
+    """Trainer whose methods are the suite's verbs; the command line sets `task`, `row`, `overwrite`, `report_folder`.
 
     `checkpoint` is the file whose weights predict.
     """
@@ -17,6 +17,7 @@ class Trainer(pl.Trainer):
     task: str = ""
     row: str = "default"
     overwrite: bool = False
+    report_folder: Path | None = None  # of `prepare`, where the user named one
     failed_files: tuple[str, ...] = ()
     checkpoint: str | None = None
 
@@ -49,7 +50,7 @@ class Trainer(pl.Trainer):
         """Check a data set folder, report what is present, missing or unreadable, and build its pack."""
         if hasattr(model, "hand_over"):
             model.hand_over(datamodule)
-        report = datamodule.prepare(Path(self.default_root_dir))
+        report = datamodule.prepare(self.report_folder or datamodule.report_folder())
         print(json.dumps(report, indent=1, ensure_ascii=False, default=str))
 
     def export(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:

@@ -128,10 +128,15 @@ def test_predict_leaves_the_stems_of_a_song(place, tmp_path):
 
 
 def test_prepare_reports_the_tracks(place, tmp_path):
-    done = separation("prepare", *ROW, "--data.root", place / "hq", "--runs", tmp_path)
+    """In the cache: the folder named after the config is of a run, perhaps of other data."""
+    words = ("prepare", *ROW, "--data.root", place / "hq", "--runs", tmp_path / "runs", "--data.cache_dir", tmp_path / "cache")
+    done = separation(*words)
     assert done.code == 0, done.err
     (path,) = tmp_path.rglob("report.json")
+    assert path.is_relative_to(tmp_path / "cache" / "reports" / "separation")
+    assert str(path) in done.out
     assert json.loads(path.read_text())["splits"]["train"]
+    assert not (tmp_path / "runs").exists()
 
 
 def test_compare_shows_the_run_beside_the_paper(place, tmp_path):

@@ -1,14 +1,21 @@
 """What suite and README promise of every task, found by its configs/<task>/default.yaml and made small by tiny.yaml."""
 
+import importlib
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 
+from datamodules.errors import DataError
+from tasks.callbacks import RequireSplits
+from tasks.launch import resolve
+from tests import toy
 from tests.commands import command
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +77,32 @@ def test_a_run_ended_by_kill_9_goes_on_to_the_same_weights(config, tmp_path):
     for name, weights in whole["state_dict"].items():
         assert torch.equal(weights, resumed["state_dict"][name]), name
     assert str(whole["optimizer_states"]) == str(resumed["optimizer_states"])
+
+
+def subclasses(kind: type) -> set[type]:
+    return {kind}.union(*map(subclasses, kind.__subclasses__()))
+
+
+@pytest.mark.parametrize(("task", "split"), [*((task, "test_set") for task in TASKS), ("generation", "validation_set")])
+def test_a_split_that_is_needed_at_the_end_is_asked_for_before_step_1(task, split, tmp_path, monkeypatch):
+    data = resolve(importlib.import_module(f"tasks.{task}.__main__").TASK.data)
+    missing = DataError("the annotations name no clip of this split.")
+    for kind in subclasses(data):
+        if split in vars(kind):
+            monkeypatch.setattr(kind, split, mock.Mock(side_effect=missing))
+    monkeypatch.setattr(Trainer, "_run_stage", mock.Mock(side_effect=AssertionError("training began")))
+    done = command(*fit(f"{task}/tiny", tmp_path))
+    assert done.code == 2, done.err
+    assert "no clip of this split" in done.err
+    assert ("--test_after_fit false" in done.err) == (split == "test_set")
+    assert not (tmp_path / task / "run").exists()
+
+
+def test_an_empty_split_is_refused_and_one_that_is_not_needed_is_not_built(tmp_path):
+    trainer = toy.train(tmp_path, callbacks=(RequireSplits(test=False),), data=toy.ToyData(), max_epochs=1)
+    assert trainer.current_epoch == 1
+    with pytest.raises(DataError, match="is empty: check the data set"):
+        toy.train(tmp_path, callbacks=(RequireSplits(test=False),), data=toy.ToyData(validation=0))
 
 
 @pytest.mark.parametrize("config", TINY)

@@ -37,11 +37,12 @@ def run(words):
     return left.value.code
 
 
-def test_openunmix_files_separate_a_song(tmp_path):
+def test_openunmix_files_separate_a_song(tmp_path, recwarn):
     net, states = branches(["vocals", "drums"])
     for source, state in states.items():
         torch.save(state, tmp_path / f"{source}.pth")
     main(["openunmix", *(f"{s}={tmp_path}/{s}.pth" for s in states), "--runs", str(tmp_path / "runs"), "--name", "mine"])
+    assert not [warning for warning in recwarn if "save_hyperparameters" in str(warning.message)]
     soundfile.write(tmp_path / "song.wav", 0.1 * np.random.default_rng(0).standard_normal((44100, 2)), 44100)
     folder = tmp_path / "runs/separation/mine"
     done = separation("predict", "--ckpt_path", folder, "--data.inputs", tmp_path / "song.wav", "--output.picture", "false")

@@ -1,6 +1,5 @@
 """Pictures, sounds and tables of a few fixed examples, wherever the run logs to."""
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from datamodules.level import downmix
+from tasks.tables import write_csv
+from tasks.writers.whole import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,14 +90,17 @@ def _to_tensorboard(logger: TensorBoardLogger, name: str, figure: Any, audio: An
 
 
 def _to_folder(folder: Path, name: str, figure: Any, audio: Any, table: Any) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / name.replace("/", "_")
-    if figure is not None:
-        figure.savefig(f"{path}.png", dpi=figure.dpi)
-    if audio is not None:
-        import soundfile
+    try:
+        if figure is not None:
+            with whole(path.with_name(f"{path.name}.png")) as temporary:
+                figure.savefig(temporary, dpi=figure.dpi, format="png")
+        if audio is not None:
+            import soundfile
 
-        soundfile.write(f"{path}.wav", *audio)
-    if table is not None:
-        with path.with_name(f"{path.name}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([table[0], *table[1]])
+            with whole(path.with_name(f"{path.name}.wav")) as temporary:
+                soundfile.write(temporary, *audio, format="WAV")
+        if table is not None:
+            write_csv(path.with_name(f"{path.name}.csv"), [dict(zip(table[0], row, strict=True)) for row in table[1]])
+    except (OSError, RuntimeError) as error:  # soundfile raises the latter
+        rank_zero_warn(f"{path} could not be written ({error}): training goes on.")

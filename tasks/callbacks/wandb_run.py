@@ -9,6 +9,8 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
+from tasks.writers.whole import write_text
+
 ID_FILE = "wandb_id.txt"
 
 
@@ -24,7 +26,7 @@ def wandb_options(folder: str | Path, group: str, job_type: str, resume: bool) -
     known = file.read_text().strip() if resume and file.exists() else ""
     identity = os.environ.get("WANDB_RUN_ID") or known or secrets.token_hex(4)
     if identity != known and int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        file.write_text(identity + "\n")
+        write_text(file, identity + "\n")
     options = {"id": identity, "resume": "allow", "save_dir": str(folder), "name": folder.name}
     return options | {"group": group, "job_type": job_type}
 

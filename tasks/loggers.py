@@ -8,6 +8,8 @@ from pytorch_lightning.cli import Namespace
 from tasks.callbacks import wandb_options
 
 WITH_LOGS = ("fit", "validate", "test")
+LOGS = "logs"
+"""Folder of a run that holds the CSV logs of its sessions."""
 
 
 def fill_loggers(options: Namespace, folder: Path, task: str, row: str, verb: str) -> None:
@@ -21,6 +23,8 @@ def fill_loggers(options: Namespace, folder: Path, task: str, row: str, verb: st
         options.trainer.logger = False
         return
     loggers: list[Any] = [] if given in (None, True) else given if isinstance(given, list) else [given]
+    # The config of another run, which a checkpoint is resumed with, names that one's folder.
+    loggers = [logger for logger in loggers if not (_writes_csv(logger) and logger.init_args.get("name") == LOGS)]
     for logger in loggers:
         args = getattr(logger, "init_args", None)
         if args is None:
@@ -30,13 +34,17 @@ def fill_loggers(options: Namespace, folder: Path, task: str, row: str, verb: st
             _fill(args, wandb_options(folder, group=row, job_type=f"seed{int(options.seed_everything)}", resume=resume))
         elif "save_dir" in args and args.save_dir in (None, "."):
             args.save_dir = str(folder)
-    if not any(logger.class_path.endswith(("CSVLogger", "CSVLog")) for logger in loggers):
+    if not any(map(_writes_csv, loggers)):
         loggers = [*loggers, _csv(folder)]
     options.trainer.logger = loggers
 
 
+def _writes_csv(logger: Any) -> bool:
+    return getattr(logger, "class_path", "").endswith(("CSVLogger", "CSVLog")) and "init_args" in logger
+
+
 def _csv(folder: Path) -> Namespace:
-    args = Namespace(save_dir=str(folder), name="logs", version=None, prefix="", flush_logs_every_n_steps=20)
+    args = Namespace(save_dir=str(folder), name=LOGS, version=None, prefix="", flush_logs_every_n_steps=20)
     return Namespace(class_path="tasks.callbacks.CSVLog", init_args=args)
 
 

@@ -139,6 +139,9 @@ def test_csv_logs_are_written_beside_those_of_other_loggers(given, expected, tmp
         given = logger(given)
     elif isinstance(given, list):
         given = [logger(path) for path in given]
+    if expected and CSV in expected:  # of another run, by whose config a checkpoint is resumed
+        another = Namespace(class_path=CSV, init_args=Namespace(save_dir="/another", name="logs"))
+        given = [*(given if isinstance(given, list) else [given] if given not in (None, True) else []), another]
     options = Namespace(trainer=Namespace(logger=given), seed_everything=0, ckpt_path=None)
     fill_loggers(options, tmp_path, "tagging", "row", "fit")
     loggers = options.trainer.logger

@@ -49,7 +49,7 @@ class RootedData(SuiteData):
         """Where `prepare` writes its report: in the cache, one folder for each set, since no run is meant."""
         settings = f"{type(self).__qualname__} {self.find_root().resolve()} {self.subset}"
         key = hashlib.sha256(settings.encode(errors="surrogateescape")).hexdigest()[:6]
-        return super().report_folder().with_name(f"{re.sub(r'[^A-Za-z0-9._-]+', '_', self.name)}-{key}")
+        return super().report_folder().parent / self.task / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', self.name)}-{key}"
 
     def remarks(self) -> dict:
         """What else the report of `prepare` says about this kind of data set."""

@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.utilities.logger import _convert_params
+from pytorch_lightning.core.saving import save_hparams_to_yaml
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
@@ -18,6 +20,17 @@ class CSVLog(CSVLogger):
     """Lightning's CSV logger whose file holds whole rows, also after a write that failed. Arguments: as CSVLogger."""
 
     _reason: str | None = None
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Write hparams.yaml; a run does not depend on it."""
+        writer = self.experiment
+        writer.hparams.update(_convert_params(params))
+        try:
+            with whole(Path(writer.log_dir) / writer.NAME_HPARAMS_FILE) as temporary:
+                save_hparams_to_yaml(temporary, writer.hparams)
+        except OSError as error:
+            rank_zero_warn(f"{writer.NAME_HPARAMS_FILE} could not be written ({reason_of(error)}): the run goes on without.")
 
     @rank_zero_only
     def save(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from datamodules.progress import progress
 from datamodules.workers import cores
 
 log = logging.getLogger(__name__)
@@ -96,12 +97,10 @@ def _crc(path: Path, size: int) -> int:
 
 def _each(check: Callable[[Path], bool], paths: Sequence[Path], title: str) -> list[bool]:
     """What a check says of each file, from as many threads as there are cores."""
-    from tqdm import tqdm
-
     total = sum(path.stat().st_size for path in paths if path.is_file())
     with ThreadPoolExecutor(max(1, min(cores(), len(paths)))) as pool:
         answers = pool.map(check, paths)
-        return list(tqdm(answers, title, len(paths), unit="file", dynamic_ncols=True, disable=total < LARGE))
+        return list(progress(answers, title, len(paths), "file", disable=total < LARGE))
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -9,7 +9,15 @@ MOST_QUARTERS = 500_000
 """Quarter notes of a part: two and a half days at 120 to the minute."""
 MOST_DIVISIONS = 1_000_000
 """Of a quarter note; MuseScore writes 480, Finale up to 16,383."""
+MOST_SPINES = 200
+"""Columns of a Humdrum file."""
 _NUMBER = re.compile(r"\s*[-+]?\d{1,12}(\.\d{0,12})?\s*", re.ASCII)
+_IN_MEI = re.compile(rb"""\bmeter\.(?:count|unit)\s*=\s*["']([^"']*)["']""")
+_SIGNATURE = re.compile(rb"<(?:\w+:)?meterSig\b[^<>]*>")
+_IN_SIGNATURE = re.compile(rb"""\s(?:count|unit)\s*=\s*["']([^"']*)["']""")
+_IN_KERN = re.compile(rb"(?:^|\t)\*M(\d[^\t\r\n]*)", re.MULTILINE)
+_METRE = re.compile(rb"[1-9]\d{0,2}([+/*|:][1-9]\d{0,2})*(%\d+)?")
+_LONG = re.compile(rb"""=\s*["'](-?\d{10,})["']""")
 _SMALL = {"alter": 100, "octave": 20, "chromatic": 200, "octave-change": 20, "fifths": 20, "staff": 1000, "staves": 1000}
 """Elements and their largest magnitude; others of music are not bounded."""
 
@@ -23,6 +31,27 @@ def exact_number(text: str) -> Fraction:
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"{text[:20]!r} is no plain number")
     return Fraction(text)
+
+
+def check_metres(data: bytes) -> None:
+    """Check the time signatures and the size of numbers in an MEI or Humdrum file, which libraries work off beat by beat.
+
+    Args:
+        data: content of the file
+
+    Raises:
+        ValueError: a time signature, an attribute or a number of spines that no score has.
+    """
+    signatures = b" ".join(_SIGNATURE.findall(data))
+    for text in (*_IN_MEI.findall(data), *_IN_SIGNATURE.findall(signatures), *_IN_KERN.findall(data)):
+        if not _METRE.fullmatch(text.strip()):
+            raise ValueError(f"the time signature {text[:20].decode('latin-1')!r}")
+    if not data.lstrip().startswith(b"<"):
+        spines = 1 + max((line.count(b"\t") for line in data.splitlines()), default=0)
+        if spines > MOST_SPINES:
+            raise ValueError(f"{spines:,} spines")
+    if found := _LONG.search(data):
+        raise ValueError(f"the number {found[1][:20].decode('latin-1')}")
 
 
 def check_numbers(root: Any) -> None:

@@ -11,11 +11,12 @@ import soundfile
 
 from benchmarks.fuzzing.seeds import content_of_checkpoint, saved, seeds
 from datamodules import audio
+from datamodules.alignment.mei import _probe
 from datamodules.alignment.musicxml import read_musicxml
 from datamodules.alignment.score import read_score
 from datamodules.errors import DataError
 from datamodules.pickles import load as load_pickle
-from datamodules.plausible_score import exact_number
+from datamodules.plausible_score import check_metres, exact_number
 from datamodules.songs import Song
 from datamodules.symbolic.pack import read as read_pack
 from datamodules.symbolic.reading import read_piece, read_pieces
@@ -172,8 +173,12 @@ def seed_of(kind, folder, old=b"", new=b"", ending=None):
 
 
 def test_an_mei_that_ends_verovio_ends_nothing_else(tmp_path):
+    path = seed_of("mei", tmp_path, b'<staffDef n="1"', b'<staffDef n="99999999999"')
     with pytest.raises(DataError, match=r"x\.mei is damaged: verovio, which reads MEI, ended with"):
-        read_score(seed_of("mei", tmp_path, b'<staffDef n="1"', b'<staffDef n="99999999999"'))
+        _probe(path)
+    for read in (read_piece, read_score):
+        with pytest.raises(DataError, match=r"x\.mei .*the number 99999999999"):
+            read(path)
 
 
 def test_a_time_signature_of_endless_beats(tmp_path):
@@ -248,3 +253,24 @@ def test_settings_whose_names_are_no_text(tmp_path):
     (tmp_path / "x.ckpt").write_bytes(saved(content))
     with pytest.raises(DataError, match=r"x\.ckpt was refused: 'hyper_parameters' must be settings by name"):
         read_checkpoint(tmp_path / "x.ckpt", "tagging")
+
+
+@pytest.mark.parametrize("count", ["1e999", "0", "99999", "-4", ""])
+def test_an_mei_of_endless_beats(count, tmp_path):
+    path = seed_of("mei", tmp_path, b'meter.count="4"', f'meter.count="{count}"'.encode())
+    for read in (read_piece, read_score):
+        with pytest.raises(DataError, match=r"x\.mei .*time signature"):
+            read(path)
+
+
+def test_a_humdrum_file_of_5000_spines(tmp_path):
+    path = seed_of("kern", tmp_path, b"4F\t4a", b"4F" + b"\t4a" * 5000)
+    for read in (read_piece, read_score):
+        with pytest.raises(DataError, match=r"x\.krn .*5,001 spines"):
+            read(path)
+
+
+@pytest.mark.parametrize("metre", [b"*M3+2/8", b"*M4/4", b"*M12/16"])
+def test_usual_time_signatures(metre):
+    check_metres(b'<extent unit="cm"/><meterSig count="2+3" unit="8"/><staffDef meter.count="4" meter.unit="4"/><x n="12"/>')
+    check_metres(b"**kern\t**kern\n" + metre + b"\t" + metre + b"\n*MM120\t*MM120\n4c\t4e\n")

@@ -16,6 +16,7 @@ from datamodules.alignment.musicxml import Engraving, read_musicxml
 from datamodules.alignment.playing import Stretch, Written, WrittenNote, play
 from datamodules.alignment.score import Origin, Score
 from datamodules.errors import DataError
+from datamodules.plausible_score import check_metres
 from datamodules.repeats import Signs, play_order, repeats_of, runs_of
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def _parsed(path: Path, partitura) -> tuple[object, dict[str, Engraving], list[S
         with sounding_mei(path) as (document, printed):
             return partitura.load_mei(str(document)), printed, []
     if kind == ".krn":
+        check_metres(path.read_bytes())
         return partitura.load_kern(str(path)), {}, []
     document = read_musicxml(path)
     return partitura.load_musicxml(document.xml), document.notes, document.signs

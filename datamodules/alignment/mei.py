@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from datamodules.alignment.musicxml import Engraving
 from datamodules.alignment.sounding_pitch import transpose_mei
 from datamodules.errors import DataError
+from datamodules.plausible_score import check_metres
 
 PROBE = "import sys, verovio; verovio.enableLog(verovio.LOG_OFF); verovio.toolkit().loadFile(sys.argv[1])"
 ID = "{http://www.w3.org/XML/1998/namespace}id"
@@ -27,9 +28,13 @@ def sounding_mei(path: Path) -> Iterator[tuple[Path, dict[str, Engraving]]]:
     """
     from lxml import etree
 
+    try:
+        check_metres(data := path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: it has {error}, which no score has.") from error
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
-        root = etree.fromstring(path.read_bytes(), parser)
+        root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
         raise DataError(f"{path} is no XML ({error}): expected an MEI score.") from error
     notes = {note.get(ID): Engraving(note.get(ID), _syllables(note)) for note in root.iter("{*}note") if note.get(ID)}

@@ -6,6 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from datamodules.errors import DataError, printable
+from datamodules.plausible_score import check_metres
 from datamodules.symbolic.piece import Piece
 from datamodules.symbolic.reading.musicxml import Score
 from datamodules.symbolic.reading.unfolding import Repeats
@@ -79,6 +80,7 @@ def _converted(path: Path) -> bytes:
     from music21.musicxml.m21ToXml import GeneralObjectExporter
 
     try:
+        check_metres(path.read_bytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             score = converter.parse(path, forceSource=True, storePickle=False)

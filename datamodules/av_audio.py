@@ -158,10 +158,15 @@ class Track:
                 self.damage = self.damage or f"is damaged at {self.written / (self.rate or 1):.1f} s"
             return
         for frame in frames:
-            yield from self._place(frame)
+            try:
+                planar = self._planar(frame)
+            except av.FFmpegError:  # a damaged frame may claim channels or a rate that no resampler takes
+                self.damage = self.damage or f"is damaged at {self.written / (self.rate or 1):.1f} s"
+                continue
+            yield from self._place(frame, planar)
 
-    def _place(self, frame: Any) -> Iterator[np.ndarray]:
-        pieces = [plain.to_ndarray().T for plain in self._planar(frame)]
+    def _place(self, frame: Any, planar: list[Any]) -> Iterator[np.ndarray]:
+        pieces = [plain.to_ndarray().T for plain in planar]
         if not pieces:
             return
         block, late = np.ascontiguousarray(np.concatenate(pieces)), 0

@@ -274,3 +274,13 @@ def test_a_humdrum_file_of_5000_spines(tmp_path):
 def test_usual_time_signatures(metre):
     check_metres(b'<extent unit="cm"/><meterSig count="2+3" unit="8"/><staffDef meter.count="4" meter.unit="4"/><x n="12"/>')
     check_metres(b"**kern\t**kern\n" + metre + b"\t" + metre + b"\n*MM120\t*MM120\n4c\t4e\n")
+
+
+def test_a_wav_that_claims_128_channels(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.zeros(2000, np.float32), 8000, subtype="FLOAT")
+    content = bytearray((tmp_path / "x.wav").read_bytes())
+    content[22:24] = struct.pack("<H", 128)
+    (tmp_path / "x.wav").write_bytes(content)
+    for reader in (READERS["decode"], READERS["stems in place"], lambda path: list(Song(path).blocks())):
+        with pytest.raises(DataError, match=r"x\.wav"):
+            reader(tmp_path / "x.wav")

@@ -28,6 +28,11 @@ def test_maps_need_attention(option):
     check(partial(Att, layers=1, heads=2), **{option: True})
 
 
+def test_rows_of_a_map_need_a_map():
+    with pytest.raises(DataError, match=r"add --output\.maps true"):
+        check(CNN_P, map_tags=["rock"])
+
+
 def test_one_file_is_joined_with_nothing():
     with pytest.raises(DataError, match=r"give two or more --data\.inputs"):
         check(partial(Att, layers=1, heads=2), inputs=1, join=True)
@@ -36,7 +41,6 @@ def test_one_file_is_joined_with_nothing():
 @pytest.mark.parametrize(
     ("writer", "options", "sentence"),
     [
-        (TagWriter, {"map_tags": ["rock"]}, "add --output.maps true"),
         (EventWriter, {"reference": "true.tsv", "pictures": False}, "add --output.pictures true"),
         (StemWriter, {"format": "mp3", "subtype": "PCM_24"}, "mp3 has no subtype"),
         (StemWriter, {"other": "minus"}, "add --output.two_stems STEM"),

@@ -56,8 +56,6 @@ class TagWriter(PredictionWriter):
         super().__init__(folder, overwrite, {"timeline": timeline and hop, "maps": maps_of, "embeddings": embeddings})
         if (top is not None and top < 1) or hop <= 0:
             raise ValueError(f"--output.top must be at least 1 and --output.hop above 0 s, got {top} and {hop}")
-        if map_tags and not (maps or join):
-            raise ValueError("--output.map_tags are the rows of a contribution map: add --output.maps true or --output.join true")
         self.threshold, self.top, self.calibrated = threshold, top, calibrated
         self.timeline, self.hop = timeline, hop
         self.maps, self.map_tags, self.join, self.embeddings = maps, map_tags, join, embeddings or []
@@ -74,6 +72,8 @@ class TagWriter(PredictionWriter):
         for tag in self.map_tags or []:
             if tag not in pl_module.tags:
                 raise DataError(f"--output.map_tags: the network knows no tag '{tag}'; it knows {', '.join(pl_module.tags)}")
+        if self.map_tags and not (self.maps or self.join):
+            raise DataError("--output.map_tags are the rows of a contribution map: add --output.maps true or --output.join true")
         if (self.maps or self.join) and not getattr(pl_module.net, "explains", False):
             option = "maps" if self.maps else "join"
             back_end = type(getattr(pl_module.net, "back_end", pl_module.net)).__name__

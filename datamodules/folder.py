@@ -10,6 +10,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from datamodules.audio import EXTENSIONS
 from datamodules.coverage import locate, sizes
 from datamodules.errors import DataError
+from datamodules.file_search import files_under
 from datamodules.left_out import LeftOut
 from datamodules.packed import Files
 from datamodules.paths import is_absolute, relative_to
@@ -197,8 +198,7 @@ def list_folders(root: Path) -> Listed | None:
         for part, place in parts.items()
         for folder in sorted((root / part).iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
-        for path in sorted(folder.rglob("[!.]*"))
-        if path.suffix.lower() in EXTENSIONS and path.is_file()
+        for path in sorted(files_under(folder, EXTENSIONS))
     ]
     tags = sorted({tag for _, tag, _ in rows})
     if len(tags) < 2:

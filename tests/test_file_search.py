@@ -5,9 +5,12 @@ import sys
 
 import pytest
 
+from datamodules.alignment.folder import _beside
 from datamodules.errors import DataError, escaped
 from datamodules.file_search import entry_key, files_under, search
 from datamodules.files import AudioFiles
+from datamodules.folder import list_folders
+from datamodules.symbolic.corpora.music_folder import MusicFolder
 from tests.layouts import tone, write_audio
 from tests.tagging_batches import ready
 
@@ -100,3 +103,18 @@ def test_a_message_about_a_name_that_is_no_utf8_is_printable(tmp_path):
     with pytest.raises(DataError) as caught:
         search([str(tmp_path / os.fsdecode(b"a\xff.wav"))], ENDINGS, "file")
     str(caught.value).encode()
+
+
+def test_training_folders_follow_links_to_albums(tmp_path):
+    for name in ("albums/rock/a.wav", "albums/rock/b.wav", "albums/jazz/c.wav", "songs/x/tune.abc", "songs/x/.hidden/no.abc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    library = tmp_path / "library"
+    library.mkdir()
+    for tag in ("rock", "jazz"):
+        (library / tag).symlink_to(tmp_path / "albums" / tag, target_is_directory=True)
+        (tmp_path / "albums" / tag / "loop").symlink_to(library, target_is_directory=True)
+    assert list_folders(library).tags == ["jazz", "rock"]
+    assert {row["recording"].rsplit("/", 1)[-1] for row in _beside(library)} == {"a.wav", "b.wav", "c.wav"}
+    (library / "songs").symlink_to(tmp_path / "songs", target_is_directory=True)
+    assert [path.name for path in MusicFolder(str(library)).sources()] == ["tune.abc"]

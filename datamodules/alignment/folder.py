@@ -14,6 +14,7 @@ from datamodules.alignment.pairs import Pair, Sound
 from datamodules.alignment.score import ENGRAVED, MIDI, TUNES
 from datamodules.delimited import records
 from datamodules.errors import DataError
+from datamodules.file_search import files_under
 from datamodules.splits import SPLIT_NAMES, SPLITS
 
 TABLE = "pairs.csv"
@@ -55,7 +56,7 @@ def _table(path: Path) -> list[dict[str, str]]:
 
 def _beside(root: Path) -> list[dict[str, str]]:
     """Rows as of a table: each recording with the score of its name, else the only score in its folder."""
-    found = [path for ending in SOUNDS for path in sorted(root.rglob(f"[!.]*{ending}"))]
+    found = sorted(files_under(root, SOUNDS), key=lambda path: (SOUNDS.index(path.suffix.lower()), path))
     rows = []
     for recording in {path.with_suffix(""): path for path in reversed(found)}.values():
         scores = [path for ending in (*ENGRAVED, *TUNES, *MIDI) for path in sorted(recording.parent.glob(f"[!.]*{ending}"))]

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from datamodules.errors import DataError
+from datamodules.file_search import files_under
 from datamodules.symbolic.corpora.corpus import OwnMusic, Splits, Unwanted
 from datamodules.symbolic.corpora.gathering import gather
 from datamodules.symbolic.piece import Piece
@@ -51,8 +52,8 @@ class MusicFolder(OwnMusic):
     def sources(self) -> list[Path]:
         """Files of music, sorted by name; hidden ones aside. Raises DataError where there is none."""
         root = self.folder()
-        found = (path for path in root.rglob("*") if path.suffix.lower() in MUSIC and path.is_file())
-        paths = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+        shown = (path for path in files_under(root, MUSIC) if not any(part[0] == "." for part in path.relative_to(root).parts))
+        paths = sorted(shown)
         if not paths:
             raise DataError(f"{root} holds no music: --data.root must name {self.layout}.")
         return paths

@@ -20,22 +20,30 @@ class CSVLog(CSVLogger):
     """Lightning's CSV logger whose file holds whole rows, also after a write that failed. Arguments: as CSVLogger."""
 
     _reason: str | None = None
+    _hparams_left = False
 
     @rank_zero_only
     def log_hyperparams(self, params: Any = None) -> None:
-        """Write hparams.yaml; a run does not depend on it."""
+        """Write hparams.yaml, again with the next rows if it cannot be written now."""
+        self.experiment.hparams.update(_convert_params(params))
+        self._hparams_left = True
+        self._write_hparams()
+
+    def _write_hparams(self) -> None:
         writer = self.experiment
-        writer.hparams.update(_convert_params(params))
         try:
             with whole(Path(writer.log_dir) / writer.NAME_HPARAMS_FILE) as temporary:
                 save_hparams_to_yaml(temporary, writer.hparams)
+            self._hparams_left = False
         except OSError as error:
-            rank_zero_warn(f"{writer.NAME_HPARAMS_FILE} could not be written ({reason_of(error)}): the run goes on without.")
+            rank_zero_warn(f"{writer.NAME_HPARAMS_FILE} could not be written ({reason_of(error)}): it is tried again.")
 
     @rank_zero_only
     def save(self) -> None:
         """Append the rows since the last call; those that cannot be written are tried again."""
         writer = self.experiment
+        if self._hparams_left:
+            self._write_hparams()
         if not writer.metrics:
             return
         path = Path(writer.metrics_file_path)
@@ -60,6 +68,8 @@ class CSVLog(CSVLogger):
             DataError: they cannot be written.
         """
         super().finalize(status)
+        if self._hparams_left and status == "success":
+            raise DataError(f"{self.experiment.log_dir} lacks hparams.yaml: make room for it")
         if self._reason and status == "success":
             raise DataError(f"{self.experiment.metrics_file_path} lacks its last rows: {self._reason}; make room for them")
 

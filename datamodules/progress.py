@@ -74,13 +74,13 @@ class Lines:
         """Count items; says so once a minute."""
         self.n += n
         if time.monotonic() - self._told >= self.every_s and self.n != self.total:
-            of = "" if self.total is None else f" of {self.total:.7g}"
-            self._write(f"{self.n:.7g}{of} {self._units()}")
+            of = "" if self.total is None else f" of {_number(self.total)}"
+            self._write(f"{_number(self.n)}{of} {self._units()}")
 
     def close(self) -> None:
         """Say what was done, once."""
         if self.n > self.initial or self.postfix:
-            self._write(f"{self.n:.7g} {self._units()}")
+            self._write(f"{_number(self.n)} {self._units()}")
         self.disable = True
 
     def set_description_str(self, desc: str) -> None:
@@ -89,10 +89,16 @@ class Lines:
     def _units(self) -> str:
         if self.n == 1:
             return self.unit
-        return f"{self.unit}{'es' if self.unit.endswith('ch') else 's'}"
+        noun, *rest = self.unit.split(" ", 1)
+        return " ".join([f"{noun}{'es' if noun.endswith('ch') else 's'}", *rest])
 
     def _write(self, count: str) -> None:
         self._told = time.monotonic()
         if not self.disable:
-            line = f"{self.desc}: {count}, {self._told - self._start:.0f} s"
+            line = f"{self.desc}: {count} in {self._told - self._start:.0f} s"
             print(f"{line}, {self.postfix}" if self.postfix else line, file=self._file or sys.stderr, flush=True)
+
+
+def _number(count: float) -> str:
+    """A count to a tenth, such as `36` or `8.2`: seconds of audio are no whole numbers."""
+    return f"{round(count, 1):.7g}"

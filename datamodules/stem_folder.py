@@ -1,6 +1,5 @@
 """A folder of one's own multitrack recordings."""
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Literal, NamedTuple
 from datamodules.audio import EXTENSIONS, header
 from datamodules.cache import cache_root
 from datamodules.errors import DataError
-from datamodules.left_out import LeftOut
 from datamodules.musdb import holds_stem_mp4
 from datamodules.report import warn
 from datamodules.separation import SeparationData
@@ -17,6 +15,12 @@ from datamodules.splits import SPLITS, draw, split_folders
 from datamodules.stem_conversion import SOUND, convert, converted
 from datamodules.tracks import TrackFiles
 from datamodules.wav import Missing, NotInPlace, open_wav
+
+UNSHARED = (
+    "not in every track, so the network does not learn it (--data.missing silence takes it for silent there, "
+    "--data.sources '[NAME, ...]' names the stems to learn and leaves out the tracks that lack one)"
+)
+"""Reason of a stem that is left out."""
 
 
 class _Folder(NamedTuple):
@@ -34,7 +38,7 @@ class StemFolder(SeparationData):
     rate below the cache folder.
 
     Args:
-        sources: default: the stems that every track has, by name
+        sources: default: the stems that every track has, by name; with `missing` other than `skip` those that any track has
         mixture_name: file of the mixture, where there is one; used where the sources are all other files of the track
         missing: what to do with a track that lacks a source: `skip` the track, count it as `silence`, or `stop`
     """
@@ -71,7 +75,8 @@ class StemFolder(SeparationData):
         """Names of the stems, in the order of the network's outputs."""
         if self.chosen:
             return list(self.chosen)
-        shared = set.intersection(*(set(folder.sounds) for folder in self.folders)) - {self.mixture_name.lower()}
+        unite = set.intersection if self.missing == "skip" else set.union
+        shared = unite(*(set(folder.sounds) for folder in self.folders)) - {self.mixture_name.lower()}
         if len(shared) < 2:
             raise DataError(
                 f"The {len(self.folders)} tracks in {self.find_root()} share no two stems (the first has "
@@ -82,10 +87,11 @@ class StemFolder(SeparationData):
 
     def _report_unshared(self, shared: set[str]) -> None:
         """Report stems that some tracks have and others lack."""
-        counts = Counter(name for folder in self.folders for name in folder.sounds if name != self.mixture_name.lower())
-        reason, total = "not in every track (--data.sources names stems, see --data.missing)", len(self.folders)
-        rest = {name: count for name, count in counts.items() if name not in shared}
-        self.left_out.extend(LeftOut("stem", name, reason, f"in {count} of {total} tracks") for name, count in rest.items())
+        names = {name for folder in self.folders for name in folder.sounds} - {self.mixture_name.lower()} - shared
+        for name in sorted(names):
+            lacking = [folder.path.name for folder in self.folders if name not in folder.sounds]
+            detail = f"in {len(self.folders) - len(lacking)} of {len(self.folders)} tracks, not in {lacking[0]}"
+            self.left_out.add("stem", name, UNSHARED, f"{detail}{' and others' if lacking[1:] else ''}")
         self.left_out.say()
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
@@ -132,10 +138,10 @@ class StemFolder(SeparationData):
         """Where the WAV file of each converted file lies, and a sentence for each that does not decode."""
         paths = [path for files in listed if not files.flaw for path in (*files.stems.values(), files.mixture) if path]
         rates = {path: rate for path in paths if (rate := _foreign_rate(path, self.sample_rate)) is not None}
-        resampled = [f"{path} ({rate} Hz)" for path, rate in rates.items() if rate not in (0, self.sample_rate)]
-        if resampled:
-            warn(f"Resampled to {self.sample_rate} Hz, once (--data.sample_rate): %s", resampled)
         jobs = {path: converted(self.cache_dir, path, self.sample_rate) for path in rates}
+        foreign = [path for path, rate in rates.items() if rate not in (0, self.sample_rate) and not jobs[path].marked()]
+        resampled = [f"{path} ({rates[path]} Hz)" for path in foreign]
+        warn(f"Resampled to {self.sample_rate} Hz, once (--data.sample_rate): %s", resampled)
         flaws = convert(list(jobs.values()), cache_root(self.cache_dir) / "stems", SOUND)
         self.converted_files = len(jobs)
         return {path: job.targets[0] for path, job in jobs.items()}, flaws

@@ -66,8 +66,17 @@ def test_failed_changed_and_removed_files_are_done_again(texts, tmp_path, capsys
     (out / "counts" / "bb.txt").unlink()
     capsys.readouterr()
     assert predict([texts], out) == ["a.txt", "bb.txt", "empty.txt"]
-    assert "done again and replaced: 1 failed before, 1 changed since, 1 lacking outputs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "tried again: 1 that failed before; done again and replaced: 1 changed since, 1 lacking outputs" in said
     assert total(out) == ({"a.txt": 6, "bb.txt": 2, "ccc.txt": 3, "empty.txt": 6}, [])
+
+
+def test_a_file_that_fails_again_under_a_relative_path_keeps_its_name(texts, tmp_path, monkeypatch):
+    (texts / "empty.txt").touch()
+    predict([texts / "empty.txt"], tmp_path / "out")
+    monkeypatch.chdir(texts)
+    predict(["empty.txt"], tmp_path / "out")
+    assert predict.failed == [f"{texts / 'empty.txt'} is empty"]
 
 
 def test_equal_content_with_another_time_is_not_done_again_but_other_content_of_equal_size_is(texts, tmp_path):

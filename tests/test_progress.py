@@ -27,8 +27,8 @@ def test_a_log_has_one_line_for_each_piece_of_work(monkeypatch, capsys):
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     assert list(progress(["a", "b", "c", "d"], "packing audio", unit="clip")) == ["a", "b", "c", "d"]
     assert capsys.readouterr().err.splitlines() == [
-        "packing audio: 2 of 4 clips, 80 s",  # one a minute
-        "packing audio: 4 clips, 141 s",
+        "packing audio: 2 of 4 clips in 80 s",  # one a minute
+        "packing audio: 4 clips in 141 s",
     ]
 
 
@@ -138,4 +138,7 @@ def test_the_seed_is_not_announced_before_every_command(caplog):
 def test_lines_count_in_words(capsys):
     for number in (1, 2):
         list(Lines(range(number), "reading", unit="batch"))
-    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == ["reading: 1 batch", "reading: 2 batches"]
+    assert capsys.readouterr().err.splitlines() == ["reading: 1 batch in 0 s", "reading: 2 batches in 0 s"]
+    lines = Lines(desc="separated", total=36.2, unit="second of audio", every_s=0)
+    lines.update(35.99937)
+    assert capsys.readouterr().err == "separated: 36 of 36.2 seconds of audio in 0 s\n"

@@ -240,4 +240,8 @@ def test_a_stem_that_not_every_track_has_is_reported(tmp_path):
     data = ready(root)
     assert "flute" not in data.sources
     (entry,) = data.left_out.items()
-    assert (entry.kind, entry.item, entry.detail) == ("stem", "flute", "in 1 of 2 tracks")
+    assert (entry.kind, entry.item, entry.detail) == ("stem", "flute", "in 1 of 2 tracks, not in Two")
+    assert "--data.missing silence" in entry.reason
+    assert ready(root, missing="silence").sources == ["backing", "flute", "guitar"]
+    with pytest.raises(DataError, match=r"Two has no file flute.wav"):
+        ready(root, missing="stop").tracks("train")

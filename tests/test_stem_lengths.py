@@ -76,6 +76,8 @@ def test_files_of_another_rate_are_resampled_once_and_said(root, caplog):
     assert f"Resampled to {RATE} Hz" in caplog.text and f"{drums} (12000 Hz)" in caplog.text
     wav = two.stems["drums"]
     assert (wav.rate, wav.frames) == (RATE, round(1.5 * RATE)) and wav.name == str(drums) != wav.path
+    caplog.clear()
+    assert ready(root).opened and "Resampled" not in caplog.text  # what is read from the cache is not resampled again
     import soxr
 
     expected = soxr.resample(soundfile.read(drums, dtype="float32")[0], 12_000, RATE, quality="HQ")

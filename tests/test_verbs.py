@@ -140,7 +140,7 @@ def test_predict_names_what_it_cannot_read_and_goes_on_where_it_was(name, run, t
     assert f"{len(good)} of {len(good)} inputs are done already" in said
     assert contents(tmp_path / "out") == left
     again = told(name, *words, "--data.inputs", json.dumps([*good, str(broken)]), code=1)
-    assert str(broken) in again and "1 failed before" in again
+    assert str(broken) in again and "1 that failed before" in again
     told(name, *words, *good, "--overwrite", "true")
     tables = [path for path in (tmp_path / "out").iterdir() if path.suffix in (".csv", ".json", ".tsv")]
     assert tables and not any("broken" in path.read_text(encoding="utf-8") for path in tables)

@@ -1,5 +1,6 @@
 """Options of `predict` that the network or the data cannot serve: refused before anything is read; tables of events."""
 
+import csv
 from functools import partial
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 from datamodules.errors import DataError
 from datamodules.event_files import read_events
 from models.tagging import CNN_P, Att, FrontBack, Spec
+from tasks.tagging.decisions import Decision
 from tasks.writers.journal import Entry
 from tasks.writers.sed import EventWriter
 from tasks.writers.separation import StemWriter
@@ -54,6 +56,19 @@ def test_an_option_that_would_be_ignored_is_refused(writer, options, sentence):
 def entry(name, events, error=None):
     row = {"duration_s": 2.0, "events": events, "tags": ["Dog"] * bool(events), "clip": [0.25]}
     return Entry(f"/in/{name}", f"in/{name}", name, name[:-4], "run", "session", row=row, error=error)
+
+
+def test_notes_on_a_file_say_that_it_is_damaged(tmp_path, capsys):
+    writer = TagWriter(str(tmp_path))
+    writer.root, writer.left_out, writer.decision = tmp_path, [], Decision(["loud"], [0.5])
+    row = {"duration_s": 5.0, "scores": [0.75], "notes": ["silent"], "damage": "decodes to 5.0 s where its header claims 10.0 s"}
+    cut = Entry("/in/cut.mp3", "cut.mp3", "cut.mp3", "cut", "run", "session", row=row)
+    writer.write_tables(SimpleNamespace(tags=["loud"]), [cut], [])
+    writer.report(SimpleNamespace(), [cut], [cut])
+    note = "decodes to 5.0 s where its header claims 10.0 s, the tags are those of what is there; silent"
+    with (tmp_path / "tags.csv").open(newline="") as file:
+        assert [line["notes"] for line in csv.DictReader(file)] == [note]
+    assert capsys.readouterr().out.count("cut.mp3") == 1
 
 
 def test_events_have_a_row_for_silent_files_and_a_score(tmp_path):

@@ -1,6 +1,5 @@
 """Stop when the cluster asks, at the same step on every rank, with nothing lost."""
 
-import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from tasks.callbacks.checkpoint import Checkpoint
-from tasks.callbacks.signals import SignalCallback, exit_status, shared_batches
+from tasks.callbacks.signals import SignalCallback, exit_status, shared_batches, spoken
 
 
 class Preempt(SignalCallback):
@@ -68,7 +67,7 @@ class Preempt(SignalCallback):
             self._leave(trainer, number)
 
     def _leave(self, trainer: pl.Trainer, number: int) -> None:
-        rank_zero_info(f"Stopped by {signal.Signals(number).name}: go on with --ckpt_path last.")
+        rank_zero_info(f"Stopped by {spoken(number)}: go on with --ckpt_path last.")
         # What was not written is said by the checkpoint's own hook for exceptions, after a last attempt.
         if _checkpoint_of(trainer) is None:
             rank_zero_warn("No Checkpoint callback: what was trained since the start is lost.")

@@ -58,6 +58,12 @@ class SignalCallback(Callback):
             signal.signal(*self._handlers.popitem())
 
 
+def spoken(number: int) -> str:
+    """Name of a signal for the screen."""
+    name = signal.Signals(number).name
+    return f"Ctrl-C ({name})" if number == signal.SIGINT else name
+
+
 def exit_status(trainer: pl.Trainer, number: int) -> int:
     """Status to leave with after a signal: 128 + number, but 0 for a child of Lightning's launcher.
 

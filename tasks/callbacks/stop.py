@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
-from tasks.callbacks.signals import SignalCallback, exit_status, shared_batches
+from tasks.callbacks.signals import SignalCallback, exit_status, shared_batches, spoken
 
 
 class AgreedStop(SystemExit):
@@ -76,7 +76,7 @@ class StopEvaluation(SignalCallback):
 
     def _stop_evaluation(self, trainer: pl.Trainer, batch_idx: int, split: str) -> None:
         if batch_idx < self._shared and (number := self._agreed(trainer)):
-            name = signal.Signals(number).name
+            name = spoken(number)
             rank_zero_info(f"Stopped by {name}: the {split} split was not scored, run the same command again.")
             raise AgreedStop(exit_status(trainer, number))
 
@@ -85,7 +85,7 @@ class StopEvaluation(SignalCallback):
             if self._marker is not None:
                 with suppress(OSError):
                     self._marker.write_text(str(int(number)))
-            name = signal.Signals(number).name
+            name = spoken(number)
             rank_zero_info(f"Stopped by {name}: the same command goes on with the files that are not done.")
             raise AgreedStop(exit_status(trainer, number))
 

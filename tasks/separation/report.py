@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from datamodules.errors import DataError
+from datamodules.errors import DataError, counted
 from datamodules.separation import TrackBatch
 from tasks.metrics.separation import SeparationScores
 from tasks.report import Report
@@ -96,7 +96,7 @@ class SeparationReport(Report):
         names, faults = ({key: value for rank in ranks for key, value in rank[i].items()} for i in (0, 1))
         others = {name: np.nanmedian(np.concatenate([rank[2].get(name, []) for rank in ranks]), axis=0) for name in self.others}
         folder, sources, told = Path(trainer.default_root_dir), pl_module.sources, results.about(trainer)
-        heading = f"{shared_heading(told, f'{len(rows.track)} tracks')}, {results.POLICY}"
+        heading = f"{shared_heading(told, counted(len(rows.track), 'track'))}, {results.POLICY}"
         results.write_tracks(folder / "tracks.csv", rows, names, sources)
         results.write_metrics(trainer, pl_module, self.metrics, others)
         results.draw_tracks(folder / "figures" / "tracks.png", rows, sources, heading)

@@ -72,7 +72,7 @@ def print_table(
     lines = [f"\n{heading}", f"{'SDR in dB':{width}}  " + "".join(f"{name:>9}" for name in columns)]
     lines += [_line(name, values, width) for name, values in rows.items()]
     lines += ["", *(_line(name, values, width) for name, values in extra.items())]
-    lines += ["", f"per track    {folder / 'tracks.csv'}", f"in museval's schema  {folder / 'tracks' / 'test'}"]
+    lines += ["", f"per track    {folder / 'tracks.csv'}, in museval's schema {folder / 'tracks' / 'test'}"]
     lines += [f"picture      {folder / 'figures' / 'tracks.png'}", f"scores       {folder / 'metrics.json'}"]
     print("\n".join(lines), flush=True)
 

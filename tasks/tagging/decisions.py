@@ -116,13 +116,14 @@ def read_thresholds(path: Path, tags: list[str]) -> np.ndarray:
 
 
 def notes_on(audio: Tensor, window: Window, remark: str | None = None) -> tuple[str, ...]:
-    """What a user must know of a recording (samples,) at the window's rate: `silent`, `0.5 of 3 s`, how it was mixed down."""
+    """What a user must know of a recording (samples,) at the window's rate: `silent`, too short, how it was mixed down."""
     notes = [remark] if remark else []
     if is_silent(audio.cpu().numpy()):
         notes.append("silent")
     length = window.samples - 2 * window.lead
     if len(audio) < length:
-        notes.append(f"{len(audio) / window.sample_rate:.2g} of {length / window.sample_rate:.2g} s")
+        lasts, heard = len(audio) / window.sample_rate, length / window.sample_rate
+        notes.append(f"lasts {lasts:.2g} s, less than the {heard:.2g} s that the network hears at once")
     return tuple(notes)
 
 

@@ -164,7 +164,7 @@ class PredictionWriter(BasePredictionWriter):
         except DataError as error:
             if trainer.datamodule.strict:
                 raise
-            entry = replace(entry, error=plain(str(error)))
+            entry = replace(entry, error=plain(_by_file(str(error), str(batch.path), label.file)))
         earlier = [] if before is None else [name for name in before.outputs if name not in files.written]
         if entry.error is None and not keep:
             remove_outputs(self.root, earlier)
@@ -285,6 +285,14 @@ class PredictionWriter(BasePredictionWriter):
                 shown.extend(items)
         self.left_out = everything.as_json(limit=None)
         return [replace(entry, row={key: value for key, value in entry.row.items() if key != "left_out"}) for entry in good]
+
+
+def _by_file(error: str, path: str, file: str) -> str:
+    """An error that begins with the path as the user typed it, beginning with the name that the tables have for the file."""
+    for typed in (path, str(Path(path))):
+        if error.startswith(typed):
+            return f"{file}{error.removeprefix(typed)}"
+    return error
 
 
 def sentences(failed: Sequence[Entry]) -> list[str]:

@@ -140,17 +140,16 @@ def _notice(reasons: Mapping[str, str | None], known: Mapping[str, Entry], histo
     """Sentence on what is skipped and what is done again; empty if all inputs are new."""
     counts = Counter(reasons.values())
     again = {
-        "failed": "failed before",
         "changed": "changed since",
         "options": f"made with other options before ({_changed_options(reasons, known, history, made.signature)})",
         "extras": f"without {' and '.join(f'--output.{name}' for name in made.extras)} before",
         "removed": "lacking outputs",
     }
     parts = [f"{counts[reason]} {text}" for reason, text in again.items() if counts[reason]]
-    sentence = f"{counts[None]} of {len(reasons)} inputs are done already and skipped" if counts[None] else ""
-    if parts:
-        sentence += ("; " if sentence else "") + f"done again and replaced: {', '.join(parts)}"
-    return sentence
+    sentences = [f"{counts[None]} of {len(reasons)} inputs are done already and skipped"] if counts[None] else []
+    sentences += [f"tried again: {counts['failed']} that failed before"] if counts["failed"] else []
+    sentences += [f"done again and replaced: {', '.join(parts)}"] if parts else []
+    return "; ".join(sentences)
 
 
 def _changed_options(reasons: Mapping[str, str | None], known: Mapping[str, Entry], history: History, signature: str) -> str:

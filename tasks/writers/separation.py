@@ -97,7 +97,7 @@ class StemWriter(PredictionWriter):
         self.bar = progress(
             desc="separated",
             total=total,
-            unit="second",
+            unit="second of audio",
             disable=shown is None,
             position=trainer.global_rank,
             bar_format=BAR if total else BAR_WITHOUT_TOTAL,

@@ -105,7 +105,7 @@ class TagWriter(PredictionWriter):
         """Write tags.csv and tags.json."""
         lines, listing = [",".join(["file", "duration_s", "tags", "notes", *map(_quoted, pl_module.tags)])], {}
         for entry in good:
-            scores, notes = entry.row["scores"], "; ".join(entry.row.get("notes", ()))
+            scores, notes = entry.row["scores"], "; ".join(_notes(entry))
             chosen = self.decision(scores, entry.row.get("usable", True))
             listing[entry.file] = [{"tag": tag, "score": round(score, 6)} for tag, score in chosen]
             cells = [entry.file, str(entry.row["duration_s"]), ", ".join(tag for tag, _ in chosen), notes]
@@ -115,15 +115,13 @@ class TagWriter(PredictionWriter):
         write_json(self.root / "tags.json", content)
 
     def report(self, pl_module: LightningModule, new: list[Entry], good: list[Entry]) -> None:
-        """Say where the tables are and which files are damaged; draw the joined map."""
+        """Say where the tables are and what must be known of the files; draw the joined map."""
         place = f"{self.root / 'tags.csv'}, {self.root / 'tags.json'}"
         print(f"\n{counted(len(new), 'file')} tagged{of_all(new, good)}: {place}", flush=True)
         if self.join:
             self._joined(pl_module, good)
         for entry in new:
-            if "damage" in entry.row:
-                print(f"{entry.file} {entry.row['damage']}: the tags are those of what is there", flush=True)
-            if notes := entry.row.get("notes"):
+            if notes := _notes(entry):
                 print(f"{entry.file}: {'; '.join(notes)}", flush=True)
 
     def _timeline(self, tagger: LightningModule, batch: Any, prediction: Any, files: PredictionFiles) -> None:
@@ -181,6 +179,13 @@ class TagWriter(PredictionWriter):
         from tasks.tagging.ladder import Audio2Embeddings
 
         files.arrays(f"embeddings/{files.stem}.npz", Audio2Embeddings(tagger, self.embeddings).native(batch.audio))
+
+
+def _notes(entry: Entry) -> list[str]:
+    """What a user must know of a file, its damage first."""
+    damage = entry.row.get("damage")
+    said = [f"{damage}, the tags are those of what is there"] if damage else []
+    return [*said, *entry.row.get("notes", ())]
 
 
 def _quoted(text: str) -> str:

@@ -59,16 +59,29 @@ def level(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def active(samples: np.ndarray, rate: int, floor_db: float = -np.inf) -> np.ndarray:
-    """Where a sound is on: (segments, 2) s, by its energy; nothing counts under `floor_db`."""
+    """Where a sound is on: (segments, 2) s, by its energy; nothing counts under `floor_db`.
+
+    Segments under SHORTEST_S are left out, but for a sound that has no longer ones, such as a click.
+    """
     levels = level(samples, rate)
     if not len(levels) or levels.max() < SILENT_DB:
         return np.zeros((0, 2))
-    on = np.concatenate([[0], levels > max(levels.max() - RANGE_DB, floor_db), [0]]).astype(np.int8)
-    begin, stop = (np.flatnonzero(np.diff(on) == sign) * FRAME_S for sign in (1, -1))
+    audible = levels > levels.max() - RANGE_DB
+    segments = _segments(audible & (levels > floor_db))
+    return segments[_lasting(segments)] if _lasting(_segments(audible)).any() else segments
+
+
+def _segments(on: np.ndarray) -> np.ndarray:
+    """(segments, 2) s of frames that are on, over pauses under GAP_S."""
+    edges = np.diff(np.concatenate([[0], on, [0]]).astype(np.int8))
+    begin, stop = (np.flatnonzero(edges == sign) * FRAME_S for sign in (1, -1))
     apart = begin[1:] - stop[:-1] >= GAP_S
     first, last = np.concatenate([[True], apart]), np.concatenate([apart, [True]])
-    segments = np.stack([begin[first[: len(begin)]], stop[last[: len(stop)]]], axis=1)
-    return segments[segments[:, 1] - segments[:, 0] >= SHORTEST_S]
+    return np.stack([begin[first[: len(begin)]], stop[last[: len(stop)]]], axis=1)
+
+
+def _lasting(segments: np.ndarray) -> np.ndarray:
+    return segments[:, 1] - segments[:, 0] >= SHORTEST_S
 
 
 def compose(

@@ -116,10 +116,7 @@ class Soundscapes(DCASE2018):
                     raise
                 faults.append(error)
         if len(found) < len(SPLITS):
-            raise DataError(
-                f"{self.root}: {label} come from {len(found)} recordings ({len(paths)} files), three at least are needed, one "
-                "for each split: add some, or say with --data.group which belong together."
-            )
+            raise DataError(self._too_few(label, list(found), len(paths)))
         splits = deal(list(found), [sum(map(len, sounds)) for sounds in found.values()])
         return {
             split: [sound for sounds, mine in zip(found.values(), splits, strict=True) if mine == split for sound in sounds]
@@ -127,12 +124,24 @@ class Soundscapes(DCASE2018):
         }
 
 
+    def _too_few(self, label: str, names: Sequence[str], files: int) -> str:
+        """Why the files of a class, or the backgrounds, are not enough for three splits, and what helps."""
+        recordings = f"{len(names)} recording{'s' * (len(names) != 1)}"
+        listed = f" ({', '.join(map(repr, names))})" if names else ""
+        advice = "add some"
+        if files >= len(SPLITS) > len(names) and self.group == GROUP:
+            advice += ", or say --data.group '.+' if each file is a recording of its own; files whose names differ in the last "
+            advice += "number alone count as takes of one"
+        needed = "three at least are needed, one for each split"
+        return f"{self.root}: {label}: {files} file{'s' * (files != 1)} of {recordings}{listed}, {needed}: {advice}."
+
+
 def read_isolated(path: Path, rate: int) -> np.ndarray:
     """A sound from where its energy sets in, LONGEST_S at most. Raises DataError where it does not decode or is silent."""
     sound = audio.read_file(path, rate)
     on = scenes.active(sound, rate)
     if not len(on):
-        raise DataError(f"{path} is silent: replace it or leave it out.")
+        raise DataError(f"{path} is silent or shorter than 10 ms: replace it or leave it out.")
     return sound[round(on[0, 0] * rate) :][: round(min(LONGEST_S, on[-1, 1] - on[0, 0]) * rate)]
 
 

@@ -29,6 +29,11 @@ def test_what_is_30_db_down_or_under_the_floor_or_too_short_is_off():
     assert active(np.zeros(0, np.float32), RATE).shape == (0, 2)
 
 
+def test_a_sound_that_is_short_is_on():
+    quiet = np.zeros(round(0.1 * RATE), np.float32)
+    np.testing.assert_allclose(active(np.concatenate([quiet, tone(0.02), quiet]), RATE), [[0.1, 0.12]], atol=0.011)
+
+
 @pytest.fixture(scope="module")
 def bank():
     noise = np.random.default_rng(0).standard_normal(2 * RATE).astype(np.float32)

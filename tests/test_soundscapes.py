@@ -121,10 +121,31 @@ def test_bad_files_are_named_and_left_out(library, caplog):
     assert not list((library.parent / "cache/soundscapes").glob("*-*/metadata"))[1:]
 
 
+def test_numbered_files_are_recordings_of_their_own_where_the_user_says_so(library):
+    for k, path in enumerate(sorted((library / "foreground/Low").iterdir())):
+        path.rename(path.with_name(f"low {k + 1}.wav"))
+    sentence = r"Low: 10 files of 1 recording \('low'\), .* --data\.group '\.\+' if each file is"
+    with pytest.raises(DataError, match=sentence) as refused:
+        ready(library).find_root()
+    assert "count as takes of one." in str(refused.value)
+    assert len(ready(library, group=".+").clips("test")) == 6
+
+
+def test_clicks_are_sounds(library):
+    for k, path in enumerate(sorted((library / "foreground/Low").iterdir())):
+        click = np.random.default_rng(k).standard_normal(RATE // 10) * np.exp(-np.arange(RATE // 10) / (0.005 * RATE))
+        soundfile.write(path, 0.2 * click, RATE)
+    data = ready(library, strict=True, snr_db=(10.0, 20.0))
+    events = data.clips("test").listed.events
+    lasts = (events.offset - events.onset)[events.label == data.classes.index("Low")]
+    assert len(lasts) and (lasts < 0.1).all()
+
+
 def test_too_few_recordings_or_none_are_said(library, tmp_path):
     for path in (library / "foreground/Low").glob("[bcde]*"):
         path.unlink()
-    with pytest.raises(DataError, match=r"Low come from 1 recordings \(2 files\), three at least are needed"):
+    sentence = r"Low: 2 files of 1 recording \('a'\), three at least are needed, one for each split: add some\.$"
+    with pytest.raises(DataError, match=sentence):
         ready(library).find_root()
     for path in (library / "foreground/Low").iterdir():
         path.unlink()

@@ -99,6 +99,16 @@ def test_a_piece_goes_on_from_its_last_bar_and_keeps_what_it_was(run, tmp_path):
     assert not np.array_equal(made[0].notes, made[1].notes)
 
 
+def test_notes_that_end_short_of_the_bar_line_are_not_struck_again(run, tmp_path):
+    scale = [(480 * beat, 460, 67 + beat % 5) for beat in range(8)]
+    write_midi(tmp_path / "played.mid", {"Lead": scale, "Bass": [(on, lasts, pitch - 19) for on, lasts, pitch in scale]})
+    for seed in range(3):
+        words = ("--data.inputs", tmp_path / "played.mid", "--data.bars", "1", "--seed_everything", str(seed))
+        _, (made,) = asked(run, tmp_path / str(seed), *words)
+        new = made.notes[made.notes[:, 0] >= 3820]
+        assert len(new) and not (new[:, 0] % 120).any() and len(made.notes) - len(new) == 16
+
+
 def test_bars_are_written_anew_between_those_that_stay(run, tmp_path):
     given = chorale(2)
     (tmp_path / "song.mid").write_bytes(midi_bytes(given))

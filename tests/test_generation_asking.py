@@ -46,6 +46,13 @@ def test_a_bar_that_is_not_full_is_filled_before_more_are_written():
     assert asked_of(question(piece_of((0, 6, 60, 0), length=6), "continue"))[2] == (6, 48)
 
 
+@pytest.mark.parametrize(("length", "begin"), [(1920, 1920), (1900, 1920), (1850, 1920), (1945, 1945), (1960, 2040)])
+def test_played_music_is_continued_from_the_next_frame(length, begin):
+    piece = piece_of((0, length, 60, 0), length=length, ticks=480)
+    assert asked_of(question(piece, "continue"), steps=4)[2][0] == begin
+    assert asked_of(question(piece, "continue"))[2][0] == length
+
+
 def test_a_span_beyond_the_last_bar_is_refused_with_their_number(tmp_path):
     (tmp_path / "a.mid").write_bytes(midi_bytes(changing()))
     ask = UserPieces(use="inpaint", span="4-5").ask((str(tmp_path / "a.mid"),))

@@ -69,7 +69,7 @@ class Writer:
         piece, use = question.pieces[0], question.use
         if use == "interpolate":
             return self._between(question.pieces, seed)
-        template, given, span = asked_of(question)
+        template, given, span = asked_of(question, getattr(self.view, "steps", None))
         if use == "inpaint" and self.view.voices is not None:
             given = template.with_notes(_with_others(given, template, self.view.voices))
         try:
@@ -177,15 +177,18 @@ def whole_of(made: Piece, original: Original | None) -> Piece:
     return made.with_notes(notes, names=tuple(names) if any(names) else (), programs=tuple(programs))
 
 
-def asked_of(question: Question) -> tuple[Piece, Piece, tuple[int, int] | None]:
-    """The template to encode, what of it is given, and the ticks (begin, end) that are to be written, if not all."""
+def asked_of(question: Question, steps: int | None = None) -> tuple[Piece, Piece, tuple[int, int] | None]:
+    """The template to encode, what of it is given, and the ticks (begin, end) that are to be written, if not all.
+
+    steps: frames of a quarter note that the system writes in, if it has a grid.
+    """
     piece, use = question.pieces[0], question.use
     if use == "continue":
         # From the bar line that the piece reaches: a last bar that is not full is filled.
         bars = len(bar_edges(piece)) - 1 + question.bars
         longest = max(4 * piece.ticks * beats // kind for _, beats, kind in piece.metres.tolist())
         end = int(bar_edges(replace(piece, length=piece.length + (question.bars + 1) * longest))[bars])
-        return replace(piece, length=end), piece, (piece.length, end)
+        return replace(piece, length=end), piece, (_free_from(piece, steps), end)
     if use == "inpaint":
         edges = bar_edges(piece).tolist()
         begin, end = edges[question.span[0] - 1], min(edges[question.span[1]], piece.length)
@@ -195,6 +198,16 @@ def asked_of(question: Question) -> tuple[Piece, Piece, tuple[int, int] | None]:
         return piece, piece, None
     blank = replace(piece, notes=np.zeros((0, 5), np.int32), chords=piece.chords)
     return blank, blank, None
+
+
+def _free_from(piece: Piece, steps: int | None) -> int:
+    """The tick that a piece is continued from: its end, or the next frame where it ends in one, as played music does.
+
+    From a note's end inside a frame the rest of that frame would be struck anew. What runs over into a frame by up to a
+    quarter of it leaves the frame free.
+    """
+    frame, over = divmod(piece.length * (steps or 1), piece.ticks)
+    return piece.length if steps is None or 4 * over <= piece.ticks else -(-(frame + 1) * piece.ticks // steps)
 
 
 def shortened(piece: Piece, length: int) -> Piece:

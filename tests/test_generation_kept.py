@@ -100,11 +100,11 @@ def test_the_melody_is_taken_by_its_name_and_said(tmp_path):
     made = answer(path, "harmonise")
     assert made.piece.voice(0)[:, PITCH].tolist() == [60, 62]
     assert made.remarks[0] == (
-        "harmonised is 'MELODY': it has voices 0 (BRIDGE), 1 (MELODY), 2 (PIANO) (--data.voice takes another)"
+        "the melody is 'MELODY' (--data.voice takes another): the file has voices 0 (BRIDGE), 1 (MELODY), 2 (PIANO)"
     )
     for voice, pitches in (("bridge", [80, 82]), ("pia", [40]), (0, [80, 82]), ("2", [40])):
         assert answer(path, "harmonise", voice=voice).piece.voice(0)[:, PITCH].tolist() == pitches
-    with pytest.raises(DataError, match=r"no voice is called --data.voice flute: it has voices 0 \(BRIDGE\)"):
+    with pytest.raises(DataError, match=r"no voice is called --data.voice flute: the file has voices 0 \(BRIDGE\)"):
         answer(path, "harmonise", voice="flute")
 
 

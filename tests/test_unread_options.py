@@ -15,6 +15,7 @@ import datamodules
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
 from datamodules.folder import Folder
+from datamodules.symbolic.user_pieces import UserPieces
 from datamodules.unread import defaults, refuse_unread
 from tests.commands import command
 from tests.symbolic_layouts import melody, write_midi
@@ -136,8 +137,15 @@ SETTINGS = [
     ("alignment.sets.PaperData", {"scores": "x"}, "--data.scores without --data.mazurka"),
     ("symbolic.user_pieces.UserPieces", {"voice": 1}, "--data.voice for --data.use continue, but for harmonise: leave it out."),
     ("symbolic.user_pieces.UserPieces", {"use": "harmonise", "bars": 4}, "--data.bars for --data.use harmonise"),
-    ("symbolic.user_pieces.UserPieces", {"use": "free", "metre": "3/4", "inputs": "x"}, "--data.metre but for --data.use free"),
+    ("symbolic.user_pieces.UserPieces", {"use": "free", "metre": "3/4", "inputs": "x"}, "--data.metre for --data.use free of"),
 ]
+
+
+def test_a_free_piece_in_the_frame_of_a_file_takes_no_other():
+    data = UserPieces(use="free", bars=4, metre="3/4")
+    data.set_files([])
+    with pytest.raises(DataError, match=r"does not read --data\.bars and --data\.metre for --data\.use free of a file"):
+        data.set_files(["song.mid"])
 
 
 DEMOS = [

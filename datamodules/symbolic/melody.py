@@ -53,7 +53,7 @@ def likely_melody(names: Sequence[str]) -> int:
 def described(piece: Piece) -> str:
     """The voices of a piece by number and name, for messages."""
     named = [f"{number} ({name})" if name else str(number) for number, name in enumerate(_all_names(piece))]
-    return f"it has {'voices' if len(named) > 1 else 'voice'} {', '.join(named)}"
+    return f"the file has {'voices' if len(named) > 1 else 'voice'} {', '.join(named)}"
 
 
 def called(piece: Piece, voice: int) -> str:

@@ -86,11 +86,22 @@ class UserPieces(UserFiles):
             refuse_unread(type(self), {"bars": bars}, f"for --data.use {use}, but for continue and free")
         if use != "harmonise":
             refuse_unread(type(self), {"voice": voice}, f"for --data.use {use}, but for harmonise")
-        if use != "free" or self.inputs:
+        if use != "free":
             refuse_unread(type(self), {"metre": metre}, "but for --data.use free without --data.inputs")
+        self._frame = {"bars": bars, "metre": metre}
+        self._refuse_frame()
         self.span, self.metre = _span(span), _metre(metre)
         if (use == "inpaint") != (self.span is not None):
             raise ValueError("give --data.use inpaint and --data.span FIRST-LAST (bars, such as 5-8) together or not at all")
+
+    def set_files(self, inputs: Sequence[str] = (), **others: Sequence[str]) -> None:
+        """Take the files of the command line. Raises DataError for options that are not read beside them."""
+        super().set_files(inputs, **others)
+        self._refuse_frame()
+
+    def _refuse_frame(self) -> None:
+        if self.use == "free" and self.inputs:
+            refuse_unread(type(self), self._frame, "for --data.use free of a file, whose length and metre it takes")
 
     def predict_set(self) -> Dataset:
         """Every question. Raises DataError where an input names nothing, or interpolation gets other than two."""
@@ -153,7 +164,7 @@ class UserPieces(UserFiles):
         notes = piece.voice(number).copy()
         notes[:, VOICE] = 0
         melody = piece.with_notes(notes, programs=piece.programs[number : number + 1], names=piece.names[number : number + 1])
-        taken = [f"harmonised is {called(piece, number)}: {described(piece)} (--data.voice takes another)"]
+        taken = [f"the melody is {called(piece, number)} (--data.voice takes another): {described(piece)}"]
         return [melody], original._replace(voice=number), taken if piece.voices > 1 else []
 
 

@@ -25,7 +25,8 @@ def shown(view: View, template: Piece, given: Piece, use: Use) -> tuple[Piece, i
         shift = view.shift_for(given, melody)
     except OutOfReach:
         shift = beyond_least(view, given)
-    said = [f"written {shift:+d} semitones away, where the system knows its way, and put back"] if shift else []
+    where = f"{abs(shift)} semitone{'s' * (abs(shift) > 1)} {'higher' if shift > 0 else 'lower'}"
+    said = [f"written {where}, in the range of the system, and transposed back"] if shift else []
     if beyond := int((folds(view, given.transposed(shift)) != 0).sum()):
         said.append(f"{beyond} of {len(given.notes)} given notes are beyond the system: it saw them octaves nearer; they stay")
     moved = template.transposed(shift)

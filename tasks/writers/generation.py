@@ -61,7 +61,7 @@ class GenerationWriter(PredictionWriter):
         files = {entry.file: dict(entry.row) for entry in good}
         content = {"files": files, "failed": {entry.file: entry.error for entry in failed}, "left_out": self.left_out}
         write_json(self.root / "written.json", content)
-        rows = [{"file": entry.file} | entry.row | {"remarks": " ".join(entry.row["remarks"])} for entry in good]
+        rows = [{"file": entry.file} | entry.row | {"remarks": "; ".join(entry.row["remarks"])} for entry in good]
         write_csv(self.root / "written.csv", rows)
 
     def report(self, pl_module: LightningModule, new: list[Entry], good: list[Entry]) -> None:

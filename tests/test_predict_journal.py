@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from datamodules.errors import DataError
+from tasks.generation.inference import Inference
 from tasks.writers.journal import PredictionJournal, read_history
+from tasks.writers.provenance import differences, provenance
 from tests.predict_toy import Counter, predict
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +103,17 @@ def test_other_options_replace_the_files_asked_for_and_their_outputs(texts, tmp_
     assert {path.name for path in (out / "counts").iterdir()} == {"a-bold.txt", "bb.txt", "ccc.txt"}
     assert predict([texts / "a.txt"], out, Counter(factor=2), bold=True) == ["a.txt"]
     assert total(out)[0] == {"a.txt": 2, "bb.txt": 2, "ccc.txt": 3}
+
+
+def test_options_of_inference_at_their_defaults_are_no_other_options():
+    def options(inference):
+        module = torch.nn.Linear(1, 1)
+        module.hparams, module.inference = {"inference": inference}, inference or Inference()
+        data = SimpleNamespace(hparams={})
+        return provenance(SimpleNamespace(datamodule=data, precision="32-true", checkpoint=None), module, {}).options
+
+    assert options(None) == options(Inference())
+    assert differences(options(None), options(Inference(top_k=5))) == ["--model.inference.top_k 0 (now 5)"]
 
 
 def test_outputs_on_request_are_added_and_those_of_earlier_runs_stay(texts, tmp_path, capsys):

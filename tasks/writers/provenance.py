@@ -40,7 +40,10 @@ def provenance(trainer: Trainer, module: LightningModule, output: Mapping[str, A
     """
     data = trainer.datamodule
     given = {key: value for key, value in data.hparams.items() if key not in getattr(data, "indifferent", ())}
-    options = _flat("model", module.hparams) | _flat("data", given) | _flat("output", output)
+    model = dict(module.hparams)
+    if hasattr(module, "inference"):  # null among the hyper-parameters stands for its defaults
+        model["inference"] = module.inference
+    options = _flat("model", model) | _flat("data", given) | _flat("output", output)
     options["trainer.precision"] = str(trainer.precision)
     for name, extractor in getattr(module, "extractors", {}).items():
         options[f"model.weights.{name}"] = extractor.fingerprint

@@ -8,9 +8,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import font_manager
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from tasks.figures import glyphs
+from tasks.figures import glyphs, style
 from tasks.figures.runs import beside_paper, curves
 from tasks.figures.tagging import attention_map, contribution_map, per_tag_bars, timeline
 from tasks.writers.whole import write_figure
@@ -138,6 +139,11 @@ def test_a_flat_contribution_stays_pale():
     figure = contribution_map(-80 * noise(96, 256), 0.3 + 1e-6 * noise(256, 1), tags=["a"], title="", **AXES)
     low, high = images(figure)[1].get_clim()
     assert high - low == pytest.approx(0.02)
+
+
+def test_silence_is_dark():
+    image = style.spectrogram(Figure().subplots(), np.full((4, 9), -100.0), np.linspace(100, 4000, 4), 0.01)
+    assert image.get_array().max() == image.get_clim()[0]
 
 
 def test_timeline_orders_tags_by_their_mean_and_ends_with_the_file():

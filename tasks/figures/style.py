@@ -97,13 +97,16 @@ def spectrogram(
         mel_hertz: (mels,) centre frequency of each band, Hz
         hop_s: time from frame to frame, s
         start_s: time of the first frame, s
-        peak: dB of the brightest colour, where several spectrograms share it (default: its own loudest)
+        peak: dB of the brightest colour, where several spectrograms share it (default: its own loudest; silence, which is one
+            level everywhere, is dark)
     """
     values, centres = np.asarray(values, dtype=np.float64), np.asarray(mel_hertz, dtype=np.float64)
     if values.shape[0] != len(centres):
         raise ValueError(f"{len(centres)} band frequencies for a spectrogram of {values.shape[0]} bands")
+    if peak is None:
+        peak = float(values.max()) + (DEPTH if np.ptp(values) == 0 else 0)
     image = axes.imshow(
-        values - (values.max() if peak is None else peak),
+        values - peak,
         aspect="auto",
         origin="lower",
         cmap=SPECTROGRAM,

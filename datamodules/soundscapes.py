@@ -1,5 +1,6 @@
 """Soundscapes mixed from a user's own isolated sounds and backgrounds: strongly labelled data out of any sound library."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ from datamodules import audio, scenes
 from datamodules.cache import build_folder, cached, fingerprint
 from datamodules.dcase2018 import DCASE2018
 from datamodules.errors import DataError
+from datamodules.left_out import LeftOut
 from datamodules.progress import progress
-from datamodules.report import warn
 from datamodules.scenes import Recipe
 from datamodules.splits import SPLITS, deal
+from datamodules.whole import write_json
 
 CLIPS = {"weak": 400, "unlabeled": 800, "validation": 120, "test": 240}
+LEFT_OUT = "left_out.json"  # beside the soundscapes: files of the library that are in none of them
 GROUP = r"^.*?(?=[\W_]*\d*$)"
 FADED_DB = 12.0  # the ends of a background that are softer than this under its median are cut off
 LONGEST_S = 8.0
@@ -76,7 +79,10 @@ class Soundscapes(DCASE2018):
         listed = [path for paths in [*files.values(), beds, code] for path in paths]
         key = fingerprint(settings, ((path.name.encode(errors="surrogateescape"), str(path).encode()) for path in listed))
         target = cached(self.cache_dir, "soundscapes", f"{self.name}-{key}")
-        return build_folder(target, lambda part: self._mix(part, files, beds), f"the soundscapes {target}")
+        root = build_folder(target, lambda part: self._mix(part, files, beds), f"the soundscapes {target}")
+        self.left_out.extend(LeftOut(*row) for row in json.loads((root / LEFT_OUT).read_text(encoding="utf-8")))
+        self.left_out.say()
+        return root
 
     seed_of_scenes = 0
     """Another order of training is no other data set."""
@@ -89,22 +95,23 @@ class Soundscapes(DCASE2018):
 
     def _mix(self, root: Path, files: Mapping[str, Sequence[Path]], beds: Sequence[Path]) -> None:
 
-        bank = self._library(files, beds)
+        bank, faults = self._library(files, beds)
+        left_out = [LeftOut.from_sentence("sound", str(path), fault, path) for path, fault in faults.items()]
+        write_json(root / LEFT_OUT, [entry.row() for entry in left_out])
         with progress(total=sum(self.amounts.values()), unit="clip", desc="mixing soundscapes, once") as bar:
             for k, (subset, count) in enumerate(self.amounts.items()):
                 random = np.random.default_rng([self.seed_of_scenes, k, count])
                 split = subset if subset in SPLITS else "train"
                 scenes.write_list(root, subset, count, random, bank[split], list(files), self.recipe, bar.update)
 
-    def _library(self, files: Mapping[str, Sequence[Path]], beds: Sequence[Path]) -> Library:
-        """Every file decoded, in the split of its group; bad files are named and left out."""
-        faults: list[DataError] = []
+    def _library(self, files: Mapping[str, Sequence[Path]], beds: Sequence[Path]) -> tuple[Library, dict[Path, str]]:
+        """Every file decoded, in the split of its group, and why those that are left out are bad."""
+        faults: dict[Path, str] = {}
         classes = [self._split(paths, label, True, faults) for label, paths in files.items()]
         grounds = self._split(beds, "backgrounds", False, faults)
-        warn("Left out: %s", faults)
-        return {split: ([one[split] for one in classes], grounds[split]) for split in SPLITS}
+        return {split: ([one[split] for one in classes], grounds[split]) for split in SPLITS}, faults
 
-    def _split(self, paths: Sequence[Path], label: str, isolated: bool, faults: list[DataError]) -> dict[str, list[np.ndarray]]:
+    def _split(self, paths: Sequence[Path], label: str, isolated: bool, faults: dict[Path, str]) -> dict[str, list[np.ndarray]]:
         found: dict[str, list[np.ndarray]] = {}
         for path in paths:
             match = re.search(self.group, path.stem)
@@ -114,7 +121,7 @@ class Soundscapes(DCASE2018):
             except DataError as error:
                 if self.strict:
                     raise
-                faults.append(error)
+                faults[path] = str(error)
         if len(found) < len(SPLITS):
             raise DataError(self._too_few(label, list(found), len(paths)))
         splits = deal(list(found), [sum(map(len, sounds)) for sounds in found.values()])
@@ -122,7 +129,6 @@ class Soundscapes(DCASE2018):
             split: [sound for sounds, mine in zip(found.values(), splits, strict=True) if mine == split for sound in sounds]
             for split in SPLITS
         }
-
 
     def _too_few(self, label: str, names: Sequence[str], files: int) -> str:
         """Why the files of a class, or the backgrounds, are not enough for three splits, and what helps."""
@@ -158,5 +164,6 @@ def read_background(path: Path, rate: int) -> np.ndarray:
 def _files(root: Path, globs: Sequence[str], what: str) -> list[Path]:
     found = sorted({path for pattern in globs for path in root.glob(pattern) if path.suffix.lower() in audio.EXTENSIONS})
     if not found:
-        raise DataError(f"{root} holds no audio for {what} ({', '.join(globs)}): see --data.sounds and --data.backgrounds.")
+        others = "put some there, or name others with --data.sounds and --data.backgrounds"
+        raise DataError(f"{root} holds no audio for {what} ({', '.join(globs)}): {others}.")
     return found

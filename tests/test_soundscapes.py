@@ -101,7 +101,14 @@ def test_fit_on_one_and_two_classes_ends_with_scores(some_classes, tmp_path):
 
 def test_no_recording_is_in_two_splits(library, monkeypatch):
     kept = {}
-    monkeypatch.setattr(Soundscapes, "_mix", lambda self, root, files, beds: kept.update(self._library(files, beds)))
+    read = Soundscapes._library
+
+    def keep(*words):
+        sounds, faults = read(*words)
+        kept.update(sounds)
+        return sounds, faults
+
+    monkeypatch.setattr(Soundscapes, "_library", keep)
     ready(library).find_root()
     for k in range(2):
         hertz = {split: {round(float(np.abs(np.fft.rfft(s, RATE)).argmax())) for s in kept[split][0][k]} for split in kept}
@@ -112,10 +119,15 @@ def test_no_recording_is_in_two_splits(library, monkeypatch):
 
 
 def test_bad_files_are_named_and_left_out(library, caplog):
-    (library / "foreground/Low/a_1.wav").write_bytes(b"no sound")
-    soundfile.write(library / "foreground/High/b_2.wav", np.zeros(RATE), RATE)
-    ready(library).find_root()
-    assert "a_1.wav" in caplog.text and "b_2.wav is silent" in caplog.text
+    bad = ("foreground/Low/a_1.wav", "foreground/High/b_2.wav")
+    (library / bad[0]).write_bytes(b"no sound")
+    soundfile.write(library / bad[1], np.zeros(RATE), RATE)
+    for _ in ("mixed", "mixed before"):
+        caplog.clear()
+        data = ready(library)
+        data.find_root()
+        assert "a_1.wav" in caplog.text and "b_2.wav: is silent" in caplog.text
+        assert {entry.item for entry in data.left_out.items()} == {str(library / name) for name in bad}
     with pytest.raises(DataError, match=r"b_2\.wav is silent|a_1\.wav"):
         ready(library, strict=True, snr_db=(1.0, 2.0)).find_root()
     assert not list((library.parent / "cache/soundscapes").glob("*-*/metadata"))[1:]

@@ -82,11 +82,43 @@ _ECHO = re.compile(
 )
 
 
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a mapping",
+}
+
+_KEY = re.compile(r'Parser key "([\w.]+)": ')
+_WORDS = re.compile(r"Expected a typing\.Literal\[([^\]]*)\]")
+_TYPE = re.compile(r"Expected an? <class '(\w+)'>")
+_GOT = re.compile(r"\.? Got value: ")
+_NO_CLASS = re.compile(r"Expected a path but (\S+) either not accessible or invalid\W+Expected a dot import path string: \S+")
+
+
+def _spoken(text: str) -> str:
+    """A sentence of jsonargparse in words of the command line instead of Python's types."""
+    text = _KEY.sub(lambda match: f"{_typed(match[1])}: ", text)
+    text = _WORDS.sub(lambda match: f"expected one of {match[1].replace(chr(39), '')}", text)
+    text = _TYPE.sub(lambda match: f"expected {_TYPES.get(match[1], match[1])}", text)
+    text = _NO_CLASS.sub(r"expected a class by its full path (MODULE.CLASS) or a YAML file; got \1", text)
+    return _GOT.sub("; got ", text)
+
+
+def _typed(key: str) -> str:
+    """The option of a key as it was typed; the key itself where it comes from a file."""
+    options = [word.partition("=")[0] for word in sys.argv if word.startswith("--")]
+    return next((option for option in options if option == f"--{key}" or option.endswith(f".{key}")), key)
+
+
 def shorten(message: str) -> str:
     """Which key, and why: a parser's nested message without the values and types it echoes."""
     lines = [line.strip(" -\t") for line in str(message).splitlines()]
     told = [line for line in dict.fromkeys(lines) if line and not _ECHO.match(line)]
-    return " ".join(told[:4])[:500]
+    return _spoken(" ".join(told[:4]))[:500]
 
 
 def harden() -> None:

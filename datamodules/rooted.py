@@ -43,7 +43,9 @@ class RootedData(SuiteData):
     def advice(self) -> str:
         """The command that says what is wrong with a data set."""
         kind = f"{type(self).__module__}.{type(self).__name__}"
-        return f"Check it with: python -m tasks.{self.task} prepare --data {kind} --data.root {self.root or 'DIR'}"
+        root = str(self.root or "DIR")
+        typed = f'"{root}"' if " " in root else root
+        return f"Check it with: python -m tasks.{self.task} prepare --data {kind} --data.root {typed}"
 
     def report_folder(self) -> Path:
         """Where `prepare` writes its report: in the cache, one folder for each set, since no run is meant."""

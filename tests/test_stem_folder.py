@@ -185,6 +185,13 @@ def test_sources_are_what_all_tracks_share(tmp_path):
         _ = ready(write_tracks(root, ["test/Four"], stems=("horn", "flute"))).sources
 
 
+def test_the_command_that_helps_can_be_pasted_where_the_folder_has_a_space(tmp_path):
+    root = tmp_path / "my stems"
+    root.mkdir()
+    with pytest.raises(DataError, match=r'prepare --data datamodules.stem_folder.StemFolder --data.root ".*my stems"$'):
+        ready(root).tracks("train")
+
+
 def test_the_first_ending_wins_and_hidden_files_do_not_count(tmp_path):
     root = write_tracks(tmp_path / "set", ["train/One"])
     write(root / "train" / "One" / "guitar.flac", stem("guitar", 0.1, 1, RATE))

@@ -76,18 +76,18 @@ def locate(given: str, names: tuple[str, ...] = ("best", "last")) -> Path:
     return path
 
 
-def load_mapped(path: str | Path) -> dict[str, Any]:
-    """Content of a checkpoint, plain types and tensors only; tensors stay on disk until they are used.
+def load_mapped(path: str | Path, weights_only: bool | None = True) -> dict[str, Any]:
+    """Content of a checkpoint, by default plain types and tensors only; tensors stay on disk until they are used.
 
     A command reads its checkpoint several times, mostly for the settings in it. Changes are private to the process, and a
     checkpoint that is replaced meanwhile stays as it was.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)
     except RuntimeError as error:
         if "mmap can only be used with files" not in str(error):
             raise
-        return torch.load(path, map_location="cpu", weights_only=True)  # of a torch before 1.6
+        return torch.load(path, map_location="cpu", weights_only=weights_only)  # of a torch before 1.6
 
 
 def read(path: Path, task: str | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.late_imports import import_light
 from tasks.spent import Meter
 
 # Threads that spin while they wait make a training several times slower on a machine that others use too, threads that
@@ -148,7 +149,7 @@ def _import_for_good(module: str) -> None:
     """Import what stays until the end: looking for garbage among it takes 2 of the 6 s that the help of a verb takes."""
     gc.disable()
     try:
-        importlib.import_module(module)
+        import_light(module)
     finally:
         gc.freeze()
         gc.enable()

@@ -89,3 +89,23 @@ def test_a_task_without_a_verb_prints_its_verbs_and_loads_no_torch(task):
     code = f"import sys\nfrom tasks.{task}.__main__ import TASK\nfrom tasks.launch import launch\n"
     code += "try: launch(TASK, ['--help'])\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
     assert run(code).strip().endswith("0 False")
+
+
+def test_the_command_line_loads_no_compiler_and_no_filters():
+    """Lightning looks up single names of these; a compiled module is known as one all the same."""
+    code = """
+import sys
+from tasks.late_imports import LATE, import_light
+import_light("tasks.cli")
+print(sorted({*LATE, "sympy", "triton"} & set(sys.modules)))
+import torch
+from lightning_fabric.wrappers import OptimizedModule
+from pytorch_lightning.utilities.model_summary import ModelSummary
+from pytorch_lightning.demos.boring_classes import BoringModel
+plain = torch.nn.Linear(1, 1)
+print(isinstance(plain, OptimizedModule), isinstance(torch.compile(plain), OptimizedModule), isinstance(plain, OptimizedModule))
+print(ModelSummary(BoringModel()).total_parameters)
+import scipy.signal
+print(len(scipy.signal.butter(2, 0.5)))
+"""
+    assert run(code).split("\n")[:-1] == ["[]", "False True False", "66", "2"]

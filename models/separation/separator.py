@@ -1,5 +1,7 @@
 """The two kinds of separation network: one masks the mixture's spectrum, the other maps waveform to waveforms."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from models.stft import STFT
@@ -22,6 +24,18 @@ class MaskSeparator(nn.Module):
         spectrum = stft(mixture)
         masks = self(spectrum.abs())
         return stft.inverse(masks * spectrum[:, None], mixture.shape[-1])
+
+    def encode(self, magnitude: Tensor) -> Any:
+        """What `decode` makes the masks of some frames of; smaller than the masks where a network can tell the two apart.
+
+        Args:
+            magnitude: as of `forward`
+        """
+        return self(magnitude)
+
+    def decode(self, encoded: Any, frames: slice) -> Tensor:
+        """Masks (batch, sources, channels, bins, frames) of a range of the frames that were encoded."""
+        return encoded[..., frames]
 
 
 class WaveSeparator(nn.Module):

@@ -59,7 +59,11 @@ class UMX(MaskSeparator):
             branch.input_scale.copy_(1 / std[: self.max_bin])
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        batch, channels, bins, frames = magnitude.shape
+        return self.decode(self.encode(magnitude))
+
+    def encode(self, magnitude: Tensor) -> list[Tensor]:
+        """(frames, batch, hidden) per source: all that depends on other frames."""
+        batch, frames = magnitude.shape[0], magnitude.shape[-1]
         encodings = self._encode(magnitude)
         if self.bridge:
             shared = sum(encodings) / self.n_sources
@@ -69,9 +73,15 @@ class UMX(MaskSeparator):
             dense = linear(seen, torch.cat([branch.fc2.weight for branch in self.branches])).chunk(self.n_sources, -1)
         else:
             dense = [branch.recall(encoding) for branch, encoding in zip(self.branches, encodings, strict=True)]
+        return [hidden.view(frames, batch, -1) for hidden in dense]
+
+    def decode(self, encoded: list[Tensor], frames: slice = slice(None)) -> Tensor:
+        """Masks of a range of frames, each by itself; in training all frames, whose statistics the norms learn."""
+        dense = [hidden[frames].flatten(0, 1) for hidden in encoded]
         masks = torch.stack([branch.decode(hidden) for branch, hidden in zip(self.branches, dense, strict=True)])
         # Seen as the result's axes without a copy: bins stay next to each other, as in the spectra that STFT gives.
-        return masks.relu_().view(-1, frames, batch, channels, bins).permute(2, 0, 3, 4, 1)
+        size = (encoded[0].shape[1], self.channels, self.stft.bins)
+        return masks.relu_().view(self.n_sources, -1, *size).permute(2, 0, 3, 4, 1)
 
     def _encode(self, magnitude: Tensor) -> list[Tensor]:
         """(frames, batch, hidden) per source, by one product of the mixture with all branches' first layers."""

@@ -38,11 +38,11 @@ def wiener(
     if scale is None:
         scale = spectrum.abs().amax() / LOUDEST
     scale = torch.as_tensor(scale, device=spectrum.device, dtype=spectrum.real.dtype).clamp(min=1)
-    quieter = spectrum / scale
     estimates = _with_phase(magnitudes, spectrum, scale)
+    del magnitudes
     for iteration in range(iterations):
         # The filter is linear: applied to the mixture as it was, the last one undoes the scaling.
-        _maximize(estimates, spectrum if iteration == iterations - 1 else quieter, eps)
+        _maximize(estimates, spectrum if iteration == iterations - 1 else spectrum / scale, eps)
     return estimates
 
 

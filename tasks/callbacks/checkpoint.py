@@ -72,6 +72,8 @@ class Checkpoint(LightningCheckpoint):
             self.dirpath = trainer.strategy.broadcast(str(Path(trainer.default_root_dir) / "checkpoints"))
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = DurableIO()
+        if storage := self._storage(trainer):
+            storage.mapped = stage != "fit"
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "metrics": self.metrics, "stepped": self._stepped}

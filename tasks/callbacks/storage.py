@@ -11,7 +11,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning_fabric.utilities.apply_func import apply_to_collection
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from tasks.checkpoints import load_mapped
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
@@ -43,11 +46,23 @@ class DurableIO(TorchCheckpointIO):
 
     A full disk must not end days of training, nor leave the other ranks waiting for this one: a checkpoint that cannot
     be written is kept in memory, in `unwritten`, until `retry` or a newer one of its name succeeds.
+
+    With `mapped` a checkpoint's tensors stay on disk until they are copied, so that what is only used is in memory once and
+    the optimizer's state not at all. Not for training, which keeps the optimizer's tensors and replaces the file.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.unwritten: dict[str, Unwritten] = {}
+        self.mapped = False
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        if not self.mapped or not Path(path).is_file():
+            return super().load_checkpoint(path, map_location or "cpu", weights_only)
+        content = load_mapped(path, weights_only)
+        # Callbacks keep their tensors, and a single one keeps the whole file.
+        content["callbacks"] = apply_to_collection(content.get("callbacks", {}), torch.Tensor, torch.Tensor.clone)
+        return content
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         self.unwritten.pop(str(path), None)
@@ -122,7 +137,7 @@ def newest_loadable(folder: str | Path) -> str | None:
             with zipfile.ZipFile(path) as archive:  # torch itself does not compare check sums
                 if damaged := archive.testzip():
                     raise ValueError(f"check sum of {damaged} is wrong")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_mapped(path)
             if "loops" not in content or "optimizer_states" not in content:
                 raise ValueError("it holds weights only")
         except Exception as error:  # whatever is wrong with the file, the next one may be whole

@@ -41,7 +41,7 @@ class Columns:
         for first in range(0, frames, LIMIT):
             count = min(LIMIT, frames - first)
             part = audio[..., first * self.hop : (first + count - 1) * self.hop + self.n_fft]
-            self._add(self._bands(part))
+            self._add(torch.stack([self._bands(signal) for signal in part]))
 
     def close(self) -> tuple[np.ndarray, float]:
         """Levels (signals, bands, columns) in dB and the time from column to column, s; a column at least."""
@@ -54,9 +54,9 @@ class Columns:
         return (10 * torch.log10(power.clamp(min=LOWEST))).numpy(), self.pooled * self.hop / self.rate
 
     def _bands(self, audio: Tensor) -> Tensor:
-        """Power (signals, bands, frames), the mean over channels."""
+        """Power (..., bands, frames) of audio (..., channels, samples), the mean over channels."""
         frames = audio.unfold(-1, self.n_fft, self.hop) * self.window
-        return (torch.fft.rfft(frames).abs().square().mean(dim=1) @ self.filters).transpose(1, 2)
+        return (torch.fft.rfft(frames).abs().square().mean(dim=-3) @ self.filters).mT
 
     def _add(self, power: Tensor) -> None:
         while power.shape[-1]:

@@ -17,12 +17,14 @@ class OverlapAdd:
 
     def push(self, spectrum: Tensor) -> Tensor:
         """The samples (..., frames * hop) that the next frames, (..., bins, frames) complex, complete."""
-        pieces = torch.fft.irfft(spectrum.transpose(-1, -2), self.n_fft) * self.window
+        shape, frames = spectrum.shape[:-2], spectrum.shape[-1]
         if self.sound is None:
-            self.sound = pieces.new_zeros(*pieces.shape[:-2], self.n_fft - self.hop)
-        sound = self._sum(pieces, self.sound)
-        weight = self._sum((self.window**2).expand(pieces.shape[-2], -1), self.weight)
-        done = pieces.shape[-2] * self.hop
+            self.sound = self.window.new_zeros(*shape, self.n_fft - self.hop)
+        # One signal at a time: the pieces of all are four times the samples of all.
+        pairs = zip(spectrum.reshape(-1, *spectrum.shape[-2:]), self.sound.flatten(0, -2), strict=True)
+        sound = torch.stack([self._sum(self._pieces(one), before) for one, before in pairs]).view(*shape, -1)
+        weight = self._sum((self.window**2).expand(frames, -1), self.weight)
+        done = frames * self.hop
         # Copies: a view would keep the whole piece alive.
         self.sound, self.weight = sound[..., done:].clone(), weight[done:].clone()
         return sound[..., :done] / weight[:done].clamp(min=1e-11)
@@ -31,11 +33,16 @@ class OverlapAdd:
         """The samples (..., n_fft - hop) after the last push."""
         return self.sound / self.weight.clamp(min=1e-11)
 
+    def _pieces(self, spectrum: Tensor) -> Tensor:
+        """Windowed pieces (frames, n_fft) of a spectrum (bins, frames)."""
+        return torch.fft.irfft(spectrum.T, self.n_fft).mul_(self.window)
+
     def _sum(self, pieces: Tensor, before: Tensor) -> Tensor:
         """Pieces (..., frames, n_fft) a hop apart and what earlier ones left, (..., (frames - 1) * hop + n_fft)."""
         hop, frames = self.hop, pieces.shape[-2]
         parts = -(-self.n_fft // hop)
-        pieces = nn.functional.pad(pieces, (0, parts * hop - self.n_fft))
+        if parts * hop > self.n_fft:
+            pieces = nn.functional.pad(pieces, (0, parts * hop - self.n_fft))
         total = pieces.new_zeros(*pieces.shape[:-2], frames + parts - 1, hop)
         for part in range(parts):
             total[..., part : part + frames, :] += pieces[..., part * hop : (part + 1) * hop]

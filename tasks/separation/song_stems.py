@@ -60,6 +60,7 @@ class SongStems:
                     yield Piece(song.read(place, place + piece.shape[-1]), piece)
                     place += piece.shape[-1]
                     song.forget(place)
+                    del stems, piece  # not kept while the next ones are made
             for stems in self._separated(to_net(np.zeros((0, self.channels), np.float32), True), last=True):
                 piece = self._shaped(back(_flat(stems), False))[..., : song.end - place]
                 yield Piece(song.read(place, place + piece.shape[-1]), piece)

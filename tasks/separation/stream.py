@@ -3,7 +3,7 @@
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.separation.separator import MaskSeparator
 from models.separation.wiener import wiener
 from models.stft import STFT
+from tasks.separation.freed import give_back
 from tasks.separation.inference import Inference
 from tasks.separation.overlap_add import OverlapAdd
 from tasks.separation.tape import Tape
@@ -76,16 +77,30 @@ class MaskStream:
     def _chunk(self, start: int, stop: int, end: int) -> Iterator[Tensor]:
         """Stems of the samples that frames `start .. stop` complete; the network hears the frames up to `end`."""
         begin = max(0, start - self.context)
-        spectrum = self.stft(self._samples(begin, end))
-        masks = self.run_net(spectrum.abs())[..., start - begin : stop - begin]
-        spectrum = spectrum[..., start - begin : stop - begin]
-        for mask, mixture in zip(
-            masks.split(self.inference.window, dim=-1), spectrum.split(self.inference.window, dim=-1), strict=True
-        ):
+        give_back()
+        masks = self.run_net.masks(self._magnitudes(begin, end))
+        for first in range(start, stop, self.inference.window):
+            last = min(first + self.inference.window, stop)
+            # Made once more, since the spectra of a whole chunk take as much memory as a small network.
+            mixture = self.stft(self._samples(first, last))
+            give_back()
             with torch.autocast(self.device.type, enabled=False):
-                size, how = mask.float() * mixture.abs(), self.inference
-                estimate = wiener(size, mixture, how.niter, residual=bool(how.residual))
-                yield self.output.push(estimate)
+                yield self.output.push(self._filtered(masks(slice(first - begin, last - begin)), mixture))
+
+    def _magnitudes(self, begin: int, end: int) -> Tensor:
+        """Magnitudes (channels, bins, frames) of a range of frames, transformed a few at a time."""
+        step = self.inference.window
+        parts = [self.stft(self._samples(first, min(first + step, end))).abs() for first in range(begin, end, step)]
+        # Joined with the bins next to each other, as one transform would give them.
+        return torch.cat([part.mT for part in parts], -2).mT
+
+    def _filtered(self, masks: Tensor, mixture: Tensor) -> Tensor:
+        """Complex spectra (sources, channels, bins, frames) of one Wiener window."""
+        residual = bool(self.inference.residual)
+        # Nothing here may hold the magnitudes, which the filter lets go of as soon as it can.
+        estimates = wiener(masks.float() * mixture.abs(), mixture, self.inference.niter, residual=residual)
+        give_back()
+        return estimates
 
     def _samples(self, begin: int, end: int) -> Tensor:
         """Samples (channels, n) under frames `begin .. end`, reflected at the recording's ends."""
@@ -121,6 +136,19 @@ class NetRunner:
             if self.swap:
                 out = (out + self.net(chunk.to(self.dtype).flip(0)[None])[0].flip(1)) / 2
         return out
+
+    def masks(self, magnitude: Tensor) -> Callable[[slice], Tensor]:
+        """The same of a network on magnitudes (channels, bins, n), for a range of frames whenever it is asked for."""
+        with self.precision():
+            inputs = [magnitude.to(self.dtype), *([magnitude.to(self.dtype).flip(0)] if self.swap else [])]
+            encoded = [self.net.encode(one[None]) for one in inputs]
+
+        def decoded(frames: slice) -> Tensor:
+            with self.precision():
+                out, *swapped = (self.net.decode(one, frames)[0] for one in encoded)
+                return (out + swapped[0].flip(1)) / 2 if swapped else out
+
+        return decoded
 
 
 class Stream2Stems:

@@ -129,6 +129,7 @@ class StemWriter(PredictionWriter):
                 if columns is not None:
                     columns.push(torch.cat([piece.mixture[None], stems]))
                 self.bar.update(piece.stems.shape[-1] / song.rate)
+                del piece, stems  # not kept while the next ones are made
             if columns is not None:
                 stem_files.add("spectrogram.png", self._drawn(columns, files.title, song.frames / song.rate))
         names = [*stem_files.names, *(["spectrogram.png"] if columns is not None else [])]

@@ -30,7 +30,7 @@ _NOISE = (
     ".*No complete tensor found in the group.*",
     ".*The given buffer is not writable.*",
     ".*your dataloader is not resumable.*",  # ours are, by `resume_position`
-    ".*It is recommended to use .*sync_dist=True.*",  # what is logged on an epoch is a torchmetrics value, equal on all ranks
+    ".*It is recommended to use .*sync_dist.True.*",  # what is logged on an epoch is a torchmetrics value, equal on all ranks
     ".*The `srun` command is available on your system but is not used.*",
     ".*You are trying to `self.log\\(\\)` but the `self.trainer` reference is not registered.*",
 )

@@ -60,7 +60,7 @@ class Lines:
 
     def __iter__(self) -> Iterator[Any]:
         with self:
-            for item in self.items or ():
+            for item in () if self.items is None else self.items:
                 yield item
                 self.update()
 

@@ -37,7 +37,8 @@ _NOISE = (
 
 
 _TIPS = re.compile(
-    r"litlogger|TPU available|HPU available|GPU available: False|LOCAL_RANK: .*CUDA_VISIBLE|`Trainer.fit` stopped|Restoring states|configure_callbacks"
+    r"litlogger|TPU available|HPU available|GPU available: False|LOCAL_RANK: .*CUDA_VISIBLE|`Trainer.fit` stopped"
+    r"|Restoring states|configure_callbacks"
     r"|Seed set to \d"
 )
 

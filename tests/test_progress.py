@@ -6,6 +6,7 @@ import re
 import sys
 import warnings
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 
@@ -30,6 +31,11 @@ def test_a_log_has_one_line_for_each_piece_of_work(monkeypatch, capsys):
         "packing audio: 2 of 4 clips in 80 s",  # one a minute
         "packing audio: 4 clips in 141 s",
     ]
+
+
+def test_arrays_are_counted_as_lists_are():
+    assert list(Lines(np.arange(3), disable=True)) == [0, 1, 2]
+    assert list(Lines(np.zeros(0), disable=True)) == []
 
 
 def test_work_that_was_done_before_says_nothing(capsys):

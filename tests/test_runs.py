@@ -183,18 +183,19 @@ def test_a_missing_rank_is_named(tmp_path):
 
 
 def test_results_of_other_weights_are_set_aside(tmp_path):
+    run = tmp_path / "run"
     names = ["metrics.json", "metrics_validation.json", "fit.json", "per_tag.csv", "events.tsv", "figures/a.png", "pieces/1.mid"]
     names += ["logs/version_0/metrics.csv"]
     kept = ["config.yaml", "predictions/tags.csv", "export/model.pt2"]
     for name in names + kept:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("old")
-    train(tmp_path, max_epochs=1, callbacks=(SetAsideResults(),))
-    assert [name for name in names if (tmp_path / name).exists()] == []
-    assert [name for name in names if not (tmp_path / "replaced" / name).exists()] == []
-    assert [name for name in kept if not (tmp_path / name).exists()] == []
-    assert comparison._inside(tmp_path.parent) == [tmp_path.parent]
-    assert comparison._inside(tmp_path) == [tmp_path]  # not replaced/
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("old")
+    train(run, max_epochs=1, callbacks=(SetAsideResults(),))
+    assert [name for name in names if (run / name).exists()] == []
+    assert [name for name in names if not (run / "replaced" / name).exists()] == []
+    assert [name for name in kept if not (run / name).exists()] == []
+    assert comparison._inside(tmp_path) == [tmp_path]
+    assert comparison._inside(run) == [run]  # not replaced/
 
 
 def test_a_finished_run_that_has_nothing_left_to_train_keeps_its_results(tmp_path):

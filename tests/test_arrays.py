@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules import audio, recordings
+from datamodules import audio
 from datamodules.errors import DataError
 from tasks.alignment.ladder import Audio2Frames, File2Alignment
 from tasks.sed.ladder import Audio2Scores as SoundEventScores
@@ -51,7 +51,7 @@ def test_files_of_such_floats_say_so(tmp_path):
     assert stream.remark == audio.decode(path, RATE).remark and stream.remark.startswith("it reaches 2e+04 where 1 is full")
 
 
-@pytest.mark.parametrize("reader", ["decode", "read", "Stream", "recordings"])
+@pytest.mark.parametrize("reader", ["decode", "read", "Stream"])
 def test_what_resampling_makes_infinite_is_refused_by_name(tmp_path, reader):
     path = tmp_path / "x.wav"
     soundfile.write(path, tone(3e38, 44_100), 44_100, subtype="FLOAT")
@@ -60,7 +60,6 @@ def test_what_resampling_makes_infinite_is_refused_by_name(tmp_path, reader):
         "decode": lambda: audio.decode(path, RATE),
         "read": lambda: audio.read(path, 0, 4000, RATE),
         "Stream": lambda: list(audio.Stream(path, RATE)),
-        "recordings": lambda: recordings.read(path, RATE),
     }[reader]
     with pytest.raises(DataError, match=r"x\.wav holds NaN, infinite or far too large samples"):
         read()

@@ -199,7 +199,7 @@ def test_predict_tags_files_of_any_rate_length_and_format(run, predicted, songs)
         assert [tag["score"] for tag in listed["files"][name]] == pytest.approx(reached, abs=1e-6)
     with (predicted / "tags.csv").open(newline="") as file:
         notes = {Path(row["file"]).name: row["notes"] for row in csv.DictReader(file)}
-    assert notes["silent.wav"] == "silent" and notes["one.wav"].startswith("lasts ") and notes["stereo.wav"] == ""
+    assert notes["silent.wav"] == "silent" and "lasts " in notes["one.wav"] and notes["stereo.wav"] == ""
 
 
 def test_predict_is_the_ladder_of_the_readme(run, predicted, songs):

@@ -97,14 +97,15 @@ def _left(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _run(jobs: Sequence[Job], kind: Kind) -> dict[Path, str]:
-
+    """Convert sources side by side, copies of one source once; a sentence for each source that does not decode."""
+    distinct = {job.targets: job for job in jobs}
     flaws = {}
     with ThreadPoolExecutor(cores()) as pool:
-        done = pool.map(lambda job: _one(job, kind), jobs)
-        for job, flaw in zip(jobs, progress(done, "converting stems", len(jobs), "file"), strict=True):
+        done = pool.map(lambda job: _one(job, kind), distinct.values())
+        for targets, flaw in zip(distinct, progress(done, "converting stems", len(distinct), "file"), strict=True):
             if flaw:
-                flaws[job.source] = flaw
-    return flaws
+                flaws[targets] = flaw
+    return {job.source: flaws[job.targets] for job in jobs if job.targets in flaws}
 
 
 def _one(job: Job, kind: Kind) -> str | None:

@@ -95,7 +95,7 @@ def test_a_training_without_terminal_has_one_line_an_epoch(capsys):
     run("test", LogLines())
     said = capsys.readouterr()
     lines = [line for line in said.err.splitlines() if "batch" in line]
-    assert [re.sub(r", \d+ s.*", "", line) for line in lines] == [
+    assert [re.sub(r" in \d+ s.*", "", line) for line in lines] == [
         "epoch 1 of 2: 5 batches",
         "epoch 2 of 2: 5 batches",
         "test split: 3 batches",

@@ -222,6 +222,19 @@ def test_wrong_roots_are_one_sentence(tmp_path):
         ready(root).validation_set()
 
 
+def test_copies_of_one_source_are_converted_once(tmp_path):
+    root = write_tracks(tmp_path / "set", ["train/One", "train/Two"])
+    for track in ("One", "Two"):
+        for path in (root / "train" / track).glob("*.wav"):
+            samples, rate = soundfile.read(path)
+            path.unlink()
+            soundfile.write(root / "train/One" / f"{path.stem}.flac", samples, rate)
+    for path in (root / "train/One").glob("*.flac"):
+        shutil.copy(path, root / "train/Two" / path.name)
+    data = ready(root)
+    assert len(data.tracks("train")) == len(data.tracks("validation")) == 1 and data.converted_files == 4
+
+
 @pytest.mark.realdata
 def test_a_real_two_stem_recording(tmp_path):
     folder = Path(os.environ.get("QUINTET_DATA", "")) / "separation" / "two_stem"

@@ -13,7 +13,8 @@ from datamodules.tagging import TaggingBatch
 from losses import MultiDomainLoss
 from models.separation import UMX
 from models.tagging import Att, FrontBack, Spec
-from tasks.metrics.ranking import best_f1_thresholds
+from tasks.metrics.events.choice import clip_thresholds
+from tasks.metrics.events.sweep import clip_based
 from tasks.separation.module import Separator
 from tasks.separation.per_source import BestOfEachSource
 from tasks.tagging.module import Tagger
@@ -136,7 +137,8 @@ def test_the_taggers_thresholds_are_measured_and_kept_in_its_checkpoint():
     module.validation_step(clips(12))
     module.on_validation_epoch_end()
     rows = module.scores.scores()
-    best, _ = best_f1_thresholds(rows.probabilities, rows.labels)
+    labels = rows.labels.astype(bool)
+    best = clip_thresholds(lambda chosen: clip_based(rows.probabilities[chosen], labels[chosen]), len(labels))
     assert module.state_dict()["thresholds"].tolist() == pytest.approx(best.tolist())
     assert set(best.tolist()) != {0.5}
 

@@ -48,7 +48,7 @@ class Worker:
         self.process: subprocess.Popen | None = None
 
     def read(self, kind: str, path: Path) -> dict[str, Any]:
-        """What became of one file."""
+        """Result of reading one file."""
         if self.process is None:
             self._start()
         try:

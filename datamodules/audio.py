@@ -254,7 +254,7 @@ def largest(audio: np.ndarray) -> float:
 
 
 def overload(peak: float) -> str | None:
-    """What to say of floats whose largest magnitude lies far beyond full scale; None where it does not."""
+    """Warning about floats whose largest magnitude lies far beyond full scale, or None."""
     if not peak > LOUDEST:
         return None
     return f"reaches {peak:.3g} where 1 is full scale: integers that were cast to float must be divided by their full scale"

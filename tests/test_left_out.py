@@ -45,7 +45,7 @@ def test_a_long_group_names_its_first_items():
 
 
 def test_an_error_message_becomes_item_and_reason():
-    entry = LeftOut.from_sentence("file", "a b.wav", "/root/a b.wav is empty (0 bytes).", "/root/a b.wav")
+    entry = LeftOut.from_sentence("file", "a b.wav", "/data/a b.wav is empty (0 bytes).", "/data/a b.wav")
     assert entry == LeftOut("file", "a b.wav", "is empty (0 bytes)")
     assert LeftOut.from_subject("recording", "/x y/c.wav has no score beside it: it is left out.") == LeftOut(
         "recording", "/x y/c.wav", "has no score beside it"

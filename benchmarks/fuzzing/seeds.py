@@ -183,7 +183,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def content_of_checkpoint() -> dict:
-    """What the checkpoint among the good files holds."""
+    """Content of the good checkpoint."""
     import torch
 
     mel = {"class_path": "models.features.LogMel", "init_args": {"n_mels": 48}}

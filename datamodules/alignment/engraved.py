@@ -95,7 +95,7 @@ def _parsed(path: Path, partitura) -> tuple[object, dict[str, Engraving], list[S
 
 
 def _part_names(parts: list) -> list[str]:
-    """What is printed before each part; its id too where several have that name, alone where there is none."""
+    """Printed name of each part: with its id where several parts share a name, the id alone without a name."""
     names = [(part.part_name or "").strip() for part in parts]
     count = Counter(names)
     return [

@@ -43,7 +43,7 @@ class FeatureStore:
         return vars(self) | {"extract": None}
 
     def path(self, sound: Sound) -> Path:
-        """Where a sound's features lie, or would lie."""
+        """Path of the cached features of a sound, which may not exist yet."""
         return cached(self.cache_dir, "alignment", "features", self.key, f"{fingerprint(sound)}.npy")
 
     def build(self, sounds: Iterable[Sound]) -> dict[Sound, str]:

@@ -17,7 +17,7 @@ BEATS = {"whole": 4.0, "half": 2.0, "quarter": 1.0, "eighth": 0.5, "16th": 0.25,
 
 
 class Engraving(NamedTuple):
-    """What the file prints at one note."""
+    """Notation attributes of one note."""
 
     name: str  # the note's id; empty: it has none
     lyrics: tuple[str, ...] = ()  # its syllable in each verse; one that goes on ends in a hyphen

@@ -24,7 +24,7 @@ class Notes(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where in the score a note is written; empty where the file does not say."""
+    """Part, staff, voice and lyric of a note; empty where the file does not give them."""
 
     part: str = ""  # name of the part or track
     staff: str = ""

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -85,7 +86,11 @@ def predict(inputs, folder, module=None, strict=False, devices=1, **options):
 
 
 def main() -> None:
-    """Send a signal to the process that writes a file; the first rank waits with its files until the other asks to stop."""
+    """Send a signal to the process that writes a file.
+
+    Of two processes, the second sends it once the first is at a file, and the first waits there until it is asked to stop:
+    each has written one file then, however fast either started.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("inputs")
     parser.add_argument("folder", type=Path)
@@ -95,12 +100,21 @@ def main() -> None:
     args = parser.parse_args()
     rank = int(os.environ.get("LOCAL_RANK", "0"))
 
-    def act(name: str) -> None:
-        if name == args.at:
-            os.kill(os.getpid(), getattr(signal, args.signal))
+    at_work = args.folder.with_name("at_work")
+
+    def wait(ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 60
-        while args.devices > 1 and rank == 0 and not list(args.folder.glob(".stop-*")) and time.monotonic() < deadline:
+        while not ready() and time.monotonic() < deadline:
             time.sleep(0.02)
+
+    def act(name: str) -> None:
+        if args.devices > 1 and rank == 0:
+            at_work.touch()
+            wait(lambda: any(args.folder.glob(".stop-*")))
+        if name == args.at:
+            if args.devices > 1:
+                wait(at_work.exists)
+            os.kill(os.getpid(), getattr(signal, args.signal))
 
     predict([args.inputs], args.folder, devices=args.devices, act=act)
 

@@ -7,9 +7,9 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from tasks.import_path import prefer_own_root
 from tasks.late_imports import import_light
 from tasks.spent import Meter
 
@@ -65,7 +65,7 @@ def resolve(path: str) -> Any:
 def launch(task: Task, argv: list[str] | None = None) -> None:
     """Run `python -m tasks.<name> argv`; leaves the process with 0, 1 (some files failed) or 2 (an error, said)."""
     argv = sys.argv[1:] if argv is None else argv
-    _current_folder_last()
+    prefer_own_root()
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage(task))
         sys.exit(0 if argv else 2)
@@ -76,16 +76,7 @@ def launch(task: Task, argv: list[str] | None = None) -> None:
         sys.exit(_say(f"{task.name} cannot {argv[0]} yet: its TASK names no {entries} (CONTRIBUTING.md says what belongs there)"))
     if argv[0] == "compare":
         sys.exit(_compared(task, argv[1:]))
-    if argv[0] == "fit" and any(word == "--seeds" or word.startswith("--seeds=") for word in argv):
-        run_safely(lambda: sys.exit(resolve("tasks.seeds.fit_seeds")(task, argv)))
-    run_safely(lambda: _run_cli(task, argv))
-
-
-def _current_folder_last() -> None:
-    """`python -m` puts the current folder first: a `models` or a missing library in a stranger's run folder would be imported."""
-    here, home = Path.cwd().resolve(), Path(__file__).resolve().parent.parent
-    if here != home and sys.path and Path(sys.path[0] or ".").resolve() == here:
-        sys.path.append(sys.path.pop(0))
+    run_safely(lambda: _run(task, argv))
 
 
 def _compared(task: Task, argv: list[str]) -> int:
@@ -131,6 +122,15 @@ def _sentence(error: Exception) -> str | None:
     return None
 
 
+def _run(task: Task, argv: list[str]) -> None:
+    from tasks.configs import with_config_files
+
+    argv = with_config_files(task.name, argv)
+    if argv[0] == "fit" and any(word == "--seeds" or word.startswith("--seeds=") for word in argv):
+        sys.exit(resolve("tasks.seeds.fit_seeds")(task, argv))
+    _run_cli(task, argv)
+
+
 def _run_cli(task: Task, argv: list[str]) -> None:
     meter = Meter()
     if "tasks.cli" not in sys.modules:
@@ -163,7 +163,8 @@ def _say(message: str) -> int:
 def _usage(task: Task) -> str:
     verbs = "\n".join(f"  {verb:9} {text}" for verb, text in VERBS.items() if not task.lacks(verb))
     return (
-        f"usage: python -m tasks.{task.name} VERB [--config FILE ...] [--data.x ...] [--model.x ...] [--trainer.x ...]\n"
-        f"\n{verbs}\n\n`fit --seeds N` trains from N seeds, one after another.\n"
+        f"usage: python -m tasks.{task.name} VERB [--config NAME ...] [--data.x ...] [--model.x ...] [--trainer.x ...]\n"
+        f"\n{verbs}\n\nNAME is a row of this task, such as `default`, or a YAML file.\n"
+        "`fit --seeds N` trains from N seeds, one after another.\n"
         f"All options of a verb: python -m tasks.{task.name} VERB --help"
     )

@@ -1,6 +1,7 @@
 """Who may import whom, and what must not be loaded before it is needed."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.__main__ import find_tasks
+from tasks.import_path import prefer_own_root
 
 ROOT = Path(__file__).parent.parent
 OURS = {"tasks", "datamodules", "models", "losses", "benchmarks", "tests"}
@@ -109,3 +111,30 @@ import scipy.signal
 print(len(scipy.signal.butter(2, 0.5)))
 """
     assert run(code).split("\n")[:-1] == ["[]", "False True False", "66", "2"]
+
+
+def test_the_suite_is_searched_before_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    libraries = [path for path in sys.path if path and Path(path).resolve() != ROOT]
+    monkeypatch.setattr(sys, "path", ["", *libraries, str(tmp_path)])
+    prefer_own_root()
+    assert sys.path == [str(ROOT), *libraries, str(tmp_path)]
+    prefer_own_root()
+    assert sys.path == [str(ROOT), *libraries, str(tmp_path)]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", ["", *libraries])
+    prefer_own_root()
+    assert sys.path == ["", *libraries]
+
+
+@pytest.mark.parametrize("content", ["module", "package", "folder"])
+def test_another_package_of_the_same_name_is_refused(content, tmp_path):
+    """A process that has imported another `models` cannot use the suite, and is told which file that is."""
+    path = {"module": "models.py", "package": "models/__init__.py", "folder": "models/notes.txt"}[content]
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_text("")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import models; sys.path[0] = {str(ROOT)!r}; import tasks"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    expected = tmp_path / path if content != "folder" else tmp_path / "models"
+    assert f"ImportError: this process has already imported another 'models' from {expected}, " in done.stderr

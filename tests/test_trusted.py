@@ -17,7 +17,7 @@ from tasks.checkpoints import KEY, hyper_parameters, load_module
 from tasks.configs import CONFIGS
 from tasks.file_names import is_plain_name
 from tasks.imported import write_imported
-from tasks.launch import _current_folder_last, resolve
+from tasks.launch import resolve
 from tasks.run_config import check_run_settings, checked_config
 from tasks.writers.stem_files import StemFiles
 from tests.checkpoints import LINKED, content_of, replaced, settings_of, strings, task_of, write
@@ -151,14 +151,6 @@ def test_a_package_of_the_current_folder_is_not_taken_for_ours(tmp_path, monkeyp
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(trusted.Untrusted, match="no class of the installed losses"):
         trusted.trusted_class("losses.MultiDomainLoss", "loss")
-
-
-def test_the_current_folder_is_searched_last(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    _current_folder_last()
-    assert sys.path[-1] == str(tmp_path)
-    assert sys.path[0] != str(tmp_path)
 
 
 def with_setting(content, **settings):

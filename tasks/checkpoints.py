@@ -12,8 +12,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from datamodules.errors import DataError
 from tasks import trusted
+from tasks.version import suite_version
 
 KEY = "quintet"
+FORMAT = 1
+"""Format of a checkpoint's content, raised when an earlier version of the suite would misread it; 0 before there was one."""
 
 
 class Stamp(Callback):
@@ -26,7 +29,7 @@ class Stamp(Callback):
         self.task, self.row = task, row
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = {"task": self.task, "row": self.row, **batches_of(trainer)}
+        checkpoint[KEY] = new_stamp(self.task, self.row, **batches_of(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Name each difference that keeps a resumed run from equalling one that was never stopped."""
@@ -37,6 +40,17 @@ class Stamp(Callback):
         if changed:
             before, now = (", ".join(f"{BATCHES[name]} {kind[name]}" for name in changed) for kind in (stored, current))
             rank_zero_warn(f"{trainer.ckpt_path} was trained with {before}; this run goes on with {now}, to other weights.")
+
+
+def new_stamp(task: str, row: str, **facts: int) -> dict[str, Any]:
+    """Stamp of a checkpoint that this version of the suite writes.
+
+    Args:
+        task: name of the task
+        row: name of the config
+        facts: seed, and the values of `BATCHES` where it was trained
+    """
+    return {"task": task, "row": row, "version": suite_version(), "format": FORMAT, **facts}
 
 
 BATCHES = {
@@ -95,7 +109,7 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
 
     Raises:
         DataError: not a checkpoint, damaged, holding anything but plain data, naming files or classes beyond the allow-list
-            (`tasks.trusted`), or of another task.
+            (`tasks.trusted`), of a newer format, or of another task.
     """
     try:
         with warnings.catch_warnings():
@@ -105,13 +119,27 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
         raise DataError(f"{path} was not read: {_why_unsafe(error)}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise DataError(f"{path} holds no weights under 'state_dict': expected a checkpoint written by `fit`")
-    owner = stamp.get("task") if isinstance(stamp := content.get(KEY), dict) else None
+    known = content[KEY] if isinstance(content.get(KEY), dict) else {}
+    _refuse_newer(path, known)
+    owner = known.get("task")
     if task and owner != task:
         whose = f"task {owner}" if owner else "another program"
         raise DataError(f"{path} is a checkpoint of {whose}, expected one of task {task}")
     with trusted.refusing(path):
         trusted.check_content(content)
     return content
+
+
+def _refuse_newer(path: Path, stamp: dict[str, Any]) -> None:
+    written = stamp.get("format", 0)
+    if isinstance(written, int) and written <= FORMAT:
+        return
+    version = stamp.get("version")
+    is_plain = isinstance(version, str) and re.fullmatch(r"[\w.+!-]{1,40}", version, re.ASCII)
+    raise DataError(
+        f"{path} has checkpoint format {written!r:.20}, and quintet {suite_version()} reads formats up to {FORMAT}: "
+        f"install {f'quintet {version}' if is_plain else 'a later version of quintet'}, which wrote it"
+    )
 
 
 def stamp(path: Path, task: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def write_imported(path: Path, task: str, module: Any, hyper_parameters: Mapping
     from pytorch_lightning import __version__
 
     from tasks import trusted
-    from tasks.checkpoints import KEY
+    from tasks.checkpoints import KEY, new_stamp
     from tasks.writers.whole import whole
 
     with trusted.refusing(path):
@@ -42,7 +42,7 @@ def write_imported(path: Path, task: str, module: Any, hyper_parameters: Mapping
         "pytorch-lightning_version": __version__,
         "epoch": 0,
         "global_step": 0,
-        KEY: {"task": task, "row": path.parent.parent.name, "seed": 0},
+        KEY: new_stamp(task, path.parent.parent.name, seed=0),
     }
     with whole(path) as temporary:
         torch.save(content, temporary)

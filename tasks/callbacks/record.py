@@ -13,6 +13,8 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
 from tasks.callbacks.wandb_run import WandbRun
+from tasks.import_path import ROOT
+from tasks.version import suite_version
 from tasks.writers.whole import write_json, write_text
 
 
@@ -60,9 +62,10 @@ class RunRecord(SaveConfigCallback):
 
 
 def describe_environment() -> dict[str, Any]:
-    """Git commit (and whether the tree differs from it), Python, platform and the version of every package."""
+    """Version of the suite, git commit (and whether the tree differs from it), Python, platform, versions of all packages."""
     commit = _git("rev-parse", "HEAD")
     return {
+        "quintet": suite_version(),
         "git_commit": commit,
         "git_changed": None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": python_version(),
@@ -73,9 +76,10 @@ def describe_environment() -> dict[str, Any]:
 
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the suite's own clone; None without git or outside a clone."""
+    if not (ROOT / ".git").exists():  # an install in a user's own repository has that one's commit around it
+        return None
     try:
-        root = Path(__file__).resolve().parents[2]
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -1,9 +1,14 @@
-"""List the tasks, their verbs and their configs, without importing any of them."""
+"""List the tasks, their verbs and their configs, without importing any of them; or run one: `quintet TASK VERB ...`."""
 
 import ast
+import difflib
+import importlib
+import sys
 from pathlib import Path
 
-from tasks.launch import VERBS
+from tasks.configs import CONFIGS
+from tasks.launch import VERBS, launch
+from tasks.version import suite_version
 
 HERE = Path(__file__).parent
 
@@ -12,27 +17,45 @@ def find_tasks() -> dict[str, str]:
     """Task name -> first line of its docstring, for every `tasks/<name>/__main__.py` with a TASK."""
     found = {}
     for path in sorted(HERE.glob("*/__main__.py")):
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {t.id for node in tree.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
         if "TASK" in names:
             found[path.parent.name] = (ast.get_docstring(tree) or "").split("\n")[0]
     return found
 
 
-def main() -> None:
-    """Print what can be launched."""
-    configs = HERE.parent / "configs"
-    print("usage: python -m tasks.<task> VERB [--config configs/<task>/<row>.yaml] [options]\n")
-    print("verbs\n" + "\n".join(f"  {verb:9} {text}" for verb, text in VERBS.items()) + "\n")
-    print("tasks")
+def main(argv: list[str] | None = None) -> None:
+    """Run `quintet argv`, which is `python -m tasks argv`.
+
+    Args:
+        argv: task, subcommand and options; `--version`; nothing or `--help` for a list of what can be launched
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_listing())
+    elif argv[0] == "--version":
+        print(f"quintet {suite_version()}")
+    elif argv[0] in (tasks := find_tasks()):
+        launch(importlib.import_module(f"tasks.{argv[0]}.__main__").TASK, argv[1:])
+    else:
+        nearest = difflib.get_close_matches(argv[0], tasks, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(tasks)}"
+        sys.stderr.write(f"error: unknown task '{argv[0]}'; {hint}\n")
+        sys.exit(2)
+
+
+def _listing() -> str:
+    options = "VERB [--config NAME] [options]"
+    lines = [f"usage: python -m tasks.<task> {options}", f"   or: quintet <task> {options}", ""]
+    lines += ["verbs", *(f"  {verb:9} {text}" for verb, text in VERBS.items()), "", "tasks"]
     tasks = find_tasks()
     width = max(map(len, tasks))
     for name, text in tasks.items():
-        rows = sorted(path.stem for path in (configs / name).glob("*.yaml") if path.stem not in ("base", "default"))
-        print(f"  {name:{width}} {text}")
+        rows = sorted(path.stem for path in (CONFIGS / name).glob("*.yaml") if path.stem not in ("base", "default"))
+        lines.append(f"  {name:{width}} {text}")
         for start in range(0, len(rows), 5):
-            print(f"  {'' if start else 'rows':{width}} {' '.join(rows[start : start + 5])}".rstrip())
-    print("\nTry: python -m tasks.tagging fit")
+            lines.append(f"  {'' if start else 'rows':{width}} {' '.join(rows[start : start + 5])}".rstrip())
+    return "\n".join([*lines, "", f"configs: {CONFIGS}", "", "Try: python -m tasks.tagging fit"])
 
 
 if __name__ == "__main__":

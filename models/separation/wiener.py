@@ -30,11 +30,10 @@ def wiener(
     """
     if iterations == 0:
         return _with_phase(magnitudes, spectrum)
-    if residual:
-        rest = (spectrum.abs() - magnitudes.sum(0)).clamp_(min=0)
-        return wiener(torch.cat([magnitudes, rest[None]]), spectrum, iterations, eps, scale)[:-1]
     if spectrum.device.type == "mps":  # has no float64
-        return wiener(magnitudes.cpu(), spectrum.cpu(), iterations, eps, scale).to(spectrum.device)
+        return wiener(magnitudes.cpu(), spectrum.cpu(), iterations, eps, scale, residual).to(spectrum.device)
+    if residual:
+        magnitudes = torch.cat([magnitudes, (spectrum.abs() - magnitudes.sum(0)).clamp_(min=0)[None]])
     if scale is None:
         scale = spectrum.abs().amax() / LOUDEST
     scale = torch.as_tensor(scale, device=spectrum.device, dtype=spectrum.real.dtype).clamp(min=1)
@@ -43,7 +42,7 @@ def wiener(
     for iteration in range(iterations):
         # The filter is linear: applied to the mixture as it was, the last one undoes the scaling.
         _maximize(estimates, spectrum if iteration == iterations - 1 else spectrum / scale, eps)
-    return estimates
+    return estimates[:-1] if residual else estimates
 
 
 def wiener_windows(
@@ -93,27 +92,29 @@ def _maximize(estimates: Tensor, mixture: Tensor, eps: float) -> None:
     The covariances are kept in float64: nearly mono music makes them singular to 1 part in 10^7, which is all that float32
     has, and the inverse would be rounding errors.
     """
-    models = [_gaussian(estimate, eps) for estimate in estimates]
+    shapes = [_spatial_covariance(estimate, eps) for estimate in estimates]
     channels = range(len(mixture))
-    for index, (some, x) in enumerate(zip(_blocks(estimates), _blocks(mixture), strict=True)):
-        powers, shapes = [powers[index] for powers, _ in models], [R for _, R in models]
+    for block, x in zip(_blocks(estimates), _blocks(mixture), strict=True):
+        # Computed a second time, since those of all blocks take as much memory as the estimates.
+        powers = [_squares(estimate.real.double(), estimate.imag.double()).mean(0) for estimate in block]
         white = _solve(_mix(powers, shapes, eps), x.to(torch.complex128))
-        for estimate, v, R in zip(some, powers, shapes, strict=True):
+        for estimate, v, R in zip(block, powers, shapes, strict=True):
             for a in channels:
                 estimate[a] = sum(R[a][b] * white[b] for b in channels).mul_(v)
 
 
-def _gaussian(estimate: Tensor, eps: float) -> tuple[list[Tensor], list[list[Tensor]]]:
-    """Power (bins, frames) of each block of frames, and the spatial covariance [channel][channel] (bins, 1) for a power of 1.
+def _squares(real: Tensor, imag: Tensor) -> Tensor:
+    """Squared magnitudes of real and imaginary parts of any shape."""
+    return real.square().addcmul_(imag, imag)
 
-    The covariance's diagonal is real.
-    """
+
+def _spatial_covariance(estimate: Tensor, eps: float) -> list[list[Tensor]]:
+    """Spatial covariance [channel][channel] (bins, 1) for a power of 1; its diagonal is real."""
     channels = range(len(estimate))
-    powers, sums = [], [[0] * len(estimate) for _ in channels]
-    for some in _blocks(estimate):
-        real, imag = some.real.double(), some.imag.double()
-        squares = real.square().addcmul_(imag, imag)
-        powers.append(squares.mean(0))
+    sums = [[0] * len(estimate) for _ in channels]
+    for block in _blocks(estimate):
+        real, imag = block.real.double(), block.imag.double()
+        squares = _squares(real, imag)
         for a in channels:
             sums[a][a] = sums[a][a] + squares[a].sum(-1, keepdim=True)
             for b in range(a):
@@ -122,7 +123,7 @@ def _gaussian(estimate: Tensor, eps: float) -> tuple[list[Tensor], list[list[Ten
                 across.addcmul_(real[a], imag[b], value=-1)
                 sums[a][b] = sums[a][b] + torch.complex(along.sum(-1, keepdim=True), across.sum(-1, keepdim=True))
     weight = sum(sums[a][a] for a in channels) / len(estimate) + eps
-    return powers, [[(sums[a][b] if b <= a else sums[b][a].conj()) / weight for b in channels] for a in channels]
+    return [[(sums[a][b] if b <= a else sums[b][a].conj()) / weight for b in channels] for a in channels]
 
 
 def _mix(powers: list[Tensor], shapes: list[list[list[Tensor]]], eps: float) -> list[list[Tensor]]:

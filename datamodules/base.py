@@ -193,6 +193,10 @@ class SuiteData(pl.LightningDataModule):
         """The `prepare` verb: check the data set, build packs, return the report that it writes to report_dir."""
         return {}
 
+    def advice(self) -> str:
+        """The command that says what is wrong with a data set, empty where there is none."""
+        return ""
+
     def report_folder(self) -> Path:
         """Where `prepare` writes its report unless told otherwise."""
         return cache_root(self.cache_dir) / "reports" / type(self).__name__

@@ -50,7 +50,11 @@ class Trainer(pl.Trainer):
         """Check a data set folder, report what is present, missing or unreadable, and build its pack."""
         if hasattr(model, "hand_over"):
             model.hand_over(datamodule)
-        report = datamodule.prepare(self.report_folder or datamodule.report_folder())
+        try:
+            report = datamodule.prepare(self.report_folder or datamodule.report_folder())
+        except DataError as error:
+            # Messages of data sets end with the `prepare` command that says more: this one.
+            raise DataError(str(error).removesuffix(datamodule.advice()).rstrip()) from error
         print(json.dumps(report, indent=1, ensure_ascii=False, default=str))
 
     def export(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:

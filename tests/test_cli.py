@@ -261,7 +261,7 @@ def test_two_files_are_joined_in_one_map(predicted):
 def test_predict_again_adds_and_takes_nothing_away(run, predicted, songs, folder):
     before = {path: path.read_bytes() for path in predicted.rglob("*") if path.is_file() and path.name != "journal.jsonl"}
     words = ("predict", "--ckpt_path", run, songs / "one.wav")
-    assert "1 of 1 inputs are done already" in tagging(*words).out
+    assert "1 of 1 input is done already" in tagging(*words).out
     assert {path: path.read_bytes() for path in before} == before
     elsewhere = ("--output.folder", folder / "elsewhere")
     assert tagging(*words, *elsewhere).code == 0

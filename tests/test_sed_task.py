@@ -155,8 +155,9 @@ def test_windows_are_scored_at_their_own_level(trained):
         "a peak at 11.0 s lies over 20 dB above the rest of its window and is clipped.",
     )
     for nothing in (torch.zeros(5 * RATE), torch.randint(-1, 2, (5 * RATE,)) / 32768):
-        found = scores(nothing, RATE)
-        assert not found.frames.any() and not found.clip.any()
+        silent = scores(nothing, RATE)
+        assert not silent.frames.any() and not silent.clip.any()
+        assert silent.remarks == ("it is silent: no window lies above -75 dB of full scale, so that it holds no event.",)
     assert scores(0.01 * soft, RATE).clip.any()
 
 

@@ -171,7 +171,7 @@ def test_a_signal_stops_predict_at_the_next_file_and_a_file_that_is_no_utf8_stop
     monkeypatch.setattr(writer, "write_input", write_input)
     history = read_history(tmp_path / "out")
     assert [entry.error for entry in history.entries.values()] == [None]
-    assert "1 of 2 inputs are done already" in told(name, *words)
+    assert "1 of 2 inputs is done already" in told(name, *words)
     entries = read_history(tmp_path / "out").entries.values()
     assert sorted(entry.file.rpartition("/")[2] for entry in entries) == sorted([Path(first).name, rf"s\xfe{odd.suffix}"])
     for path in (tmp_path / "out").rglob("*"):

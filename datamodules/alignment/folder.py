@@ -56,9 +56,9 @@ def _table(path: Path) -> list[dict[str, str]]:
 
 def _beside(root: Path) -> list[dict[str, str]]:
     """Rows as of a table: each recording with the score of its name, else the only score in its folder."""
-    found = sorted(files_under(root, SOUNDS), key=lambda path: (SOUNDS.index(path.suffix.lower()), path))
+    recordings = sorted(files_under(root, SOUNDS), key=lambda path: (SOUNDS.index(path.suffix.lower()), path))
     rows = []
-    for recording in {path.with_suffix(""): path for path in reversed(found)}.values():
+    for recording in {path.with_suffix(""): path for path in reversed(recordings)}.values():
         scores = [path for ending in (*ENGRAVED, *TUNES, *MIDI) for path in sorted(recording.parent.glob(f"[!.]*{ending}"))]
         own = [path for path in scores if path.stem == recording.stem]
         shared = not own and len(scores) == 1

@@ -46,10 +46,10 @@ def list_maestro(root: Path, font: str = "embedded", score_font: str = "embedded
 def _rows(table: Path) -> list[dict[str, str]]:
     """The table's rows; as JSON it is a list of rows or a dictionary of columns."""
     try:
-        found = json.loads(table.read_text(encoding="utf-8")) if table.suffix == ".json" else records(table)
-        if isinstance(found, dict):
-            found = [{column: found[column][key] for column in COLUMNS} for key in found[COLUMNS[0]]]
-        return [{column: str(row[column]) for column in COLUMNS} for row in found]
+        table_rows = json.loads(table.read_text(encoding="utf-8")) if table.suffix == ".json" else records(table)
+        if isinstance(table_rows, dict):
+            table_rows = [{column: table_rows[column][key] for column in COLUMNS} for key in table_rows[COLUMNS[0]]]
+        return [{column: str(row[column]) for column in COLUMNS} for row in table_rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         said = f"{type(error).__name__}: {error}"
         raise DataError(f"{table} is damaged ({said}): expected the columns {', '.join(COLUMNS)}.") from error

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from datamodules.audio import Stream, mono
 from datamodules.embeddings import embed, film_of
 from datamodules.events import Events, take
-from datamodules.level import CLICK_DB, click_db, is_inaudible
+from datamodules.level import CLICK_DB, INAUDIBLE_DB, click_db, is_inaudible
 from models.sed.crnn import Detection
 from tasks.metrics.events.decode import decode, median_filter, stack
 from tasks.sed.windows import FrameAverage, Windows
 
 WINDOW_S, STEP_S = 10.0, 5.0
 WINDOWS_AT_ONCE = 8
+SILENT = f"it is silent: no window lies above {INAUDIBLE_DB:.0f} dB of full scale, so that it holds no event."
 
 Embeddings = Mapping[str, np.ndarray]
 
@@ -108,12 +109,15 @@ class Audio2Scores:
         average = FrameAverage(len(self.detector.classes))
         clips: list[np.ndarray] = []
         clicks: list[float] = []
+        any_audible = False
         for some in _batched(windows, WINDOWS_AT_ONCE):
             spans = [self._span(start, len(piece)) for start, piece in some]
-            for (first, _), (frames, clip) in zip(spans, self._scored(some, spans, embeddings or {}), strict=True):
+            audible = [k for k, (_, piece) in enumerate(some) if not is_inaudible(piece)]
+            for (first, _), (frames, clip) in zip(spans, self._scored(some, spans, audible, embeddings or {}), strict=True):
                 average.add(first, frames)
                 clips.append(clip)
-            clicked = [(start, piece) for start, piece in some if click_db(piece) > CLICK_DB and not is_inaudible(piece)]
+            any_audible |= bool(audible)
+            clicked = [some[k] for k in audible if click_db(some[k][1]) > CLICK_DB]
             clicks += [(start + int(np.abs(piece).argmax())) / self.grid.sample_rate for start, piece in clicked]
         total, probabilities = self.grid.count(windows.samples), np.array(clips)
         starts = np.array([span[0] for span in average.spans])
@@ -124,7 +128,7 @@ class Audio2Scores:
             windows.samples / self.grid.sample_rate,
             probabilities,
             np.stack([starts, np.minimum([span[1] for span in average.spans], total)], axis=1),
-            _click_remarks(clicks),
+            _click_remarks(clicks) if any_audible else (SILENT,),
         )
 
     def _span(self, start: int, samples: int) -> tuple[int, int]:
@@ -132,12 +136,11 @@ class Audio2Scores:
         return first, first + self.grid.count(samples)
 
     def _scored(
-        self, windows: list[tuple[int, np.ndarray]], spans: list[tuple[int, int]], embeddings: Embeddings
+        self, windows: list[tuple[int, np.ndarray]], spans: list[tuple[int, int]], audible: list[int], embeddings: Embeddings
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Probabilities (frames, classes) and (classes,) of each window; 0 where it is inaudible."""
+        """Probabilities (frames, classes) and (classes,) of each window; 0 in windows that are not `audible`."""
         classes = len(self.detector.classes)
         scored = [(np.zeros((last - first, classes)), np.zeros(classes, np.float32)) for first, last in spans]
-        audible = [k for k, (_, piece) in enumerate(windows) if not is_inaudible(piece)]
         if audible:
             pieces = [torch.from_numpy(windows[k][1]) for k in audible]
             detection = self._detect(pieces, [spans[k][0] for k in audible], embeddings)

@@ -100,6 +100,7 @@ def _report(results: list, sources: list[str], scoring, folder: Path, known: int
     from datamodules.errors import DataError
     from tasks.metrics.separation import TrackScores, summary
     from tasks.tables import write_csv
+    from tasks.writers.parts import counted
     from tasks.writers.whole import write_json
 
     good = [result for result in results if result.error is None]
@@ -111,7 +112,8 @@ def _report(results: list, sources: list[str], scoring, folder: Path, known: int
     write_csv(folder / "tracks.csv", track_rows(good, sources))
     plain = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
     write_json(folder / "scores.json", {"settings": scoring.settings(), "metrics": plain})
-    print(f"{len(good)} tracks ({known} of them scored earlier) by {scoring.evaluator}, dB. cSDR, ISR, SIR, SAR: median over")
+    scored = f"{counted(len(good), 'track')} ({known} of them scored earlier)"
+    print(f"{scored} by {scoring.evaluator}, dB. cSDR, ISR, SIR, SAR: median over")
     print(f"tracks of the median over frames of {scoring.window:g} s. uSDR: mean over tracks of whole-track ratios.\n")
     print(score_table(metrics, sources))
     print(f"\nper track    {folder / 'tracks.csv'}\nper frame    {folder / 'test'} (museval's JSON)")

@@ -122,8 +122,9 @@ def notes_on(audio: Tensor, window: Window, remark: str | None = None) -> tuple[
         notes.append("silent")
     length = window.samples - 2 * window.lead
     if len(audio) < length:
-        lasts, heard = len(audio) / window.sample_rate, length / window.sample_rate
-        notes.append(f"lasts {lasts:.2g} s, less than the {heard:.2g} s that the network hears at once")
+        duration, needed = len(audio) / window.sample_rate, length / window.sample_rate
+        lasts = f"{duration:.2g} s" if duration >= 0.001 else "under 1 ms"
+        notes.append(f"lasts {lasts}, less than the {needed:.2g} s that the network hears at once")
     return tuple(notes)
 
 

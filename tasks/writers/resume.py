@@ -12,7 +12,7 @@ from datamodules.errors import escaped
 from datamodules.file_search import entry_key
 from datamodules.files import Item
 from tasks.writers.journal import NAME, Entry, History, Source
-from tasks.writers.parts import slug
+from tasks.writers.parts import counted, slug
 from tasks.writers.provenance import content_digest, differences
 
 
@@ -146,7 +146,8 @@ def _notice(reasons: Mapping[str, str | None], known: Mapping[str, Entry], histo
         "removed": "lacking outputs",
     }
     parts = [f"{counts[reason]} {text}" for reason, text in again.items() if counts[reason]]
-    sentences = [f"{counts[None]} of {len(reasons)} inputs are done already and skipped"] if counts[None] else []
+    done = "is" if counts[None] == 1 else "are"
+    sentences = [f"{counts[None]} of {counted(len(reasons), 'input')} {done} done already and skipped"] if counts[None] else []
     sentences += [f"tried again: {counts['failed']} that failed before"] if counts["failed"] else []
     sentences += [f"done again and replaced: {', '.join(parts)}"] if parts else []
     return "; ".join(sentences)

@@ -85,7 +85,7 @@ class MaskStream:
             mixture = self.stft(self._samples(first, last))
             give_back()
             with torch.autocast(self.device.type, enabled=False):
-                yield self.output.push(self._filtered(masks(slice(first - begin, last - begin)), mixture))
+                yield self.output.push(self._filtered(masks, slice(first - begin, last - begin), mixture))
 
     def _magnitudes(self, begin: int, end: int) -> Tensor:
         """Magnitudes (channels, bins, frames) of a range of frames, transformed a few at a time."""
@@ -94,11 +94,11 @@ class MaskStream:
         # Joined with the bins next to each other, as one transform would give them.
         return torch.cat([part.mT for part in parts], -2).mT
 
-    def _filtered(self, masks: Tensor, mixture: Tensor) -> Tensor:
+    def _filtered(self, masks: Callable[[slice], Tensor], frames: slice, mixture: Tensor) -> Tensor:
         """Complex spectra (sources, channels, bins, frames) of one Wiener window."""
         residual = bool(self.inference.residual)
-        # Nothing here may hold the magnitudes, which the filter lets go of as soon as it can.
-        estimates = wiener(masks.float() * mixture.abs(), mixture, self.inference.niter, residual=residual)
+        # No name for masks and magnitudes, which the filter frees as soon as it can.
+        estimates = wiener(masks(frames).float() * mixture.abs(), mixture, self.inference.niter, residual=residual)
         give_back()
         return estimates
 

@@ -30,8 +30,16 @@ def fit_seeds(task: Task, argv: list[str]) -> int:
             continue
         started = ["--ckpt_path", "last"] if (folder / "checkpoints").is_dir() else []
         own = ["--seed_everything", str(seed), "--name", folder.name, *started]
-        code = subprocess.call([sys.executable, "-m", f"tasks.{task.name}", "fit", *without(typed, "--name")[1:], *own])
+        code = subprocess.call([*_program(task.name), "fit", *without(typed, "--name")[1:], *own])
         if code:
             return code
     print(f"{count} seeds are finished: python -m tasks.{task.name} compare '{root}/{name}-seed*'", flush=True)
     return 0
+
+
+def _program(task: str) -> list[str]:
+    """Words that start a task in another process, `quintet` again where that runs: a working folder may have a `tasks.py`."""
+    script = Path(sys.argv[0])
+    if script.stem == "quintet" and script.is_file():
+        return [sys.executable, str(script), task]
+    return [sys.executable, "-m", f"tasks.{task}"]

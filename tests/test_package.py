@@ -52,6 +52,8 @@ def wheel(tmp_path_factory):
     for path in [*sources(), *map(Path, ("pyproject.toml", "setup.py", "README.md", "LICENSE"))]:
         (copy / path.parent).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, copy / path)
+    (copy / "build/lib/tasks").mkdir(parents=True)
+    (copy / "build/lib/tasks/earlier.py").touch()  # left by a build of an earlier version
     subprocess.run([sys.executable, "-c", BUILD, str(target)], cwd=copy, capture_output=True, check=True)
     (path,) = target.glob("*.whl")
     return path

@@ -1,6 +1,7 @@
 """`fit --seeds N`: a run for each seed, none done twice, one that was cut short goes on."""
 
 import subprocess
+import sys
 
 import pytest
 
@@ -28,6 +29,14 @@ def test_every_seed_gets_a_run_of_its_own(calls, tmp_path, capsys):
         assert words[:3] == ["fit", "--config", "configs/tagging/tiny.yaml"] and "--seeds" not in words
         assert words[-4:] == ["--seed_everything", str(seed), "--name", f"tiny-seed{seed}"]
     assert len(calls) == 3
+
+
+def test_quintet_starts_itself_for_each_seed(tmp_path, monkeypatch):
+    script = tmp_path / "quintet"
+    script.touch()
+    assert seeds._program("sed") == [sys.executable, "-m", "tasks.sed"]
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    assert seeds._program("sed") == [sys.executable, str(script), "sed"]
 
 
 def test_what_is_finished_is_left_and_what_was_begun_goes_on(calls, tmp_path):

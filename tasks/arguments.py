@@ -6,7 +6,7 @@ import yaml
 
 from datamodules.errors import DataError
 from tasks.checkpoints import hyper_parameters, locate, read, stamp
-from tasks.configs import CONFIGS, grounds
+from tasks.configs import CONFIGS, with_parents
 from tasks.file_names import is_plain_name, names_file
 from tasks.launch import Task, resolve
 from tasks.run_config import checked_config
@@ -23,7 +23,8 @@ def expand(task: Task, argv: list[str]) -> list[str]:
     """Command line with the implied configs written out before the user's own options, which therefore win.
 
     `configs/<task>/base.yaml` always comes first. A verb that reads a checkpoint takes the settings stored in it;
-    otherwise, without `--config`, `configs/<task>/default.yaml` (the embedded demo) is meant.
+    otherwise, without `--config`, `configs/<task>/default.yaml` (the embedded demo) is meant. The parents of all configs
+    (`extends`) come before the user's own options too.
     """
     verb, typed = argv[0], list(argv[1:])
     if "-h" in typed or "--help" in typed or any(a.startswith("--model.help") or a.startswith("--data.help") for a in typed):
@@ -42,12 +43,11 @@ def expand(task: Task, argv: list[str]) -> list[str]:
             path = locate(checkpoint, ("last",))
             read(path, task.name)
             checkpoint, typed = str(path), _replaced(typed, "--ckpt_path", str(path))
-        if named := configs_in(typed):
-            implied += map(str, grounds(Path(named[0])))
-        else:
+        if not configs_in(typed):
             config = _config_of_run(checkpoint)
-            implied.append(checked_config(config, task) if config else str(CONFIGS / task.name / "default.yaml"))
-    return [verb, *(word for config in implied for word in ("--config", config)), *typed]
+            typed = ["--config", checked_config(config, task) if config else str(CONFIGS / task.name / "default.yaml"), *typed]
+    inherited, typed = with_parents(typed)
+    return [verb, *(word for config in (*implied, *inherited) for word in ("--config", config)), *typed]
 
 
 def _refuse_large(typed: list[str]) -> None:
@@ -76,6 +76,28 @@ def row_of(task: Task, argv: list[str]) -> str:
     if checkpoint in (None, "last"):
         return "default"
     return stamp(locate(checkpoint), task.name).get("row", "default")
+
+
+def row_alone(task: Task, argv: list[str], row: str) -> list[str] | None:
+    """Command line of a row as it is shipped, or as the user's own config has it where none of its name is.
+
+    Args:
+        task: whose row
+        argv: command line of a run
+        row: name of what is run
+
+    Returns:
+        The same verb with the row's config alone; None for a row whose config is not at hand.
+    """
+    config = CONFIGS / task.name / f"{row}.yaml"
+    if not config.is_file():
+        own = [path for path in map(Path, configs_in(argv)) if path.stem == row and path.is_file()]
+        if not own:
+            return None
+        config = own[-1]
+    inherited, named = with_parents(["--config", str(config)])
+    words = [word for path in (str(CONFIGS / task.name / "base.yaml"), *inherited) for word in ("--config", path)]
+    return [argv[0], *words, *named, *(["--ckpt_path", "none"] if argv[0] in FROM_CHECKPOINT else [])]
 
 
 def configs_in(typed: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Configs of all tasks: their folder, the files behind names of rows, and what each config is a diff on."""
+"""Configs of all tasks: their folder, the files behind names of rows, and the configs that a config extends."""
 
 import difflib
 import os
@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
+
 from datamodules.errors import DataError
 from tasks.file_names import names_file
+from tasks.yaml_files import TooLarge, YAMLError, load_yaml
 
 
 def configs_folder() -> Path:
@@ -71,16 +74,92 @@ def config_file(task: str, name: str) -> str:
     )
 
 
-def grounds(config: Path, above: tuple[Path, ...] = ()) -> list[Path]:
-    """What a config says it is a diff on beyond base.yaml, by a line `# A diff on NAME.yaml`, outermost first.
+def parents(config: Path, children: tuple[Path, ...] = ()) -> list[Path]:
+    """Configs that a config extends, outermost first, by its key `extends`: a file or a list of files.
+
+    Files are relative to the config; `configs/<task>/NAME.yaml` is a row of the suite where no such file is there.
+
+    Args:
+        config: YAML file; anything else extends nothing
+        children: configs that extend this one
 
     Raises:
-        DataError: a config that is a diff on itself.
+        DataError: a config that does not exist, that extends itself, or that still names its parent in a comment.
     """
     if not names_file(config):
         return []
-    if config.resolve() in above:
-        raise DataError(f"{config} is a diff on itself: remove its line `# A diff on ...`")
-    found = re.search(r"^# A diff on (\S+\.yaml)", config.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    ground = config.parent / found[1] if found else None
-    return [*grounds(ground, (*above, config.resolve())), ground] if ground else []
+    names = _extended(config)
+    if config.resolve() in children:
+        raise DataError(f"{config} extends itself: remove it from the key `extends` of {children[-1].name}")
+    chain: list[Path] = []
+    for name in names:
+        parts = Path(name).parts
+        shipped = [CONFIGS.joinpath(*parts[1:])] if parts[:1] == ("configs",) else []
+        parent = next((path for path in (config.parent / name, *shipped) if names_file(path)), None)
+        if parent is None:
+            raise DataError(
+                f"{config} extends {name}, which does not exist: expected a file relative to {config.parent}, or "
+                "configs/TASK/NAME.yaml of the suite"
+            )
+        chain += [path for path in (*parents(parent, (*children, config.resolve())), parent) if path not in chain]
+    return chain
+
+
+def with_parents(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Parents of all configs of a command line, and the command line as the parser reads it.
+
+    Args:
+        words: command line
+
+    Returns:
+        parents, outermost first, each as a file or, where it has the key `extends` itself, as text without it; and the words
+        with the configs written likewise
+
+    Raises:
+        DataError: as `parents` raises it.
+    """
+    inherited: list[Path] = []
+    completed: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        prefix = "--config=" if word.startswith("--config=") else ""
+        if prefix or before in ("-c", "--config"):
+            config = Path(word.removeprefix(prefix))
+            inherited += [path for path in parents(config) if path not in inherited]
+            completed.append(prefix + without_extends(config))
+        else:
+            completed.append(word)
+    return [without_extends(path) for path in inherited], completed
+
+
+def without_extends(config: Path) -> str:
+    """Name of a config, or its text without the key `extends`, which no parser knows, where it has one."""
+    if not names_file(config) or not _extended(config):
+        return str(config)
+    text = config.read_text(encoding="utf-8", errors="replace")
+    root = yaml.compose(text)
+    key, value = next((key, value) for key, value in root.value if key.value == "extends")
+    if root.flow_style:
+        raise DataError(f"{config} has the key `extends` within braces: write it on a line of its own")
+    rest = text[: key.start_mark.index] + text[value.end_mark.index :]
+    return rest if len(root.value) > 1 else "{}"
+
+
+def _extended(config: Path) -> list[str]:
+    """Names in the key `extends` of a config; none where the file is no mapping, which the parser explains."""
+    text = config.read_text(encoding="utf-8", errors="replace")
+    try:
+        content = load_yaml(text)
+    except TooLarge as error:
+        raise DataError(f"{config} cannot be read: {error}") from error
+    except YAMLError:
+        return []
+    names = content.get("extends") if isinstance(content, dict) else None
+    if names is None and (comment := re.search(r"^# A diff on (\S+\.yaml)", text, re.MULTILINE)):
+        raise DataError(
+            f"{config} names its parent in the comment `{comment[0]}`, which is not read any more: add the line "
+            f"`extends: {comment[1]}`"
+        )
+    names = [names] if isinstance(names, str) else names or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{config} has another value than files under `extends`: expected a file or a list of files")
+    return names

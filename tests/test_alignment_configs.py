@@ -9,7 +9,7 @@ import yaml
 
 from models.alignment.salience import DeepSalience
 from tasks.alignment import paper
-from tasks.configs import grounds
+from tasks.configs import parents
 from tests import score_layouts as layouts
 from tests.commands import command
 from tests.short_sets import write_short_maps, write_short_vienna
@@ -49,8 +49,8 @@ def words_of(path: Path, here: dict[str, str]) -> list[str]:
 
 
 def network(path: Path) -> str:
-    """Class name of a row's network, which is that of what the row is a diff on where it names none."""
-    for one in (path, *reversed(grounds(path)), CONFIGS / "base.yaml"):
+    """Class name of a row's network, that of the config it extends where it names none."""
+    for one in (path, *reversed(parents(path)), CONFIGS / "base.yaml"):
         content = yaml.safe_load(one.read_text()) or {}
         if found := content.get("model", {}).get("net", {}).get("class_path"):
             return found.rsplit(".", 1)[-1]

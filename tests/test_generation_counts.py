@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from models.generation.form import Form
-from tasks.configs import grounds
+from tasks.configs import parents
 from tests.test_generation_systems import CONFIGS
 
 
@@ -27,7 +27,7 @@ def made(spec):
 
 def count(row: str, form: Form) -> int:
     found: dict = {}
-    for path in [CONFIGS / "base.yaml", *grounds(CONFIGS / f"{row}.yaml"), CONFIGS / f"{row}.yaml"]:
+    for path in [CONFIGS / "base.yaml", *parents(CONFIGS / f"{row}.yaml"), CONFIGS / f"{row}.yaml"]:
         found = merged(found, yaml.safe_load(Path(path).read_text()) or {})
     return sum(parameter.numel() for parameter in made(found["model"]["net"])(form).parameters())
 

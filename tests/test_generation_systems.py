@@ -9,7 +9,7 @@ import yaml
 
 from datamodules.errors import DataError
 from datamodules.symbolic.user_pieces import Question
-from tasks.configs import grounds
+from tasks.configs import parents
 from tasks.generation.ladder import Writer, load_composer
 from tests.commands import command
 from tests.pieces import chorale
@@ -45,9 +45,9 @@ LIGHT = {
 
 
 def settings(row: str) -> dict[str, str]:
-    """Names of a row's corpus and system, its own or those of the configs that it is a diff on."""
+    """Names of a row's corpus and system, its own or those of the configs that it extends."""
     found = {}
-    for path in [CONFIGS / "base.yaml", *grounds(CONFIGS / f"{row}.yaml"), CONFIGS / f"{row}.yaml"]:
+    for path in [CONFIGS / "base.yaml", *parents(CONFIGS / f"{row}.yaml"), CONFIGS / f"{row}.yaml"]:
         content = yaml.safe_load(Path(path).read_text()) or {}
         parts = {
             "corpus": content.get("data", {}).get("init_args", {}).get("corpus", {}),

@@ -25,7 +25,7 @@ from datamodules.wav import open_wav
 from models.tagging.importers import load_musicnn
 from tasks.checkpoints import read as read_checkpoint
 from tasks.comparison import read_result
-from tasks.configs import grounds
+from tasks.configs import parents
 from tasks.separation.stems_on_disk import StemPair
 from tasks.yaml_files import read_yaml
 
@@ -241,8 +241,8 @@ def test_metrics_with_numbers_beyond_all_measure(seed, tmp_path):
 
 
 def test_a_config_that_is_no_text(tmp_path):
-    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe# A diff on y.yaml")
-    assert grounds(tmp_path / "x.yaml") == []
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfeextends: y.yaml")
+    assert parents(tmp_path / "x.yaml") == []
     with pytest.raises(DataError, match=r"x\.yaml cannot be read as YAML"):
         read_yaml(tmp_path / "x.yaml")
 

@@ -43,12 +43,12 @@ def _table(path: Path) -> None:
 
 
 def _yaml(path: Path) -> None:
-    from tasks.configs import grounds
+    from tasks.configs import parents
     from tasks.run_config import checked_config
     from tasks.tagging.__main__ import TASK
     from tasks.yaml_files import read_yaml
 
-    _each(path, read_yaml, grounds, lambda path: checked_config(path, TASK))
+    _each(path, read_yaml, parents, lambda path: checked_config(path, TASK))
 
 
 def _json(path: Path) -> None:

@@ -82,7 +82,7 @@ WEAK = b"filename\tevent_labels\na.wav\tBell,Bird\nb.wav\t\nc.wav\tBird\n"
 DURATIONS = b"filename,duration\na.wav,10\nb.wav,9.5\n"
 TABLE = b'path,rock,"jazz, slow",pop\na.wav,1,0,1.0\nb.wav,0,1,\nc.wav,True,False,0\n'
 TIMES = b"# score_s performance_s\n0.0;0,5\n1.0;1,6\n2.0;2,4\n"
-YAML = b"""# A diff on default.yaml
+YAML = b"""# a config
 seed_everything: 0
 model: {net: {class_path: models.tagging.Spec, init_args: {channels: 1, width: 16}}, loss: null}
 trainer: &t {max_epochs: 2, callbacks: []}

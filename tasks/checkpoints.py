@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ class Stamp(Callback):
     Another task's is refused by name, scores name their row and seed, and a run that goes on with other batches says so.
     """
 
-    def __init__(self, task: str, row: str) -> None:
-        self.task, self.row = task, row
+    def __init__(self, task: str, row: str, departures: Mapping[str, list[Any]] | None = None) -> None:
+        self.task, self.row, self.departures = task, row, dict(departures or {})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = new_stamp(self.task, self.row, **batches_of(trainer))
+        checkpoint[KEY] = new_stamp(self.task, self.row, departures=self.departures, **batches_of(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Name each difference that keeps a resumed run from equalling one that was never stopped."""
@@ -42,13 +43,13 @@ class Stamp(Callback):
             rank_zero_warn(f"{trainer.ckpt_path} was trained with {before}; this run goes on with {now}, to other weights.")
 
 
-def new_stamp(task: str, row: str, **facts: int) -> dict[str, Any]:
+def new_stamp(task: str, row: str, **facts: Any) -> dict[str, Any]:
     """Stamp of a checkpoint that this version of the suite writes.
 
     Args:
         task: name of the task
         row: name of the config
-        facts: seed, and the values of `BATCHES` where it was trained
+        facts: departures from the row, seed, and the values of `BATCHES` where it was trained
     """
     return {"task": task, "row": row, "version": suite_version(), "format": FORMAT, **facts}
 
@@ -145,6 +146,14 @@ def _refuse_newer(path: Path, stamp: dict[str, Any]) -> None:
 def stamp(path: Path, task: str) -> dict[str, Any]:
     """What `Stamp` wrote into a checkpoint."""
     return read(path, task)[KEY]
+
+
+def stamped_departures(path: Path, task: str) -> dict[str, list[Any]] | None:
+    """Settings in which a checkpoint's training differed from its row; None where an earlier version wrote it."""
+    known = stamp(path, task).get("departures")
+    if not isinstance(known, dict) or not all(isinstance(pair, list) and len(pair) == 2 for pair in known.values()):
+        return None
+    return known
 
 
 def _why_unsafe(error: Exception) -> str:

@@ -4,14 +4,15 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pytorch_lightning import seed_everything
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace, _InstantiatorFn
-from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
 from tasks import trusted
-from tasks.arguments import WITHOUT_LABELS, expand, row_of
+from tasks.arguments import WITHOUT_LABELS, expand, row_alone, row_of
 from tasks.callbacks import (
     Checkpoint,
     DestroyProcessGroup,
@@ -26,7 +27,8 @@ from tasks.callbacks import (
     newest_loadable,
     progress_callback,
 )
-from tasks.checkpoints import Stamp, hyper_parameters
+from tasks.checkpoints import Stamp, hyper_parameters, stamped_departures
+from tasks.departures import departures, note
 from tasks.inputs import split_files
 from tasks.launch import VERBS, Task, resolve
 from tasks.loggers import fill_loggers
@@ -50,7 +52,7 @@ class CLI(LightningCLI):
     def __init__(self, task: Task, argv: list[str]) -> None:
         quiet()
         self.task = task
-        self.row = row_of(task, argv)
+        self.argv, self.row = argv, row_of(task, argv)
         self.verb = argv[0]
         self.run: Run | None = None
         harden()
@@ -121,6 +123,30 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse without Lightning's warning about arguments given beside sys.argv: they are sys.argv, expanded."""
         self.config = parser.parse_args(args)
+        self.departures = self._departures(parser)
+        if self.departures:
+            rank_zero_info(f"Settings other than those of the row {self.row}: {note(self.departures)}")
+
+    def _departures(self, parser: LightningArgumentParser) -> dict[str, list[Any]]:
+        """Settings in which this run differs from its row; of a checkpoint that is scored those it is stamped with.
+
+        Older checkpoints have no such stamp: then, and where an option changes the network now, its settings are compared.
+        """
+        if self.verb not in ("fit", "validate", "test"):
+            return {}
+        words = row_alone(self.task, self.argv, self.row)
+        row = parser.parse_complete(words) if words else None
+        different = departures(self._plain(parser, row), self._plain(parser, self.config)) if row else {}
+        if self.verb == "fit":
+            return different
+        known = stamped_departures(Path(self.config[self.verb].ckpt_path), self.task.name)
+        trained = {key: value for key, value in (different if known is None else known).items() if not key.startswith("model.")}
+        if known is None:  # of the trainer's settings that checkpoint says nothing
+            trained = {key: value for key, value in trained.items() if key.startswith("data.")}
+        return trained | {key: value for key, value in different.items() if key.startswith("model.")}
+
+    def _plain(self, parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
+        return yaml.safe_load(parser.dump(config, skip_none=False))[self.verb]
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: `expand` has put the checkpoint's settings before the user's options, which must win."""
@@ -168,7 +194,7 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that carry the suite's guarantees."""
         options = self.config[self.subcommand]
-        stamp, watchdog = Stamp(self.task.name, self.row), Watchdog(self.folder)
+        stamp, watchdog = Stamp(self.task.name, self.row, self.departures), Watchdog(self.folder)
         guarantees = [stamp, StepSeed(), Preempt(), StopEvaluation(), FiniteGuard(), watchdog, SetAsideResults()]
         if self.subcommand == "fit":
             guarantees.append(RequireSplits(options.test_after_fit))
@@ -177,6 +203,7 @@ class CLI(LightningCLI):
         self.trainer_defaults["callbacks"] = [*guarantees, DestroyProcessGroup()]
         trainer = super().instantiate_trainer(**kwargs)
         trainer.task, trainer.row, trainer.overwrite = self.task.name, self.row, options.overwrite
+        trainer.departures = self.departures
         # A data set's report says nothing about the run that its config would train.
         trainer.report_folder = self.folder if options.name else None
         return trainer

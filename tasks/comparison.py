@@ -12,51 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datamodules.errors import DataError
-from tasks.configs import CONFIGS, grounds
+from tasks.departures import note
 from tasks.runs import REPLACED
 
 RESULT = "metrics.json"
-
-# Settings that change where and how fast a run is computed, not what it computes.
-INDIFFERENT = (
-    "seed_everything",
-    "ckpt_path",
-    "config",
-    "name",
-    "runs",
-    "overwrite",
-    "trust",
-    "output",
-    "data.class_path",  # the data set stands in the result itself
-    "data.root",
-    "data.cache_dir",
-    "data.num_workers",
-    "data.seed",
-    "data.strict",
-    "data.eval_batch_size",
-    "report.",  # what is written beside the scores, and by how many processes
-    "trainer.accelerator",
-    "trainer.strategy",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.logger",
-    "trainer.default_root_dir",
-    "trainer.log_every_n_steps",
-    "trainer.enable_",
-    "trainer.profiler",
-    "trainer.plugins",
-)
-# Settings that cut a run short; no config of the suite sets them.
-SHORTCUTS = (
-    "trainer.fast_dev_run",
-    "trainer.overfit_batches",
-    "trainer.limit_train_batches",
-    "trainer.limit_val_batches",
-    "trainer.limit_test_batches",
-    "trainer.max_steps",
-    "trainer.max_time",
-)
-
 
 class Parser(argparse.ArgumentParser):
     """Argument parser whose errors are one sentence."""
@@ -75,7 +34,7 @@ class Result:
     data: Mapping[str, str]  # what it was scored on: name, subset, split, policy and counts
     metrics: Mapping[str, float]
     content: Mapping[str, Any]  # all of metrics.json
-    settings: Mapping[str, Any]  # config.yaml, flat, without what does not change results
+    departures: Mapping[str, list[Any]] | None  # setting -> values of the row and of the run; None: not recorded
 
 
 @dataclass(frozen=True)
@@ -83,7 +42,7 @@ class Group:
     """Runs that differ in their seed alone."""
 
     row: str
-    note: str  # how the settings differ from the row's config
+    note: str  # departures from the row's config
     data: Mapping[str, str]
     results: tuple[Result, ...]
 
@@ -149,13 +108,15 @@ def read_result(folder: Path, task: str) -> Result:
         owner, row, seed = str(content["task"]), str(content["row"]), int(content["seed"])
         metrics = {name: float(value) for name, value in content["metrics"].items() if value is not None}
         data = {name: str(value) for name, value in content["data"].items()}
+        departures = content.get("departures")
+        note(departures)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, OverflowError) as error:
         raise DataError(f"{path} is not as `test` writes it ({type(error).__name__}: {error})") from error
     if owner != task:
         raise DataError(f"{path} is a result of task {owner}, expected {task}")
     # Averages over other clips or other classes are other numbers.
     data |= {name: f"{value:g}" for name, value in metrics.items() if name.startswith("n_")}
-    return Result(folder, row, seed, data, metrics, content, read_settings(folder / "config.yaml"))
+    return Result(folder, row, seed, data, metrics, content, departures)
 
 
 def describe(data: Mapping[str, str]) -> str:
@@ -165,12 +126,11 @@ def describe(data: Mapping[str, str]) -> str:
     return ", ".join([data.get("name", "data"), *named, *counts])
 
 
-def group(results: Iterable[Result], task: str, same: Mapping[str, str] | None = None) -> tuple[list[Group], list[str]]:
-    """Group results by config, settings and data; of two runs with the same seed the newer counts.
+def group(results: Iterable[Result], same: Mapping[str, str] | None = None) -> tuple[list[Group], list[str]]:
+    """Group results by config, departures from it and data; of two runs with the same seed the newer counts.
 
     Args:
         results: as read
-        task: whose configs to hold the settings against
         same: row -> row, for configs that describe one and the same training
 
     Returns:
@@ -180,43 +140,13 @@ def group(results: Iterable[Result], task: str, same: Mapping[str, str] | None =
     skipped = []
     for result in sorted(results, key=lambda r: (r.folder / RESULT).stat().st_mtime):
         row = (same or {}).get(result.row, result.row)
-        config = CONFIGS / task / f"{result.row}.yaml"
-        note = departures(result.settings, CONFIGS / task / "base.yaml", *grounds(config), config)
-        settings = json.dumps(result.settings, sort_keys=True, default=str)
-        seeds = bins.setdefault((row, note, settings, tuple(sorted(result.data.items()))), {})
+        departures = json.dumps(result.departures, sort_keys=True)
+        seeds = bins.setdefault((row, note(result.departures), departures, tuple(sorted(result.data.items()))), {})
         if result.seed in seeds:
             skipped.append(f"{seeds[result.seed].folder} has the config and seed {result.seed} of the newer {result.folder}")
         seeds[result.seed] = result
     groups = [Group(key[0], key[1], next(iter(seeds.values())).data, tuple(seeds.values())) for key, seeds in bins.items()]
-    return sorted(_told_apart(groups), key=lambda g: (g.row, g.note)), skipped
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Settings of a config file, flat (`data.batch_size`), without those that do not change results; {} if unreadable."""
-    from tasks.yaml_files import read_yaml
-
-    try:
-        content = read_yaml(path)
-    except DataError:
-        return {}
-    return {key: value for key, value in _flat(content or {}) if not key.startswith(INDIFFERENT) and not _unset(key, value)}
-
-
-def departures(settings: Mapping[str, Any], *configs: Path) -> str:
-    """How the settings of a run differ from the config files of its row, such as `trainer.max_epochs=2`."""
-    if not settings:
-        return "no config.yaml"
-    stated: dict[str, Any] = {}
-    for config in configs:
-        stated |= read_settings(config)
-    # Class paths and defaults are spelled in several ways: only numbers and switches are held against each other.
-    differing = [
-        f"{key}={settings[key]}"
-        for key, value in stated.items()
-        if isinstance(value, (int, float)) and isinstance(settings.get(key), (int, float)) and settings[key] != value
-    ]
-    differing += [f"{key}={settings[key]}" for key in SHORTCUTS if key in settings and key not in stated]
-    return ", ".join(differing)
+    return sorted(groups, key=lambda g: (g.row, g.note)), skipped
 
 
 def read_curves(folder: Path, columns: Sequence[str], x: str = "epoch") -> dict[str, Any]:
@@ -267,30 +197,3 @@ def _inside(path: Path) -> list[Path]:
     if (path / RESULT).exists():
         return [path]
     return sorted(child.parent for child in path.glob(f"*/{RESULT}") if child.parent.name != REPLACED) or [path]
-
-
-def _flat(content: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Nested settings as dotted keys; `init_args` is left out, since short and long spellings mean the same."""
-    if isinstance(content, Mapping) and content:
-        for key, value in content.items():
-            yield from _flat(value, prefix if key == "init_args" else f"{prefix}.{key}".lstrip("."))
-    else:
-        yield prefix, content
-
-
-def _unset(key: str, value: Any) -> bool:
-    """Whether a setting says no more than its absence: 1.0 is all batches, where 1 is a single one and True a short run."""
-    everything = value is False or value == -1 or (isinstance(value, float) and value in (0.0, 1.0))
-    return value is None or (key in SHORTCUTS and everything)
-
-
-def _told_apart(groups: list[Group]) -> list[Group]:
-    """Groups of one row and data whose notes are equal get the settings in which they differ."""
-    out = []
-    for one in groups:
-        twins = [g for g in groups if (g.row, g.note, g.data) == (one.row, one.note, one.data)]
-        seen = [twin.results[0].settings for twin in twins]
-        keys = sorted({key for settings in seen for key in settings})
-        differing = [f"{k}={one.results[0].settings.get(k)}" for k in keys if len({repr(s.get(k)) for s in seen}) > 1]
-        out.append(Group(one.row, ", ".join(filter(None, [one.note, *differing[:3]])), one.data, one.results))
-    return out

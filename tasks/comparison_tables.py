@@ -72,7 +72,7 @@ class Comparison:
         args = parser.parse_args(argv)
         try:
             results, skipped = load(args.runs, self.task)
-            groups, repeated = group(results, self.task, self.same)
+            groups, repeated = group(results, self.same)
             if self.select and args.select:
                 groups = [best(one, self.select[args.select], args.best) for one in groups]
             sections = list(self.sections(groups, args.table))

@@ -42,7 +42,7 @@ def write_imported(path: Path, task: str, module: Any, hyper_parameters: Mapping
         "pytorch-lightning_version": __version__,
         "epoch": 0,
         "global_step": 0,
-        KEY: new_stamp(task, path.parent.parent.name, seed=0),
+        KEY: new_stamp(task, path.parent.parent.name, departures={}, seed=0),
     }
     with whole(path) as temporary:
         torch.save(content, temporary)

@@ -1,5 +1,6 @@
 """The command-line parser: one-line errors with the nearest option, and the noise of libraries kept out."""
 
+import argparse
 import difflib
 import logging
 import os
@@ -9,7 +10,7 @@ import warnings
 from typing import Any, NoReturn
 
 from jsonargparse import get_loader, set_loader, set_parsing_settings
-from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.cli import LightningArgumentParser, Namespace
 
 from tasks.yaml_files import YAMLError, bounded
 
@@ -54,8 +55,23 @@ class ShortErrorParser(LightningArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options | {"allow_abbrev": False})
 
+    def parse_complete(self, words: list[str]) -> Namespace | None:
+        """Settings of a command line; None where it lacks any or has others than the parser knows."""
+        parsers = _parsers(self)
+        for parser in parsers:
+            parser.exit_on_error = False
+        try:
+            return self.parse_args(words)
+        except argparse.ArgumentError:
+            return None
+        finally:
+            for parser in parsers:
+                parser.exit_on_error = True
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong with the command line, without the pages of usage."""
+        if not self.exit_on_error:
+            raise argparse.ArgumentError(None, message) from ex
         sys.stderr.write(f"error: {shorten(message)}{self._nearest(message)}\n")
         sys.exit(2)
 

@@ -31,6 +31,7 @@ def write_metrics(
     content = {
         "task": trainer.task,
         "row": trainer.row,
+        "departures": dict(trainer.departures),
         "seed": trainer.datamodule.seed,
         "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,  # whose weights were scored
         "data": dict(about),

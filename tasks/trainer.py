@@ -1,7 +1,10 @@
 """Lightning's Trainer with the two verbs it lacks."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -16,6 +19,7 @@ class Trainer(pl.Trainer):
 
     task: str = ""
     row: str = "default"
+    departures: Mapping[str, list[Any]] = MappingProxyType({})  # settings in which the run differs from its row
     overwrite: bool = False
     report_folder: Path | None = None  # of `prepare`, where the user named one
     failed_files: tuple[str, ...] = ()

@@ -2,6 +2,11 @@
 
 import csv
 
+import yaml
+
+from tasks.configs import CONFIGS
+from tasks.departures import departures
+
 
 def table(out, name):
     """Rows of one of its CSV files."""
@@ -14,3 +19,9 @@ def compared(compare, tmp_path, *argv, code=0):
     out = tmp_path / "out"
     assert compare.main([*map(str, argv), "--out", str(out)]) == code
     return out
+
+
+def departing(task: str, **sections: dict) -> dict[str, list]:
+    """Departures of a run whose settings are those of the task's base.yaml but for some, such as trainer={"max_epochs": 2}."""
+    row = yaml.safe_load((CONFIGS / task / "base.yaml").read_text())
+    return departures(row, row | {name: row.get(name, {}) | values for name, values in sections.items()})

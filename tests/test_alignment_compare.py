@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tasks.alignment import compare, paper
 from tasks.metrics.alignment import TOLERANCES_MS
-from tests.compared import compared, table
+from tests.compared import compared, departing, table
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "alignment"
 POLICY = "share of events within a tolerance, DTW steps (1,0)x1 (0,1)x1 (1,1)x1, mean of frames"
@@ -34,11 +33,8 @@ def write_run(
         metrics |= {f"{mode}_median_ms": 12.5, f"{mode}_lost": 0.25, f"{mode}_time_err_ms": 30.0}
     content = {"task": "alignment", "row": row, "seed": seed, "data": data, "metrics": metrics | COUNTS, "parameters": 1234567}
     content |= {"baselines": list(baselines), "validation": {"distance_within_50": best}}
+    content["departures"] = departing("alignment", trainer=trainer)
     (folder / "metrics.json").write_text(json.dumps(content))
-    config = yaml.safe_load((CONFIGS / "base.yaml").read_text())
-    config["seed_everything"] = seed
-    config["trainer"] |= trainer
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from tasks.separation import compare, paper
 from tasks.separation.results import POLICY
-from tests.compared import compared, table
+from tests.compared import compared, departing, table
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "separation"
 MUSDB = {**paper.PROTOCOL.about(), "mixture": "file"}
@@ -28,12 +28,8 @@ def write_run(folder, row="p", seed=0, sdr=5.0, data=MUSDB, tracks=50, sources=S
     metrics |= {name.replace("sdr", "usdr"): value + 0.5 for name, value in metrics.items()}
     content = {"task": "separation", "row": row, "seed": seed, "data": data, "metrics": metrics | {"n_tracks": tracks}}
     content |= {"baselines": baselines or {}, "sources": list(sources), "parameters": 35573392}
+    content["departures"] = departing("separation", trainer=trainer, report=report or {})
     (folder / "metrics.json").write_text(json.dumps(content))
-    config = yaml.safe_load((CONFIGS / "base.yaml").read_text())
-    config["seed_everything"] = seed
-    config["trainer"] |= trainer
-    config["report"] = report or {}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
 

@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from datamodules.errors import DataError
-from tasks.comparison import read_settings
-from tasks.configs import grounds
+from tasks.configs import parents
 from tasks.run_config import checked_config
 from tasks.yaml_files import YAMLError, load_yaml, read_yaml
 from tests.checkpoints import task_of
@@ -42,11 +41,10 @@ def test_texts_beyond_the_bounds(case, tmp_path):
         load_yaml(text)
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    for read in (read_yaml, lambda path: checked_config(path, task_of("tagging"))):
+    for read in (read_yaml, parents, lambda path: checked_config(path, task_of("tagging"))):
         with pytest.raises(DataError, match=words) as error:
             read(path)
         assert str(path) in str(error.value)
-    assert read_settings(path) == {}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -86,10 +84,3 @@ def test_usual_aliases_are_read(text):
 def test_other_faults_are_errors_of_yaml(text):
     with pytest.raises(YAMLError):
         load_yaml(text)
-
-
-def test_a_config_that_is_a_diff_on_itself(tmp_path):
-    (tmp_path / "a.yaml").write_text("# A diff on b.yaml\n")
-    (tmp_path / "b.yaml").write_text("# A diff on a.yaml\n")
-    with pytest.raises(DataError, match="diff on itself"):
-        grounds(tmp_path / "a.yaml")

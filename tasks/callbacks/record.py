@@ -52,6 +52,7 @@ class RunRecord(SaveConfigCallback):
             "seconds_this_session": round(time.monotonic() - self._started, 1),
             "best": Path(getattr(checkpoint, "best_model_path", "")).name,
             "best_score": getattr(checkpoint, "best_score", None),
+            "departures": dict(getattr(trainer, "departures", {})),
             "metrics": {name: float(value) for name, value in metrics.items()},
             "left_out": left_out.as_json() if (left_out := getattr(trainer.datamodule, "left_out", None)) is not None else [],
         }

@@ -107,7 +107,7 @@ def _ours(one: Group | None) -> dict[str, Any]:
 
 def _head_width(one: Group | None, heads: int) -> int | None:
     """Width of each attention head: 512 is not divisible by every head count of Table 3, so the row says what it used."""
-    return (one.results[0].settings.get("model.net.back_end.head_dim") or 512 // heads) if one else None
+    return (one.results[0].content.get("head_dim") or 512 // heads) if one else None
 
 
 def _record(one: Group | None, config: str, protocol: paper.Protocol | None = None) -> dict[str, Any]:

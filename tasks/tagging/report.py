@@ -37,7 +37,8 @@ class TaggingReport(Report):
         everywhere = {"data" if key == "name" else key: value for key, value in about.items()}
         write_csv(per_tag, rows, everywhere)
         by_tag = {row["tag"]: results.number(row["auroc"]) for row in rows}
-        written = results.write_metrics(trainer, tagger, about, metrics, per_tag=by_tag)
+        head_dim = getattr(getattr(tagger.net, "back_end", None), "head_dim", None)
+        written = results.write_metrics(trainer, tagger, about, metrics, per_tag=by_tag, head_dim=head_dim)
         _picture(results.place(trainer, "figures/per_tag.png", split), rows, about)
         table = [("this network", metrics["auroc_macro"], metrics["ap_macro"])]
         if split == "test" and self.baselines:

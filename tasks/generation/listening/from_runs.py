@@ -27,7 +27,7 @@ def build_page(runs: Sequence[str], count: int, out: Path, seed: int) -> str:
     if count < 1:
         raise DataError(f"--listening {count}: at least one piece of each run is heard.")
     results, left_out = load(list(runs), "generation")
-    groups, older = group(results, "generation")
+    groups, older = group(results)
     excerpts, composers, corpora = [], Counter(), set()
     for one in groups:
         result = one.results[0]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from datamodules import audio
 from datamodules.base import EpochSampler
+from datamodules.input_spec import TaggingSpec
 from datamodules.mtat import MTAT
 from datamodules.tags import published
 from datamodules.windows import Window
@@ -64,7 +65,7 @@ def _write_set(root: Path) -> Path:
 
 def _data(root: Path, pack: str, **options) -> MTAT:
     data = MTAT(str(root), subset="full", pack=pack, cache_dir=str(root / "cache"), **options)
-    data.window = WINDOW
+    data.connect(TaggingSpec(WINDOW))
     return data
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from datamodules.demo.data import SoundEventDemo
 from datamodules.events import Corpus, Events, table
 from datamodules.frames import FrameGrid
+from datamodules.input_spec import SEDSpec
 from models.sed.crnn import Detection
 from tasks.metrics.events import collar, segment
 from tasks.sed.ladder import Audio2Scores, File2Events, load_detector
@@ -65,7 +66,7 @@ class PeakOfRecording(Audio2Scores):
 def test_clips(grid: FrameGrid) -> tuple[list[Signal], Corpus]:
     """Samples of the demo's test clips in [-1, 1), and what sounds in them."""
     data = SoundEventDemo(streams={"weak": 1}, pack="never")
-    data.grid = grid
+    data.connect(SEDSpec(grid))
     clips = data.clips("test")
     return [clips.item(k).audio.astype(np.float32) / 32768 for k in range(len(clips))], data.corpus("test")
 

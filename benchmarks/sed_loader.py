@@ -11,6 +11,7 @@ import torch
 
 from datamodules.dcase2018 import DCASE2018
 from datamodules.frames import FrameGrid
+from datamodules.input_spec import SEDSpec
 from models.sed import align
 
 RATE, SECONDS, CLIPS = 44_100, 10.0, 192
@@ -69,7 +70,7 @@ def _write_set(root: Path) -> Path:
 def _data(root: Path, pack: str, dims: tuple[int, ...], how: str) -> DCASE2018:
     steps = 2 if pack == "never" else 20
     data = DCASE2018(str(root), batches_per_epoch=steps, pack=pack, cache_dir=str(root / "cache"))
-    data.grid, data.align, data.extractors = GRID, partial(align, how=how), {str(dim): Kept(dim) for dim in dims}
+    data.connect(SEDSpec(GRID, partial(align, how=how), {str(dim): Kept(dim) for dim in dims}))
     return data
 
 

@@ -6,7 +6,7 @@ restored loop how far it got and skips that many indices without decoding anythi
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
@@ -144,6 +144,10 @@ class SuiteData(pl.LightningDataModule):
     Raises ValueError for impossible numbers; loaders raise DataError when the set does not fit the ranks.
     """
 
+    spec_class: type | None = None
+    """Class of `datamodules.input_spec` that `connect` takes; None where the data need to know nothing of the network."""
+    per_spec: tuple[str, ...] = ()
+    """Cached properties that depend on `spec`."""
     eval_batch_size: int = 1
     worker_start: str | None = None  # "spawn" where a library does not survive fork
 
@@ -163,6 +167,43 @@ class SuiteData(pl.LightningDataModule):
         self.batch_size, self.batch_scope, self.num_workers = batch_size, batch_scope, num_workers
         self.seed, self.strict, self.cache_dir = seed, strict, cache_dir
         self.left_out = LeftOutReport()
+        self._spec: Any = None
+
+    def connect(self, spec: Any) -> None:
+        """Take what the network reads, once, before loaders and features are asked for.
+
+        Args:
+            spec: of the class `spec_class`
+
+        Raises:
+            TypeError: a specification of another task.
+        """
+        if self.spec_class is not None and not isinstance(spec, self.spec_class):
+            raise TypeError(f"{type(self).__name__}.connect takes {self.spec_class.__name__}, got {type(spec).__name__}")
+        self._spec = spec
+
+    @property
+    def spec(self) -> Any:
+        """What the network reads. Raises ValueError before `connect`."""
+        if self._spec is None and self.spec_class is not None:
+            name = self.spec_class.__name__
+            raise ValueError(f"{type(self).__name__} does not know what the network reads: call connect({name}(...)) first")
+        return self._spec
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the data know what the network reads."""
+        return self._spec is not None
+
+    def with_spec(self, spec: Any) -> Self:
+        """The same data for another network: a copy that shares the report of what is left out.
+
+        What was computed of the first network's inputs (cached properties in `per_spec`) is computed anew.
+        """
+        other = type(self).__new__(type(self))  # copy.copy leaves out what spawned workers do not get
+        vars(other).update({name: value for name, value in vars(self).items() if name not in self.per_spec})
+        other.connect(spec)
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         """Spawned workers get this object with its collate functions, but never the Trainer, and a report of their own."""

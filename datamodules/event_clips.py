@@ -1,6 +1,6 @@
 """Clips of a sound event data set as a loader's items: their sound, what is known of them, and their embeddings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +14,9 @@ from datamodules.embeddings import EmbeddingCache
 from datamodules.errors import DataError
 from datamodules.events import Events
 from datamodules.frames import FrameGrid
+from datamodules.input_spec import Align
 from datamodules.left_out import LeftOut
 from datamodules.unreadable import or_another
-
-Align = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 class ClipList(NamedTuple):

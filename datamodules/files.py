@@ -13,7 +13,7 @@ from datamodules import audio
 from datamodules.base import SuiteData
 from datamodules.errors import DataError
 from datamodules.file_search import InputFile, search
-from datamodules.windows import Window
+from datamodules.input_spec import TaggingSpec
 
 
 class FileBatch(NamedTuple):
@@ -121,8 +121,7 @@ class AudioFiles(UserFiles):
         tags: names of the network's outputs, which its checkpoint knows
     """
 
-    window: Window | None = None
-    clip_level = None
+    spec_class = TaggingSpec
 
     def __init__(self, inputs: list[str] | str | None = None, tags: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(inputs, **kwargs)
@@ -130,10 +129,9 @@ class AudioFiles(UserFiles):
 
     def predict_set(self) -> Dataset:
         """Every file, decoded. Raises DataError where an input names nothing."""
-        if self.window is None:
-            raise ValueError("Tell the data the rate first: data.window = Window(sample_rate, samples, hop, lead).")
+        rate = self.spec.window.sample_rate
         paths = [item.path for item in self.remaining()]
-        return DecodedFiles(paths, partial(audio.decode, rate=self.window.sample_rate), self.strict)
+        return DecodedFiles(paths, partial(audio.decode, rate=rate), self.strict)
 
 
 class DecodedFiles(Dataset):

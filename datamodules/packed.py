@@ -18,6 +18,9 @@ from datamodules.packing import build
 from datamodules.report import warn
 from datamodules.rooted import RootedData
 
+ClipLevel = Callable[[Tensor], Tensor]
+"""Waveform of a whole clip (1, samples) -> reference level (1,) in dB."""
+
 
 class Files(NamedTuple):
     """Rows of what is listed, by what lies on disk."""
@@ -31,7 +34,6 @@ class PackedData(RootedData):
     """Base of the data modules that read whole clips of mono audio by name.
 
     Subclasses say what is listed and at which rate it is wanted; `files` says what of it is there, `store` reads it.
-    `clip_level` may be handed over: the network's reference level (1,) dB of a whole clip (1, samples).
 
     Args:
         pack: read from the pack that `prepare` builds: `auto` if it is there, `require` it, `build` it when first
@@ -39,7 +41,7 @@ class PackedData(RootedData):
         eval_batch_size: clips per evaluation batch on each rank
     """
 
-    clip_level: Callable[[Tensor], Tensor] | None = None
+    per_spec = ("store",)
 
     def __init__(
         self,
@@ -60,6 +62,10 @@ class PackedData(RootedData):
     def rate(self) -> int:
         """Rate in Hz at which clips are wanted."""
         raise NotImplementedError
+
+    def clip_level(self) -> ClipLevel | None:
+        """Reference level that is kept with each clip; None: none is."""
+        return None
 
     def row_splits(self) -> Sequence[str]:
         """Split of each listed clip (clips,), empty for one that is in none."""
@@ -95,7 +101,7 @@ class PackedData(RootedData):
         pack = self._find_pack()
         self._say(pack)
         if pack is None:
-            shared = Shared(len(paths), self.clip_level)
+            shared = Shared(len(paths), self.clip_level())
             self.left_out.watch("file", paths, shared.unreadable)
             return FileAudio(audio, paths, self.rate()), shared
         flaws = pack.flaws()
@@ -103,8 +109,9 @@ class PackedData(RootedData):
             raise DataError(flaws[0].message)
         self.leave_out(audio, [flaw for flaw in flaws if not flaw.used])
         warn("%s", [flaw.message for flaw in flaws if flaw.used])
-        table = None if self.clip_level is None else pack.levels(level_key(self.clip_level, self.rate()))
-        return pack, Shared(len(paths), self.clip_level, table)
+        level = self.clip_level()
+        table = None if level is None else pack.levels(level_key(level, self.rate()))
+        return pack, Shared(len(paths), level, table)
 
     def _say(self, pack: Pack | None) -> None:
         """Log once where the audio is read from, and packs of earlier versions that are not used."""
@@ -152,7 +159,7 @@ class PackedData(RootedData):
     def build_pack(self) -> Pack:
         """Build the pack of all present files, or open it if it is there."""
         audio, _ = self.listing()
-        return build(self.pack_folder(), audio, self._present_bytes(), self.rate(), self.clip_level, strict=self.strict)
+        return build(self.pack_folder(), audio, self._present_bytes(), self.rate(), self.clip_level(), strict=self.strict)
 
     def pack_folder(self) -> Path:
         """Where the pack of the present files lies or would lie: the name changes with them, and not with their folder."""

@@ -13,11 +13,7 @@ class Recordings(UserFiles):
 
     Args:
         classes: names of the network's outputs, which its checkpoint knows
-
-    `sample_rate`, the network's, is handed over before the loaders are made.
     """
-
-    sample_rate: int | None = None
 
     def __init__(self, inputs: list[str] | str | None = None, classes: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(inputs, **kwargs)

@@ -1,6 +1,7 @@
 """Sound event data: whole clips, weakly, strongly or not labelled, mixed in fixed shares to train on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +13,11 @@ from datamodules.base import resume_position
 from datamodules.clip_report import size, survey
 from datamodules.clip_statistics import statistics
 from datamodules.clips import Clips
-from datamodules.embeddings import EmbeddingCache, Extractor
+from datamodules.embeddings import EmbeddingCache
 from datamodules.errors import DataError
-from datamodules.event_clips import Align, ClipList, EventClips, Item, SoundBatch, StreamClips, WholeClips, collate
+from datamodules.event_clips import ClipList, EventClips, Item, SoundBatch, StreamClips, WholeClips, collate
 from datamodules.events import Corpus, clip_offsets
-from datamodules.frames import FrameGrid
+from datamodules.input_spec import SEDSpec
 from datamodules.left_out import LeftOut
 from datamodules.packed import PackedData
 from datamodules.paths import relative_to
@@ -38,19 +39,14 @@ class SoundEventData(PackedData):
         streams: how many clips of which list a training batch holds, such as {weak: 24, unlabeled: 24}
         batches_per_epoch: steps of an epoch; lists go round without repeating a clip before all were used
         seconds: longest piece of a clip to train on
-
-    Handed over before the loaders are made: `grid`, what a frame is; `extractors`, the pretrained networks by stream name;
-    `align` (values (n, dim), times (n,), frame centres (frames,)) -> (frames, dim); and before `statistics` are asked for
-    `features`, the network's log-mel (frames, bands) of a clip (1, samples) int16.
     """
+
+    spec_class = SEDSpec
+    per_spec = (*PackedData.per_spec, "embedded")
 
     task = "sed"
     name = "sed"
     layout = "a sound event data set's folder"
-    grid: FrameGrid | None = None
-    extractors: Mapping[str, Extractor] = {}
-    align: Align | None = None
-    features: Callable[[Tensor], Tensor] | None = None
 
     def __init__(
         self,
@@ -72,7 +68,8 @@ class SoundEventData(PackedData):
 
     def __getstate__(self) -> dict[str, Any]:
         """Loader processes need no networks, which may not travel."""
-        return super().__getstate__() | {"extractors": {}, "features": None}
+        spec = self._spec and replace(self._spec, extractors={}, features=None)
+        return super().__getstate__() | {"_spec": spec}
 
     @property
     def dims(self) -> dict[str, int]:
@@ -113,17 +110,16 @@ class SoundEventData(PackedData):
         return [name if name in EVALUATED else "train" for name, one in self.lists.items() for _ in one.names]
 
     def rate(self) -> int:
-        """The network's rate. Raises ValueError where no grid was handed over."""
-        if self.grid is None:
-            raise ValueError("Tell the data what a frame is first: data.grid = FrameGrid(sample_rate, hop, pool).")
-        return self.grid.sample_rate
+        """The network's rate. Raises ValueError before `connect`."""
+        return self.spec.grid.sample_rate
 
     @cached_property
     def embedded(self) -> tuple[dict[str, EmbeddingCache], dict[Path, str]]:
         """Embeddings by stream of every clip that is there, extracted where they are not kept; and why a clip has none."""
         root, paths = self.listing()
         clips = [root / path for path in paths[self.files.present]]
-        caches = {name: EmbeddingCache(self.cache_dir, name, extractor, root) for name, extractor in self.extractors.items()}
+        extractors = self.spec.extractors.items()
+        caches = {name: EmbeddingCache(self.cache_dir, name, extractor, root) for name, extractor in extractors}
         faults: dict[Path, str] = {}
         for cache in caches.values():
             faults |= cache.build(clips, self.strict)
@@ -146,7 +142,7 @@ class SoundEventData(PackedData):
             )
         clips = Clips(paths[present[rows]], np.zeros((len(rows), 0)), rows, *self.store, self.strict)
         place = present[rows] - first
-        return EventClips(clips, place, chosen, caches, root, self.grid, self.align, len(self.classes))
+        return EventClips(clips, place, chosen, caches, root, self.spec.grid, self.spec.align, len(self.classes))
 
     def corpus(self, name: Literal["validation", "test"]) -> Corpus:
         """Names, lengths and events of the clips of a list, in the order in which they are evaluated; measured once.
@@ -166,12 +162,12 @@ class SoundEventData(PackedData):
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation (bands,) float32 of `features` over the clips that are trained on, each once.
 
-        Measured once for all processes and runs. Raises ValueError where no `features` were handed over.
+        Measured once for all processes and runs. Raises ValueError for a network that is not standardised by them.
         """
-        if self.features is None:
-            raise ValueError("Hand over the network's log-mel first: data.features = ...")
+        if self.spec.features is None:
+            raise ValueError("this network is not standardised by its training set: its SEDSpec has no features")
         lists = [self.clips(stream).clips for stream in self.streams]
-        return statistics(self.cache_dir, self.cached_as, self.find_root(), lists, self.features, self.rate())
+        return statistics(self.cache_dir, self.cached_as, self.find_root(), lists, self.spec.features, self.rate())
 
     def train_set(self) -> StreamClips:
         """The streams one after another; an item's seed draws its piece."""
@@ -194,13 +190,13 @@ class SoundEventData(PackedData):
 
     def collate(self, items: Sequence[Item | None]) -> SoundBatch:
         """Clips as one batch, those that could not be read left out."""
-        return collate(items, self.grid, len(self.classes), self.dims)
+        return collate(items, self.spec.grid, len(self.classes), self.dims)
 
     def prepare(self, report_dir: Path) -> dict:
         """Say what is present, missing and unreadable; build the pack (unless `pack: never`), embeddings and statistics."""
         pack = None if self.pack == "never" else self.build_pack()
         (lists, usable), (caches, faults) = survey(self, pack), self.embedded
-        measured = None if self.features is None else [len(values) for values in self.statistics()]
+        measured = None if self.spec.features is None else [len(values) for values in self.statistics()]
         made = {
             "pack": size(pack),
             "embeddings": {name: str(cache.folder) for name, cache in caches.items()},

@@ -1,6 +1,6 @@
 """Separation data: chunks of stems mixed at random to train on, pieces and whole tracks to evaluate, from any multitrack set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor
 
 from datamodules.errors import DataError
+from datamodules.input_spec import SeparationSpec
 from datamodules.report import warn
 from datamodules.rooted import RootedData
 from datamodules.splits import Split
@@ -37,16 +38,13 @@ class SeparationData(RootedData):
         mixture: what is separated in evaluation: the data set's own `file` where a track has one, or the `sum` of the stems
         lengths: what to do with a track whose files differ in length by more than 50 ms: `pad` the shorter ones with silence,
             `trim` all to the shortest, or `skip` the track
-
-    `spectrogram` and `spectrogram_key` are handed over before `statistics`: the network's magnitudes (channels, bins,
-    frames) of a signal (channels, samples), and a name that changes with its settings.
     """
+
+    spec_class = SeparationSpec
 
     task = "separation"
     name = "separation"
     layout = "a folder of multitrack recordings"
-    spectrogram: Callable[[Tensor], Tensor] | None = None
-    spectrogram_key: str = ""
 
     def __init__(
         self,
@@ -77,7 +75,7 @@ class SeparationData(RootedData):
 
     def __getstate__(self) -> dict[str, Any]:
         """Spawned workers need no transform, which may not travel."""
-        return super().__getstate__() | {"spectrogram": None}
+        return super().__getstate__() | {"_spec": self._spec and SeparationSpec()}
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
         """Every track with the files of its stems. Raises DataError where the folder is not as expected."""
@@ -172,12 +170,12 @@ class SeparationData(RootedData):
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation (bins,) float32 of the training mixtures' magnitudes, over whole tracks without augmentation.
 
-        Measured once for all processes and runs. Raises ValueError where no `spectrogram` was handed over.
+        Measured once for all processes and runs. Raises ValueError for a network that starts from none.
         """
-        if self.spectrogram is None or not self.spectrogram_key:
-            raise ValueError("Hand over the network's magnitudes first: data.spectrogram = ..., data.spectrogram_key = '...'.")
+        if self.spec.spectrogram is None:
+            raise ValueError("this network starts from no statistics: its SeparationSpec has no spectrogram")
         tracks = WholeTracks(*self._whole("train"))
-        return statistics(self.cache_dir, self.cached_as, tracks, self.spectrogram, self.spectrogram_key)
+        return statistics(self.cache_dir, self.cached_as, tracks, self.spec.spectrogram, self.spec.key)
 
     def prepare(self, report_dir: Path) -> dict:
         """Say what is present, missing, unequal, silent; convert what has to be, measure statistics; writes report.json."""

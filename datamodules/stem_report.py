@@ -89,8 +89,8 @@ def _split(data: "SeparationData", split: str, tracks: Sequence[Track]) -> dict:
 
 
 def _statistics(data: "SeparationData") -> dict | None:
-    """Measure them, where the network said what it hears."""
-    if data.spectrogram is None or not any(track.split == "train" for track in data.opened[0]):
+    """Statistics of the training set, where the network starts from any."""
+    if not data.is_connected or data.spec.spectrogram is None or not any(track.split == "train" for track in data.opened[0]):
         return None
     mean, std = data.statistics()
     return {"bins": len(mean), "mean": round(float(mean.mean()), 6), "std": round(float(std.mean()), 6)}

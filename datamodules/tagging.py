@@ -13,7 +13,8 @@ from datamodules.chunks import Chunks, ClipChunks, Crops
 from datamodules.clip_report import report
 from datamodules.clips import Clips
 from datamodules.errors import DataError
-from datamodules.packed import PackedData
+from datamodules.input_spec import TaggingSpec
+from datamodules.packed import ClipLevel, PackedData
 from datamodules.splits import SPLITS, Split
 from datamodules.windows import Window, cover, won16
 
@@ -47,15 +48,13 @@ class TaggingData(PackedData):
 
     Args:
         policy: chunks of a clip in evaluation: `won16` as the authors, `cover` the whole clip
-
-    `window` and `clip_level` are handed over before the loaders are made: what a chunk is, and the network's
-    reference level (1,) dB of a whole clip (1, samples), None where it needs none.
     """
+
+    spec_class = TaggingSpec
 
     task = "tagging"
     name = "tagging"
     layout = "a data set's folder"
-    window: Window | None = None
 
     def __init__(self, root: str | None = None, policy: Literal["won16", "cover"] = "won16", **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
@@ -85,13 +84,16 @@ class TaggingData(PackedData):
 
     def rate(self) -> int:
         """The window's rate."""
-        return self.chunk().sample_rate
+        return self.window.sample_rate
 
-    def chunk(self) -> Window:
-        """The window handed over. Raises ValueError where none was."""
-        if self.window is None:
-            raise ValueError("Tell the data what a chunk is first: data.window = Window(sample_rate, samples, hop, lead).")
-        return self.window
+    @property
+    def window(self) -> Window:
+        """Chunk that the network reads. Raises ValueError before `connect`."""
+        return self.spec.window
+
+    def clip_level(self) -> ClipLevel | None:
+        """The network's reference level of a clip."""
+        return self.spec.clip_level
 
     def clips(self, split: Split) -> Clips:
         """The readable clips of a split. Raises DataError where there are none."""
@@ -107,15 +109,15 @@ class TaggingData(PackedData):
 
     def train_set(self) -> Crops:
         """One random chunk of every training clip."""
-        return Crops(self.clips("train"), self.chunk())
+        return Crops(self.clips("train"), self.window)
 
     def validation_set(self) -> ClipChunks:
         """All chunks of every validation clip."""
-        return ClipChunks(self.clips("validation"), self.chunk(), POLICIES[self.policy])
+        return ClipChunks(self.clips("validation"), self.window, POLICIES[self.policy])
 
     def test_set(self) -> ClipChunks:
         """All chunks of every test clip."""
-        return ClipChunks(self.clips("test"), self.chunk(), POLICIES[self.policy])
+        return ClipChunks(self.clips("test"), self.window, POLICIES[self.policy])
 
     def collate(self, items: Sequence[Chunks | None]) -> TaggingBatch:
         """Items as one batch, those that could not be read left out; no chunks at all if that is every one."""
@@ -135,11 +137,10 @@ class TaggingData(PackedData):
 
     def _no_chunks(self) -> TaggingBatch:
         none = torch.zeros(0)
-        audio = torch.zeros(0, self.chunk().samples, dtype=torch.int16)
+        audio = torch.zeros(0, self.window.samples, dtype=torch.int16)
         return TaggingBatch(audio, torch.zeros(0, len(self.tags)), none.long(), none, none, none, ())
 
     def prepare(self, report_dir: Path) -> dict:
         """Say what is present, missing and unreadable, and build the pack (unless `pack: never`); writes report.json."""
-        self.chunk()
         pack = None if self.pack == "never" else self.build_pack()
         return report(self, pack, report_dir)

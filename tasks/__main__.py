@@ -1,27 +1,12 @@
 """List the tasks, their verbs and their configs, without importing any of them; or run one: `quintet TASK VERB ...`."""
 
-import ast
 import difflib
-import importlib
 import sys
-from pathlib import Path
 
 from tasks.configs import CONFIGS
 from tasks.launch import VERBS, launch
+from tasks.registry import find_tasks, task_named
 from tasks.version import suite_version
-
-HERE = Path(__file__).parent
-
-
-def find_tasks() -> dict[str, str]:
-    """Task name -> first line of its docstring, for every `tasks/<name>/__main__.py` with a TASK."""
-    found = {}
-    for path in sorted(HERE.glob("*/__main__.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = {t.id for node in tree.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
-        if "TASK" in names:
-            found[path.parent.name] = (ast.get_docstring(tree) or "").split("\n")[0]
-    return found
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     elif argv[0] == "--version":
         print(f"quintet {suite_version()}")
     elif argv[0] in (tasks := find_tasks()):
-        launch(importlib.import_module(f"tasks.{argv[0]}.__main__").TASK, argv[1:])
+        launch(task_named(argv[0]), argv[1:])
     else:
         nearest = difflib.get_close_matches(argv[0], tasks, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(tasks)}"

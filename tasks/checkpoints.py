@@ -13,6 +13,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from datamodules.errors import DataError
 from tasks import trusted
+from tasks.launch import resolve
+from tasks.registry import find_tasks, task_named
 from tasks.version import suite_version
 
 KEY = "quintet"
@@ -194,14 +196,23 @@ def _check_arguments(path: Path, content: dict[str, Any], module: type, with_dat
             trusted.check_value(spec, LightningDataModule, "data")
 
 
-def load_module(module: type[LightningModule], task: str, path: str | Path, device: str = "cpu") -> LightningModule:
+def load_module(path: str | Path, device: str = "cpu", task: str | None = None) -> LightningModule:
     """Module of a checkpoint file or run folder, in evaluation mode, plain weights only.
 
+    Args:
+        path: checkpoint file or run folder
+        device: where its weights go
+        task: that it must belong to; None: the checkpoint says its task
+
     Raises:
-        DataError: no such checkpoint, or one of another task.
+        DataError: no such checkpoint, or one of another task or program.
     """
     file = locate(str(path))
     content = read(file, task)
+    owner = content[KEY]["task"] if KEY in content else None
+    if not isinstance(owner, str) or owner not in find_tasks():
+        raise DataError(f"{file} is a checkpoint of another program: expected one that `fit` or an import of weights wrote")
+    module = resolve(task_named(owner).module)
     _check_arguments(file, content, module)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*already saved during checkpointing.*")  # advice to who wrote the module

@@ -52,8 +52,7 @@ class Trainer(pl.Trainer):
 
     def prepare(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
         """Check a data set folder, report what is present, missing or unreadable, and build its pack."""
-        if hasattr(model, "hand_over"):
-            model.hand_over(datamodule)
+        datamodule.connect(model.input_spec())
         try:
             report = datamodule.prepare(self.report_folder or datamodule.report_folder())
         except DataError as error:

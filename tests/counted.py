@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.alignment.data import AlignmentData
+from datamodules.input_spec import AlignmentSpec
 from tests.layouts import tone, write_audio
 from tests.score_layouts import onsets_of, write_midi_notes
 
@@ -30,6 +31,5 @@ def count_frames(audio: np.ndarray, cents: float) -> np.ndarray:
 
 def counted(data: AlignmentData, context: int = 1, extract=count_frames) -> AlignmentData:
     """The data, told to hear as `count_frames` does."""
-    data.sample_rate, data.frame_s, data.context = RATE, FRAME_S, context
-    data.extract, data.feature_key, data.apart = extract, lambda: "counted", lambda: False
+    data.connect(AlignmentSpec(RATE, FRAME_S, context, extract, lambda: "counted", lambda: False))
     return data

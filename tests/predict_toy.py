@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 
 from datamodules.files import FileBatch, UserFiles
 from tasks.callbacks import DestroyProcessGroup, StopEvaluation
+from tasks.suite_module import SuiteModule
 from tasks.trainer import Trainer
 from tasks.writers.base import PredictionWriter
 from tasks.writers.whole import write_json
@@ -30,18 +30,16 @@ class Texts(UserFiles):
         return FileBatch(path, torch.zeros(size), None if size else f"{path} is empty")
 
 
-class Counter(pl.LightningModule):
+class Counter(SuiteModule):
     """Counts the letters of each file, and remembers the files that it has seen."""
 
     def __init__(self, factor=1):
-        super().__init__()
+        super().__init__(torch.optim.Adam)
         self.save_hyperparameters()
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.seen = []
 
-    def predict_step(self, batch):
-        if batch.error:
-            return None
+    def predict_input(self, batch):
         self.seen.append(Path(batch.path).name)
         return self.hparams.factor * len(batch.audio)
 

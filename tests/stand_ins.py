@@ -1,12 +1,12 @@
 """Small networks and a module that stand in for a trained separator: equal masks, a local filter, a wave filter."""
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from models.separation.separator import MaskSeparator, WaveSeparator
 from models.stft import STFT
 from tasks.separation.ladder import File2Stems, Inference
+from tasks.suite_module import SuiteModule
 
 SOURCES = ["drums", "bass", "other", "vocals"]
 
@@ -53,16 +53,16 @@ class EqualWaves(WaveSeparator):
         return (rows.unflatten(0, mixture.shape[:2])[:, None, :, 0] / self.n_sources).expand(-1, self.n_sources, -1, -1)
 
 
-class StandIn(pl.LightningModule):
+class StandIn(SuiteModule):
     """What the writer and the ladder need of a separator."""
 
     def __init__(
         self, net: nn.Module | None = None, inference: Inference | None = None, covers_mixture: bool = True
     ) -> None:
-        super().__init__()
+        super().__init__(torch.optim.Adam)
         self.covers_mixture = covers_mixture
         self.net, self.sources = net or EqualMasks(), SOURCES
         self.inference = inference or Inference(niter=0, window=20, chunk=1.0, context=0.2)
 
-    def predict_step(self, batch):
-        return None if batch.error else File2Stems(self)(batch.path)
+    def predict_input(self, batch):
+        return File2Stems(self)(batch.path)

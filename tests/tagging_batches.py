@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from datamodules.folder import Folder
+from datamodules.input_spec import TaggingSpec
 from datamodules.windows import Window
 from tests.layouts import tone, write_audio, write_mtat
 
@@ -16,7 +17,7 @@ def peak_level(sound):
 
 
 def ready(data, window=WINDOW, level=None):
-    data.window, data.clip_level = window, level
+    data.connect(TaggingSpec(window, level))
     return data
 
 

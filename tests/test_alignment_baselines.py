@@ -16,7 +16,7 @@ from tests.short_sets import write_short_maps
 @pytest.fixture
 def data(tmp_path):
     found = MAPS(str(write_short_maps(tmp_path / "maps", pieces=3)), cache_dir=str(tmp_path / "cache"))
-    evaluate.hand_over(found, FrameNet(CQT()))
+    found.connect(evaluate.input_spec(FrameNet(CQT())))
     return found
 
 
@@ -34,18 +34,18 @@ def test_baselines_wait_for_no_other_rank(data, monkeypatch):
 
 
 def test_afterwards_the_data_hear_as_before(data):
-    before = data.feature_key, data.extract, data.store
+    before = data.spec, data.store
     evaluate.evaluate(Handcrafted(Chroma()), data, "test")
-    assert (data.feature_key, data.extract, data.store) == before
+    assert (data.spec, data.store) == before
 
 
 def test_features_are_extracted_where_the_network_is_by_then(data, monkeypatch):
     """It is told to the data before the Trainer moves it."""
     net, asked = FrameNet(CQT()), []
-    evaluate.hand_over(data, net)
-    assert data.apart()
+    data.connect(evaluate.input_spec(net))
+    assert data.spec.on_cpu()
     monkeypatch.setattr(FrameNet, "device", property(lambda _: asked.append(1) or torch.device("meta")))
-    assert not data.apart()
+    assert not data.spec.on_cpu()
     with pytest.raises((RuntimeError, NotImplementedError)):  # nothing can be heard on the device without numbers
-        data.extract(np.zeros(4000, np.float32), 0.0)
+        data.spec.extract(np.zeros(4000, np.float32), 0.0)
     assert len(asked) >= 2

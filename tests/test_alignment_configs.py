@@ -89,7 +89,18 @@ def test_the_table_is_the_papers():
         }
 
 
+def settings_of(name: str) -> dict:
+    """Settings of a row, nested, with those of base.yaml that it does not change."""
+
+    def merged(base: dict, own: dict) -> dict:
+        both = {key: merged(base[key], value) for key, value in own.items() if isinstance(base.get(key), dict)}
+        return base | own | both
+
+    return merged(*(yaml.safe_load((CONFIGS / file).read_text()) for file in ("base.yaml", name)))
+
+
 def test_rows_with_data_augmentation_differ_in_it_alone():
     for plain, augmented in (("scnn_cqt", "scnn_cqt_da"), ("scnn_sal", "scnn_sal_da")):
-        one, other = (yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()) or {} for name in (plain, augmented))
-        assert other == one | {"data": {"init_args": {"extra": 0.2, "cents": 30.0}}}
+        one, other = (settings_of(f"{name}.yaml") for name in (plain, augmented))
+        augmentation = {"extra": 0.2, "cents": 30.0}
+        assert other == one | {"data": one["data"] | {"init_args": one["data"]["init_args"] | augmentation}}

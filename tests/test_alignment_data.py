@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -196,7 +197,7 @@ def test_features_are_built_once(root, tmp_path):
 
     def data(key="once"):
         made = counted(MAPS(str(root), items=4, cache_dir=str(tmp_path / "cache")), extract=extract)
-        made.feature_key = lambda: key
+        made.connect(replace(made.spec, feature_key=lambda: key))
         return made
 
     first = data()
@@ -213,7 +214,7 @@ def test_several_processes_hear_the_same(root, tmp_path):
     found = {}
     for apart in (False, True):
         data = maps(root, tmp_path / f"cache {apart}")
-        data.apart = partial(bool, apart)
+        data.connect(replace(data.spec, on_cpu=partial(bool, apart)))
         training = data.train_set()
         found[apart] = [np.array(training.store.read(pair.performance)) for pair in training.pairs]
     assert all(np.array_equal(a, b) for a, b in zip(found[False], found[True], strict=True))
@@ -221,16 +222,16 @@ def test_several_processes_hear_the_same(root, tmp_path):
 
 def test_features_that_are_not_finite_or_gone_are_said(root, tmp_path):
     data = counted(MAPS(str(root), cache_dir=str(tmp_path)), extract=lambda audio, cents: np.full((1, 2, 3), np.nan, np.float32))
-    data.feature_key = lambda: "not finite"  # the shared cache has those of the usual key
+    data.connect(replace(data.spec, feature_key=lambda: "not finite"))  # the shared cache has those of the usual key
     with pytest.raises(DataError, match="features that are not finite: replace it or leave it out"):
         data.train_set()
     data = maps(root, tmp_path)
-    data.feature_key = lambda: "gone"
+    data.connect(replace(data.spec, feature_key=lambda: "gone"))
     whole = data.test_set()
     whole.store.path(whole.pairs[0].performance).unlink()
     with pytest.raises(DataError, match=r"the features of .*\.wav are gone from .*: start again"):
         whole[0]
-    with pytest.raises(ValueError, match="Hand over the front end first"):
+    with pytest.raises(ValueError, match="MAPS does not know what the network reads"):
         MAPS(str(root)).train_set()
 
 

@@ -12,8 +12,8 @@ from datamodules.alignment.sets import MAPS
 from datamodules.alignment.whole import WholeBatch
 from losses import ContrastiveLoss, SoftCrossEntropy
 from models.alignment import MLP, SCNN, FrameNet, Handcrafted, SalienceMap
-from models.alignment.front import Chroma, Front
-from tasks.alignment.evaluate import hand_over, listening
+from models.alignment.front import Chroma, Front, Salience
+from tasks.alignment.evaluate import input_spec
 from tasks.alignment.module import PAIRS, Aligner, sample_distances, without_files
 from tasks.alignment.objective import PairObjective, SalienceObjective
 from tasks.metrics.similarity import equal_error
@@ -267,14 +267,22 @@ def test_settings_forget_files_of_weights_alone():
     assert settings["net"]["init_args"]["front"]["init_args"]["weights"] == "w.h5"
 
 
-def test_data_hear_as_the_network_at_hand_and_then_as_before(tmp_path, cache):
+def test_another_network_reads_the_same_data_by_features_of_its_own(tmp_path, cache):
     data = MAPS(str(write_short_maps(tmp_path)), cache_dir=str(cache))
     first, second = Handcrafted(Chroma()), FrameNet(Chroma(n_fft=2048), channels=(2, 2, 2))
-    hand_over(data, first)
-    store = data.store
-    keys = listening(data, second, lambda own: (own.store.key, own.context, own.feature_key()))
-    assert keys == (second.front.key, 15, second.front.key) and second.front.key != first.front.key
-    assert data.store is store and data.context == 1 and data.feature_key() == store.key == first.front.key
-    with pytest.raises(KeyError):
-        listening(data, second, lambda own: {}["an error"])
-    assert data.store is store and data.context == 1
+    data.connect(input_spec(first))
+    store, listing = data.store, data.listing
+    other = data.with_spec(input_spec(second))
+    assert (other.store.key, other.spec.context) == (second.front.key, 15) and second.front.key != first.front.key
+    assert data.store is store and data.spec.context == 1 and data.spec.feature_key() == store.key == first.front.key
+    assert other.listing is listing and other.left_out is data.left_out
+
+
+def test_features_are_named_by_the_weights_that_are_loaded_by_then(tmp_path, cache):
+    data = MAPS(str(write_short_maps(tmp_path)), cache_dir=str(cache))
+    net = FrameNet(Salience(), channels=(2, 2, 2))
+    data.connect(input_spec(net))
+    before = data.spec.feature_key()
+    with torch.no_grad():
+        next(net.front.parameters()).add_(1.0)
+    assert data.spec.feature_key() != before and data.store.key == data.spec.feature_key()

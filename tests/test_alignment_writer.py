@@ -4,19 +4,18 @@ import csv
 import json
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import soundfile
+import torch
 
 from datamodules.audio import decode
 from datamodules.errors import DataError
 from datamodules.files import DecodedFiles
 from datamodules.recordings import Recordings
-from tasks.alignment.aligned import Aligned
 from tasks.alignment.outputs.files import FILES
+from tasks.suite_module import SuiteModule
 from tasks.trainer import Trainer
 from tasks.writers import alignment as writers
 from tasks.writers.alignment import AlignmentWriter
@@ -28,26 +27,19 @@ LISTS = {"alignments.csv", "alignments.json", "journal.jsonl"}
 TABLES = {"warped.mid", "notes.csv", "beats.csv", "bars.csv", "labels.txt"}
 
 
-class Prediction(NamedTuple):
-    found: Aligned | None
-    error: str | None
-
-
-class Known(pl.LightningModule):
+class Known(SuiteModule):
     """Knows how each recording lies on its score, by the recording's name."""
 
     def __init__(self, known=None, failing=()):
-        super().__init__()
+        super().__init__(torch.optim.Adam)
         self.known, self.failing = known or {}, failing
 
-    def predict_step(self, batch):
-        if batch.error is not None:
-            return None
+    def predict_input(self, batch):
         name = Path(batch.path).name
         if name in self.failing:
-            return Prediction(None, f"{batch.path} is silent: nothing to align")
+            raise DataError(f"{batch.path} is silent: nothing to align")
         found = self.known.get(name, aligned())
-        return Prediction(found._replace(path=batch.path, audio=batch.audio.numpy()), None)
+        return found._replace(path=batch.path, audio=batch.audio.numpy())
 
 
 class Decoded(Recordings):

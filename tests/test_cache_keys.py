@@ -12,6 +12,7 @@ from datamodules.alignment.sounds import fingerprint as sound_key
 from datamodules.cache import cached, fingerprint, probe
 from datamodules.embeddings import EmbeddingCache
 from datamodules.folder import Folder
+from datamodules.input_spec import SeparationSpec, TaggingSpec
 from datamodules.mtat import MTAT
 from datamodules.stem_folder import StemFolder
 from datamodules.windows import Window
@@ -68,7 +69,7 @@ def test_the_shared_cache_is_used_where_only_it_holds_something(tmp_path, monkey
 
 
 def ready(data):
-    data.window = Window(16_000, 8000, 8000, 0)
+    data.connect(TaggingSpec(Window(16_000, 8000, 8000, 0)))
     return data
 
 
@@ -99,7 +100,7 @@ def test_statistics_are_found_after_a_copy(tmp_path, monkeypatch):
 
     def measured(root, cache):
         data = StemFolder(str(root), sample_rate=8000, cache_dir=cache)
-        data.spectrogram, data.spectrogram_key = spectrogram, "x"
+        data.connect(SeparationSpec(spectrogram, "x"))
         return data.statistics()
 
     monkeypatch.setenv("QUINTET_CACHE", str(tmp_path / "shared"))

@@ -12,6 +12,7 @@ from datamodules.alignment.pairs import Sound
 from datamodules.alignment.sounds import hear
 from datamodules.cache import build_folder, write_atomically
 from datamodules.embeddings import EmbeddingCache
+from datamodules.input_spec import TaggingSpec
 from datamodules.mtat import MTAT
 from datamodules.symbolic import pack
 from datamodules.symbolic.corpora.music_folder import MusicFolder
@@ -69,7 +70,7 @@ def test_a_folder_is_made_again_where_a_file_of_it_is_damaged(tmp_path, harm, ca
 
 def ready(root, cache, **options):
     data = MTAT(str(root), cache_dir=str(cache), num_workers=0, **options)
-    data.window = Window(16_000, 8000, 8000, 0)
+    data.connect(TaggingSpec(Window(16_000, 8000, 8000, 0)))
     return data
 
 

@@ -14,6 +14,7 @@ from datamodules.av_audio import AVSource, Track
 from datamodules.av_video import images
 from datamodules.errors import DataError
 from datamodules.files import AudioFiles
+from datamodules.input_spec import AlignmentSpec, TaggingSpec
 from datamodules.recordings import Recordings
 from datamodules.songs import Songs, open_song
 from datamodules.windows import Window
@@ -112,8 +113,9 @@ def data_of(task: str, inputs: list[str]):
     """What `predict` of a task reads its user's files by."""
     data = {"tagging": AudioFiles, "sed": Recordings, "alignment": ScoredRecordings, "separation": Songs}[task](inputs)
     if task == "tagging":
-        data.window = Window(RATE, RATE, 256, 0)
-    data.sample_rate = RATE
+        data.connect(TaggingSpec(Window(RATE, RATE, 256, 0)))
+    if task == "alignment":
+        data.connect(AlignmentSpec(RATE, 0.02, 1, lambda audio, cents: audio, lambda: "none"))
     return data
 
 

@@ -12,6 +12,7 @@ from datamodules.dcase2018 import CLASSES, DCASE2018
 from datamodules.desed import DESED
 from datamodules.errors import DataError
 from datamodules.frames import FrameGrid
+from datamodules.input_spec import SEDSpec
 from models.sed.fusion import align
 from tests.sed_layout import write_dcase2018
 
@@ -56,7 +57,7 @@ def root(tmp_path):
 def ready(root, tmp=None, kind=DCASE2018, **options):
     options = {"streams": {"weak": 2, "unlabeled": 3}, "batches_per_epoch": 4, "cache_dir": str(root / "cache")} | options
     data = kind(str(root), **options)
-    data.grid = GRID
+    data.connect(SEDSpec(GRID))
     return data
 
 
@@ -155,7 +156,7 @@ class Ramp:
 
 def test_embeddings_come_on_the_networks_frames(root):
     data = ready(root, streams={"weak": 2})
-    data.extractors, data.align = {"ramp": Ramp()}, align
+    data.connect(SEDSpec(GRID, align, {"ramp": Ramp()}))
     (batch,) = data.val_dataloader()
     assert batch.embeddings["ramp"].shape == (2, 50, 1)
     centres = GRID.centres(16_000)
@@ -167,7 +168,7 @@ def test_embeddings_come_on_the_networks_frames(root):
 
 def test_statistics_are_those_of_all_training_clips_and_kept(root):
     data = ready(root, streams={"weak": 2, "unlabeled": 1})
-    with pytest.raises(ValueError, match="Hand over the network's log-mel"):
+    with pytest.raises(ValueError, match="is not standardised by its training set"):
         data.statistics()
     asked = []
 
@@ -175,7 +176,7 @@ def test_statistics_are_those_of_all_training_clips_and_kept(root):
         asked.append(1)
         return audio.float().reshape(-1, 4)[:2000]
 
-    data.features = features
+    data.connect(SEDSpec(GRID, features=features))
     mean, std = data.statistics()
     sounds = [data.clips(stream).clips for stream in data.streams]
     rows = np.concatenate([np.float64(one.whole(i)).reshape(-1, 4)[:2000] for one in sounds for i in range(len(one))])

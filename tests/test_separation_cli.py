@@ -67,12 +67,13 @@ def test_the_checkpoint_says_that_the_stems_are_all_of_a_song(place):
 
 def test_the_network_starts_from_the_statistics_of_the_training_set(place):
     """input_mean and input_scale of each source are trained from there: near, and not at their untrained 0 and 1."""
+    from datamodules.input_spec import SeparationSpec
     from datamodules.musdb import MUSDBHQ
     from models.stft import STFT
 
     data = MUSDBHQ(str(place / "hq"), sample_rate=RATE)
     stft = STFT(512, 128)
-    data.spectrogram, data.spectrogram_key = (lambda audio: stft(audio).abs()), "test"
+    data.connect(SeparationSpec(lambda audio: stft(audio).abs(), "test"))
     mean, _ = data.statistics()
     weights = torch.load(run_of(place) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     trained = weights["net.branches.0.input_mean"]

@@ -59,7 +59,7 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_sentence(folders, capsys):
     estimates, root = folders
     (estimates / "B" / "bass.wav").unlink()
     code, out, err = run(capsys, estimates, root)
-    assert code == 1 and "1 tracks" in out
+    assert code == 1 and "1 track (" in out
     assert err.count("\n") == 1 and "not scored: B" in err and "bass.wav does not exist" in err
     for wrong in ((estimates / "nowhere", root), (estimates, estimates / "A")):
         code, _, err = run(capsys, *wrong)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from datamodules.demo.data import SeparationDemo
+from datamodules.input_spec import SeparationSpec
 from losses import MultiDomainLoss
 from models.separation import UMX
 from models.separation.wiener import wiener_windows
@@ -24,7 +25,7 @@ def test_one_tune_by_heart_beats_every_trivial_answer_by_5_db():
     chunks, track = data.train_set(), data.tracks("train")[0]
     chunks.tracks, chunks.frames = [track], chunks.frames[:1]
     net, loss = UMX(4, hidden=128, layers=1, dropout=0.0), MultiDomainLoss(True, True)
-    data.spectrogram, data.spectrogram_key = (lambda audio: net.stft(audio).abs()), "stft 4096 1024"
+    data.connect(SeparationSpec(lambda audio: net.stft(audio).abs(), "stft 4096 1024"))
     net.set_statistics(*data.statistics())
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=STEPS)

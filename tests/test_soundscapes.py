@@ -9,6 +9,7 @@ import soundfile
 
 from datamodules.errors import DataError
 from datamodules.frames import FrameGrid
+from datamodules.input_spec import SEDSpec
 from datamodules.soundscapes import Soundscapes
 from tests.commands import command
 from tests.sed_layout import NETWORK, SHORT
@@ -38,7 +39,7 @@ def library(tmp_path):
 def ready(library, **options):
     options = {"clips": {"weak": 6, "unlabeled": 4, "validation": 4, "test": 6}, "mixed_rate": RATE} | options
     data = Soundscapes(str(library), cache_dir=str(library.parent / "cache"), streams={"weak": 2, "unlabeled": 1}, **options)
-    data.grid = FrameGrid(RATE, 80, 4)
+    data.connect(SEDSpec(FrameGrid(RATE, 80, 4)))
     return data
 
 

@@ -8,6 +8,7 @@ import soundfile
 import torch
 
 from datamodules.base import EpochSampler, mix
+from datamodules.input_spec import SeparationSpec
 from datamodules.musdb import MUSDBHQ
 from datamodules.stems import SHORTEST_S, StemBatch, TrackBatch, pieces
 from tests.stems import STEMS, write_musdb_hq, write_track
@@ -132,7 +133,7 @@ def test_batches_do_not_depend_on_the_workers(root):
 
 def test_sets_travel_to_spawned_workers(root):
     data = ready(root)
-    data.spectrogram = lambda audio: audio
+    data.connect(SeparationSpec(lambda audio: audio, "none"))
     dataset, collate = pickle.loads(pickle.dumps((data.train_set(), data.collate)))
     assert same(collate(dataset.__getitems__([(1, 2), (3, 4)])), data.train_set().__getitems__([(1, 2), (3, 4)]))
     assert len(pickle.dumps(data.validation_set())) < 10_000

@@ -12,6 +12,7 @@ import torch
 
 from datamodules import stem_statistics
 from datamodules.errors import DataError
+from datamodules.input_spec import SeparationSpec
 from datamodules.musdb import MUSDBHQ
 from models.stft import STFT
 from tasks.separation.module import Separator
@@ -26,7 +27,7 @@ def spectrogram(audio: torch.Tensor) -> torch.Tensor:
 
 def ready(root, cache, measure=spectrogram, key="256 64", **options) -> MUSDBHQ:
     data = MUSDBHQ(str(root), sample_rate=RATE, cache_dir=str(cache), **options)
-    data.spectrogram, data.spectrogram_key = measure, key
+    data.connect(SeparationSpec(measure, key))
     return data
 
 
@@ -143,11 +144,16 @@ def test_prepare_measures_them(root, tmp_path):
 
 
 def test_they_need_the_networks_transform(root, tmp_path):
-    with pytest.raises(ValueError, match=r"data\.spectrogram"):
-        MUSDBHQ(str(root), sample_rate=RATE, cache_dir=str(tmp_path)).statistics()
+    data = MUSDBHQ(str(root), sample_rate=RATE, cache_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=r"call connect\(SeparationSpec\(...\)\) first"):
+        data.statistics()
+    data.connect(SeparationSpec())
+    with pytest.raises(ValueError, match="starts from no statistics"):
+        data.statistics()
 
 
 def test_they_are_measured_for_a_network_that_starts_from_them_alone(root, tmp_path):
-    data = ready(root, tmp_path, None)
-    Separator.hand_over(SimpleNamespace(net=torch.nn.Identity(), stft=STFT()), data)
+    spec = Separator.input_spec(SimpleNamespace(net=torch.nn.Identity(), stft=STFT()))
+    data = ready(root, tmp_path, spec.spectrogram, spec.key)
+    assert spec == SeparationSpec()
     assert data.prepare(tmp_path / "run")["statistics"] is None and not (tmp_path / "statistics").exists()

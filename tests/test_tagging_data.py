@@ -172,5 +172,5 @@ def test_a_data_set_is_rebuilt_from_its_stored_settings(mtat_root, tmp_path):
 
 
 def test_the_data_must_be_told_the_window(mtat_root):
-    with pytest.raises(ValueError, match=r"data\.window"):
+    with pytest.raises(ValueError, match=r"call connect\(TaggingSpec"):
         MTAT(str(mtat_root)).train_set()

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+import tasks
 from datamodules.errors import DataError
 from models.tagging import FrontBack
 from tasks import trusted
@@ -105,7 +106,7 @@ def test_text_that_is_accepted_imports_nothing(name, contents, trap, tmp_path):
     content["pytorch-lightning_version"] = "2.6.6"
     if name == "sed":  # names of modules of the network, which must exist
         content["hyper_parameters"]["mean_teacher"]["init_args"] |= {"student": "net", "teacher": "teacher"}
-    module = load_module(resolve(task_of(name).module), name, write(content, tmp_path / "x.ckpt"))
+    module = load_module(write(content, tmp_path / "x.ckpt"), task=name)
     assert getattr(module, "tags", ["trap_module.fire"])[0] == "trap_module.fire"
 
 
@@ -191,7 +192,7 @@ def test_other_attacks(attack, contents, trap, tmp_path, monkeypatch):
     content, words = attacks(contents["tagging"], tmp_path)[attack]
     assert words in refusal(content)
     with pytest.raises(DataError, match="was refused"):
-        load_module(resolve(task_of("tagging").module), "tagging", write(content, tmp_path / "x.ckpt"))
+        load_module(write(content, tmp_path / "x.ckpt"), task="tagging")
     assert not (tmp_path / "caught").exists()
 
 
@@ -275,9 +276,9 @@ def test_trust_goes_beyond_the_list(contents, tmp_path):
     done = command("tagging", *words, "--trust", "true")
     assert done.code == 0, done.err
     with trusted.trusting():
-        assert type(load_module(resolve(task_of("tagging").module), "tagging", path).net).__name__ == "Net"
+        assert type(load_module(path, task="tagging").net).__name__ == "Net"
     with pytest.raises(DataError):
-        load_module(resolve(task_of("tagging").module), "tagging", path)
+        load_module(path, task="tagging")
 
 
 # --- config.yaml of a run folder, which `fit --ckpt_path FILE` goes on with ---
@@ -340,3 +341,18 @@ def test_a_checkpoint_of_today_is_read(name, contents, tmp_path):
     assert "_instantiator" not in model
     assert data["_class_path"].startswith("datamodules.")
     shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_load_takes_the_task_from_the_checkpoint(name, contents, tmp_path):
+    module = tasks.load(write(contents[name], tmp_path / "x.ckpt"))
+    assert type(module) is resolve(task_of(name).module) and not module.training
+
+
+@pytest.mark.parametrize("owner", ["os", "../tagging", "tagging.ladder", "callbacks", ["tagging"], None])
+def test_load_imports_nothing_for_a_task_that_is_none(owner, contents, tmp_path):
+    content = contents["tagging"] | {KEY: contents["tagging"][KEY] | {"task": owner}}
+    before = set(sys.modules)
+    with pytest.raises(DataError, match="another program"):
+        tasks.load(write(content, tmp_path / "x.ckpt"))
+    assert set(sys.modules) == before

@@ -1,7 +1,7 @@
 """Alignment data: labelled pairs of frames to train on, whole recordings with their scores to evaluate, from any set."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.alignment.crops import Crops, PairBatch, collate
-from datamodules.alignment.features import Extract, FeatureStore
+from datamodules.alignment.features import FeatureStore
 from datamodules.alignment.listing import Drawn, Listing
 from datamodules.alignment.pairs import Pair, Sound
 from datamodules.alignment.sampling import Sampling
@@ -18,6 +18,7 @@ from datamodules.alignment.set_report import report
 from datamodules.alignment.sounds import EMBEDDED, played
 from datamodules.alignment.whole import WholeBatch, WholePairs
 from datamodules.errors import DataError
+from datamodules.input_spec import AlignmentSpec
 from datamodules.left_out import LeftOut
 from datamodules.rooted import RootedData
 from datamodules.splits import Split
@@ -47,20 +48,14 @@ class AlignmentData(RootedData):
         cents: the most that a copy is detuned
         worse: degradations to draw a copy's from (`datamodules.alignment.degrade`)
         limit: evaluate at most so many recordings of the validation split, spread evenly
-
-    `sample_rate`, `frame_s`, `context`, `extract`, `feature_key` are handed over before anything is heard: what the network
-    takes; `apart` says whether several processes may extract at once.
     """
+
+    spec_class = AlignmentSpec
+    per_spec = ("store",)
 
     task = "alignment"
     name = "alignment"
     layout = "a folder of recordings and scores"
-    sample_rate: int | None = None
-    frame_s: float = 0.0
-    context: int = 1
-    extract: Extract | None = None
-    feature_key: Callable[[], str] | None = None  # asked when features are: weights may have been loaded meanwhile
-    apart: Callable[[], bool] | None = None
 
     def __init__(
         self,
@@ -99,7 +94,7 @@ class AlignmentData(RootedData):
 
     def __getstate__(self) -> dict[str, Any]:
         """Spawned workers read features from disk and need no front end."""
-        return super().__getstate__() | {"extract": None, "feature_key": None, "apart": None}
+        return super().__getstate__() | {"_spec": None}
 
     def read_pairs(self, root: Path) -> Listing:
         """Every recording with its score. Raises DataError where the folder is not as expected."""
@@ -132,11 +127,9 @@ class AlignmentData(RootedData):
 
     @cached_property
     def store(self) -> FeatureStore:
-        """Features on disk. Raises ValueError where no front end was handed over."""
-        if self.extract is None or self.sample_rate is None or self.feature_key is None:
-            raise ValueError("Hand over the front end first: data.extract, data.feature_key, data.sample_rate, data.frame_s.")
-        apart = self.apart is None or self.apart()
-        return FeatureStore(self.extract, self.feature_key(), self.sample_rate, self.cache_dir, apart)
+        """Features on disk. Raises ValueError before `connect`."""
+        spec = self.spec
+        return FeatureStore(spec.extract, spec.feature_key(), spec.sample_rate, self.cache_dir, spec.on_cpu())
 
     def heard(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Those whose two sounds have features, built now if need be. Raises the first other one if strict."""
@@ -193,7 +186,7 @@ class AlignmentData(RootedData):
         pairs = self.heard(plain + copies)
         weights = [self.extra if pair.name.endswith(COPY) else 1.0 for pair in pairs]
         items = round(self.items * (1 + self.extra))
-        return Crops(pairs, weights, self.store, items, self.context, self.sampling, self.frame_s)
+        return Crops(pairs, weights, self.store, items, self.spec.context, self.sampling, self.spec.frame_s)
 
     def copy(self, pair: Pair) -> Pair:
         """A pair whose performance is detuned and degraded in a way that its name decides."""

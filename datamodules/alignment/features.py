@@ -2,7 +2,7 @@
 
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,11 @@ from datamodules.alignment.pairs import Sound
 from datamodules.alignment.sounds import fingerprint, hear
 from datamodules.cache import cache_root, cached, exclusive, write_atomically
 from datamodules.errors import DataError
+from datamodules.input_spec import Extract
 from datamodules.progress import progress
 from datamodules.workers import in_processes
 
 log = logging.getLogger(__name__)
-
-Extract = Callable[[np.ndarray, float], np.ndarray]
-"""Audio (samples,) and cents -> features (channels, bins, frames) float32; analysed so many cents higher."""
 
 
 class FeatureStore:

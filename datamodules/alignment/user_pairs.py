@@ -13,6 +13,7 @@ from datamodules.audio import decode
 from datamodules.errors import DataError
 from datamodules.file_search import InputFile, entry_key, files_under
 from datamodules.files import Item, UserFiles, item_of
+from datamodules.input_spec import AlignmentSpec
 
 
 class ScoredBatch(NamedTuple):
@@ -36,7 +37,7 @@ class ScoredRecordings(UserFiles):
 
     name = "recordings"
     indifferent = UserFiles.indifferent | {"scores"}  # each recording's score stands in its item
-    sample_rate: int | None = None
+    spec_class = AlignmentSpec
 
     def __init__(
         self, inputs: list[str] | str | None = None, scores: list[str] | str | None = None, **kwargs: Any
@@ -51,10 +52,8 @@ class ScoredRecordings(UserFiles):
 
     def predict_set(self) -> Dataset:
         """Every recording with its score. Raises DataError where an input or score names nothing."""
-        if self.sample_rate is None:
-            raise ValueError("Tell the data the network's rate first: data.sample_rate = ...")
         pairs = [(recording, score[0] if score else None) for recording, *score in (item.files for item in self.remaining())]
-        return Recorded(pairs, self.sample_rate, self.strict)
+        return Recorded(pairs, self.spec.sample_rate, self.strict)
 
     def items(self) -> list[Item]:
         """Every recording, read together with its score where there is one."""

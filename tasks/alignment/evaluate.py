@@ -9,6 +9,7 @@ from torch import Tensor
 
 from datamodules.alignment.data import AlignmentData
 from datamodules.alignment.whole import WholeBatch
+from datamodules.input_spec import AlignmentSpec
 from models.alignment.dtw import STEPS, Binary, Path, Steps, dtw
 from models.alignment.similarity import Similarity
 from models.alignment.time_map import TimeMap
@@ -52,7 +53,8 @@ Follower = Callable[[np.ndarray, np.ndarray], TimeMap]
 def evaluate(net: Similarity, data: AlignmentData, split: str, follow: Follower | None = None) -> AlignmentRows:
     """Errors of a system that learns nothing on a split, through features of its own; by exact DTW if not by `follow`."""
     scores = AlignmentScores()
-    whole = listening(data, net, lambda own: own.validation_set() if split == "validation" else own.test_set())
+    own = data.with_spec(input_spec(net))
+    whole = own.validation_set() if split == "validation" else own.test_set()
     for index in range(len(whole)):
         batch = whole[index]
         truth = batch.truth.numpy()
@@ -65,29 +67,13 @@ def evaluate(net: Similarity, data: AlignmentData, split: str, follow: Follower 
     return scores.own_rows()  # the report scores baselines on one rank: the others would be waited for in vain
 
 
-def listening(data: AlignmentData, net: Similarity, ask):
-    """What `ask` finds in data that listen by another network's front end; afterwards they listen as before."""
-    names = ("sample_rate", "frame_s", "context", "extract", "feature_key", "apart")
-    kept = {name: getattr(data, name) for name in names}
-    store = data.__dict__.pop("store", None)
-    try:
-        hand_over(data, net)
-        return ask(data)
-    finally:
-        for name, value in kept.items():
-            setattr(data, name, value)
-        data.__dict__.pop("store", None)
-        if store is not None:
-            data.__dict__["store"] = store
-
-
-def hand_over(data: AlignmentData, net: Similarity) -> None:
-    """Tell data what a network hears."""
+def input_spec(net: Similarity) -> AlignmentSpec:
+    """Features that a network reads."""
 
     def extract(audio: np.ndarray, cents: float) -> np.ndarray:
         with torch.no_grad():
             return net.features(torch.from_numpy(audio).to(net.device), cents).cpu().numpy()
 
-    data.sample_rate, data.frame_s, data.context = net.sample_rate, net.frame_s, net.context
-    # Asked when features are: by then the network may have moved to a GPU, and weights may have been loaded.
-    data.extract, data.feature_key, data.apart = extract, lambda: net.front.key, lambda: net.device.type == "cpu"
+    return AlignmentSpec(
+        net.sample_rate, net.frame_s, net.context, extract, lambda: net.front.key, lambda: net.device.type == "cpu"
+    )

@@ -1,6 +1,6 @@
 """From a network to the times of a score's notes, one small step a class: sound, frames, path, file.
 
-    aligner = load_aligner("runs/alignment/default")                  # a checkpoint or a run folder
+    aligner = tasks.load("runs/alignment/default")                    # a checkpoint or a run folder
     embeddings = Audio2Frames(aligner.net)(audio, rate)               # (frames, d), a frame each aligner.net.frame_s
     found = File2Alignment(aligner)("recording.wav", "score.mid")     # found.notes_s (notes, 2): onset and offset in s
 """
@@ -36,10 +36,9 @@ def load_aligner(path: str | Path, device: str = "cpu") -> nn.Module:
     Raises:
         DataError: no such checkpoint, or one of another task.
     """
-    from tasks.alignment.module import Aligner
     from tasks.checkpoints import load_module
 
-    return load_module(Aligner, "alignment", path, device)
+    return load_module(path, device, "alignment")
 
 
 class Audio2Frames:

@@ -1,18 +1,18 @@
 """The aligner that Lightning trains: a network that says how alike two frames are, DTW, exact scores."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from datamodules.alignment.data import PairBatch, WholeBatch
 from datamodules.alignment.user_pairs import ScoredBatch
 from datamodules.base import mix
-from datamodules.errors import DataError
+from datamodules.input_spec import AlignmentSpec
 from models.alignment.dtw import STEPS
 from models.alignment.similarity import Similarity
 from tasks.alignment import evaluate
@@ -23,19 +23,13 @@ from tasks.alignment.objective import PairObjective
 from tasks.alignment.program import FrameProgram
 from tasks.metrics.alignment import AlignmentRows, AlignmentScores, summary
 from tasks.metrics.similarity import PairDistances
+from tasks.suite_module import ExportProgram, SuiteModule
 
 PAIRS = 64
 """Pairs of each validation recording that the threshold is measured on, of either kind."""
 
 
-class Found(NamedTuple):
-    """What `predict` found of a recording, or why it found nothing."""
-
-    found: Aligned | None
-    error: str | None
-
-
-class Aligner(pl.LightningModule):
+class Aligner(SuiteModule):
     """Trains a network on pairs of frames and lays recordings on scores by it.
 
     Args:
@@ -58,29 +52,36 @@ class Aligner(pl.LightningModule):
         scheduler: LRSchedulerCallable | None = None,
         inference: Inference | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.net, self.objective = net(), objective or PairObjective()
         self.steps, self.reduce = STEPS[steps], reduce
-        self._optimizer, self._scheduler, self.inference = optimizer, scheduler, inference or Inference()
+        self.inference = inference or Inference()
         self.scores = nn.ModuleDict({mode: AlignmentScores() for mode in self.net.modes})
         self.pairs = PairDistances()
         # Beyond it two frames are different, measured on the validation split; part of the checkpoint.
         self.register_buffer("threshold", torch.tensor(self.net.threshold or 0.5))
-        self.validated: dict[str, float] = {}
 
     @property
     def learns(self) -> bool:
         """Whether there is anything to train."""
         return any(parameter.requires_grad for parameter in self.net.parameters())
 
-    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
-        """Tell the data what the network hears."""
-        evaluate.hand_over(datamodule, self.net)
+    def input_spec(self) -> AlignmentSpec:
+        """Features that the network reads."""
+        return evaluate.input_spec(self.net)
+
+    def epoch_metrics(self) -> tuple[Metric, ...]:
+        """Scores of each mode, and distances of pairs."""
+        return *self.scores.values(), self.pairs
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the network that are not frozen."""
+        return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
     def setup(self, stage: str) -> None:
-        """Tell the data what the network hears."""
-        self.hand_over(self.trainer.datamodule)
+        """Connect the data; in `predict` prepare the alignment of files."""
+        super().setup(stage)
         if stage == "predict":
             self.lay = File2Alignment(self)
 
@@ -95,13 +96,6 @@ class Aligner(pl.LightningModule):
         loss = self.objective(self.net, batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names))
         return loss
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget the recordings of the epoch before; they stay readable until then."""
-        for metric in (*self.scores.values(), self.pairs):
-            metric.reset()
-
-    on_test_epoch_start = on_validation_epoch_start
 
     def validation_step(self, batch: WholeBatch) -> None:
         """Lay a recording on its score by the network's first mode; keep distances to measure the threshold by."""
@@ -125,13 +119,13 @@ class Aligner(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the exact scores, the same on every rank; keep the threshold."""
         self._log_scores("val", self.net.modes[:1])
-        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+        if self.learns_from_validation:
             mode = self.net.modes[0]
             self.validated = {f"{mode}_{key}": value for key, value in summary(self.found[mode]).items()}
         if self.net.threshold is None and "binary" in self.net.modes:
             threshold, error = self.pairs.threshold()
             self.log("val/pair_error", error, rank_zero_only=False)
-            if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking and np.isfinite(threshold):
+            if self.learns_from_validation and np.isfinite(threshold):
                 self.threshold.fill_(threshold)
 
     def on_test_epoch_end(self) -> None:
@@ -145,39 +139,25 @@ class Aligner(pl.LightningModule):
             self.log_dict({f"{prefix}/{key}": float(value) for key, value in values.items()}, rank_zero_only=False)
         self.log(f"{prefix}/within_50", summary(self.found[modes[0]])["within_50"], rank_zero_only=False)
 
-    def predict_step(self, batch: ScoredBatch) -> Found | None:
-        """One of the user's recordings laid on its score; None for one that could not be read."""
-        if batch.error:
-            return None
-        try:
-            audio, rate = batch.audio.cpu().numpy(), self.net.sample_rate
-            return Found(self.lay.heard(batch.path, audio, rate, batch.ways, batch.remark), None)
-        except DataError as error:
-            return Found(None, str(error))
+    def predict_input(self, batch: ScoredBatch) -> Aligned:
+        """One of the user's recordings aligned to its score."""
+        audio, rate = batch.audio.cpu().numpy(), self.net.sample_rate
+        return self.lay.heard(batch.path, audio, rate, batch.ways, batch.remark)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The last validation's scores, by which `compare` may choose among seeds."""
-        checkpoint["validated"] = self.validated
+        """Store the scores of the last validation, and no file of weights that the checkpoint holds itself."""
+        super().on_save_checkpoint(checkpoint)
         # A front end's own network is in the checkpoint: the file it once came from need not be there any more.
         if any(name.startswith("net.front.") for name in checkpoint["state_dict"]):
             checkpoint["hyper_parameters"] = without_files(checkpoint["hyper_parameters"])
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What was validated when the weights were saved."""
-        self.validated = checkpoint.get("validated", {})
-
-    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
-        """What `export` freezes: the program, example inputs, no free dimension, further inputs to check."""
+    def export_program(self) -> ExportProgram:
+        """Program from audio to embeddings of frames."""
         return FrameProgram(self.net).exported()
 
-    def configure_optimizers(self) -> dict | torch.optim.Optimizer | None:
-        """Optimizer of the network, and its scheduler, stepped with it."""
-        if not self.learns:
-            return None
-        optimizer = self._optimizer([parameter for parameter in self.net.parameters() if parameter.requires_grad])
-        if self._scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
+    def configure_optimizers(self) -> Any:
+        """Optimizer of the network, and its scheduler; None where there is nothing to train."""
+        return super().configure_optimizers() if self.learns else None
 
 
 def sample_distances(costs, truth: np.ndarray, frame_s: float, seed: int) -> tuple[Tensor, Tensor]:

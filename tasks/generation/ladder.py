@@ -28,9 +28,8 @@ BATCH = 32
 def load_composer(path: str | Path, device: str = "cpu") -> "Composer":
     """The composer of a run folder or checkpoint. Raises DataError where there is none of this task."""
     from tasks.checkpoints import load_module
-    from tasks.generation.module import Composer
 
-    return load_module(Composer, "generation", path, device)
+    return load_module(path, device, "generation")
 
 
 class Answer(NamedTuple):

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from datamodules.errors import DataError
 from datamodules.symbolic.batch import SymbolicBatch
+from datamodules.symbolic.data import SymbolicData
 from datamodules.symbolic.user_pieces import Question
 from datamodules.symbolic.views import View, read_view
 from models.generation.family import Adversarial, Family
@@ -21,9 +21,10 @@ from tasks.generation.program import FrameNats
 from tasks.generation.survey import Survey
 from tasks.generation.turns import take_turns
 from tasks.metrics.generation.likelihood import FrameLikelihood, summary
+from tasks.suite_module import ExportProgram, SuiteModule
 
 
-class Composer(pl.LightningModule):
+class Composer(SuiteModule):
     """Trains a system and writes music with it.
 
     Args:
@@ -44,17 +45,15 @@ class Composer(pl.LightningModule):
         survey: Survey | None = None,
         inference: Inference | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.view = read_view(view)
         self.net = net(Form(**self.view.form()))
-        self._optimizer, self._scheduler = optimizer, scheduler
         self.survey, self.inference = survey or Survey(), inference or Inference()
         self.automatic_optimization = not isinstance(self.net, Adversarial)
         if not self.automatic_optimization and scheduler is not None:
             raise ValueError("scheduler: a system of several players is trained without one")
         self.scores = FrameLikelihood()
-        self.validated: dict[str, float] = {}
         self.shared = None if self.learns else Shared()
 
     @property
@@ -62,13 +61,18 @@ class Composer(pl.LightningModule):
         """Whether there is anything to train by steps; a chain only counts."""
         return any(parameter.requires_grad for parameter in self.net.parameters())
 
-    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
-        """The data need nothing of the network."""
+    def epoch_metrics(self) -> tuple[FrameLikelihood]:
+        """Likelihoods of pieces."""
+        return (self.scores,)
 
-    def setup(self, stage: str) -> None:
+    def trained_parameters(self) -> list[torch.nn.Parameter]:
+        """Parameters of the system that are not frozen."""
+        return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+
+    def check_data(self, datamodule: SymbolicData, stage: str) -> None:
         """Let a system that counts or measures look at the training set, on every rank alike."""
         if stage == "fit":
-            self.net.prepare(self.trainer.datamodule.everything())
+            self.net.prepare(datamodule.everything())
 
     def training_step(self, batch: SymbolicBatch) -> Tensor | None:
         """What the system minimises: zero where there is nothing to train; None where the players took their turns."""
@@ -90,12 +94,6 @@ class Composer(pl.LightningModule):
         for parameter in self.net.idle():
             parameter.grad = None
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the pieces of the epoch before; they stay readable until then."""
-        self.scores.reset()
-
-    on_test_epoch_start = on_validation_epoch_start
-
     def validation_step(self, batch: SymbolicBatch) -> None:
         """Nats of every frame, or what stands for them where a system has no likelihood."""
         score_into(self.scores, self.net, batch)
@@ -105,7 +103,7 @@ class Composer(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the exact scores, the same on every rank."""
         scores = self._log_scores("val")
-        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+        if self.learns_from_validation:
             self.validated = scores
 
     def on_test_epoch_end(self) -> None:
@@ -120,22 +118,16 @@ class Composer(pl.LightningModule):
         self.log(f"{prefix}/loss", scores["nll_frame"], prog_bar=True, rank_zero_only=False)
         return scores
 
-    def predict_step(self, batch: Question) -> list[Answer] | str:
-        """The music that a user asked for; a sentence where that cannot be."""
-        if batch.error:
-            return batch.error
+    def predict_input(self, batch: Question) -> list[Answer]:
+        """The music that a user asked for."""
         try:
             return Writer(self).answers(batch, self.trainer.datamodule.seed)
         except DataError as error:
-            return f"{batch.path}: {error}"
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The last validation's scores, by which `compare` may choose among seeds."""
-        checkpoint["validated"] = self.validated
+            raise DataError(f"{batch.path}: {error}") from error
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What was validated when the weights were saved. Raises DataError where other frames stand for music now than then."""
-        self.validated = checkpoint.get("validated", {})
+        """Restore the validated scores. Raises DataError where other frames stand for music now than in training."""
+        super().on_load_checkpoint(checkpoint)
         state = checkpoint.get("hyper_parameters", {}).get("view")
         if state and (told := differing(read_view(state), self.view)):
             raise DataError(
@@ -143,20 +135,17 @@ class Composer(pl.LightningModule):
                 "name the corpus and the view that it was trained with."
             )
 
-    def export_program(self) -> tuple[torch.nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
-        """What `export` freezes: the program, example inputs, no free dimension, further inputs to check."""
+    def export_program(self) -> ExportProgram:
+        """Program from frames to their nats."""
         return FrameNats(self.net).exported()
 
     def configure_optimizers(self) -> Any:
-        """One optimizer, and its scheduler, stepped with it; for several players one each."""
+        """One optimizer, and its scheduler; for several players one each."""
         if not self.learns:
             return None
         if isinstance(self.net, Adversarial):
             return [self._optimizer(player.parameters()) for player in self.net.players().values()]
-        optimizer = self._optimizer([parameter for parameter in self.net.parameters() if parameter.requires_grad])
-        if self._scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
+        return super().configure_optimizers()
 
 
 def differing(trained: View, here: View) -> str:

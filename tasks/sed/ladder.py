@@ -1,6 +1,6 @@
 """From a network to named events, one small step a class: waveform, recording, file.
 
-    detector = load_detector("runs/sed/default")                      # a checkpoint or a run folder
+    detector = tasks.load("runs/sed/default")                         # a checkpoint or a run folder
     scores = File2Scores(detector)("street.wav")                      # scores.frames (frames, classes), scores.clip (classes,)
     for event in File2Events(detector)("street.wav").events:          # onset and offset in s, class
         ...
@@ -60,11 +60,10 @@ class FileEvents(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What `predict` found in a file, or why it found nothing."""
+    """Events of a file, and the beginning of its audio (samples,) at the network's rate, for pictures."""
 
-    found: FileEvents | None
-    error: str | None
-    audio: np.ndarray | None = None  # (samples,) the beginning of the recording at the network's rate, for pictures
+    events: FileEvents
+    audio: np.ndarray
 
 
 def load_detector(path: str | Path, device: str = "cpu") -> nn.Module:
@@ -74,9 +73,8 @@ def load_detector(path: str | Path, device: str = "cpu") -> nn.Module:
         DataError: no such checkpoint, or one of another task.
     """
     from tasks.checkpoints import load_module
-    from tasks.sed.module import SoundEventDetector
 
-    return load_module(SoundEventDetector, "sed", path, device)
+    return load_module(path, device, "sed")
 
 
 class Audio2Scores:

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from datamodules.errors import DataError
 from datamodules.event_clips import SoundBatch
 from datamodules.files import FileBatch
 from datamodules.frames import FrameGrid
+from datamodules.input_spec import SEDSpec
+from datamodules.sed import SoundEventData
 from losses.labelled_bce import clip_bce
 from models.augment import Augmentation, View, two_views
 from models.extractors.extractor import Extractor
@@ -29,9 +31,10 @@ from tasks.sed.objective import supervised
 from tasks.sed.program import ClipProgram
 from tasks.sed.schedule import factor
 from tasks.sed.windows import Head
+from tasks.suite_module import ExportProgram, SuiteModule, refuse_other_labels
 
 
-class SoundEventDetector(pl.LightningModule):
+class SoundEventDetector(SuiteModule):
     """Tags and times of sound events; learns from weakly, strongly and not labelled clips.
 
     Args:
@@ -70,7 +73,7 @@ class SoundEventDetector(pl.LightningModule):
         scheduler: LRSchedulerCallable | None = None,
         mask_events: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.classes = list(classes)
         self.net = net(len(self.classes))
@@ -86,14 +89,13 @@ class SoundEventDetector(pl.LightningModule):
         self.augmentations, self.independent = list(augmentations or []), independent
         if evaluate == "teacher" and mean_teacher is None:
             raise ValueError("evaluate: teacher, but there is none: set --model.mean_teacher")
-        self.evaluate, self._optimizer, self._scheduler = evaluate, optimizer, scheduler
+        self.evaluate = evaluate
         self.mask_events = mask_events
         networks = ("student", "teacher") if mean_teacher else ("student",)
         self.scores = nn.ModuleDict({name: SedScores(self.grid.step) for name in networks})
         self.validation_loss = MeanMetric()
-        # Decisions that were best on the validation split, and its scores; part of the checkpoint.
+        # Decisions that were best on the validation split; part of the checkpoint.
         self.tuned = Tuned(len(self.classes))
-        self.validated: dict[str, float] = {}
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The teacher follows the student."""
@@ -104,27 +106,26 @@ class SoundEventDetector(pl.LightningModule):
         """When the network's frames are."""
         return FrameGrid(self.net.sample_rate, self.net.hop, self.net.factor)
 
-    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
-        """Tell the data the rate, what a frame is, which embeddings are wanted, and what to measure statistics of."""
-        datamodule.sample_rate = self.net.sample_rate
-        datamodule.grid, datamodule.align, datamodule.extractors = self.grid, self.align, self.extractors
-        if self.net.spectral and self.net.mel.by == "dataset":
-            mel = self.net.mel
-            datamodule.features = lambda audio: mel.log_mel(audio)[0][0]
+    def input_spec(self) -> SEDSpec:
+        """Frames, embeddings, and the features whose statistics the network is standardised by."""
+        net, features = self.net, None
+        if net.spectral and net.mel.by == "dataset":
+            features = lambda audio: net.mel.log_mel(audio)[0][0]  # noqa: E731
+        return SEDSpec(self.grid, self.align, self.extractors, features)
 
-    def setup(self, stage: str) -> None:
+    def check_data(self, datamodule: SoundEventData, stage: str) -> None:
         """Refuse data of other classes; standardise by the training set's statistics."""
-        datamodule = self.trainer.datamodule
-        self.hand_over(datamodule)
-        if stage == "predict":
-            return
-        if list(datamodule.classes) != self.classes:
-            raise DataError(
-                f"the network was built for {len(self.classes)} classes ({', '.join(self.classes[:3])}, ...), the data has "
-                f"{len(datamodule.classes)} ({', '.join(datamodule.classes[:3])}, ...): use the data set it was trained on"
-            )
-        if stage == "fit" and datamodule.features is not None:
+        refuse_other_labels("classes", self.classes, datamodule.classes)
+        if stage == "fit" and datamodule.spec.features is not None:
             self.net.set_statistics(*datamodule.statistics())
+
+    def epoch_metrics(self) -> list[Metric]:
+        """Scores of student and teacher, and the loss."""
+        return [*self.scores.values(), self.validation_loss]
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the student."""
+        return list(self.net.parameters())
 
     def forward(self, audio: Tensor, lengths: Tensor | None = None, embeddings: dict[str, Tensor] | None = None) -> Detection:
         """Detection of audio (batch, samples), `lengths` (batch,) samples of it, and embeddings on the network's frames."""
@@ -151,14 +152,6 @@ class SoundEventDetector(pl.LightningModule):
         group = batch.tagged.long() + 2 * batch.timed.long()
         return View(mel, valid, batch.embeddings, batch.tags, batch.activity, group, gain, self.net.factor)
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the clips of the epoch before; they stay readable until then."""
-        for scores in self.scores.values():
-            scores.reset()
-        self.validation_loss.reset()
-
-    on_test_epoch_start = on_validation_epoch_start
-
     def validation_step(self, batch: SoundBatch) -> None:
         """Collect the scores of whole clips by student and teacher; a batch of unreadable ones has none."""
         if not len(batch.names):
@@ -175,7 +168,7 @@ class SoundEventDetector(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the exact scores, the same on every rank; keep the decisions that are best here."""
         scores = self._log_scores("validation", "val")
-        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+        if self.learns_from_validation:
             self.tuned.keep(tune(self.found[self.evaluate], self.mask_events))
             self.validated = scores
 
@@ -198,14 +191,6 @@ class SoundEventDetector(pl.LightningModule):
         self.log_dict({f"{prefix}/{key}": float(value) for key, value in values.items()}, rank_zero_only=False)
         return {key: float(value) for key, value in scores[self.evaluate].items()}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The last validation's scores, by which `compare` may choose among seeds."""
-        checkpoint["validated"] = self.validated
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What was validated when the weights were saved."""
-        self.validated = checkpoint.get("validated", {})
-
     def decision(self, thresholds: Literal["tuned", "fixed"]) -> Tuning:
         """How tags and events are read off probabilities: by what was best in validation, or as the paper does."""
         return self.tuned.tuning() if thresholds == "tuned" else fixed(len(self.classes))
@@ -214,17 +199,10 @@ class SoundEventDetector(pl.LightningModule):
         """Settings of `predict`: decisions, windows, and how many s of a recording are kept for pictures."""
         self.listener, self.kept = File2Events(self, thresholds, window_s, step_s), round(kept_s * self.grid.sample_rate)
 
-    def predict_step(self, batch: FileBatch) -> Prediction | None:
+    def predict_input(self, batch: FileBatch) -> Prediction:
         """Events of one of the user's files, which is read as it is needed."""
-        if batch.error:
-            return None
         head = Head(self.kept)
-        try:
-            return Prediction(self.listener(batch.path, head.add), None, head.audio())
-        except DataError as error:
-            if self.trainer.datamodule.strict:
-                raise
-            return Prediction(None, str(error))
+        return Prediction(self.listener(batch.path, head.add), head.audio())
 
     def _network(self, name: str) -> nn.Module:
         return self.net if name == "student" else self.teacher
@@ -234,13 +212,6 @@ class SoundEventDetector(pl.LightningModule):
         """The network that `predict` and `export` use."""
         return self._network(self.evaluate)
 
-    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
-        """What `export` freezes: the program, example inputs, no free dimension, further inputs to check."""
+    def export_program(self) -> ExportProgram:
+        """Program from a clip of waveform to its scores, front end and head inside."""
         return ClipProgram(self.evaluated, self.grid).exported()
-
-    def configure_optimizers(self) -> dict | torch.optim.Optimizer:
-        """Optimizer of the student, and its scheduler, stepped with it."""
-        optimizer = self._optimizer(self.net.parameters())
-        if self._scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}

@@ -1,6 +1,6 @@
 """From a network to stems on disk, one small step a class: waveform, stream, file.
 
-    separator = load_separator("runs/separation/default")             # a checkpoint or a run folder
+    separator = tasks.load("runs/separation/default")                 # a checkpoint or a run folder
     stems = Audio2Stems(separator)(audio, rate)                       # (sources, channels, samples) of (channels, samples)
     for block in File2Stems(separator)("song.mp3"):                   # (sources, channels, frames), a song of any length
         ...
@@ -28,9 +28,8 @@ def load_separator(path: str | Path, device: str = "cpu") -> nn.Module:
         DataError: no such checkpoint, or one of another task.
     """
     from tasks.checkpoints import load_module
-    from tasks.separation.module import Separator
 
-    return load_module(Separator, "separation", path, device)
+    return load_module(path, device, "separation")
 
 
 class Audio2Stems:

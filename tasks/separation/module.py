@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from datamodules.errors import DataError
-from datamodules.separation import StemBatch, TrackBatch
+from datamodules.input_spec import SeparationSpec
+from datamodules.separation import SeparationData, StemBatch, TrackBatch
 from datamodules.songs import SongBatch
 from models.separation.separator import MaskSeparator
 from models.stft import STFT
@@ -21,9 +21,11 @@ from tasks.separation.estimates import domains
 from tasks.separation.ladder import Audio2Stems, File2Stems, Inference
 from tasks.separation.per_source import BestOfEachSource
 from tasks.separation.program import StemProgram
+from tasks.separation.song_stems import SongStems
+from tasks.suite_module import ExportProgram, SuiteModule
 
 
-class Separator(pl.LightningModule):
+class Separator(SuiteModule):
     """One network for all sources of a mixture, trained by one loss, scored per track.
 
     Args:
@@ -54,14 +56,13 @@ class Separator(pl.LightningModule):
         inference: Inference | None = None,
         covers_mixture: bool | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler, scheduler_interval)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.sources = list(sources)
         self.net = net(len(self.sources))
         self.loss, self.stft = loss, getattr(self.net, "stft", None) or stft or STFT()
         self.inference = inference or Inference()
         self.covers_mixture = covers_by_name(sources) if covers_mixture is None else covers_mixture
-        self._optimizer, self._scheduler, self._interval = optimizer, scheduler, scheduler_interval
         self._plateaus: list[ReduceLROnPlateau] = []
         self.automatic_optimization = one_optimizer
         self.best = None if one_optimizer else BestOfEachSource(self.net, len(self.sources), patience)
@@ -73,19 +74,15 @@ class Separator(pl.LightningModule):
         """The network that separates: the trained one, or each source's best where sources are trained apart."""
         return self.net if self.best is None else self.best.net
 
-    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
-        """Give the data the transform whose statistics the network starts from, where it starts from any."""
+    def input_spec(self) -> SeparationSpec:
+        """Magnitudes whose statistics the network starts from, where it starts from any."""
         if not hasattr(self.net, "set_statistics"):
-            return
+            return SeparationSpec()
         stft = STFT(self.stft.n_fft, self.stft.hop)
-        datamodule.spectrogram = lambda audio: stft(audio).abs()
-        datamodule.spectrogram_key = f"stft {stft.n_fft} {stft.hop} hann"
+        return SeparationSpec(lambda audio: stft(audio).abs(), f"stft {stft.n_fft} {stft.hop} hann")
 
-    def setup(self, stage: str) -> None:
+    def check_data(self, datamodule: SeparationData, stage: str) -> None:
         """Refuse data of other stems, rate or channels; take the statistics of the training set and what its stems cover."""
-        datamodule = self.trainer.datamodule
-        if stage == "predict":
-            return
         for what, theirs, ours in (
             ("sources", list(datamodule.sources), self.sources),
             ("sample_rate", datamodule.sample_rate, self.net.sample_rate),
@@ -99,10 +96,13 @@ class Separator(pl.LightningModule):
         if stage == "fit" and self.hparams.get("covers_mixture") is None:
             self.covers_mixture = self.hparams["covers_mixture"] = datamodule.covers_mixture
         if stage == "fit" and hasattr(self.net, "set_statistics"):
-            self.hand_over(datamodule)
             statistics = datamodule.statistics()
             for net in {id(net): net for net in (self.net, self.separating)}.values():
                 net.set_statistics(*statistics)
+
+    def epoch_metrics(self) -> list[Metric]:
+        """SDR of frames, and the losses."""
+        return [self.frame_sdr, *self.validation_losses]
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Stems (batch, sources, channels, samples) of mixtures (batch, channels, samples), without Wiener filter."""
@@ -133,12 +133,6 @@ class Separator(pl.LightningModule):
                 optimizer.step()
         self.trainer.should_stop |= not any(self.best.running())
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the tracks of the epoch before; they stay readable until then."""
-        self.frame_sdr.reset()
-        for metric in self.validation_losses:
-            metric.reset()
-
     def validation_step(self, batch: StemBatch) -> None:
         """Loss of pieces of whole tracks with the data set's own mixture, weighted by length; SDR without Wiener filter."""
         if not len(batch.stems):  # none of its tracks could be read
@@ -154,7 +148,7 @@ class Separator(pl.LightningModule):
         """Log the loss and the SDR per source, the same on every rank; schedules that wait for a plateau take their step."""
         losses = torch.stack([metric.compute() for metric in self.validation_losses])
         values = {f"val/{name}": value for name, value in self.frame_sdr.compute(self.sources).items()}
-        training = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
+        training = self.learns_from_validation
         if training:
             for plateau, loss in zip(self._plateaus, losses, strict=len(self._plateaus) > 0):
                 plateau.step(float(loss))
@@ -166,6 +160,8 @@ class Separator(pl.LightningModule):
             values |= {f"val/loss_{name}": loss for name, loss in zip(self.sources, losses, strict=True)}
             # What is kept is each source's best, so this falls whenever any source improves.
             values["val/loss"] = (self.best.loss if training else losses).mean()
+        if training:
+            self.validated = {name.removeprefix("val/"): float(value) for name, value in values.items()}
         self.log_dict(values, rank_zero_only=False)
 
     def test_step(self, batch: TrackBatch) -> Tensor | None:
@@ -186,12 +182,12 @@ class Separator(pl.LightningModule):
         if settings.residual and settings.niter and isinstance(self.separating, MaskSeparator) and self.trainer.is_global_zero:
             print(remark(self.sources), flush=True)
 
-    def predict_step(self, batch: SongBatch) -> Any:
-        """Stems of one of the user's files as a stream that the writer drains; None for a file that could not be opened."""
-        return None if batch.error else File2Stems(self)(batch.path)
+    def predict_input(self, batch: SongBatch) -> SongStems:
+        """Stems of one of the user's files, as a stream that the writer drains."""
+        return File2Stems(self)(batch.path)
 
-    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
-        """What `export` freezes: a chunk of waveform to its stems without Wiener filter, with further inputs to check."""
+    def export_program(self) -> ExportProgram:
+        """Program from a chunk of waveform to its stems, without Wiener filter."""
         return StemProgram(self.separating).exported()
 
     def configure_optimizers(self) -> Any:
@@ -210,10 +206,12 @@ class Separator(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep how long each plateau lasts already: Lightning steps such schedules only after it has saved."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["plateaus"] = [plateau.state_dict() for plateau in self._plateaus]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember the plateaus until the optimizers they belong to are there."""
+        super().on_load_checkpoint(checkpoint)
         self._restored = checkpoint.get("plateaus", [])
 
     def on_fit_start(self) -> None:

@@ -1,6 +1,6 @@
 """From a network to tags on disk, one small step a class: chunks, audio, file, folder of files.
 
-    tagger = load_tagger("runs/tagging/default")       # a checkpoint or a run folder
+    tagger = tasks.load("runs/tagging/default")        # a checkpoint or a run folder
     scores = Audio2Tags(tagger)(audio, rate)           # (tags,) probabilities of (samples,) or (channels, samples)
     tags = File2Tags(tagger)("song.mp3")               # tags.decided(): [("piano", 0.93), ...]; tags.top(5): the five best
 """
@@ -64,9 +64,8 @@ def load_tagger(path: str | Path, device: str = "cpu") -> nn.Module:
         DataError: no such checkpoint, or one of another task.
     """
     from tasks.checkpoints import load_module
-    from tasks.tagging.module import Tagger
 
-    return load_module(Tagger, "tagging", path, device)
+    return load_module(path, device, "tagging")
 
 
 class Chunks2Scores:

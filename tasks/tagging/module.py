@@ -5,26 +5,27 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from datamodules.errors import DataError
 from datamodules.files import FileBatch
-from datamodules.tagging import TaggingBatch
+from datamodules.input_spec import TaggingSpec
+from datamodules.tagging import TaggingBatch, TaggingData
 from tasks.metrics.calibration import fit_calibration
 from tasks.metrics.events.choice import clip_thresholds
 from tasks.metrics.events.sweep import clip_based
 from tasks.metrics.tagging import ClipScores, TaggingScores
+from tasks.suite_module import ExportProgram, SuiteModule, refuse_other_labels
 from tasks.tagging.ladder import File2Tags, FileTags, tagger_window
 from tasks.tagging.program import ClipProgram
 
 EVALUATED_AT_ONCE = 128  # chunks
 
 
-class Tagger(pl.LightningModule):
+class Tagger(SuiteModule):
     """Multi-label tagger over chunks of audio, scored per clip.
 
     Args:
@@ -45,12 +46,11 @@ class Tagger(pl.LightningModule):
         scheduler_interval: Literal["step", "epoch"] = "step",
         loss: nn.Module | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler, scheduler_interval)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.tags = list(tags)
         self.net = net(len(self.tags))
         self.loss = loss or nn.BCEWithLogitsLoss()
-        self._optimizer, self._scheduler, self._interval = optimizer, scheduler, scheduler_interval
         self.scores = TaggingScores()
         self.validation_loss = MeanMetric()
         # Decision thresholds, learned on the validation split; part of the checkpoint.
@@ -58,22 +58,23 @@ class Tagger(pl.LightningModule):
         # Slopes and intercepts of calibrated scores, learned there too.
         self.register_buffer("calibration", torch.tensor([[1.0], [0.0]]).repeat(1, len(self.tags)))
 
-    def hand_over(self, datamodule: pl.LightningDataModule) -> None:
-        """Tell the data what a chunk is, and give it the network's reading of a clip's reference level."""
-        datamodule.window = tagger_window(self)
+    def input_spec(self) -> TaggingSpec:
+        """Chunks, and the network's reading of a clip's reference level, on the CPU, where loaders run."""
         extractor = copy.deepcopy(self.net).cpu()
         needed = extractor.clip_level(torch.zeros(1, self.net.samples)) is not None
-        datamodule.clip_level = extractor.clip_level if needed else None
+        return TaggingSpec(tagger_window(self), extractor.clip_level if needed else None)
 
-    def setup(self, stage: str) -> None:
-        """Hand the network's window to the data before the loaders are built; refuse labels of another order."""
-        datamodule = self.trainer.datamodule
-        self.hand_over(datamodule)
-        if stage != "predict" and list(datamodule.tags) != self.tags:
-            raise DataError(
-                f"the network was built for {len(self.tags)} tags ({', '.join(self.tags[:3])}, ...), the data has "
-                f"{len(datamodule.tags)} ({', '.join(datamodule.tags[:3])}, ...): use the data set it was trained on"
-            )
+    def check_data(self, datamodule: TaggingData, stage: str) -> None:
+        """Refuse labels of another order."""
+        refuse_other_labels("tags", self.tags, datamodule.tags)
+
+    def epoch_metrics(self) -> tuple[Metric, ...]:
+        """Scores of clips, and the loss."""
+        return self.scores, self.validation_loss
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """All parameters, frozen ones too."""
+        return list(self.parameters())
 
     def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
         """Logits (chunks, tags) of audio (chunks, samples)."""
@@ -97,17 +98,11 @@ class Tagger(pl.LightningModule):
 
     test_step = validation_step
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the clips of the epoch before; they stay readable until then."""
-        self.scores.reset()
-        self.validation_loss.reset()
-
-    on_test_epoch_start = on_validation_epoch_start
-
     def on_validation_epoch_end(self) -> None:
         """Log the exact scores, the same on every rank, and keep each tag's best threshold."""
-        self._log_scores("val")
-        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+        scores = self._log_scores("val")
+        if self.learns_from_validation:
+            self.validated = scores
             self._learn_decisions(self.scores.scores())
 
     def _learn_decisions(self, rows: ClipScores) -> None:
@@ -122,12 +117,12 @@ class Tagger(pl.LightningModule):
         """Log the exact scores of the test split; the report reads `self.scores` after this."""
         self._log_scores("test")
 
-    def predict_step(self, batch: FileBatch) -> FileTags | None:
-        """Tags of one of the user's files; None for a file that could not be read."""
-        return None if batch.error else File2Tags(self).tagged(batch.path, batch.audio, batch.remark)
+    def predict_input(self, batch: FileBatch) -> FileTags:
+        """Tags of one of the user's files."""
+        return File2Tags(self).tagged(batch.path, batch.audio, batch.remark)
 
-    def export_program(self) -> tuple[nn.Module, tuple[Tensor, ...], dict, list[tuple[Tensor, ...]]]:
-        """What `export` freezes: the program, an example input, its free dimension, further inputs to check."""
+    def export_program(self) -> ExportProgram:
+        """Program from audio (samples,) of any length to tags."""
         program = ClipProgram(self)
         noise = torch.Generator().manual_seed(0)
         example, *others = [(0.1 * torch.randn(length, generator=noise),) for length in program.lengths()]
@@ -139,16 +134,10 @@ class Tagger(pl.LightningModule):
         state_dict.setdefault(f"{prefix}calibration", torch.tensor([[1.0], [0.0]]).repeat(1, len(self.tags)))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _log_scores(self, prefix: str) -> None:
-        scores = self.scores.compute()
+    def _log_scores(self, prefix: str) -> dict[str, float]:
+        scores = {name: float(value) for name, value in self.scores.compute().items()}
         if not scores["n_clips"]:
             raise DataError(f"no clip of the {prefix} split could be read: {self.trainer.datamodule.advice()}")
-        values = {f"{prefix}/loss": self.validation_loss.compute()} | {f"{prefix}/{k}": float(v) for k, v in scores.items()}
-        self.log_dict(values, prog_bar=False, rank_zero_only=False)
-
-    def configure_optimizers(self) -> dict | torch.optim.Optimizer:
-        """Optimizer of all parameters, and its scheduler."""
-        optimizer = self._optimizer(self.parameters())
-        if self._scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": self._interval}}
+        values = {f"{prefix}/{name}": value for name, value in scores.items()}
+        self.log_dict({f"{prefix}/loss": self.validation_loss.compute()} | values, prog_bar=False, rank_zero_only=False)
+        return scores

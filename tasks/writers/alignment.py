@@ -56,14 +56,11 @@ class AlignmentWriter(PredictionWriter):
             raise DataError(f"--output.font: {font} is no file: name a SoundFont (.sf2), or leave it out for the embedded one")
 
     def write_input(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Aligned, files: PredictionFiles
     ) -> dict[str, Any]:
         """Write the folder of one recording; returns what the list of all says of it."""
-        if prediction.error is not None:
-            raise DataError(prediction.error)
-        aligned = prediction.found
-        score = aligned.score._replace(path=plain(aligned.score.path))
-        aligned = aligned._replace(path=plain(aligned.path), score=score)
+        score = prediction.score._replace(path=plain(prediction.score.path))
+        aligned = prediction._replace(path=plain(prediction.path), score=score)
         with files.folder(FILES) as place:
             write_files(place, aligned, self.wanted)
         return {"folder": files.stem} | _summary(aligned) | {"damage": batch.damage or ""}

@@ -17,6 +17,7 @@ from datamodules.errors import DataError
 from datamodules.left_out import LeftOut, LeftOutReport
 from datamodules.locks import Lock
 from tasks.callbacks.stop import AgreedStop
+from tasks.prediction import PredictionResult
 from tasks.writers.folder import filled
 from tasks.writers.journal import (
     NAME,
@@ -145,7 +146,9 @@ class PredictionWriter(BasePredictionWriter):
         self.prepare(trainer, pl_module)
         self._is_prepared = True
 
-    def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *args: Any) -> None:
+    def write_on_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, prediction: PredictionResult, *args: Any
+    ) -> None:
         """Write what belongs to one input at once, so that nothing is lost when a later one fails."""
         batch = args[1]
         item = self._by_path[batch.path]
@@ -156,9 +159,9 @@ class PredictionWriter(BasePredictionWriter):
         complete = keep and all((self.root / name).exists() for name in before.outputs)
         entry = Entry(item.key, *label, self._signature, self._plan.session, sources_of(item))
         try:
-            if batch.error is not None:
-                raise DataError(batch.error)
-            row = self.write_input(trainer, pl_module, batch, prediction, files)
+            if prediction.error is not None:
+                raise DataError(prediction.error)
+            row = self.write_input(trainer, pl_module, batch, prediction.value, files)
             extras = {**before.extras, **self.extras} if complete else self.extras
             entry = replace(entry, row=plain(row), extras=extras)
         except DataError as error:

@@ -5,7 +5,6 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
-from datamodules.errors import DataError
 from datamodules.symbolic.grid import bar_edges
 from datamodules.symbolic.user_pieces import name_of
 from tasks.generation.ladder import Answer, Writer
@@ -44,8 +43,6 @@ class GenerationWriter(PredictionWriter):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
     ) -> dict[str, Any]:
         """Write the folder of one question; returns what the list of all says of it."""
-        if isinstance(prediction, str):
-            raise DataError(prediction)
         with files.folder(PATTERNS) as place:
             remarks = [text for k, answer in enumerate(prediction, 1) for text in self._write(place, k, batch, answer)]
         return {"folder": files.stem, "use": batch.use} | _summary(prediction) | {"remarks": list(dict.fromkeys(remarks))}

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 
-from datamodules.errors import DataError
 from tasks.figures.sed import timeline
 from tasks.sed.pictures import spectrogram
 from tasks.sed.reference import Reference, read_reference
@@ -79,9 +78,7 @@ class EventWriter(PredictionWriter):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
     ) -> dict[str, Any]:
         """Write scores and picture of one file; returns its events, tags and scores."""
-        if prediction.error is not None:
-            raise DataError(prediction.error)
-        found = prediction.found
+        found = prediction.events
         if self.scores:
             times = np.arange(len(found.scores.frames)) * found.scores.frame_s
             arrays = {"frames": found.scores.frames, "clip": found.scores.clip, "times": times}

@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
+from jsonargparse.typing import PositiveInt
 from pytorch_lightning import seed_everything
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace, _InstantiatorFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
@@ -102,6 +104,8 @@ class CLI(LightningCLI):
         add("--overwrite", type=bool, default=False, help="replace what a run or prediction left before")
         add("--trust", type=bool, default=False, help="let a checkpoint or run folder name any class, which may run any code")
         add("--test_after_fit", type=bool, default=True, help="end `fit` with the test split")
+        text = "CPU threads of PyTorch in each process (default: its own choice)"
+        add("--threads", type=PositiveInt | None, default=None, help=text)
         kinds = Literal["best", "last"]
         add("--test_checkpoint", type=kinds, default="best", help="weights that `fit` ends with: best in validation, or last")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
@@ -154,6 +158,8 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run folder and point checkpoints, loggers and the resumed checkpoint at it."""
         options = self.config[self.subcommand]
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
         root, ckpt_path = Path(options.runs) / self.task.name, options.get("ckpt_path")
         request = Request(root, self.subcommand, options.name, self.row, ckpt_path, options.overwrite)
         self.run = open_run(request, Launch.detect(options.trainer.num_nodes, options.trainer.devices))

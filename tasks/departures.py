@@ -12,6 +12,7 @@ IGNORED_KEYS = (
     "runs",
     "overwrite",
     "trust",
+    "threads",
     "output",
     "report",  # what is written beside the scores, and by how many processes
     "test_after_fit",

@@ -9,6 +9,7 @@ from tasks.checkpoints import hyper_parameters, locate, read, stamp
 from tasks.configs import CONFIGS, with_parents
 from tasks.file_names import is_plain_name, names_file
 from tasks.launch import Task, resolve
+from tasks.renamed import renamed_word
 from tasks.run_config import checked_config
 from tasks.yaml_files import TooLarge, YAMLError, check_yaml
 
@@ -26,7 +27,7 @@ def expand(task: Task, argv: list[str]) -> list[str]:
     otherwise, without `--config`, `configs/<task>/default.yaml` (the embedded demo) is meant. The parents of all configs
     (`extends`) come before the user's own options too.
     """
-    verb, typed = argv[0], list(argv[1:])
+    verb, typed = argv[0], [renamed_word(word, task.module) for word in argv[1:]]
     if "-h" in typed or "--help" in typed or any(a.startswith("--model.help") or a.startswith("--data.help") for a in typed):
         return [verb, *typed]
     _refuse_large(typed)
@@ -46,7 +47,7 @@ def expand(task: Task, argv: list[str]) -> list[str]:
         if not configs_in(typed):
             config = _config_of_run(checkpoint)
             typed = ["--config", checked_config(config, task) if config else str(CONFIGS / task.name / "default.yaml"), *typed]
-    inherited, typed = with_parents(typed)
+    inherited, typed = with_parents(typed, task.module)
     return [verb, *(word for config in (*implied, *inherited) for word in ("--config", config)), *typed]
 
 
@@ -95,7 +96,7 @@ def row_alone(task: Task, argv: list[str], row: str) -> list[str] | None:
         if not own:
             return None
         config = own[-1]
-    inherited, named = with_parents(["--config", str(config)])
+    inherited, named = with_parents(["--config", str(config)], task.module)
     words = [word for path in (str(CONFIGS / task.name / "base.yaml"), *inherited) for word in ("--config", path)]
     return [argv[0], *words, *named, *(["--ckpt_path", "none"] if argv[0] in FROM_CHECKPOINT else [])]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.cli import instantiate_module
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
@@ -15,6 +16,7 @@ from datamodules.errors import DataError
 from tasks import trusted
 from tasks.launch import resolve
 from tasks.registry import find_tasks, task_named
+from tasks.renamed import renamed_checkpoint
 from tasks.version import suite_version
 
 KEY = "quintet"
@@ -107,6 +109,15 @@ def load_mapped(path: str | Path, weights_only: bool | None = True) -> dict[str,
         return torch.load(path, map_location="cpu", weights_only=weights_only)  # of a torch before 1.6
 
 
+def with_names_of_today(content: dict[str, Any]) -> dict[str, Any]:
+    """Content of a checkpoint whose classes, arguments, weights and callbacks an earlier version called otherwise."""
+    known = content.get(KEY)
+    owner = known.get("task") if isinstance(known, dict) else None
+    if not isinstance(owner, str) or owner not in find_tasks():
+        return content
+    return renamed_checkpoint(content, owner, task_named(owner).module)
+
+
 def read(path: Path, task: str | None = None) -> dict[str, Any]:
     """Content of a checkpoint, plain types and tensors only.
 
@@ -128,6 +139,7 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
     if task and owner != task:
         whose = f"task {owner}" if owner else "another program"
         raise DataError(f"{path} is a checkpoint of {whose}, expected one of task {task}")
+    content = with_names_of_today(content)
     with trusted.refusing(path):
         trusted.check_content(content)
     return content
@@ -214,6 +226,10 @@ def load_module(path: str | Path, device: str = "cpu", task: str | None = None) 
         raise DataError(f"{file} is a checkpoint of another program: expected one that `fit` or an import of weights wrote")
     module = resolve(task_named(owner).module)
     _check_arguments(file, content, module)
+    settings = {name: value for name, value in content["hyper_parameters"].items() if not name.startswith("_")}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*already saved during checkpointing.*")  # advice to who wrote the module
-        return module.load_from_checkpoint(file, map_location=device, weights_only=True).eval()
+        network = instantiate_module(module, settings)
+    network.on_load_checkpoint(content)
+    network.load_state_dict(content["state_dict"])
+    return network.to(device).eval()

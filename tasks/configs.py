@@ -11,6 +11,7 @@ import yaml
 
 from datamodules.errors import DataError
 from tasks.file_names import names_file
+from tasks.renamed import renamed_config
 from tasks.yaml_files import TooLarge, YAMLError, load_yaml
 
 
@@ -105,15 +106,15 @@ def parents(config: Path, children: tuple[Path, ...] = ()) -> list[Path]:
     return chain
 
 
-def with_parents(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def with_parents(words: Sequence[str], module: str) -> tuple[list[str], list[str]]:
     """Parents of all configs of a command line, and the command line as the parser reads it.
 
     Args:
         words: command line
+        module: class path of the task's module
 
     Returns:
-        parents, outermost first, each as a file or, where it has the key `extends` itself, as text without it; and the words
-        with the configs written likewise
+        parents, outermost first, each as `parsed_config` gives it; and the words with the configs written likewise
 
     Raises:
         DataError: as `parents` raises it.
@@ -125,17 +126,34 @@ def with_parents(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if prefix or before in ("-c", "--config"):
             config = Path(word.removeprefix(prefix))
             inherited += [path for path in parents(config) if path not in inherited]
-            completed.append(prefix + without_extends(config))
+            completed.append(prefix + parsed_config(config, module))
         else:
             completed.append(word)
-    return [without_extends(path) for path in inherited], completed
+    return [parsed_config(path, module) for path in inherited], completed
 
 
-def without_extends(config: Path) -> str:
-    """Name of a config, or its text without the key `extends`, which no parser knows, where it has one."""
-    if not names_file(config) or not _extended(config):
+def parsed_config(config: Path, module: str) -> str:
+    """Config as the parser reads it: its name, or its text where that has the key `extends`, or names of earlier versions.
+
+    Args:
+        config: YAML file
+        module: class path of the task's module
+    """
+    if not names_file(config):
         return str(config)
     text = config.read_text(encoding="utf-8", errors="replace")
+    text = without_extends(config, text) if (extends := bool(_extended(config))) else text
+    try:
+        content = load_yaml(text)
+    except YAMLError:
+        return str(config)  # the parser says what is wrong
+    if (renamed := renamed_config(content, module)) != content:
+        return yaml.safe_dump(renamed, sort_keys=False, allow_unicode=True)
+    return text if extends else str(config)
+
+
+def without_extends(config: Path, text: str) -> str:
+    """Text of a config without the key `extends`, which no parser knows."""
     root = yaml.compose(text)
     key, value = next((key, value) for key, value in root.value if key.value == "extends")
     if root.flow_style:

@@ -1,6 +1,7 @@
 """Registry of the tasks: every `tasks/<name>/__main__.py` with a TASK, found without importing any of them."""
 
 import ast
+import functools
 import importlib
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tasks.launch import Task
 HERE = Path(__file__).parent
 
 
+@functools.cache
 def find_tasks() -> dict[str, str]:
     """Task name -> first line of its docstring."""
     tasks = {}

@@ -9,6 +9,7 @@ from pytorch_lightning import LightningDataModule
 
 from tasks import trusted
 from tasks.launch import Task, resolve
+from tasks.renamed import renamed_config
 from tasks.yaml_files import read_yaml
 
 PLACES = ("save_dir", "default_root_dir", "dirpath")
@@ -23,7 +24,7 @@ def checked_config(path: Path, task: Task) -> str:
     Raises:
         DataError: the file cannot be read, or names what the allow-list refuses (`tasks.trusted`).
     """
-    content = read_yaml(path)
+    content = renamed_config(read_yaml(path), task.module)
     with trusted.refusing(path):
         if not isinstance(content, dict):
             raise trusted.Untrusted("it holds no settings by name")

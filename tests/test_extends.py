@@ -8,11 +8,12 @@ import yaml
 
 from datamodules.errors import DataError
 from tasks.comparison import read_result
-from tasks.configs import CONFIGS, parents, with_parents, without_extends
+from tasks.configs import CONFIGS, parents, parsed_config, with_parents
 from tasks.departures import departures, note
 from tests.commands import command, tagging
 
 ROOT = Path(__file__).parent.parent
+MODULE = "tasks.tagging.module.Tagger"
 TINY = ROOT / "configs" / "tagging" / "tiny.yaml"
 
 
@@ -39,13 +40,12 @@ def test_parents_come_outermost_first_and_once(tmp_path):
 def test_the_key_is_cut_from_the_text_that_the_parser_reads(tmp_path):
     a, b = write(tmp_path, a="x: 1  # as it is\n", b="# B\nextends: a.yaml\nx: 1.0e-3\n")
     c, d = write(tmp_path, c="x: 2\nextends:\n  - b.yaml\n", d="extends: c.yaml")
-    assert without_extends(a) == str(a)
-    assert yaml.safe_load(without_extends(b)) == {"x": 1.0e-3} and without_extends(b).startswith("# B\n")
-    assert yaml.safe_load(without_extends(c)) == {"x": 2}
-    assert yaml.safe_load(without_extends(d)) == {}
-    inherited, words = with_parents(["fit", "--config", str(b), f"--config={c}", "--x", "3"])
-    assert inherited == [str(a), without_extends(b)]  # b is a parent too, of c: it comes before all that was typed
-    assert words == ["fit", "--config", without_extends(b), f"--config={without_extends(c)}", "--x", "3"]
+    parsed = [parsed_config(path, MODULE) for path in (a, b, c, d)]
+    assert parsed[0] == str(a) and parsed[1].startswith("# B\n")
+    assert [yaml.safe_load(text) for text in parsed[1:]] == [{"x": 1.0e-3}, {"x": 2}, {}]
+    inherited, words = with_parents(["fit", "--config", str(b), f"--config={c}", "--x", "3"], MODULE)
+    assert inherited == parsed[:2]  # b is a parent too, of c: it comes before all that was typed
+    assert words == ["fit", "--config", parsed[1], f"--config={parsed[2]}", "--x", "3"]
 
 
 @pytest.mark.parametrize(

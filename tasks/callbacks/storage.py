@@ -14,7 +14,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities.apply_func import apply_to_collection
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from tasks.checkpoints import load_mapped
+from tasks.checkpoints import load_mapped, with_names_of_today
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
@@ -58,8 +58,8 @@ class DurableIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         if not self.mapped or not Path(path).is_file():
-            return super().load_checkpoint(path, map_location or "cpu", weights_only)
-        content = load_mapped(path, weights_only)
+            return with_names_of_today(super().load_checkpoint(path, map_location or "cpu", weights_only))
+        content = with_names_of_today(load_mapped(path, weights_only))
         # Callbacks keep their tensors, and a single one keeps the whole file.
         content["callbacks"] = apply_to_collection(content.get("callbacks", {}), torch.Tensor, torch.Tensor.clone)
         return content

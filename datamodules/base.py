@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from datamodules.cache import cache_root
 from datamodules.errors import DataError
 from datamodules.left_out import LeftOutReport
+from datamodules.lightning_internals import reshards
 from datamodules.workers import outlive_signals
 
 _MASK = (1 << 64) - 1
@@ -255,7 +256,7 @@ class SuiteData(pl.LightningDataModule):
         """(rank, world) of this process; (0, 1) without a Trainer. Raises ValueError if Lightning would re-shard."""
         if self.trainer is None:
             return 0, 1
-        if self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:
+        if reshards(self.trainer):
             raise ValueError("The suite shards its own data: set --trainer.use_distributed_sampler false.")
         return self.trainer.global_rank, self.trainer.world_size
 

@@ -51,12 +51,24 @@ def system_path(path: str | Path) -> str | bytes:
     return os.fspath(path) if os.name == "nt" else os.fsencode(path)
 
 
-def open_audio(path: str | Path) -> soundfile.SoundFile:
-    """Open a file for reading. Raises DataError, which says why, where it does not open."""
+class StreamedFile(soundfile.SoundFile):
+    """Sound file that is read on from where it is, unless `seek` is called.
+
+    soundfile seeks after every read of a file that can: an mp3 decoder then forgets the bits it kept, and up to 0.3 s are
+    wrong.
+    """
+
+    def seekable(self) -> bool:
+        """Whether soundfile may seek on its own."""
+        return self.format not in MPEG and super().seekable()
+
+
+def open_audio(path: str | Path, kind: type[soundfile.SoundFile] = soundfile.SoundFile) -> soundfile.SoundFile:
+    """Open a file for reading, as an instance of `kind`. Raises DataError, which says why, where it does not open."""
     path = os.fspath(path)
     try:
         with without_notes():
-            file = soundfile.SoundFile(system_path(path))
+            file = kind(system_path(path))
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(_why(path)) from error
     try:
@@ -131,13 +143,11 @@ class Source:
 
     def __init__(self, path: str | Path, mono: bool = True, channel: int | None = None) -> None:
         self.path = os.fspath(path)
-        self.file = open_audio(path)
+        self.file = open_audio(path, StreamedFile)
         self.mono, self.rate, self.channels = mono, self.file.samplerate, self.file.channels
         self.mixdown = Mixdown(channel)
         self.format = self.file.format
         self._mp3 = self.format in MPEG
-        if self._mp3:
-            _read_on(self.file)
         self.damage: str | None = None
         # A wild header must not allocate memory; an array for more than this grows as it is filled.
         self.plausible = int(Path(self.path).stat().st_size / 500 * self.rate) + BLOCK
@@ -211,11 +221,10 @@ class Source:
         self.file.close()
         try:
             with without_notes():
-                self.file = soundfile.SoundFile(_Endless(self.path))
+                self.file = StreamedFile(_Endless(self.path))
         except (soundfile.LibsndfileError, RuntimeError):  # a header that is one only with the file's size known
-            self.file = open_audio(self.path)
+            self.file = open_audio(self.path, StreamedFile)
             self.damage = "breaks off"
-        _read_on(self.file)
         return self.damage is None
 
     def _read(self, count: int) -> np.ndarray:
@@ -237,11 +246,6 @@ class Source:
 
     def _nothing(self) -> np.ndarray:
         return np.zeros(0 if self.mono else (0, self.channels), np.float32)
-
-
-def _read_on(file: soundfile.SoundFile) -> None:
-    """Keep soundfile from seeking after every read: an mp3 decoder forgets the bits it kept, and up to 0.3 s are wrong."""
-    file.seekable = lambda: False
 
 
 def _counts_frames(path: str) -> bool:

@@ -86,6 +86,10 @@ class Lines:
     def set_description_str(self, desc: str) -> None:
         """Name of the current item, which a bar shows: lines are of the whole."""
 
+    def set_postfix_str(self, text: str) -> None:
+        """What stands behind the count in the line that `close` writes."""
+        self.postfix = text
+
     def _units(self) -> str:
         if self.n == 1:
             return self.unit

@@ -64,7 +64,7 @@ class SymbolicData(RootedData):
             refuse_unread(type(self), {"windows": windows, "align": align}, "without --data.crop")
         if self.root is not None:
             _check_root(corpus)
-            corpus.root = self.root
+            corpus = corpus.in_folder(self.root)
         self.corpus, self.view, self.composer = corpus, view, composer
         self.transpose, self.crop, self.align, self.windows = transpose, crop, align, windows
         self.items, self.eval_batch_size = items, eval_batch_size

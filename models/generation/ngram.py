@@ -70,6 +70,10 @@ class Ngram(Family):
             following.append(symbols[there])
         self.chain.count(torch.cat(streams), torch.cat(history), torch.cat(following))
 
+    def set_escape(self, escape: float) -> None:
+        """Change how readily the chain backs off; what was counted stays. Raises ValueError unless it is above 0."""
+        self.chain.set_escape(escape)
+
     def loss(self, batch: Frames) -> dict[str, Tensor]:
         """Zero, as `loss`: nothing is left to learn."""
         return {"loss": torch.zeros((), device=batch.frames.device)}

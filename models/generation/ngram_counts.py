@@ -50,6 +50,11 @@ class Level(Tables):
         for name, size in (("contexts", 0), ("followed", 0), ("before", 1)):
             self.register_buffer(name, torch.zeros(size, dtype=torch.int64))
 
+    def extend(self, node: Tensor, symbol: Tensor) -> Tensor:
+        """Number the contexts: those one symbol shorter (n,) and the symbols before them (n,); returns the numbers (n,)."""
+        self.contexts, number = pairs(node, symbol).unique(return_inverse=True)
+        return number
+
     def count(self, node: Tensor, following: Tensor) -> None:
         """Count what follows (n,) the contexts of numbers `node` (n,)."""
         self.followed, times = pairs(node, following).unique(return_counts=True)
@@ -89,17 +94,24 @@ class Chain(nn.Module):
 
     def __init__(self, order: int, escape: float = 1.0) -> None:
         super().__init__()
-        if order < 0 or escape <= 0:
-            raise ValueError(f"a chain has an order of at least 0 and an escape above 0, not {order} and {escape:g}")
-        self.order, self.escape = order, escape
+        if order < 0:
+            raise ValueError(f"a chain has an order of at least 0, not {order}")
+        self.order = order
+        self.set_escape(escape)
         self.levels = nn.ModuleList(Level() for _ in range(order + 1))
+
+    def set_escape(self, escape: float) -> None:
+        """Change how much is left to shorter contexts; what was counted stays. Raises ValueError unless it is above 0."""
+        if escape <= 0:
+            raise ValueError(f"a chain has an escape above 0, not {escape:g}")
+        self.escape = escape
 
     def count(self, streams: Tensor, history: Tensor, following: Tensor) -> None:
         """Count what follows (n,) each history (n, order), the latest symbol first, of streams (n,)."""
         node = streams.long()
         for length, level in enumerate(self.levels):
             if length:
-                level.contexts, node = pairs(node, history[:, length - 1]).unique(return_inverse=True)
+                node = level.extend(node, history[:, length - 1])
             level.count(node, following)
 
     def nodes(self, streams: Tensor, history: Tensor) -> list[Tensor]:

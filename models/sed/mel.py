@@ -1,7 +1,7 @@
 """Front end of sound event detection: level normalisation, log-mel magnitudes, standardisation per band."""
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,14 @@ PERCENTILE, CREST = 99.9, 1.9  # the robust level, and the peak of ordinary mate
 STD_FLOOR = 1e-4  # a band that never changes, above the sample rate of all sources, is not blown up either
 
 Level = Literal["peak", "robust", "none"]
+
+
+class FlooredLogMel(LogMel):
+    """Log-mel spectrogram whose mel values are kept at or above `floor` before the natural logarithm."""
+
+    def __init__(self, *args: Any, floor: float) -> None:
+        super().__init__(*args)
+        self.scale = partial(natural, floor=floor)
 
 
 class MelFrontEnd(ExactBuffers):
@@ -55,8 +63,8 @@ class MelFrontEnd(ExactBuffers):
             raise ValueError(f"MelFrontEnd: level is {level!r}, expected peak, robust or none")
         if standardise not in ("dataset", "instance", "none"):
             raise ValueError(f"MelFrontEnd: standardise is {standardise!r}, expected dataset, instance or none")
-        self.spectrum = LogMel(sample_rate, n_fft, hop, n_mels, mel, "log", None, True, "constant", power, window, f_min, f_max)
-        self.spectrum.scale = partial(natural, floor=floor)
+        options = (mel, "log", None, True, "constant", power, window, f_min, f_max)
+        self.spectrum = FlooredLogMel(sample_rate, n_fft, hop, n_mels, *options, floor=floor)
         self.sample_rate, self.hop, self.n_mels = sample_rate, hop, n_mels
         self.level: Level = level if peak else "none"
         self.by = standardise

@@ -125,7 +125,7 @@ class LogLines(ProgressBar):
 
     def _end(self, postfix: str = "") -> None:
         if self._lines is not None:
-            self._lines.postfix = postfix
+            self._lines.set_postfix_str(postfix)
             self._lines.close()
             self._lines = None
 

@@ -34,15 +34,13 @@ def markov(data: SymbolicData, form: Form, split: str) -> Baseline:
     voices = form.kind == "categories" and form.columns > 1
     chain = Ngram(form, order=ORDER, scope="voice" if voices else "frame").eval()
     chain.prepare(data.everything())
-    validation = {escape: _rows(_backing_off(chain, escape), data, "validation").nats.sum() for escape in ESCAPES}
-    _backing_off(chain, min(validation, key=validation.get))
+    nats = {}
+    for escape in ESCAPES:
+        chain.set_escape(escape)
+        nats[escape] = _rows(chain, data, "validation").nats.sum()
+    chain.set_escape(min(nats, key=nats.get))
     name = f"Markov chain, order {ORDER}" + (", own voice" if voices else "")
     return Baseline(name, chain, _rows(chain, data, split))
-
-
-def _backing_off(chain: Ngram, escape: float) -> Ngram:
-    chain.chain.escape = escape
-    return chain
 
 
 @torch.no_grad()

@@ -48,7 +48,8 @@ class SedScores(RowMetric):
     """Clip-based, segment-based, event-based and intersection-based scores, and PSDS on request.
 
     Only frames that are no padding are kept; ranks may hold different numbers of clips, or none, and a clip that
-    several ranks saw counts once. `compute`, `rows` and `tune` gather: call them on every rank. Set `corpus` before.
+    several ranks saw counts once. `compute`, `rows` and `tune` gather: call them on every rank. `compute` and `tune` need
+    `corpus`, what truly sounds.
 
     Args:
         frame_s: s from one frame of the scores to the next
@@ -106,9 +107,13 @@ class SedScores(RowMetric):
             found |= {f"{name}_tuned": value for name, value in tuned.items() if name not in ("n_clips", "clip_map")}
         return found
 
-    def rows(self) -> SedRows:
-        """Scores of all clips seen, gathered from all ranks."""
-        return self.gathered(self._rows)
+    def rows(self, corpus: Corpus | None = None) -> SedRows:
+        """Scores of all clips seen, gathered from all ranks.
+
+        Args:
+            corpus: what truly sounds in the clips (default: the attribute `corpus`)
+        """
+        return self.gathered(lambda: self._rows(corpus))
 
     def tune(self) -> Tuning:
         """Thresholds and filters of best F1 of each class on the clips seen, gathered from all ranks."""
@@ -122,8 +127,9 @@ class SedScores(RowMetric):
             raise ValueError("Tell the scores what truly sounds first: metric.corpus = Corpus(...).")
         return self.corpus
 
-    def _rows(self) -> SedRows:
-        corpus, classes = self._corpus(), len(self._corpus().classes)
+    def _rows(self, corpus: Corpus | None = None) -> SedRows:
+        corpus = self._corpus() if corpus is None else corpus
+        classes = len(corpus.classes)
         ids, lengths = self.held("clip").astype(np.int64), self.held("length").astype(np.int64)
         values = self.held("frames").astype(np.float32).reshape(-1, classes)
         ids, first = np.unique(ids, return_index=True)

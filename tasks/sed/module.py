@@ -180,8 +180,7 @@ class SoundEventDetector(SuiteModule):
         """Log what both networks score by the fixed decision; returns it of the evaluated one."""
         corpus, self.found = self.trainer.datamodule.corpus(split), {}
         for name, scores in self.scores.items():
-            scores.corpus = corpus
-            self.found[name] = scores.rows()
+            self.found[name] = scores.rows(corpus)
         if not len(self.found["student"].clip):
             raise DataError(f"no clip of the {split} split could be read: {self.trainer.datamodule.advice()}")
         scores = {name: summarise(found, self.decision("fixed")) for name, found in self.found.items()}

@@ -1,7 +1,8 @@
 """A corpus: where pieces come from, which split each is in, and why others were left out."""
 
+import copy
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from datamodules.errors import DataError
 from datamodules.symbolic.splitting import Dropped as Dropped
@@ -25,6 +26,12 @@ class Corpus:
 
     name: ClassVar[str]
     root: str | None = None
+
+    def in_folder(self, root: str) -> Self:
+        """The same corpus, whose music lies in another folder."""
+        corpus = copy.copy(self)
+        corpus.root = root
+        return corpus
 
     def folder(self) -> Path:
         """The folder of the music. Raises DataError where the user has to name one and did not, or it is no folder."""

@@ -135,7 +135,7 @@ class Tune:
         elif letter == "L" and (found := re.match(r"(\d+)/(\d+)", text)) and int(found[1]) and int(found[2]):
             unit = Fraction(int(found[1]), int(found[2]))
             if self.now:
-                self.voice.unit = 4 * unit
+                self.voice.change(unit=4 * unit)
             else:
                 self.unit = unit
                 self._again()
@@ -150,12 +150,12 @@ class Tune:
         """What stands between the header and the first note belongs to the header."""
         for voice in self.voices.values():
             if not voice.now:
-                voice.unit, voice.metre, voice.signature = self._unit(), self.metre, self.key.signature
+                voice.change(self._unit(), self.metre, self.key.signature)
 
     def _change_key(self, text: str) -> None:
         key = read_key(text)
         if key and self.now:
-            self.voice.signature = key.signature
+            self.voice.change(signature=key.signature)
         elif key:
             self.key = key
             self._again()
@@ -168,7 +168,7 @@ class Tune:
             return
         self.metres.append((self.now, metre))
         if self.now:
-            self.voice.metre = metre
+            self.voice.change(metre=metre)
         else:
             self.metre = metre
             self._again()
@@ -193,10 +193,7 @@ class Tune:
             raise ValueError(f"its repeats last {len(order)} bars")
         stretches = bars.stretches(order, end)
         for voice in voices:
-            voice.notes = unfolded(voice.notes, stretches, lasts=True)
-            voice.chords = [tuple(event) for event in unfolded(voice.chords, stretches, holds=True)]
-            voice.fermatas = [time for (time,) in unfolded([(time,) for time in voice.fermatas], stretches)]
-            voice.now = sum((until - begin for begin, until in stretches), Fraction(0))
+            voice.unfold(stretches)
         self.metres = changes([tuple(event) for event in unfolded(self.metres, stretches, holds=True)])
         self.tempi = changes([tuple(event) for event in unfolded(self.tempi, stretches, holds=True)])
         return order_remarks(len(signs), order, "bar")

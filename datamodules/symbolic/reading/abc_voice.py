@@ -1,13 +1,13 @@
 """One voice of a tune in ABC notation, read sign by sign; times in quarter notes from its first sign."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from datamodules.demo.abc_notation import ACCIDENTALS, TUPLETS
 from datamodules.demo.piece import STEPS
 from datamodules.repeats import WORDS
-from datamodules.symbolic.reading.abc_bars import MARKS, Bars
+from datamodules.symbolic.reading.abc_bars import MARKS, Bars, Stretch, unfolded
 from datamodules.symbolic.reading.chord_symbols import read_symbol
 
 LENGTH = r"(?P<times{0}>\d*)(?P<slashes{0}>/*)(?P<parts{0}>\d*)"
@@ -41,6 +41,21 @@ class Voice:
         self.tied: list[list] = []
         self.stacked: list[list] | None = None  # notes of the chord that is open
         self.hidden = False  # in an overlay
+
+    def change(
+        self, unit: Fraction | None = None, metre: tuple[int, int] | None = None, signature: dict[str, int] | None = None
+    ) -> None:
+        """Read what follows with another unit, metre or signature; None: as before."""
+        self.unit = self.unit if unit is None else unit
+        self.metre = self.metre if metre is None else metre
+        self.signature = self.signature if signature is None else signature
+
+    def unfold(self, stretches: Sequence[Stretch]) -> None:
+        """Replace everything that was read by its stretches in the order of play."""
+        self.notes = unfolded(self.notes, stretches, lasts=True)
+        self.chords = [tuple(event) for event in unfolded(self.chords, stretches, holds=True)]
+        self.fermatas = [time for (time,) in unfolded([(time,) for time in self.fermatas], stretches)]
+        self.now = sum((until - begin for begin, until in stretches), Fraction(0))
 
     @property
     def first_line(self) -> Fraction:

@@ -39,6 +39,5 @@ def read_view(state: dict[str, Any]) -> View:
     if state["name"] not in VIEWS:
         raise ValueError(f"there is no view {state['name']}, but {', '.join(VIEWS)}")
     view = VIEWS[state["name"]](**state["arguments"])
-    for name in view.learns:
-        setattr(view, name, state["learned"][name])
+    view.restore(state["learned"])
     return view

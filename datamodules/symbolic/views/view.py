@@ -1,5 +1,6 @@
 """A view: how a piece becomes the frames that a network reads and writes, and how frames become a piece again."""
 
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -63,6 +64,11 @@ class View:
         """Name, arguments and what was learned, as plain values that YAML and checkpoints hold; `read_view` reads it."""
         arguments = {name: _plain(getattr(self, name)) for name in signature(type(self)).parameters}
         return {"name": self.name, "arguments": arguments, "learned": {name: _plain(getattr(self, name)) for name in self.learns}}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take what another view of this kind has learned, the `learned` of its `state`."""
+        for name in self.learns:
+            setattr(self, name, learned[name])
 
     def describe(self) -> str:
         """The representation in words, for tables: nats of two are never compared."""

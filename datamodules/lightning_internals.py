@@ -1,0 +1,8 @@
+"""Private parts of Lightning that the data need; those of the command line and the callbacks are in `tasks`."""
+
+import pytorch_lightning as pl
+
+
+def reshards(trainer: pl.Trainer) -> bool:
+    """Whether Lightning would put a DistributedSampler in the place of a loader's own sampler."""
+    return trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler

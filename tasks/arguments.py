@@ -9,6 +9,7 @@ from tasks.checkpoints import hyper_parameters, locate, read, stamp
 from tasks.configs import CONFIGS, with_parents
 from tasks.file_names import is_plain_name, names_file
 from tasks.launch import Task, resolve
+from tasks.lightning_internals import CLASS_PATH
 from tasks.renamed import renamed_word
 from tasks.run_config import checked_config
 from tasks.yaml_files import TooLarge, YAMLError, check_yaml
@@ -155,7 +156,7 @@ def _stored(task: Task, verb: str, path: Path) -> dict:
     if verb in WITHOUT_LABELS:
         config["data"] = {"class_path": task.files, "init_args": linked}
     elif data:
-        class_path = data.pop("_class_path")
+        class_path = data.pop(CLASS_PATH)
         data = LACKING.get(class_path, {}) | data
         data.pop("seed", None)
         config["data"] = {"class_path": class_path, "init_args": data}

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from datamodules.errors import DataError
 from tasks import trusted
 from tasks.launch import resolve
+from tasks.lightning_internals import ADVICE_ON_MODULES, CLASS_PATH, INSTANTIATOR, is_without_mmap, refused_global
 from tasks.registry import find_tasks, task_named
 from tasks.renamed import renamed_checkpoint
 from tasks.version import suite_version
@@ -104,9 +105,9 @@ def load_mapped(path: str | Path, weights_only: bool | None = True) -> dict[str,
     try:
         return torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)
     except RuntimeError as error:
-        if "mmap can only be used with files" not in str(error):
+        if not is_without_mmap(error):
             raise
-        return torch.load(path, map_location="cpu", weights_only=weights_only)  # of a torch before 1.6
+        return torch.load(path, map_location="cpu", weights_only=weights_only)
 
 
 def with_names_of_today(content: dict[str, Any]) -> dict[str, Any]:
@@ -171,16 +172,15 @@ def stamped_departures(path: Path, task: str) -> dict[str, list[Any]] | None:
 
 
 def _why_unsafe(error: Exception) -> str:
-    found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if found:
-        return f"it asks to load {found[1]}, and a checkpoint that holds more than plain data could run any code"
+    if name := refused_global(error):
+        return f"it asks to load {name}, and a checkpoint that holds more than plain data could run any code"
     return "it is damaged, cut short or no checkpoint at all (a run keeps checkpoints/best.ckpt and last.ckpt)"
 
 
 def hyper_parameters(
     path: Path, task: str, module: type | None = None, with_data: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of the module and of the data module (with `_class_path`) that a checkpoint was trained with.
+    """Arguments of the module and of the data module (with its class under `CLASS_PATH`) that a checkpoint was trained with.
 
     Args:
         path: checkpoint file
@@ -196,7 +196,7 @@ def hyper_parameters(
         _check_arguments(path, content, module, with_data)
     model = {k: v for k, v in content.get("hyper_parameters", {}).items() if not k.startswith("_")}
     data = dict(content.get("datamodule_hyper_parameters", {}))
-    data.pop("_instantiator", None)
+    data.pop(INSTANTIATOR, None)
     return model, data
 
 
@@ -204,7 +204,7 @@ def _check_arguments(path: Path, content: dict[str, Any], module: type, with_dat
     with trusted.refusing(path):
         trusted.check_settings(content.get("hyper_parameters", {}), module, "model")
         if with_data and (data := content.get("datamodule_hyper_parameters")):
-            spec = {"class_path": data.get("_class_path"), "init_args": data}
+            spec = {"class_path": data.get(CLASS_PATH), "init_args": data}
             trusted.check_value(spec, LightningDataModule, "data")
 
 
@@ -228,7 +228,7 @@ def load_module(path: str | Path, device: str = "cpu", task: str | None = None) 
     _check_arguments(file, content, module)
     settings = {name: value for name, value in content["hyper_parameters"].items() if not name.startswith("_")}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*already saved during checkpointing.*")  # advice to who wrote the module
+        warnings.filterwarnings("ignore", ADVICE_ON_MODULES)
         network = instantiate_module(module, settings)
     network.on_load_checkpoint(content)
     network.load_state_dict(content["state_dict"])

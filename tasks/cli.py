@@ -1,6 +1,7 @@
 """The one command line of all tasks: LightningCLI with run folders, implied configs, links and two more verbs."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +9,7 @@ import torch
 import yaml
 from jsonargparse.typing import PositiveInt
 from pytorch_lightning import seed_everything
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace, _InstantiatorFn
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from datamodules.base import SuiteData
@@ -33,22 +34,16 @@ from tasks.checkpoints import Stamp, hyper_parameters, stamped_departures
 from tasks.departures import departures, note
 from tasks.inputs import split_files
 from tasks.launch import VERBS, Task, resolve
-from tasks.loggers import fill_loggers
+from tasks.lightning_internals import SteppedCLI
+from tasks.loggers import run_loggers
 from tasks.parsing import ShortErrorParser, harden, quiet, shorten
 from tasks.rendezvous import Launch
+from tasks.run_info import RunInfo
 from tasks.runs import Request, Run, open_run
 from tasks.trainer import Trainer
 
 
-class SeededModule(_InstantiatorFn):
-    """Builds the module from the seed alone: rendering or packing data first must not change its first weights."""
-
-    def __call__(self, class_type: type, *args: Any, applied_instantiation_links: dict, **kwargs: Any) -> Any:
-        seed_everything(int(self.cli._get(self.cli.config, "seed_everything")), workers=True, verbose=False)
-        return super().__call__(class_type, *args, applied_instantiation_links=applied_instantiation_links, **kwargs)
-
-
-class CLI(LightningCLI):
+class CLI(SteppedCLI):
     """Parse, build and run one verb of one task."""
 
     def __init__(self, task: Task, argv: list[str]) -> None:
@@ -91,10 +86,13 @@ class CLI(LightningCLI):
         own = {"prepare": {"model", "datamodule"}, "export": {"model", "datamodule"}}
         return {self.verb: (LightningCLI.subcommands() | own)[self.verb]}
 
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        # A user's own files are no data set of the task: no labels, no splits.
-        self._datamodule_class = SuiteData if subcommand in WITHOUT_LABELS else resolve(self.task.data)
-        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs | {"description": VERBS[subcommand]})
+    def data_class(self, subcommand: str | None) -> type[SuiteData]:
+        """Base class of the task's data; a user's own files are no data set of it: no labels, no splits."""
+        return SuiteData if subcommand is None or subcommand in WITHOUT_LABELS else resolve(self.task.data)
+
+    def description(self, subcommand: str) -> str:
+        """First line of a subcommand's help."""
+        return VERBS[subcommand]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Options of the run, and the links that keep each fact written once."""
@@ -119,10 +117,9 @@ class CLI(LightningCLI):
         for source, target in self.task.links.items():
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
-    def _add_instantiators(self) -> None:
-        self._datamodule_class = SuiteData
-        super()._add_instantiators()
-        self.parser.add_instantiator(SeededModule(cli=self, key="model"), self._model_class, subclasses=False)
+    def before_module(self) -> None:
+        """Seed anew: rendering or packing data first must not change the first weights."""
+        seed_everything(int(self.option("seed_everything")), workers=True, verbose=False)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse without Lightning's warning about arguments given beside sys.argv: they are sys.argv, expanded."""
@@ -152,9 +149,6 @@ class CLI(LightningCLI):
     def _plain(self, parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
         return yaml.safe_load(parser.dump(config, skip_none=False))[self.verb]
 
-    def _parse_ckpt_path(self) -> None:
-        """Do nothing: `expand` has put the checkpoint's settings before the user's options, which must win."""
-
     def before_instantiate_classes(self) -> None:
         """Choose the run folder and point checkpoints, loggers and the resumed checkpoint at it."""
         options = self.config[self.subcommand]
@@ -164,28 +158,30 @@ class CLI(LightningCLI):
         request = Request(root, self.subcommand, options.name, self.row, ckpt_path, options.overwrite)
         self.run = open_run(request, Launch.detect(options.trainer.num_nodes, options.trainer.devices))
         self.folder = self.run.folder
-        options.trainer.default_root_dir = str(self.folder)
-        options.checkpoint.dirpath = str(self.folder / "checkpoints")
-        fill_loggers(options, self.folder, self.task.name, self.row, self.subcommand)
-        if self.subcommand == "fit" and options.get("ckpt_path") == "last":
-            options.ckpt_path = newest_loadable(self.folder / "checkpoints")
+        settings = {
+            "trainer.default_root_dir": str(self.folder),
+            "checkpoint.dirpath": str(self.folder / "checkpoints"),
+            "trainer.logger": run_loggers(options, self.folder, self.row, self.subcommand),
+        }
+        if self.subcommand == "fit" and ckpt_path == "last":
+            settings["ckpt_path"] = newest_loadable(self.folder / "checkpoints")
+        if self.subcommand == "predict" and options.output.folder is None:
+            settings["output.folder"] = str(self.folder / "predictions")
+        for key, value in settings.items():
+            options[key] = value
         if self.subcommand == "fit" and options.ckpt_path:
             self._warn_of_restored_settings(Path(options.ckpt_path))
-        if self.subcommand == "predict" and options.output.folder is None:
-            options.output.folder = str(self.folder / "predictions")
 
     def _warn_of_restored_settings(self, path: Path) -> None:
         """Say where a resumed run keeps the checkpoint's optimizer although the command line asks for another."""
         stored, _ = hyper_parameters(path, self.task.name)
-        self._dump_config()
-        asked = self.config_dump["model"]
+        asked = self.model_settings()
         changed = [name for name in ("optimizer", "scheduler") if name in stored and stored[name] != asked.get(name)]
         if changed:
             rank_zero_warn(
                 f"{path} restores its own {' and '.join(changed)}, whose settings differ from those asked for: a resumed "
                 "run goes on exactly. To train with other settings start a new run."
             )
-        del self.config_dump
 
     def instantiate_classes(self) -> None:
         """Build data, module and trainer; a value that a constructor refuses is the user's to mend."""
@@ -207,12 +203,11 @@ class CLI(LightningCLI):
         if options.trainer.enable_progress_bar is not False and not _names_progress_bar(options.trainer.callbacks):
             guarantees.append(progress_callback())
         self.trainer_defaults["callbacks"] = [*guarantees, DestroyProcessGroup()]
-        trainer = super().instantiate_trainer(**kwargs)
-        trainer.task, trainer.row, trainer.overwrite = self.task.name, self.row, options.overwrite
-        trainer.departures = self.departures
         # A data set's report says nothing about the run that its config would train.
-        trainer.report_folder = self.folder if options.name else None
-        return trainer
+        report_folder = self.folder if options.name else None
+        run = RunInfo(self.task.name, self.row, self.departures, options.overwrite, report_folder)
+        self.trainer_class = partial(Trainer.of_run, run)
+        return super().instantiate_trainer(**kwargs)
 
     def after_fit(self) -> None:
         """Score the best or the last weights on the test split."""
@@ -225,7 +220,7 @@ class CLI(LightningCLI):
         """Say what was left out; where that is a whole file the others are done, so the exit code is 1 and not 2."""
         if self.trainer.is_global_zero:
             sys.stderr.write("".join(f"{line}\n" for line in self.datamodule.left_out.lines()))
-        if self.trainer.failed_files:
+        if self.part("output").failed_files:
             sys.exit(1)
 
 

@@ -32,13 +32,14 @@ def write_imported(path: Path, task: str, module: Any, hyper_parameters: Mapping
 
     from tasks import trusted
     from tasks.checkpoints import KEY, new_stamp
+    from tasks.lightning_internals import INSTANTIATOR, INSTANTIATORS
     from tasks.writers.whole import whole
 
     with trusted.refusing(path):
         trusted.check_names(hyper_parameters)
     content = {
         "state_dict": module.state_dict(),
-        "hyper_parameters": {**hyper_parameters, "_instantiator": "pytorch_lightning.cli.instantiate_module"},
+        "hyper_parameters": {**hyper_parameters, INSTANTIATOR: INSTANTIATORS[0]},
         "pytorch-lightning_version": __version__,
         "epoch": 0,
         "global_step": 0,

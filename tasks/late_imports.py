@@ -1,4 +1,8 @@
-"""Libraries that Lightning and torchmetrics import for a single name, imported when they are used instead."""
+"""Libraries that Lightning and torchmetrics import for a single name, imported when they are used instead.
+
+`python -m tasks.tagging predict --help` takes 4.4 s of CPU time and 695 MB with it, 7.9 s and 873 MB without (means of three
+runs, torch 2.11): 1.8 and 1.26 times as much.
+"""
 
 import functools
 import importlib
@@ -49,7 +53,7 @@ LATE: dict[str, dict[str, Any]] = {
     "torch.utils.flop_counter": {"FlopCounterMode": _count_operations},
     "scipy.signal": {"hamming": None},
 }
-"""Modules with the names that Lightning and torchmetrics look up in them: 230 MB and seconds of every command."""
+"""Modules with the names that Lightning and torchmetrics look up in them."""
 
 
 class _Late(ModuleType):

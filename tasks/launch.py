@@ -3,7 +3,6 @@
 import gc
 import importlib
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -109,12 +108,14 @@ def run_safely(work: Callable[[], Any]) -> None:
 def _sentence(error: Exception) -> str | None:
     """What a user can do about an error of a library; None for what is a fault of the suite."""
     text, kind = " ".join(str(error).split()), type(error).__name__
-    if text.startswith("Error(s) in loading state_dict"):
-        first = re.search(r"(size mismatch for|Missing key\(s\)|Unexpected key\(s\)).*?(?=\.(?: |$)|$)", text)
-        return (
-            f"the checkpoint's weights do not fit this network or data ({first[0][:200] if first else text[:200]}): use the "
-            "settings it was trained with, which are taken from it when no --model or --data option says otherwise"
-        )
+    if isinstance(error, RuntimeError):
+        from tasks.lightning_internals import weights_mismatch
+
+        if mismatch := weights_mismatch(error):
+            return (
+                f"the checkpoint's weights do not fit this network or data ({mismatch}): use the settings it was trained with, "
+                "which are taken from it when no --model or --data option says otherwise"
+            )
     if kind == "OutOfMemoryError":
         return "the device has no memory left: lower --data.batch_size or --data.eval_batch_size"
     if isinstance(error, (ValueError, OSError)) or kind == "MisconfigurationException":

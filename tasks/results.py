@@ -7,6 +7,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
+from tasks.run_info import run_info
 from tasks.writers.whole import write_json
 
 
@@ -27,11 +28,11 @@ def write_metrics(
         metrics: a number a name; those that begin with `n_` are counts and belong to `about`
         more: what else the task keeps, plain types
     """
-    path = place(trainer, "metrics.json", about["split"])
+    path, run = place(trainer, "metrics.json", about["split"]), run_info(trainer)
     content = {
-        "task": trainer.task,
-        "row": trainer.row,
-        "departures": dict(trainer.departures),
+        "task": run.task,
+        "row": run.row,
+        "departures": dict(run.departures),
         "seed": trainer.datamodule.seed,
         "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,  # whose weights were scored
         "data": dict(about),

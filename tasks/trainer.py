@@ -1,29 +1,30 @@
 """Lightning's Trainer with the two verbs it lacks."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import pytorch_lightning as pl
 
 from datamodules.errors import DataError
+from tasks.run_info import RunInfo
 
 
 class Trainer(pl.Trainer):
-    """Trainer whose methods are the suite's verbs; the command line sets `task`, `row`, `overwrite`, `report_folder`.
+    """Trainer whose methods are the suite's verbs.
 
     `checkpoint` is the file whose weights predict.
     """
 
-    task: str = ""
-    row: str = "default"
-    departures: Mapping[str, list[Any]] = MappingProxyType({})  # settings in which the run differs from its row
-    overwrite: bool = False
-    report_folder: Path | None = None  # of `prepare`, where the user named one
-    failed_files: tuple[str, ...] = ()
+    run = RunInfo()
     checkpoint: str | None = None
+
+    @classmethod
+    def of_run(cls, run: RunInfo, **options: Any) -> Self:
+        """Trainer for a run of the command line, which is no argument of the constructor: those are options for users."""
+        trainer = cls(**options)
+        trainer.run = run
+        return trainer
 
     def validate(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
         """Score a checkpoint on the validation split.
@@ -54,7 +55,7 @@ class Trainer(pl.Trainer):
         """Check a data set folder, report what is present, missing or unreadable, and build its pack."""
         datamodule.connect(model.input_spec())
         try:
-            report = datamodule.prepare(self.report_folder or datamodule.report_folder())
+            report = datamodule.prepare(self.run.report_folder or datamodule.report_folder())
         except DataError as error:
             # Messages of data sets end with the `prepare` command that says more: this one.
             raise DataError(str(error).removesuffix(datamodule.advice()).rstrip()) from error
@@ -70,9 +71,10 @@ class Trainer(pl.Trainer):
 
         if not hasattr(model, "export_program"):
             kind = type(model).__name__
-            raise DataError(f"{self.task} cannot export yet: {kind} has no export_program (tasks/export.py says what it returns)")
+            sentence = f"{self.run.task} cannot export yet: {kind} has no export_program (tasks/export.py says what it returns)"
+            raise DataError(sentence)
         folder = Path(self.default_root_dir) / "export"
-        differences = export(model, self.task, ckpt_path, folder, self.overwrite)
+        differences = export(model, self.run.task, ckpt_path, folder, self.run.overwrite)
         for shape, worst in differences.items():
             print(f"input {shape}: exported program equals the network to {worst:.1e}")
         print(f"exported     {folder}")

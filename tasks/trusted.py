@@ -20,6 +20,7 @@ import torch
 from datamodules.errors import DataError
 from tasks.file_names import is_plain_name, is_plain_text, names_file
 from tasks.hints import accepted_classes, arguments_of, element, expects_class, free_text
+from tasks.lightning_internals import CLASS_PATH, INSTANTIATOR, INSTANTIATORS
 from tasks.yaml_files import TooLarge, YAMLError, check_yaml, load_yaml
 
 PREFIXES = ("models.", "losses.", "datamodules.", "tasks.callbacks.", "torch.nn.", "torch.optim.")
@@ -46,7 +47,6 @@ LABELS = ("tags", "classes", "labels")
 """Settings whose strings are printed and written into tables, never used as paths: `rock/pop` and `genre---rock` are fine."""
 
 PLAIN = (str, int, float, bool, complex, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
-_INSTANTIATORS = ("pytorch_lightning.cli.instantiate_module", "lightning.pytorch.cli.instantiate_module")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _WORD = re.compile(r"[\w-]*", re.ASCII)
 _trust: ContextVar[bool] = ContextVar("trust", default=False)
@@ -106,8 +106,8 @@ def check_content(content: Mapping[str, Any]) -> None:
             raise Untrusted(f"'{key}' must be settings by name")
         if not all(isinstance(name, str) for name in settings):
             raise Untrusted(f"'{key}' must be settings by name, and some names are no text")
-        if settings.get("_instantiator", _INSTANTIATORS[0]) not in _INSTANTIATORS:
-            raise Untrusted(f"'{key}' names the instantiator {settings['_instantiator']!r}, expected {_INSTANTIATORS[0]}")
+        if settings.get(INSTANTIATOR, INSTANTIATORS[0]) not in INSTANTIATORS:
+            raise Untrusted(f"'{key}' names the instantiator {settings[INSTANTIATOR]!r}, expected {INSTANTIATORS[0]}")
     check_settings(content.get("hyper_parameters", {}), None, "model")
     stamp = content.get("quintet", {})
     if not isinstance(stamp, dict) or not is_plain_name(stamp.get("row", "default")):
@@ -165,7 +165,7 @@ def check_settings(settings: Mapping[str, Any], cls: type | None, where: str) ->
     """
     hints = arguments_of(cls) if cls else {}
     for name, value in settings.items():
-        if name == "_class_path":
+        if name == CLASS_PATH:
             trusted_class(value, f"{where}.{name}")
         elif not str(name).startswith("_"):
             check_value(value, hints.get(name), f"{where}.{name}", cls is not None)

@@ -18,7 +18,7 @@ DEEPEST = 60
 
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-__all__ = ["TooLarge", "YAMLError", "bounded", "check_yaml", "load_yaml", "read_yaml"]
+__all__ = ["BoundedLoader", "TooLarge", "YAMLError", "check_yaml", "load_yaml", "read_yaml"]
 
 
 class TooLarge(YAMLError):
@@ -50,15 +50,15 @@ def read_yaml(path: Path) -> Any:
         raise DataError(f"{path} cannot be read as YAML ({' '.join(str(error).split())[:200]})") from error
 
 
-def bounded(loader: Callable[..., Any]) -> Callable[..., Any]:
-    """A YAML loader that refuses texts beyond the bounds before it reads them."""
+class BoundedLoader:
+    """YAML loader that refuses texts beyond the bounds before another one reads them."""
 
-    def load(text: str, **options: Any) -> Any:
+    def __init__(self, loader: Callable[..., Any]) -> None:
+        self.loader = loader
+
+    def __call__(self, text: str, **options: Any) -> Any:
         check_yaml(text)
-        return loader(text, **options)
-
-    load.is_bounded = True
-    return load
+        return self.loader(text, **options)
 
 
 def check_yaml(text: str) -> None:

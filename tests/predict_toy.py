@@ -79,7 +79,7 @@ def predict(inputs, folder, module=None, strict=False, devices=1, **options):
     trainer = Trainer(callbacks=callbacks, default_root_dir=folder, **quiet, **together)
     data = Texts([str(path) for path in inputs], strict=strict)
     super(Trainer, trainer).predict(module, datamodule=data, return_predictions=False)
-    predict.failed = trainer.failed_files
+    predict.failed = writer.failed_files
     return module.seen
 
 

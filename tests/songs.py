@@ -28,12 +28,12 @@ def stems_of(path, module=None):
 
 
 def predict(inputs, folder, module=None, strict=False, **how):
-    """Run the verb as the command line does; returns the trainer."""
+    """Run the verb as the command line does; returns the writer."""
     writer = StemWriter(str(folder), **{"picture": False} | how)
     trainer = Trainer(accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, enable_model_summary=False)
     data = Songs([str(one) for one in inputs], SOURCES, strict=strict)
     super(Trainer, trainer).predict(module or StandIn(), datamodule=data, return_predictions=False)
-    return trainer
+    return writer
 
 
 def place(folder, path):

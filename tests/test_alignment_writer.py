@@ -55,12 +55,12 @@ def song(path, seconds=7.0):
 
 
 def predict(inputs, folder, module=None, strict=False, **how):
-    """Run the verb as the command line does; returns the trainer."""
+    """Run the verb as the command line does; returns the writer."""
     writer = AlignmentWriter(str(folder), **QUICK | how)
     trainer = Trainer(accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, enable_model_summary=False)
     data = Decoded([str(one) for one in inputs], strict=strict)
     super(Trainer, trainer).predict(module or Known(), datamodule=data, return_predictions=False)
-    return trainer
+    return writer
 
 
 def names(folder):
@@ -72,8 +72,8 @@ def test_each_recording_gets_a_folder_and_a_line(tmp_path, capsys):
     cut = song(tmp_path / "in/cut.flac", 20.0)
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     known = aligned(transposition=-2, tuning_cents=12.34, unfolding="AABB", remarks=["It is two semitones lower.", "Yes, it is."])
-    trainer = predict([tmp_path / "in"], tmp_path / "out", Known({"waltz.wav": known, "cut.flac": without_second_bar()}))
-    assert not trainer.failed_files
+    writer = predict([tmp_path / "in"], tmp_path / "out", Known({"waltz.wav": known, "cut.flac": without_second_bar()}))
+    assert not writer.failed_files
     folders = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
     assert len(folders) == 3 and {"waltz", "cut"} < folders
     assert names(tmp_path / "out") == folders | LISTS
@@ -127,9 +127,9 @@ def test_files_that_fail_are_named_and_the_others_are_done(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     nothing = aligned(notes_s=np.full((12, 2), np.nan))
     module = Known({"wrong.wav": nothing}, failing=["silent.wav"])
-    trainer = predict([*paths, tmp_path / "broken.wav"], tmp_path / "out", module)
-    assert len(trainer.failed_files) == 3  # the command line then exits with 1
-    broken, silent, wrong = trainer.failed_files
+    writer = predict([*paths, tmp_path / "broken.wav"], tmp_path / "out", module)
+    assert len(writer.failed_files) == 3  # the command line then exits with 1
+    broken, silent, wrong = writer.failed_files
     assert str(tmp_path / "broken.wav") in broken
     assert silent == f"{paths[1]} is silent: nothing to align"
     assert wrong == f"{paths[2]} holds no note of pieces/waltz.mid: is it the right score?"
@@ -159,8 +159,8 @@ HOSTILE = ("<script>alert(1)&\"'", "..a", "=1+1", "a b\nc", "$x_{$", "-rf", "ü%
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_within_the_folder(tmp_path, name):
     path = song(tmp_path / "in" / f"{name}.wav")
-    trainer = predict([path], tmp_path / "out", page=True)
-    assert not trainer.failed_files
+    writer = predict([path], tmp_path / "out", page=True)
+    assert not writer.failed_files
     assert names(tmp_path) == {"in", "out"} and names(tmp_path / "in") == {path.name}
     (place,) = (one for one in (tmp_path / "out").iterdir() if one.is_dir())
     assert names(place) == TABLES | {"page.html"}
@@ -177,9 +177,9 @@ def test_a_folder_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writers, "write_files", full)
     path = song(tmp_path / "waltz.wav")
-    trainer = predict([path], tmp_path / "out")
+    writer = predict([path], tmp_path / "out")
     assert names(tmp_path / "out") == LISTS
-    assert "cannot be written (No space left on device): free space" in trainer.failed_files[0]
+    assert "cannot be written (No space left on device): free space" in writer.failed_files[0]
 
 
 def test_a_soundfont_that_is_not_there_is_said_before_anything_is_aligned(tmp_path):

@@ -15,8 +15,9 @@ import torch
 
 from datamodules.errors import DataError
 from tasks.callbacks import Checkpoint, newest_loadable, storage
-from tasks.callbacks.checkpoint import adopt, rewind, set_aside, settle
+from tasks.callbacks.checkpoint import adopt, set_aside
 from tasks.checkpoints import Stamp
+from tasks.lightning_internals import rewind, settle
 from tests.same_run import assert_same_run
 from tests.toy import Recorder, Stop, Stopped, Toy, ToyData, ToyGan, differing, logged, train, weights
 
@@ -470,7 +471,7 @@ def test_weights_to_be_used_stay_on_disk_until_they_are_copied(tmp_path):
     callbacks = {"x": {"best": torch.full((5000,), 5.0)}}
     writer.save_checkpoint({"state_dict": {"a": torch.full((5000,), 3.0)}, "callbacks": callbacks}, path)
     whole = writer.load_checkpoint(path)
-    writer.mapped = True
+    writer.read_mapped(True)
     mapped = writer.load_checkpoint(path, weights_only=True)
     content = path.read_bytes()
     for old, new in ((3.0, 4.0), (5.0, 6.0)):

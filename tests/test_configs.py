@@ -11,7 +11,7 @@ from pytorch_lightning.cli import Namespace
 
 from tasks.__main__ import find_tasks
 from tasks.arguments import configs_in, row_of
-from tasks.loggers import fill_loggers
+from tasks.loggers import run_loggers
 from tasks.tagging.paper import FIGURE_5, SAME_RUN, TABLE_5_CONFIG, TABLES
 from tests.commands import command, tagging
 from tests.layouts import write_folder, write_jamendo, write_msd, write_mtat
@@ -143,8 +143,7 @@ def test_csv_logs_are_written_beside_those_of_other_loggers(given, expected, tmp
         another = Namespace(class_path=CSV, init_args=Namespace(save_dir="/another", name="logs"))
         given = [*(given if isinstance(given, list) else [given] if given not in (None, True) else []), another]
     options = Namespace(trainer=Namespace(logger=given), seed_everything=0, ckpt_path=None)
-    fill_loggers(options, tmp_path, "tagging", "row", "fit")
-    loggers = options.trainer.logger
+    loggers = run_loggers(options, tmp_path, "row", "fit")
     assert loggers == expected or [logger.class_path for logger in loggers] == expected
     assert not loggers or {logger.init_args.save_dir for logger in loggers} == {str(tmp_path)}
 

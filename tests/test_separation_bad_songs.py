@@ -22,14 +22,14 @@ def test_bad_songs_are_named_and_leave_nothing(tmp_path):
     (tmp_path / "in/empty.wav").write_bytes(b"")
     (tmp_path / "in/text.mp3").write_text("no sound\n" * 99)
     soundfile.write(tmp_path / "in/nothing.wav", np.zeros((0, 2)), 8000)
-    trainer = predict([tmp_path / "in"], tmp_path / "out")
-    failed = {line.split()[0].rpartition("/")[2]: line for line in trainer.failed_files}
+    writer = predict([tmp_path / "in"], tmp_path / "out")
+    failed = {line.split()[0].rpartition("/")[2]: line for line in writer.failed_files}
     assert set(failed) == {"late_nan.wav", "empty.wav", "text.mp3", "nothing.wav"}
-    assert all(line.count(str(tmp_path)) == 1 for line in trainer.failed_files)
+    assert all(line.count(str(tmp_path)) == 1 for line in writer.failed_files)
     for name, said in (("late_nan", "NaN"), ("empty", "0 bytes"), ("nothing", "no audio")):
         assert said in failed[f"{name}.wav"]
     assert "does not decode" in failed["text.mp3"]
-    assert not any("\n" in line for line in trainer.failed_files)
+    assert not any("\n" in line for line in writer.failed_files)
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json", "journal.jsonl", place(tmp_path, good).name}
     with pytest.raises(DataError, match="NaN"):
         predict([tmp_path / "in/late_nan.wav"], tmp_path / "strict", strict=True)
@@ -39,17 +39,17 @@ def test_bad_songs_are_named_and_leave_nothing(tmp_path):
 def test_a_truncated_song_gives_the_stems_of_what_is_there(tmp_path, capsys):
     path = song(tmp_path / "x.flac", seconds=50)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    trainer = predict([path], tmp_path / "out", StandIn(inference=Inference(0, 20, 5.0, 0.2)))
-    assert not trainer.failed_files
+    writer = predict([path], tmp_path / "out", StandIn(inference=Inference(0, 20, 5.0, 0.2)))
+    assert not writer.failed_files
     assert "x.flac breaks off at " in capsys.readouterr().out
     assert 0 < soundfile.info(place(tmp_path / "out", path) / "bass.wav").duration < 50
 
 
 def test_formats_that_cannot_hold_a_song_say_so(tmp_path):
     paths = [song(tmp_path / "in/six.wav", channels=6), song(tmp_path / "in/high.wav", rate=96_000)]
-    trainer = predict(paths, tmp_path / "out", format="mp3")
-    assert len(trainer.failed_files) == 2
-    assert all("choose --output.format wav or flac" in line and "\n" not in line for line in trainer.failed_files)
+    writer = predict(paths, tmp_path / "out", format="mp3")
+    assert len(writer.failed_files) == 2
+    assert all("choose --output.format wav or flac" in line and "\n" not in line for line in writer.failed_files)
     with pytest.raises(ValueError, match="PCM_24"):
         StemWriter("out", format="flac", subtype="FLOAT")
 
@@ -88,6 +88,6 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_nothing(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(soundfile.SoundFile, "write", full)
-    trainer = predict([path], tmp_path / "out")
-    assert "No space left on device" in trainer.failed_files[0]
+    writer = predict([path], tmp_path / "out")
+    assert "No space left on device" in writer.failed_files[0]
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"stems.json", "journal.jsonl"}

@@ -143,8 +143,8 @@ def test_integers_are_the_stems_own_up_to_full_scale(tmp_path, subtype, steps):
 
 def test_what_predict_leaves(tmp_path, capsys):
     paths = [song(tmp_path / "in/a.wav"), song(tmp_path / "in/deep/a.wav", 11_025, seed=5)]
-    trainer = predict([tmp_path / "in"], tmp_path / "out", picture=True)
-    assert not trainer.failed_files
+    writer = predict([tmp_path / "in"], tmp_path / "out", picture=True)
+    assert not writer.failed_files
     listing = json.loads((tmp_path / "out/stems.json").read_text())
     assert list(listing["files"]) == [str(path) for path in paths]
     said = capsys.readouterr().out

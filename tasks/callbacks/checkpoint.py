@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from datamodules.errors import DataError
+from tasks import lightning_internals as internals
 from tasks.callbacks.storage import BEST, LAST, DurableIO
 
 
@@ -71,9 +72,9 @@ class Checkpoint(LightningCheckpoint):
         if self.dirpath is None:
             self.dirpath = trainer.strategy.broadcast(str(Path(trainer.default_root_dir) / "checkpoints"))
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = DurableIO()
+            internals.replace_checkpoint_io(trainer, DurableIO())
         if storage := self._storage(trainer):
-            storage.mapped = stage != "fit"
+            storage.read_mapped(stage != "fit")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "metrics": self.metrics, "stepped": self._stepped}
@@ -84,10 +85,10 @@ class Checkpoint(LightningCheckpoint):
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
-            rewind(checkpoint["loops"]["fit_loop"], trainer.accumulate_grad_batches)
+            internals.rewind(checkpoint["loops"]["fit_loop"], trainer.accumulate_grad_batches)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        settle(checkpoint["loops"]["fit_loop"], self._moment)
+        internals.settle(checkpoint["loops"]["fit_loop"], self._moment)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A fresh run begins with a checkpoint (a full disk shows now); a resumed one gets its metrics back."""
@@ -105,16 +106,16 @@ class Checkpoint(LightningCheckpoint):
         if self.best_score is not None and not Path(self.best_model_path).is_file():
             rank_zero_warn(f"{self.best_model_path} is missing: the next validation starts a new best.")
             self.best_score = None
-        trainer._logger_connector._callback_metrics.update(self.metrics)
+        internals.restore_metrics(trainer, self.metrics)
         if trainer.fit_loop.restarted_on_epoch_end or trainer.fit_loop.resumed_on_epoch_end:
             # Saved in `on_train_epoch_end`, after which Lightning would have stepped plateau schedulers.
             trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        loop = trainer.fit_loop.epoch_loop
-        if self._steps_to_restore is not None:  # Lightning counts one too many after some resumes with `max_steps`
-            loop._batches_that_stepped, self._steps_to_restore = self._steps_to_restore, None
-        if batch_idx and self.every_n_train_steps and loop._batches_that_stepped % self.every_n_train_steps == 0:
+        if self._steps_to_restore is not None:
+            internals.set_logged_steps(trainer, self._steps_to_restore)
+            self._steps_to_restore = None
+        if batch_idx and self.every_n_train_steps and internals.logged_steps(trainer) % self.every_n_train_steps == 0:
             self.save_between_steps(trainer, batch_idx)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -133,13 +134,12 @@ class Checkpoint(LightningCheckpoint):
             self._save_best(trainer, float(score))
         else:
             self._retry_best(trainer)
-        if not trainer.fit_loop._should_accumulate():
+        if not internals.accumulates(trainer):
             self.save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning keeps the flag up for the whole first epoch and so would step no plateau scheduler at its end.
-        trainer.fit_loop._restarting = False
-        whole = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+        internals.end_restart(trainer)
+        whole = internals.is_epoch_whole(trainer)
         if self._saved_at != trainer.fit_loop.epoch_loop.batch_progress.total.processed:
             self.save_last(trainer, "epoch" if whole else "cut epoch")
 
@@ -183,7 +183,7 @@ class Checkpoint(LightningCheckpoint):
             self.save_last(trainer, "step")
 
     def save_last(self, trainer: pl.Trainer, moment: str | None = None) -> None:
-        """Write `last.ckpt` (all ranks call it); moment: see `settle`."""
+        """Write `last.ckpt` (all ranks call it); moment: see `lightning_internals.settle`."""
         self._saved_at = trainer.fit_loop.epoch_loop.batch_progress.total.processed
         if self._save(trainer, LAST, moment):
             self._saved_step = trainer.global_step
@@ -217,8 +217,7 @@ class Checkpoint(LightningCheckpoint):
         if trainer.fast_dev_run:
             return True
         self.metrics = {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()}
-        loop = trainer.fit_loop.epoch_loop
-        self._stepped = loop._batches_that_stepped + (trainer.validating and not loop._should_accumulate())
+        self._stepped = internals.logged_steps(trainer) + (trainer.validating and not internals.accumulates(trainer))
         self._moment = moment
         try:
             trainer.save_checkpoint(self._path(name), weights_only=False)
@@ -255,41 +254,6 @@ class Checkpoint(LightningCheckpoint):
             return False
         best = self.best_score if self._unwritten_score is None else self._unwritten_score
         return best is None or (score > best if self.mode == "max" else score < best)
-
-
-def settle(loops: dict[str, Any], moment: str | None) -> None:
-    """Rewrite the saved counters so that Lightning resumes exactly at the moment of the save.
-
-    "step": at the start of a batch that has not begun. "validation": inside a validation that is to be repeated
-    whole. "cut epoch": `on_train_epoch_end` of an epoch that `max_steps` cut short. Else nothing to do.
-    """
-    if moment == "step":
-        # Lightning has looked ahead whether the batch about to begin is the last.
-        loops["epoch_loop.batch_progress"]["is_last_batch"] = False
-    for part in ("total", "current"):
-        if moment == "step":
-            batches = loops["epoch_loop.batch_progress"][part]
-            batches["ready"] = batches["started"] = batches["processed"]
-        elif moment == "validation":
-            validation = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-            loops["epoch_loop.val_loop.batch_progress"][part] = validation
-        elif moment == "cut epoch":
-            loops["epoch_progress"][part]["processed"] -= 1
-
-
-def rewind(loops: dict[str, Any], window: int) -> None:
-    """Put a checkpoint saved inside an accumulation window (by an exception) back to the window's start.
-
-    The window's partial gradient is not in the checkpoint, so its batches must be done again.
-    """
-    progress = loops["epoch_loop.batch_progress"]
-    done = progress["current"]["processed"]
-    lost = done % window
-    if progress["is_last_batch"] or not lost:
-        return
-    total = progress["total"]["processed"] - lost
-    progress["total"] = dict.fromkeys(progress["total"], total)
-    progress["current"] = dict.fromkeys(progress["current"], done - lost)
 
 
 def set_aside(folder: Path) -> None:

@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric.utilities.logger import _convert_params
 from pytorch_lightning.core.saving import save_hparams_to_yaml
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from datamodules.errors import DataError
 from tasks.callbacks.storage import reason_of
+from tasks.lightning_internals import mark_written, plain_parameters
 from tasks.writers.whole import whole
 
 
@@ -25,7 +25,7 @@ class CSVLog(CSVLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Any = None) -> None:
         """Write hparams.yaml, again with the next rows if it cannot be written now."""
-        self.experiment.hparams.update(_convert_params(params))
+        self.experiment.hparams.update(plain_parameters(params))
         self._hparams_left = True
         self._write_hparams()
 
@@ -58,7 +58,8 @@ class CSVLog(CSVLogger):
                 rank_zero_warn(f"{path} could not be written ({reason_of(error)}): its rows are kept and tried again.")
             self._reason = reason_of(error)
             return
-        writer.metrics, writer.metrics_keys, self._reason = [], columns, None
+        mark_written(writer, columns)
+        self._reason = None
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

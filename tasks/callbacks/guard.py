@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from datamodules.errors import DataError
+from tasks.lightning_internals import accumulates
 
 
 class FiniteGuard(Callback):
@@ -69,13 +70,12 @@ class FiniteGuard(Callback):
         if trainer.strategy.reduce_boolean_decision(bool(all_finite(looked_at)), all=True):
             return
         self._window_bad = True
-        for parameter in parameters:
-            parameter.grad = None
+        optimizer.zero_grad(set_to_none=True)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.fit_loop._should_accumulate():
+        if accumulates(trainer):
             return
         self.skipped += self._window_bad
         if self.skipped:

@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from datamodules.level import downmix
+from tasks.lightning_internals import logged_steps
 from tasks.tables import write_csv
 from tasks.writers.whole import whole
 
@@ -44,7 +45,7 @@ def log_media(
     """
     if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:
         return
-    step = trainer.fit_loop.epoch_loop._batches_that_stepped
+    step = logged_steps(trainer)
     if audio is not None:
         samples = torch.as_tensor(audio[0]).detach().cpu().float().numpy()
         audio = np.clip(samples[: int(MAX_SECONDS * audio[1])], -1, 1), int(audio[1])

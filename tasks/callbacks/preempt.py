@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from tasks.callbacks.checkpoint import Checkpoint
 from tasks.callbacks.signals import SignalCallback, exit_status, shared_batches, spoken
+from tasks.lightning_internals import accumulates, leave_validation
 
 
 class Preempt(SignalCallback):
@@ -54,7 +55,7 @@ class Preempt(SignalCallback):
         self._seen_batches += 1
         if trainer.state.fn != TrainerFn.FITTING or self._seen_batches > self._shared_batches:
             return
-        if trainer.fit_loop._should_accumulate() and not trainer.sanity_checking:
+        if accumulates(trainer) and not trainer.sanity_checking:
             return  # the window's gradient would be lost
         if self._seen_batches % self.every_n_batches == 0 and (number := self._agreed(trainer)):
             checkpoint = _checkpoint_of(trainer)
@@ -71,7 +72,7 @@ class Preempt(SignalCallback):
         # What was not written is said by the checkpoint's own hook for exceptions, after a last attempt.
         if _checkpoint_of(trainer) is None:
             rank_zero_warn("No Checkpoint callback: what was trained since the start is lost.")
-        trainer.training = True  # else Lightning, stopped in a validation, leaves the training loader's workers behind
+        leave_validation(trainer)
         raise SystemExit(exit_status(trainer, number))
 
 

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 from tasks.callbacks.wandb_run import WandbRun
 from tasks.import_path import ROOT
+from tasks.run_info import run_info
 from tasks.version import suite_version
 from tasks.writers.whole import write_json, write_text
 
@@ -52,7 +53,7 @@ class RunRecord(SaveConfigCallback):
             "seconds_this_session": round(time.monotonic() - self._started, 1),
             "best": Path(getattr(checkpoint, "best_model_path", "")).name,
             "best_score": getattr(checkpoint, "best_score", None),
-            "departures": dict(getattr(trainer, "departures", {})),
+            "departures": dict(run_info(trainer).departures),
             "metrics": {name: float(value) for name, value in metrics.items()},
             "left_out": left_out.as_json() if (left_out := getattr(trainer.datamodule, "left_out", None)) is not None else [],
         }

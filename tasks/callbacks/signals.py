@@ -10,11 +10,13 @@ import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 
+from tasks.lightning_internals import keep_signal_handlers
+
 
 class SignalCallback(Callback):
     """Notes signals while a subclass listens; a second Ctrl-C interrupts at once.
 
-    Lightning's own handlers are kept out: they broadcast, or save, inside the signal handler, which can hang.
+    Lightning's own handlers are kept out.
 
     signals: names of the signals to heed
     """
@@ -28,7 +30,7 @@ class SignalCallback(Callback):
         """Install the handlers; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             return
-        trainer._signal_connector.register_signal_handlers = lambda: None
+        keep_signal_handlers(trainer)
         self._received = 0
         for number in self.signals:
             if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:

@@ -47,17 +47,23 @@ class DurableIO(TorchCheckpointIO):
     A full disk must not end days of training, nor leave the other ranks waiting for this one: a checkpoint that cannot
     be written is kept in memory, in `unwritten`, until `retry` or a newer one of its name succeeds.
 
-    With `mapped` a checkpoint's tensors stay on disk until they are copied, so that what is only used is in memory once and
-    the optimizer's state not at all. Not for training, which keeps the optimizer's tensors and replaces the file.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.unwritten: dict[str, Unwritten] = {}
-        self.mapped = False
+        self._is_mapped = False
+
+    def read_mapped(self, on: bool) -> None:
+        """Let a checkpoint's tensors stay on disk until they are copied, or not.
+
+        What is only used is then in memory once, and the optimizer's state not at all. Not for training, which keeps the
+        optimizer's tensors and replaces the file.
+        """
+        self._is_mapped = on
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        if not self.mapped or not Path(path).is_file():
+        if not self._is_mapped or not Path(path).is_file():
             return with_names_of_today(super().load_checkpoint(path, map_location or "cpu", weights_only))
         content = with_names_of_today(load_mapped(path, weights_only))
         # Callbacks keep their tensors, and a single one keeps the whole file.

@@ -11,6 +11,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from tasks.lightning_internals import replace_optimizer
+
 
 @dataclass
 class Phase:
@@ -89,7 +91,7 @@ class OptimizerSwitch(Callback):
 
     def _install(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         parameters = [parameter for parameter in pl_module.parameters() if parameter.requires_grad]
-        trainer.optimizers = [self.phases[self.phase].optimizer(parameters)]
+        replace_optimizer(trainer, self.phases[self.phase].optimizer(parameters))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         value = trainer.callback_metrics.get(self.monitor)

@@ -9,6 +9,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
+from tasks.lightning_internals import has_wandb_run, wandb_arguments
 from tasks.writers.whole import write_text
 
 ID_FILE = "wandb_id.txt"
@@ -67,18 +68,18 @@ class WandbRun(WandbLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The run; offline if it could not be opened online."""
-        if self._experiment is None:
+        if not has_wandb_run(self):
             import wandb
 
             patience = {"init_timeout": self._timeout_s, "login_timeout": int(self._timeout_s)}
-            self._wandb_init["settings"] = wandb.Settings(**patience, finish_timeout=self._timeout_s)
+            wandb_arguments(self)["settings"] = wandb.Settings(**patience, finish_timeout=self._timeout_s)
             try:
                 return WandbLogger.experiment.fget(self)
             except Exception as error:  # no account, no network, a proxy's page instead of an answer
                 reason = str(error).strip().split("\n")[0][:150]
                 rank_zero_warn(f"W&B cannot be reached ({reason}): logging offline, send it later with `wandb sync`.")
                 wandb.teardown(exit_code=1)  # the half-opened run would hold its id
-                self._wandb_init["mode"] = "offline"
+                wandb_arguments(self)["mode"] = "offline"
         return WandbLogger.experiment.fget(self)
 
     @rank_zero_only

@@ -1,6 +1,6 @@
 """The separator that Lightning trains: any separation network, its loss in either domain, its exact scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from datamodules.separation import SeparationData, StemBatch, TrackBatch
 from datamodules.songs import SongBatch
 from models.separation.separator import MaskSeparator
 from models.stft import STFT
+from tasks.lightning_internals import end_training
 from tasks.metrics.separation import FrameSDR
 from tasks.separation.coverage import covers_by_name, remark, settings_of
 from tasks.separation.estimates import domains
@@ -64,6 +65,7 @@ class Separator(SuiteModule):
         self.inference = inference or Inference()
         self.covers_mixture = covers_by_name(sources) if covers_mixture is None else covers_mixture
         self._plateaus: list[ReduceLROnPlateau] = []
+        self._skipped: frozenset[str] = frozenset()
         self.automatic_optimization = one_optimizer
         self.best = None if one_optimizer else BestOfEachSource(self.net, len(self.sources), patience)
         self.validation_losses = nn.ModuleList([MeanMetric() for _ in range(1 if one_optimizer else len(self.sources))])
@@ -131,7 +133,8 @@ class Separator(SuiteModule):
         for optimizer, running in zip(optimizers, self.best.running(), strict=True):
             if running:
                 optimizer.step()
-        self.trainer.should_stop |= not any(self.best.running())
+        if not any(self.best.running()):
+            end_training(self.trainer)
 
     def validation_step(self, batch: StemBatch) -> None:
         """Loss of pieces of whole tracks with the data set's own mixture, weighted by length; SDR without Wiener filter."""
@@ -165,16 +168,16 @@ class Separator(SuiteModule):
         self.log_dict(values, rank_zero_only=False)
 
     def test_step(self, batch: TrackBatch) -> Tensor | None:
-        """Stems (sources, channels, samples) of a whole track as `predict` separates it; None where it could not be read."""
-        if batch.error or self.already_scored(batch.name):
+        """Stems (sources, channels, samples) of a whole track as `predict` separates it; None: not read, or skipped."""
+        if batch.error or batch.name in self._skipped:
             return None
         # A mixture that is the sum of these sources holds nothing else, even where a song does.
         covered = self.covers_mixture or not len(batch.mixture)
         return Audio2Stems(self.separating, self.inference.decided(covered)).native(batch.waveforms()[1])
 
-    def already_scored(self, name: str) -> bool:
-        """Whether a track needs no separating; the report of a run that goes on knows."""
-        return False
+    def skip_tracks(self, names: Collection[str]) -> None:
+        """Leave out tracks in `test`, of which the report of a run that goes on has the scores."""
+        self._skipped = frozenset(names)
 
     def on_predict_start(self) -> None:
         """Say that the network lacks sources, and what becomes of the rest of the song."""

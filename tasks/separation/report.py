@@ -14,6 +14,7 @@ from datamodules.separation import TrackBatch
 from tasks.metrics.separation import SeparationScores
 from tasks.report import Report
 from tasks.results import heading as shared_heading
+from tasks.run_info import run_info
 from tasks.separation import results
 from tasks.separation.coverage import settings_of
 from tasks.separation.examples import log_examples
@@ -53,7 +54,8 @@ class SeparationReport(Report):
         self.tracks = TrackEvaluator(Path(trainer.default_root_dir) / "tracks", scoring, self.processes)
         self.unread: dict[str, str] = {}
         self.others: dict[str, list[np.ndarray]] = {}
-        pl_module.already_scored = lambda name: not trainer.overwrite and self.tracks.done(name)
+        known = () if run_info(trainer).overwrite else trainer.datamodule.tracks("test")
+        pl_module.skip_tracks({track.name for track in known if self.tracks.done(track.name)})
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TrackBatch, *_: Any) -> None:
         """Score the track that was just separated."""

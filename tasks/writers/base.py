@@ -50,6 +50,10 @@ class PredictionFiles:
         self.written.append(name)
         return self.root / name
 
+    def add(self, *names: str) -> None:
+        """Count files that something else wrote, given relative to the folder."""
+        self.written += names
+
     def text(self, name: str, text: str) -> None:
         """Write a text file."""
         write_text(self.path(name), text)
@@ -72,7 +76,7 @@ class PredictionFiles:
         with filled(self.root / self.stem, () if self.keep else old) as place:
             yield place
             names = sorted(path.name for path in place.iterdir())
-        self.written += [f"{self.stem}/{name}" for name in names]
+        self.add(*(f"{self.stem}/{name}" for name in names))
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -87,6 +91,9 @@ class PredictionWriter(BasePredictionWriter):
         overwrite: forget what earlier runs left in it
         extras: kinds of outputs that are written on request: by option, its value and what else changes them
         options: options that change what is written per input
+
+    Attributes:
+        failed_files: a sentence on each file of the last run that could not be used
     """
 
     reserved: tuple[str, ...] = ()
@@ -96,6 +103,7 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__("batch")
         self.folder, self.overwrite, self.options = folder, overwrite, options
         self.extras = {name: value for name, value in (extras or {}).items() if value}
+        self.failed_files: list[str] = []
         self._plan: Plan | None = None
         self._lock: Lock | None = None
         self._is_prepared = False
@@ -266,7 +274,7 @@ class PredictionWriter(BasePredictionWriter):
         good = self._gather_left_out(trainer, plan, good, failed)
         if self._is_prepared and (good or failed):
             self.write_tables(pl_module, good, failed)
-        trainer.failed_files = sentences([entry for entry in failed if entry.session == plan.session])
+        self.failed_files = sentences([entry for entry in failed if entry.session == plan.session])
         new = [entry for entry in good if entry.session == plan.session]
         if new or together:
             self.report(pl_module, new, good)

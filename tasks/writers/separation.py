@@ -133,7 +133,7 @@ class StemWriter(PredictionWriter):
             if columns is not None:
                 stem_files.add("spectrogram.png", self._drawn(columns, files.title, song.frames / song.rate))
         names = [*stem_files.names, *(["spectrogram.png"] if columns is not None else [])]
-        files.written += [f"{files.stem}/{name}" for name in names]
+        files.add(*(f"{files.stem}/{name}" for name in names))
         row = {
             "folder": files.stem,
             "stems": stem_files.names,

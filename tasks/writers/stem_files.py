@@ -13,6 +13,7 @@ from torch import Tensor
 from datamodules.decoding import system_path
 from datamodules.errors import DataError
 from tasks.file_names import is_plain_name
+from tasks.lightning_internals import libsndfile_reason
 
 STEPS = {"PCM_16": 1 << 15, "PCM_24": 1 << 23}
 """Steps of an integer format per unit of amplitude."""
@@ -59,9 +60,9 @@ class StemFiles:
                 self.open.append(soundfile.SoundFile(system_path(self.temporary / name), "w", rate, channels, format=kind, **how))
         except (soundfile.LibsndfileError, ValueError, TypeError) as error:
             self._discard()
-            reason = str(error).rpartition("Error : ")[2].rstrip(".")
             raise DataError(
-                f"{ending} cannot hold {channels} channels at {rate} Hz ({reason}): choose --output.format wav or flac"
+                f"{ending} cannot hold {channels} channels at {rate} Hz ({libsndfile_reason(error)}): choose --output.format "
+                "wav or flac"
             ) from error
         except OSError as error:
             self._discard()

@@ -37,6 +37,7 @@ def test_front_end_is_normalised_by_the_valid_samples():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
 def test_robust_level_is_that_of_the_valid_samples_and_ignores_clicks(dtype):
+    torch.manual_seed(0)
     audio = 0.01 * torch.randn(3, 4000)
     audio[1, 2000:] = 5.0
     clicked = audio.clone()

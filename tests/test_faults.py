@@ -48,7 +48,9 @@ class Scenario:
         assert_whole(self.folder)
         assert "Traceback" not in said
         if not said:
-            assert files(self.folder) >= self.files, f"{failing}: ended with 0 but lacks {self.files - files(self.folder)}"
+            # A training goes on after a checkpoint that could not be written: the next one then has no predecessor to keep.
+            lacking = {name for name in self.files - files(self.folder) if Path(name).name != "previous.ckpt"}
+            assert not lacking, f"{failing}: ended with 0 but lacks {lacking}"
 
 
 def toy(folder):

@@ -53,8 +53,8 @@ def run() -> None:
 class PeakOfRecording(Audio2Scores):
     """Windows as loud as in the whole recording, whose peak is put to full scale."""
 
-    def __call__(self, audio: Tensor, rate: int, embeddings=None):
-        return super().__call__(audio / audio.abs().max().clamp(min=1e-5), rate, embeddings)
+    def __call__(self, audio: Tensor, sample_rate: int, embeddings=None):
+        return super().__call__(audio / audio.abs().max().clamp(min=1e-5), sample_rate, embeddings)
 
     @torch.no_grad()
     def _detect(self, pieces: list[Tensor], at: list[int], embeddings) -> Detection:

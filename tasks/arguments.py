@@ -11,6 +11,7 @@ from tasks.file_names import is_plain_name, names_file
 from tasks.launch import Task, resolve
 from tasks.lightning_internals import CLASS_PATH
 from tasks.renamed import renamed_word
+from tasks.renamed_options import with_current_names
 from tasks.run_config import checked_config
 from tasks.yaml_files import TooLarge, YAMLError, check_yaml
 
@@ -26,7 +27,7 @@ def expand(task: Task, argv: list[str]) -> list[str]:
 
     `configs/<task>/base.yaml` always comes first. A verb that reads a checkpoint takes the settings stored in it;
     otherwise, without `--config`, `configs/<task>/default.yaml` (the embedded demo) is meant. The parents of all configs
-    (`extends`) come before the user's own options too.
+    (`extends`) come before the user's own options too. Renamed options get their names of today.
     """
     verb, typed = argv[0], [renamed_word(word, task.module) for word in argv[1:]]
     if "-h" in typed or "--help" in typed or any(a.startswith("--model.help") or a.startswith("--data.help") for a in typed):
@@ -49,7 +50,8 @@ def expand(task: Task, argv: list[str]) -> list[str]:
             config = _config_of_run(checkpoint)
             typed = ["--config", checked_config(config, task) if config else str(CONFIGS / task.name / "default.yaml"), *typed]
     inherited, typed = with_parents(typed, task.module)
-    return [verb, *(word for config in (*implied, *inherited) for word in ("--config", config)), *typed]
+    words = [*(word for config in (*implied, *inherited) for word in ("--config", config)), *typed]
+    return [verb, *(with_current_names(task.name, words) if verb == "predict" else words)]
 
 
 def _refuse_large(typed: list[str]) -> None:

@@ -34,9 +34,11 @@ CLASSES = frozenset(
         "tasks.alignment.objective.SalienceObjective",
         "tasks.generation.inference.Inference",
         "tasks.generation.survey.Survey",
+        "tasks.sed.options.InferenceOptions",
         "tasks.sed.schedule.RampDecay",
         "tasks.separation.inference.Inference",
         "tasks.separation.ladder.Inference",
+        "tasks.tagging.options.InferenceOptions",
     }
 )
 """Classes beyond the prefixes."""

@@ -10,10 +10,12 @@ import soundfile
 from datamodules import audio
 from datamodules.errors import DataError
 from tasks.alignment.ladder import Audio2Frames, File2Alignment
+from tasks.generation.ladder import Writer
 from tasks.sed.ladder import Audio2Scores as SoundEventScores
-from tasks.separation.ladder import Audio2Stems
+from tasks.sed.ladder import File2Events
+from tasks.separation.ladder import Audio2Stems, File2Stems
 from tasks.separation.song_stems import resampler
-from tasks.tagging.ladder import Audio2Embeddings, Audio2Scores, Audio2Tags
+from tasks.tagging.ladder import Audio2Embeddings, Audio2Scores, Audio2Tags, File2Tags
 
 RATE = 16_000
 STEPS = (
@@ -25,6 +27,7 @@ STEPS = (
     Audio2Frames.__call__,
     File2Alignment.heard,
 )
+LAST_STEPS = (File2Tags, File2Events, File2Stems, File2Alignment, Writer)
 
 
 def tone(gain=1.0, rate=RATE, seconds=0.5):
@@ -33,7 +36,14 @@ def tone(gain=1.0, rate=RATE, seconds=0.5):
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__qualname__)
 def test_every_step_that_takes_audio_requires_its_rate(step):
-    assert inspect.signature(step).parameters["rate"].default is inspect.Parameter.empty
+    parameters = inspect.signature(step).parameters
+    assert parameters["sample_rate"].default is inspect.Parameter.empty
+    assert [*parameters][[*parameters].index("audio") + 1] == "sample_rate"
+
+
+@pytest.mark.parametrize("step", LAST_STEPS, ids=lambda step: step.__qualname__)
+def test_every_last_step_takes_inference_options_instead_of_those_stored(step):
+    assert inspect.signature(step).parameters["inference"].default is None and callable(step.__call__)
 
 
 @pytest.mark.parametrize(("gain", "warned"), [(1.0, False), (3.9, False), (20_000.0, True)])

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from datamodules.windows import every
 from tasks.comparison import read_curves
 from tasks.tagging.ladder import Audio2Tags, File2Tags, load_tagger, tagger_window
+from tasks.tagging.options import InferenceOptions
 from tests.commands import TAGS, tagging, write_tiny
 from tests.layouts import tone, write_audio
 
@@ -286,6 +288,36 @@ def test_unreadable_files_are_named_and_the_others_done_alike_with_two_workers(r
     written = json.loads((folder / "two" / "tags.json").read_text())
     assert set(written["failed"]) == {str(broken), str(folder / "empty.wav")}
     assert {(group["kind"], *group["items"]) for group in written["left_out"]} == {("file", name) for name in written["failed"]}
+
+
+def test_inference_options_are_stored_and_python_agrees(options, songs, folder):
+    run, out, config = folder / "runs" / "tagging" / "options", folder / "chosen", folder / "chosen.yaml"
+    brief = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1, "--test_after_fit", "false")
+    assert tagging("fit", *options, "--name", "options", *brief, "--model.inference.top", 2).code == 0
+    tagger = load_tagger(run)
+    assert tagger.inference == InferenceOptions(top=2)
+    config.write_text("output:\n  top: null\n  threshold: 0.0\n")
+
+    def listed(*words):
+        done = tagging("predict", songs / "stereo.wav", "--ckpt_path", run, "--output.folder", out, *words)
+        assert done.code == 0, done.err
+        ((_, tags),) = json.loads((out / "tags.json").read_text())["files"].items()
+        return [(tag["tag"], tag["score"]) for tag in tags]
+
+    def decided(**how):
+        tags = File2Tags(tagger, inference=InferenceOptions(**how) if how else None)(songs / "stereo.wav").decided()
+        return [(tag, pytest.approx(score, abs=1e-6)) for tag, score in tags]
+
+    assert listed() == decided() and len(decided()) == 2
+    least = sum(score.expected for _, score in decided(top=4)[2:]) / 2  # between the third and the fourth
+    for name in ("model.inference", "output"):
+        with pytest.warns(UserWarning, match="is called") if name == "output" else nullcontext():
+            assert listed(f"--{name}.top", 1) == decided(top=1)
+            assert listed(f"--{name}.threshold={least}", f"--{name}.top=null") == decided(threshold=least)
+    assert len(decided(threshold=least)) == 3
+    with pytest.warns(UserWarning, match=r"^output\.top is called model\.inference\.top now"):
+        assert listed("--config", config) == decided(threshold=0.0)
+    assert len(listed("--config", config, "--model.inference.top", 4)) == 4
 
 
 def test_export_reloads_as_the_same_network(run):

@@ -131,7 +131,7 @@ def test_voices_too_low_for_midi_are_moved_by_octaves():
 def test_a_file_that_cannot_be_read_is_answered_by_its_error(tmp_path):
     composer = SimpleNamespace(view=None, net=None, inference=Inference(), device="cpu")
     with pytest.raises(DataError, match=r"none.mid does not exist: expected a file of symbolic music.$"):
-        Writer(composer).answers(UserPieces().ask((str(tmp_path / "none.mid"),)), seed=0)
+        Writer(composer)(UserPieces().ask((str(tmp_path / "none.mid"),)), seed=0)
 
 
 @pytest.mark.parametrize(

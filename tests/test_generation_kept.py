@@ -51,7 +51,7 @@ def composer(kind: type = VoiceGrid) -> Composer:
 
 def answer(path, use: str, kind: type = VoiceGrid, seed: int = 0, span: str | None = None, **options) -> Answer:
     question = UserPieces(use=use, span=span, **({"bars": 2} if use == "continue" else {}), **options).ask((str(path),))
-    return Writer(composer(kind)).answers(question, seed)[0]
+    return Writer(composer(kind))(question, seed)[0]
 
 
 def heads(piece, ticks: int) -> Counter:

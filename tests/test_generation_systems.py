@@ -95,9 +95,9 @@ def check_uses(run: Path) -> None:
         question = Question("song.mid", [asked], use, 2, (2, 2) if use == "inpaint" else None, None)
         if use not in offered:
             with pytest.raises(DataError, match=f"cannot {use}: --data.use takes"):
-                writer.answers(question, 0)
+                writer(question, 0)
             continue
-        (answer,) = writer.answers(question, 0)
+        (answer,) = writer(question, 0)
         kept = {tuple(note) for note in answer.piece.notes[:, [0, 2]].tolist()}
         given = answer.given.at(answer.piece.ticks).notes
         assert {tuple(note) for note in given[:, [0, 2]].tolist()} <= kept, use

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from datamodules.errors import DataError
-from tasks.generation.inference import Inference
+from tasks.generation.inference import Inference as GenerationOptions
+from tasks.sed.options import InferenceOptions as SEDOptions
 from tasks.writers.journal import PredictionJournal, read_history
 from tasks.writers.provenance import differences, provenance
 from tests.predict_toy import Counter, predict
@@ -105,15 +106,24 @@ def test_other_options_replace_the_files_asked_for_and_their_outputs(texts, tmp_
     assert total(out)[0] == {"a.txt": 2, "bb.txt": 2, "ccc.txt": 3}
 
 
-def test_options_of_inference_at_their_defaults_are_no_other_options():
-    def options(inference):
+@pytest.mark.parametrize(
+    ("kind", "other", "said"),
+    [
+        (GenerationOptions, {"top_k": 5}, "--model.inference.top_k 0 (now 5)"),
+        (SEDOptions, {"thresholds": "fixed"}, '--model.inference.thresholds "tuned" (now "fixed")'),
+    ],
+)
+def test_options_of_inference_at_their_defaults_are_no_other_options(kind, other, said):
+    def options(inference, ignored=()):
         module = torch.nn.Linear(1, 1)
-        module.hparams, module.inference = {"inference": inference}, inference or Inference()
-        data = SimpleNamespace(hparams={})
-        return provenance(SimpleNamespace(datamodule=data, precision="32-true", checkpoint=None), module, {}).options
+        module.hparams, module.inference = {"inference": inference}, inference or kind()
+        trainer = SimpleNamespace(datamodule=SimpleNamespace(hparams={}), precision="32-true", checkpoint=None)
+        return provenance(trainer, module, {}, ignored).options
 
-    assert options(None) == options(Inference())
-    assert differences(options(None), options(Inference(top_k=5))) == ["--model.inference.top_k 0 (now 5)"]
+    assert options(None) == options(kind())
+    assert differences(options(None), options(kind(**other))) == [said]
+    ignored = [f"model.inference.{name}" for name in other]  # as where they change the tables alone
+    assert options(None, ignored) == options(kind(**other), ignored)
 
 
 def test_outputs_on_request_are_added_and_those_of_earlier_runs_stay(texts, tmp_path, capsys):

@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from tasks.sed.ladder import Audio2Scores, File2Events, load_detector
+from tasks.sed.options import InferenceOptions
 from tasks.sed.schedule import RampDecay
 from tests.commands import command
 from tests.sed_layout import NETWORK, RATE, SHORT, write_dcase2018, write_table, write_tone
@@ -84,7 +85,7 @@ def test_predict_of_any_length_and_rate(trained, tmp_path):
     write_table(tmp_path / "true.tsv", ("filename", "onset", "offset", "event_label"), true)
     out = tmp_path / "out"
     words = ("predict", "--ckpt_path", folder, "--data.inputs", inputs, "--output.folder", out)
-    done = sed(*words, "--output.reference", tmp_path / "true.tsv", "--output.thresholds", "fixed")
+    done = sed(*words, "--output.reference", tmp_path / "true.tsv", "--model.inference.thresholds", "fixed")
     assert done.code == 1 and "Left out 1 file: " in done.err and "broken.mp3" in done.err
     with (out / "tags.csv").open(newline="") as file:
         rows = {row["file"].rsplit("/")[-1]: row for row in csv.DictReader(file)}
@@ -104,7 +105,7 @@ def test_predict_of_any_length_and_rate(trained, tmp_path):
     scores = np.load(out / "scores" / "long.npz")
     assert scores["frames"].shape == (462, 10) and np.isfinite(scores["frames"]).all()
     assert scores["times"][-1] == pytest.approx(36.88, abs=0.01)
-    again = sed(*words, "--output.thresholds", "fixed")
+    again = sed(*words, "--model.inference.thresholds", "fixed")
     assert again.code == 1 and "4 of 5 inputs are done already" in again.out
 
 
@@ -124,11 +125,44 @@ def test_predict_decides_by_what_the_checkpoint_holds(trained, root, tmp_path):
     assert len(rows[False]) >= 10 and rows[True] == ["eval0.wav\t\t\t\t"]
 
 
+def test_inference_options_are_stored_and_take_either_name(trained, root, tmp_path):
+    content = torch.load(trained[0] / "checkpoints" / "best.ckpt", weights_only=True)
+    assert content["hyper_parameters"].pop("inference") is None
+    torch.save(content, tmp_path / "before.ckpt")  # as a checkpoint from before there was `inference`
+    assert load_detector(tmp_path / "before.ckpt").inference == InferenceOptions("tuned", 10.0, 5.0)
+    content["hyper_parameters"]["inference"] = {"thresholds": "fixed", "window": 1.0, "step": 0.5}
+    torch.save(content, tmp_path / "stored.ckpt")
+    detector, file = load_detector(tmp_path / "stored.ckpt"), root / "audio/eval/eval2.wav"
+    assert detector.inference == InferenceOptions("fixed", 1.0, 0.5)
+    found = File2Events(detector)(file)
+    assert len(found.scores.windows) == 5
+    rows = [f"eval2.wav\t{event.onset:.3f}\t{event.offset:.3f}\t{event.label}" for event in found.events]
+
+    def predict(checkpoint, folder, *words):
+        options = ("--ckpt_path", tmp_path / checkpoint, "--output.folder", tmp_path / folder)
+        done = sed("predict", file, *options, "--output.pictures", "false", *words)
+        assert done.code == 0, done.err
+        np.testing.assert_array_equal(np.load(tmp_path / folder / "scores/eval2.npz")["frames"], found.scores.frames)
+        lines = (tmp_path / folder / "events.tsv").read_text().splitlines()[1:]
+        assert [line.rpartition("\t")[0] for line in lines] == (rows or ["eval2.wav\t\t\t"])
+        return done.out
+
+    predict("stored.ckpt", "stored")
+    new = ("--model.inference.thresholds", "fixed", "--model.inference.window=1", "--model.inference.step=0.5")
+    predict("before.ckpt", "new", *new)
+    old = ("--output.thresholds", "fixed", "--output.window", "1", "--output.step=0.5")
+    with pytest.warns(UserWarning, match=r"^--output\.thresholds is called --model\.inference\.thresholds now"):
+        assert "1 of 1 input is done already" in predict("before.ckpt", "new", *old)
+    words = ("--ckpt_path", tmp_path / "before.ckpt", "--output.folder", tmp_path / "new", "--output.pictures", "false")
+    again = sed("predict", file, *words)
+    assert '1 made with other options before (--model.inference.thresholds "fixed" (now "tuned"), --model.i' in again.out
+
+
 def test_windows_of_a_long_recording_say_what_one_window_says(trained):
     detector = load_detector(trained[0])
     audio = torch.from_numpy(np.random.default_rng(1).standard_normal(9 * RATE).astype(np.float32) * 0.1)
-    whole = Audio2Scores(detector, 10.0, 5.0)(audio, RATE)
-    parts = Audio2Scores(detector, 4.0, 1.0)(audio, RATE)
+    whole = Audio2Scores(detector)(audio, RATE)
+    parts = Audio2Scores(detector, InferenceOptions(window=4.0, step=1.0))(audio, RATE)
     assert whole.frames.shape == parts.frames.shape == (detector.grid.count(len(audio)), 10)
     assert np.abs(whole.frames - parts.frames).mean() < 0.02
     with torch.no_grad():
@@ -140,7 +174,7 @@ def test_windows_of_a_long_recording_say_what_one_window_says(trained):
 def test_windows_are_scored_at_their_own_level(trained):
     """A click or a loud passage elsewhere changes nothing; the last bits hold no event."""
     detector = load_detector(trained[0])
-    scores = Audio2Scores(detector, 4.0, 2.0)
+    scores = Audio2Scores(detector, InferenceOptions(window=4.0, step=2.0))
     soft = torch.from_numpy(np.random.default_rng(1).standard_normal(12 * RATE).astype(np.float32) * 0.01)
     plain = scores(soft, RATE)
     clicked = soft.clone()
@@ -164,7 +198,7 @@ def test_windows_are_scored_at_their_own_level(trained):
 @pytest.mark.parametrize("size", [900, 9000, 50_000])
 def test_blocks_of_any_size_are_scored_as_the_whole(trained, size):
     audio = torch.from_numpy(np.random.default_rng(1).standard_normal(round(13.21 * RATE)).astype(np.float32) * 0.1)
-    scores = Audio2Scores(load_detector(trained[0]), 4.0, 1.0)
+    scores = Audio2Scores(load_detector(trained[0]), InferenceOptions(window=4.0, step=1.0))
     whole, again = scores(audio, RATE), scores.streamed([part.numpy() for part in audio.split(size)])
     np.testing.assert_array_equal(whole.frames, again.frames)
     assert whole.duration_s == again.duration_s and whole.spans.tolist() == again.spans.tolist()
@@ -172,7 +206,7 @@ def test_blocks_of_any_size_are_scored_as_the_whole(trained, size):
 
 def test_memory_does_not_grow_with_the_recording(trained):
     """Half an hour is 58 MB of samples; what grows is its scores, less than 1 MB."""
-    scores = Audio2Scores(load_detector(trained[0]), 10.0, 10.0)
+    scores = Audio2Scores(load_detector(trained[0]), InferenceOptions(window=10.0, step=10.0))
     noise = 0.1 * np.random.default_rng(1).standard_normal(10 * RATE).astype(np.float32)
 
     def peak(seconds):
@@ -197,7 +231,7 @@ def test_antiphase_stereo_is_scored_by_its_louder_channel(trained, tmp_path):
 
 
 def test_from_python(trained, root):
-    found = File2Events(load_detector(trained[0]), "fixed")(root / "audio/eval/eval0.wav")
+    found = File2Events(load_detector(trained[0]), InferenceOptions("fixed"))(root / "audio/eval/eval0.wav")
     assert found.scores.duration_s == 2.0 and all(event.offset <= 2.0 for event in found.events)
     assert all(0 <= event.onset < event.offset for event in found.events)
 
@@ -227,6 +261,7 @@ def test_embeddings_of_a_pretrained_network_and_its_weights(root, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--model.inference.step", "11"], "step must be above 0 s and at most --model.inference.window: 11.0, 10"),
         (["--data.root", "NOWHERE"], "is no folder: --data.root must name the folder with metadata/"),
         (["--model.evaluate", "teacher", "--model.mean_teacher", "null"], "evaluate: teacher, but there is none"),
         (["--model.weights", "{video: a.pth}"], "weights are given for video, which is no stream of the network"),

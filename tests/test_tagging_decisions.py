@@ -14,6 +14,7 @@ from tasks.metrics.tagging import ClipScores
 from tasks.tagging.decisions import make_decision
 from tasks.tagging.ladder import Audio2Tags, File2Tags
 from tasks.tagging.module import Tagger
+from tasks.tagging.options import InferenceOptions
 
 TAGS = ["flute", "piano", "slow"]
 RATE = 16_000
@@ -27,16 +28,21 @@ def tagger():
 
 
 def stand_in(thresholds=(0.5, 0.2, 0.9), calibration=((1.0,) * 3, (0.0,) * 3)):
-    return SimpleNamespace(tags=TAGS, thresholds=torch.tensor(thresholds), calibration=torch.tensor(calibration))
+    learned = {"thresholds": torch.tensor(thresholds), "calibration": torch.tensor(calibration)}
+    return SimpleNamespace(tags=TAGS, inference=InferenceOptions(), **learned)
+
+
+def decide(**options):
+    return make_decision(stand_in(), InferenceOptions(**options))
 
 
 def test_tags_are_those_that_reach_their_threshold():
     scores = [0.4, 0.3, 0.91]
     assert [tag for tag, _ in make_decision(stand_in())(scores)] == ["slow", "piano"]
-    assert [tag for tag, _ in make_decision(stand_in(), 0.35)(scores)] == ["slow", "flute"]
-    assert make_decision(stand_in(), 0.95)(scores) == []
-    assert make_decision(stand_in(), 0.95, top=1)(scores) == [("slow", 0.91)]
-    assert make_decision(stand_in(), 0.0)(scores, usable=False) == make_decision(stand_in(), top=3)(scores, usable=False) == []
+    assert [tag for tag, _ in decide(threshold=0.35)(scores)] == ["slow", "flute"]
+    assert decide(threshold="0.95")(scores) == []
+    assert decide(threshold=0.95, top=1)(scores) == [("slow", 0.91)]
+    assert decide(threshold=0.0)(scores, usable=False) == decide(top=3)(scores, usable=False) == []
 
 
 @pytest.mark.parametrize("kind", ["json", "csv"])
@@ -44,25 +50,53 @@ def test_thresholds_are_read_from_a_file(tmp_path, kind):
     path, values = tmp_path / f"thresholds.{kind}", {"slow": 0.1, "flute": 0.7, "piano": 0.4, "other": 0.2}
     text = json.dumps(values) if kind == "json" else "tag,threshold\n" + "".join(f"{t},{v}\n" for t, v in values.items())
     path.write_text(text)
-    assert make_decision(stand_in(), str(path)).thresholds.tolist() == [0.7, 0.4, 0.1]
+    assert decide(threshold=str(path)).thresholds.tolist() == [0.7, 0.4, 0.1]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [('{"flute": 0.5}', "no threshold of 2 tags"), ("a,b\n1,2\n", "holds no thresholds"), ('{"flute": ', "holds no thresholds")],
+    [
+        ('{"flute": 0.5}', "no threshold of 2 tags"),
+        ("a,b\n1,2\n", "holds no thresholds"),
+        ('{"flute": ', "holds no thresholds"),
+        ('{"flute": 0.5, "piano": 2, "slow": 0.5}', "expected numbers from 0 to 1"),
+    ],
 )
 def test_files_that_hold_no_thresholds(tmp_path, text, said):
     (tmp_path / "x").write_text(text)
     with pytest.raises(DataError, match=said):
-        make_decision(stand_in(), str(tmp_path / "x"))
+        decide(threshold=str(tmp_path / "x"))
 
 
-def test_thresholds_that_are_none():
-    for threshold, said in ((1.5, "expected numbers from 0 to 1"), ("nowhere.json", "cannot be read")):
-        with pytest.raises(DataError, match=said):
-            make_decision(stand_in(), threshold)
-    with pytest.raises(DataError, match="holds no calibration"):
-        make_decision(stand_in(), calibrate=True)
+def test_options_that_are_refused():
+    for options, said in (({"threshold": 1.5}, "must be a probability, from 0 to 1, got 1.5"), ({"top": 0}, "at least 1, got 0")):
+        with pytest.raises(ValueError, match=said):
+            InferenceOptions(**options)
+    with pytest.raises(DataError, match=r"^--model\.inference\.threshold nowhere\.json cannot be read"):
+        decide(threshold="nowhere.json")
+    with pytest.raises(DataError, match=r"^--model\.inference\.calibrated: this checkpoint holds no calibration"):
+        decide(calibrated=True)
+
+
+def test_tags_of_a_file_are_decided_by_the_taggers_options(tagger, tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "x.wav", np.sin(np.arange(2 * RATE)), RATE, subtype="FLOAT")
+    best = File2Tags(tagger)(tmp_path / "x.wav").top(3)
+    kept, calibration = tagger.inference, tagger.calibration.clone()
+    try:
+        tagger.inference = InferenceOptions(threshold=best[1][1])
+        assert File2Tags(tagger)(tmp_path / "x.wav").decided() == best[:2]
+        tags = File2Tags(tagger, inference=InferenceOptions(top=1))(tmp_path / "x.wav")
+        assert tags.decided() == best[:1] and tags.decided(0.0) == best
+        tagger.calibration[0].fill_(0.5)  # halves the logits
+        tagger.inference = InferenceOptions(threshold=0.0, calibrated=True)
+        shown = [score for _, score in File2Tags(tagger)(tmp_path / "x.wav").decided()]
+        odds = [(score / (1 - score)) ** 0.5 for _, score in best]
+        assert shown == pytest.approx([odd / (1 + odd) for odd in odds], abs=1e-6)
+    finally:
+        tagger.inference = kept
+        tagger.calibration.copy_(calibration)
 
 
 def test_calibration_makes_scores_the_share_of_right_ones_and_keeps_their_order():

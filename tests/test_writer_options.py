@@ -10,6 +10,7 @@ from datamodules.errors import DataError
 from datamodules.event_files import read_events
 from models.tagging import CNN_P, Att, FrontBack, Spec
 from tasks.tagging.decisions import Decision
+from tasks.tagging.options import InferenceOptions
 from tasks.writers.journal import Entry
 from tasks.writers.sed import EventWriter
 from tasks.writers.separation import StemWriter
@@ -19,7 +20,8 @@ from tasks.writers.tagging import TagWriter
 def check(back_end, inputs=2, **options):
     net = FrontBack(2, partial(Spec, channels=1, width=16, frames=64, time_stride=4), back_end)
     data = SimpleNamespace(items=lambda: [None] * inputs)
-    TagWriter(**options).check(SimpleNamespace(datamodule=data), SimpleNamespace(net=net, tags=["rock", "jazz"]))
+    tagger = SimpleNamespace(net=net, tags=["rock", "jazz"], inference=InferenceOptions())
+    TagWriter(**options).check(SimpleNamespace(datamodule=data), tagger)
 
 
 @pytest.mark.parametrize("option", ["maps", "join"])

@@ -1,8 +1,14 @@
-"""From a network to the times of a score's notes, one small step a class: sound, frames, path, file.
+"""Inference of alignment: a recording and its score -> times of the score's notes; one step a class.
 
-    aligner = tasks.load("runs/alignment/default")                    # a checkpoint or a run folder
-    embeddings = Audio2Frames(aligner.net)(audio, rate)               # (frames, d), a frame each aligner.net.frame_s
-    found = File2Alignment(aligner)("recording.wav", "score.mid")     # found.notes_s (notes, 2): onset and offset in s
+    aligner = tasks.load("runs/alignment/default")  # a checkpoint or a run folder
+
+| step                      | called with              | result                                                  |
+| ------------------------- | ------------------------ | ------------------------------------------------------- |
+| `Audio2Frames(aligner)`   | audio, sample_rate       | embeddings (frames, d), one each `aligner.net.frame_s`  |
+| `Audio2Course(aligner)`   | audio, sample_rate, plan | `Course`: the warping path, its distances and cost      |
+| `File2Alignment(aligner)` | path, path of the score  | `Aligned`: `.notes_s` (notes, 2), onset and offset in s |
+
+Audio is (samples,) or (channels, samples). Options are those of the aligner (`aligner.inference`), or the argument `inference`.
 """
 
 from pathlib import Path
@@ -42,19 +48,24 @@ def load_aligner(path: str | Path, device: str = "cpu") -> nn.Module:
 
 
 class Audio2Frames:
-    """Sound -> an embedding for each frame."""
+    """Sound -> an embedding for each frame.
 
-    def __init__(self, net: Similarity, side: Side = "performance") -> None:
-        self.net, self.side = net, side
+    Args:
+        aligner: LightningModule of the task, or its network
+        side: whether the sound is a `performance` or made of the `score`
+    """
+
+    def __init__(self, aligner: nn.Module, side: Side = "performance") -> None:
+        self.net, self.side = aligner if isinstance(aligner, Similarity) else aligner.net, side
 
     @torch.no_grad()
-    def __call__(self, audio: ArrayLike, rate: int, cents: float = 0.0) -> np.ndarray:
-        """Audio (samples,) or (channels, samples) at `rate` Hz, tuned `cents` above 440 Hz -> (frames, d) float32.
+    def __call__(self, audio: ArrayLike, sample_rate: int, cents: float = 0.0) -> np.ndarray:
+        """Audio (samples,) or (channels, samples) at `sample_rate` Hz, tuned `cents` above 440 Hz -> (frames, d) float32.
 
         Raises:
             ValueError: no samples, another shape, or integers but int16.
         """
-        audio = mono(audio, rate, self.net.sample_rate)
+        audio = mono(audio, sample_rate, self.net.sample_rate)
         features = self.net.features(torch.from_numpy(audio).to(self.net.device), cents)
         return self.net.frames(features, self.side).cpu().numpy()
 
@@ -68,16 +79,25 @@ class Course(NamedTuple):
 
 
 class Audio2Course:
-    """A recording and the plan of its score -> the path through the distances of their frames."""
+    """A recording and the plan of its score -> the path through the distances of their frames.
 
-    def __init__(self, net: Similarity, how: Inference) -> None:
-        self.net, self.how = net, how
+    Args:
+        aligner: LightningModule of the task
+        inference: options (default: those of the aligner)
+    """
 
-    def __call__(self, audio: np.ndarray, plan: Plan) -> Course:
-        """Audio (samples,) at the network's rate. Raises DataError where no path leads from end to end."""
-        sound = sound_of(plan.score, plan.stretch, self.net.sample_rate, plan.semitones)
+    def __init__(self, aligner: nn.Module, inference: Inference | None = None) -> None:
+        self.net, self.how = aligner.net, inference or aligner.inference
+
+    def __call__(self, audio: ArrayLike, sample_rate: int, plan: Plan) -> Course:
+        """Audio (samples,) or (channels, samples) at `sample_rate` Hz -> path.
+
+        Raises:
+            DataError: no path leads from end to end.
+        """
         rate = self.net.sample_rate
-        heard, written = Audio2Frames(self.net)(audio, rate, plan.cents), Audio2Frames(self.net, "score")(sound, rate)
+        sound = sound_of(plan.score, plan.stretch, rate, plan.semitones)
+        heard, written = Audio2Frames(self.net)(audio, sample_rate, plan.cents), Audio2Frames(self.net, "score")(sound, rate)
         costs = self.net.costs(heard, written)
         try:
             parts = self._parts(costs, plan)
@@ -114,12 +134,12 @@ class File2Alignment:
 
     Args:
         aligner: LightningModule of the task
-        how: instead of the settings stored with it
+        inference: options (default: those of the aligner)
     """
 
-    def __init__(self, aligner: nn.Module, how: Inference | None = None) -> None:
-        self.net, self.how = aligner.net, how or aligner.inference
-        self.search, self.course = Searcher(self.how, self.net.sample_rate), Audio2Course(self.net, self.how)
+    def __init__(self, aligner: nn.Module, inference: Inference | None = None) -> None:
+        self.net, self.how = aligner.net, inference or aligner.inference
+        self.search, self.course = Searcher(self.how, self.net.sample_rate), Audio2Course(aligner, self.how)
 
     def __call__(self, recording: str | Path, score: str | Path) -> Aligned:
         """Align a file of any rate and number of channels. Raises DataError where one of them cannot be used."""
@@ -127,16 +147,16 @@ class File2Alignment:
         return self.heard(str(recording), decoded.audio, self.net.sample_rate, unfoldings(score), decoded.remark)
 
     def heard(
-        self, path: str, audio: ArrayLike, rate: int, ways: list[tuple[str, Score]], remark: str | None = None
+        self, path: str, audio: ArrayLike, sample_rate: int, ways: list[tuple[str, Score]], remark: str | None = None
     ) -> Aligned:
-        """The same of audio (samples,) or (channels, samples) at `rate` Hz, and the ways that the score may be played.
+        """The same of audio (samples,) or (channels, samples) at `sample_rate` Hz, and the ways that the score may be played.
 
         A quiet recording is raised first. remark: how its channels were mixed down, where that is unusual.
         """
-        audio, quiet = raised(mono(audio, rate, self.net.sample_rate))
+        audio, quiet = raised(mono(audio, sample_rate, self.net.sample_rate))
         try:
             plan = self.search(audio, ways)
-            course = self.course(audio, plan)
+            course = self.course(audio, self.net.sample_rate, plan)
         except (DataError, ValueError) as error:
             raise DataError(f"{path} cannot be aligned with {ways[0][1].path}: {error}") from error
         aligned = timed(path, audio, plan, course, self.net, self.how)

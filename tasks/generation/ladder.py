@@ -1,4 +1,14 @@
-"""Inference of music generation: a question about a piece -> frames and a mask of what is given -> answers as pieces."""
+"""Inference of music generation: a question about a piece -> answers as pieces.
+
+    composer = tasks.load("runs/generation/default")  # a checkpoint or a run folder
+
+| step               | called with    | result                                          |
+| ------------------ | -------------- | ----------------------------------------------- |
+| `Writer(composer)` | question, seed | list of `Answer`: `.piece`, `.given`, `.midi()` |
+
+A question comes from `datamodules.symbolic.user_pieces.UserPieces(...).ask(paths)`. Options are those of the composer
+(`composer.inference`), or the argument `inference`.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +26,7 @@ from datamodules.symbolic.views.view import Encoded, Unfit
 from datamodules.symbolic.voices import voice_names
 from models.generation.family import Family
 from models.generation.form import Ask
+from tasks.generation.inference import Inference
 from tasks.generation.shown import answered, shown, sparse, unwritten
 
 if TYPE_CHECKING:
@@ -53,15 +64,29 @@ class Answer(NamedTuple):
 
 
 class Writer:
-    """Writes music with a composer; the same seed writes the same notes."""
+    """Writes music with a composer; the same seed writes the same notes.
 
-    def __init__(self, composer: "Composer", net: Family | None = None) -> None:
-        """net: another system of the same frames, such as a baseline, that writes in the composer's stead."""
-        self.view, self.net, self.sampling = composer.view, net or composer.net, composer.inference.sampling
-        self.samples, self.device = composer.inference.samples, composer.device
+    Args:
+        composer: LightningModule of the task
+        net: another system of the same frames, such as a baseline, that writes in the composer's stead
+        inference: options (default: those of the composer)
+    """
+
+    def __init__(self, composer: "Composer", net: Family | None = None, inference: Inference | None = None) -> None:
+        options = inference or composer.inference
+        self.view, self.net, self.device = composer.view, net or composer.net, composer.device
+        self.sampling, self.samples = options.sampling, options.samples
 
     def answers(self, question: Question, seed: int) -> list[Answer]:
-        """All answers to a question. Raises DataError where the system cannot give any."""
+        """Earlier name of a call of the writer."""
+        return self(question, seed)
+
+    def __call__(self, question: Question, seed: int = 0) -> list[Answer]:
+        """All answers to a question.
+
+        Raises:
+            DataError: the system cannot give any.
+        """
         if question.error:
             raise DataError(question.error)
         self.check(question.use)

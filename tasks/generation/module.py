@@ -121,7 +121,7 @@ class Composer(SuiteModule):
     def predict_input(self, batch: Question) -> list[Answer]:
         """The music that a user asked for."""
         try:
-            return Writer(self).answers(batch, self.trainer.datamodule.seed)
+            return Writer(self)(batch, self.trainer.datamodule.seed)
         except DataError as error:
             raise DataError(f"{batch.path}: {error}") from error
 

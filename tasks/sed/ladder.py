@@ -1,12 +1,17 @@
-"""From a network to named events, one small step a class: waveform, recording, file.
+"""Inference of sound event detection: audio of any length, or a file -> scores -> events; one step a class.
 
-    detector = tasks.load("runs/sed/default")                         # a checkpoint or a run folder
-    scores = File2Scores(detector)("street.wav")                      # scores.frames (frames, classes), scores.clip (classes,)
-    for event in File2Events(detector)("street.wav").events:          # onset and offset in s, class
-        ...
+    detector = tasks.load("runs/sed/default")  # a checkpoint or a run folder
+
+| step                     | called with        | result                                                                |
+| ------------------------ | ------------------ | --------------------------------------------------------------------- |
+| `Audio2Scores(detector)` | audio, sample_rate | `Scores`: `.frames` (frames, classes), `.clip` (classes,)             |
+| `File2Scores(detector)`  | path               | `Scores`                                                              |
+| `File2Events(detector)`  | path               | `FileEvents`: `.events` with onset and offset in s and class, `.tags` |
+
+Audio is (samples,) or (channels, samples). Options are those of the detector (`detector.inference`), or the argument `inference`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +26,9 @@ from datamodules.events import Events, take
 from datamodules.level import CLICK_DB, INAUDIBLE_DB, click_db, is_inaudible
 from models.sed.crnn import Detection
 from tasks.metrics.events.decode import decode, median_filter, stack
+from tasks.sed.options import InferenceOptions
 from tasks.sed.windows import FrameAverage, Windows
 
-WINDOW_S, STEP_S = 10.0, 5.0
 WINDOWS_AT_ONCE = 8
 SILENT = f"it is silent: no window lies above {INAUDIBLE_DB:.0f} dB of full scale, so that it holds no event."
 
@@ -59,13 +64,6 @@ class FileEvents(NamedTuple):
     scores: Scores
 
 
-class Prediction(NamedTuple):
-    """Events of a file, and the beginning of its audio (samples,) at the network's rate, for pictures."""
-
-    events: FileEvents
-    audio: np.ndarray
-
-
 def load_detector(path: str | Path, device: str = "cpu") -> nn.Module:
     """LightningModule of a checkpoint file or run folder, in evaluation mode, plain weights only.
 
@@ -78,28 +76,36 @@ def load_detector(path: str | Path, device: str = "cpu") -> nn.Module:
 
 
 class Audio2Scores:
-    """Waveform step: audio of any length, by windows of 10 s every 5 s whose scores are averaged where they overlap.
+    """Waveform step: audio of any length, by windows (10 s every 5 s) whose scores are averaged where they overlap.
 
     A frame counts the more the nearer it lies to the middle of its window. The probability of a class in the whole is the
     highest in any window. Each window is brought to its own robust level (`datamodules.level`), whatever level the network
     was trained at, so that neither a click nor a loud passage elsewhere hides an event. A window below -75 dB of full scale
     holds no event.
+
+    Args:
+        detector: LightningModule of the task
+        inference: options (default: those of the detector)
     """
 
-    def __init__(self, detector: nn.Module, window_s: float = WINDOW_S, step_s: float = STEP_S) -> None:
-        if not 0 < step_s <= window_s:
-            raise ValueError(f"windows must follow each other by more than 0 s and at most their length: {step_s}, {window_s}")
+    def __init__(self, detector: nn.Module, inference: InferenceOptions | None = None) -> None:
         self.detector, self.grid = detector, detector.grid
-        frame = self.grid.hop * self.grid.pool
-        self.window, self.step = (max(1, round(s * self.grid.sample_rate / frame)) * frame for s in (window_s, step_s))
+        options, frame = inference or detector.inference, self.grid.hop * self.grid.pool
+        lengths = (options.window, options.step)
+        self.window, self.step = (max(1, round(s * self.grid.sample_rate / frame)) * frame for s in lengths)
 
-    def __call__(self, audio: ArrayLike, rate: int, embeddings: Embeddings | None = None) -> Scores:
-        """Scores of audio (samples,) or (channels, samples) at `rate` Hz, with embeddings (frames, dim) on the network's frames.
+    def __call__(self, audio: ArrayLike, sample_rate: int, embeddings: Embeddings | None = None) -> Scores:
+        """Scores of a recording.
+
+        Args:
+            audio: (samples,) or (channels, samples)
+            sample_rate: of the audio, Hz
+            embeddings: (frames, dim) on the network's frames, by stream
 
         Raises:
             ValueError: no samples, another shape, or integers but int16.
         """
-        return self.streamed([mono(audio, rate, self.grid.sample_rate)], embeddings)
+        return self.streamed([mono(audio, sample_rate, self.grid.sample_rate)], embeddings)
 
     def streamed(self, blocks: Iterable[np.ndarray], embeddings: Embeddings | None = None) -> Scores:
         """The same of audio that comes in blocks (samples,), in memory that holds some windows and the scores."""
@@ -186,27 +192,28 @@ def _click_remarks(clicks: list[float]) -> tuple[str, ...]:
 
 
 class File2Scores:
-    """File step: sound and, where the network wants them, embeddings of a recording or film of any rate and length."""
+    """File step: sound and, where the network wants them, embeddings of a recording or film of any rate and length.
 
-    def __init__(self, detector: nn.Module, window_s: float = WINDOW_S, step_s: float = STEP_S) -> None:
-        self.detector, self.scores = detector, Audio2Scores(detector, window_s, step_s)
+    Args:
+        detector: LightningModule of the task
+        inference: options (default: those of the detector)
+    """
 
-    def __call__(self, path: str | Path, keep: Callable[[np.ndarray], object] = lambda block: None) -> Scores:
+    def __init__(self, detector: nn.Module, inference: InferenceOptions | None = None) -> None:
+        self.detector, self.scores = detector, Audio2Scores(detector, inference)
+
+    def __call__(self, path: str | Path) -> Scores:
         """Scores of one file, which is never held whole unless the network takes embeddings.
-
-        Args:
-            path: of the file
-            keep: called with each block (samples,) of its sound at the network's rate
 
         Raises:
             DataError: it does not decode, or lacks the sound or the images that the network needs.
         """
         stream = Stream(path, self.detector.grid.sample_rate)
         if self.detector.extractors:
-            audio = np.concatenate(list(_kept(stream, keep)))
+            audio = np.concatenate(list(stream))
             scores = self.scores.streamed([audio], self._embeddings(Path(path), len(audio)))
         else:
-            scores = self.scores.streamed(_kept(stream, keep))
+            scores = self.scores.streamed(stream)
         damage = (f"it {stream.damage}: the events are those of what is there.",) if stream.damage else ()
         mixed = (f"{stream.remark}.",) if stream.remark else ()
         return scores._replace(remarks=(*damage, *mixed, *scores.remarks))
@@ -220,27 +227,26 @@ class File2Scores:
         return embeddings
 
 
-def _kept(blocks: Iterable[np.ndarray], keep: Callable[[np.ndarray], object]) -> Iterator[np.ndarray]:
-    for block in blocks:
-        keep(block)
-        yield block
-
-
 class File2Events:
     """Decision step: a recording's events and tags, by the thresholds and filters that were best in validation.
 
-    thresholds: `tuned`, or `fixed` at 0.5 and 7 frames as in the paper.
+    Args:
+        detector: LightningModule of the task
+        inference: options (default: those of the detector)
     """
 
-    def __init__(
-        self, detector: nn.Module, thresholds: str = "tuned", window_s: float = WINDOW_S, step_s: float = STEP_S
-    ) -> None:
-        self.detector, self.decision = detector, detector.decision(thresholds)
-        self.scores = File2Scores(detector, window_s, step_s)
+    def __init__(self, detector: nn.Module, inference: InferenceOptions | None = None) -> None:
+        options = inference or detector.inference
+        self.detector, self.decision = detector, detector.decision(options.thresholds)
+        self.scores = File2Scores(detector, options)
 
-    def __call__(self, path: str | Path, keep: Callable[[np.ndarray], object] = lambda block: None) -> FileEvents:
-        """Events of one file. Arguments and errors as those of `File2Scores`."""
-        return self.decided(path, self.scores(path, keep))
+    def __call__(self, path: str | Path) -> FileEvents:
+        """Events of one file.
+
+        Raises:
+            DataError: as `File2Scores` raises it.
+        """
+        return self.decided(path, self.scores(path))
 
     def decided(self, path: str | Path, scores: Scores) -> FileEvents:
         """Events of scores."""

@@ -25,12 +25,12 @@ from tasks.callbacks import MeanTeacher
 from tasks.metrics.sed import HEADLINE, SedScores, Tuning, fixed, tune
 from tasks.metrics.sed import summary as summarise
 from tasks.sed.decisions import Tuned
-from tasks.sed.ladder import File2Events, Prediction
+from tasks.sed.ladder import File2Events, FileEvents
 from tasks.sed.objective import consistency as consistency_of
 from tasks.sed.objective import supervised
+from tasks.sed.options import InferenceOptions
 from tasks.sed.program import ClipProgram
 from tasks.sed.schedule import factor
-from tasks.sed.windows import Head
 from tasks.suite_module import ExportProgram, SuiteModule, refuse_other_labels
 
 
@@ -54,6 +54,7 @@ class SoundEventDetector(SuiteModule):
         scheduler: learning-rate scheduler, stepped after every optimizer step
         mask_events: whether tuned decisions may drop events of classes that are no tags of their clip, where validation is
             better for it
+        inference: how `predict` processes a recording and reads events off it
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class SoundEventDetector(SuiteModule):
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
         mask_events: bool = True,
+        inference: InferenceOptions | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
@@ -90,7 +92,7 @@ class SoundEventDetector(SuiteModule):
         if evaluate == "teacher" and mean_teacher is None:
             raise ValueError("evaluate: teacher, but there is none: set --model.mean_teacher")
         self.evaluate = evaluate
-        self.mask_events = mask_events
+        self.mask_events, self.inference = mask_events, inference or InferenceOptions()
         networks = ("student", "teacher") if mean_teacher else ("student",)
         self.scores = nn.ModuleDict({name: SedScores(self.grid.step) for name in networks})
         self.validation_loss = MeanMetric()
@@ -194,14 +196,13 @@ class SoundEventDetector(SuiteModule):
         """How tags and events are read off probabilities: by what was best in validation, or as the paper does."""
         return self.tuned.tuning() if thresholds == "tuned" else fixed(len(self.classes))
 
-    def listen(self, thresholds: Literal["tuned", "fixed"], window_s: float, step_s: float, kept_s: float = 0.0) -> None:
-        """Settings of `predict`: decisions, windows, and how many s of a recording are kept for pictures."""
-        self.listener, self.kept = File2Events(self, thresholds, window_s, step_s), round(kept_s * self.grid.sample_rate)
+    def on_predict_start(self) -> None:
+        """Prepare the detection in files, by the thresholds of the loaded weights."""
+        self.file_events = File2Events(self)
 
-    def predict_input(self, batch: FileBatch) -> Prediction:
+    def predict_input(self, batch: FileBatch) -> FileEvents:
         """Events of one of the user's files, which is read as it is needed."""
-        head = Head(self.kept)
-        return Prediction(self.listener(batch.path, head.add), head.audio())
+        return self.file_events(batch.path)
 
     def _network(self, name: str) -> nn.Module:
         return self.net if name == "student" else self.teacher

@@ -63,21 +63,3 @@ class FrameAverage:
     def mean(self, frames: int) -> np.ndarray:
         """Scores (frames, classes) float32 of the first `frames` frames."""
         return (self.sums[:frames] / self.weights[:frames, None]).astype(np.float32)
-
-
-class Head:
-    """The first `samples` of a recording that comes in blocks (samples,)."""
-
-    def __init__(self, samples: int) -> None:
-        self.left = samples
-        self.blocks: list[np.ndarray] = []
-
-    def add(self, block: np.ndarray) -> None:
-        """Keep what of the next block belongs to the beginning."""
-        if self.left > 0:
-            self.blocks.append(block[: self.left].copy())
-            self.left -= len(self.blocks[-1])
-
-    def audio(self) -> np.ndarray:
-        """What was kept, (samples,)."""
-        return np.concatenate(self.blocks) if self.blocks else np.zeros(0, np.float32)

@@ -1,9 +1,14 @@
-"""From a network to stems on disk, one small step a class: waveform, stream, file.
+"""Inference of source separation: audio of any length, or a file -> stems; one step a class.
 
-    separator = tasks.load("runs/separation/default")                 # a checkpoint or a run folder
-    stems = Audio2Stems(separator)(audio, rate)                       # (sources, channels, samples) of (channels, samples)
-    for block in File2Stems(separator)("song.mp3"):                   # (sources, channels, frames), a song of any length
-        ...
+    separator = tasks.load("runs/separation/default")  # a checkpoint or a run folder
+
+| step                           | called with          | result                                                                |
+| ------------------------------ | -------------------- | --------------------------------------------------------------------- |
+| `Stream2Stems(net, inference)` | blocks (channels, n) | blocks (sources, channels, frames) at the network's rate              |
+| `Audio2Stems(separator)`       | audio, sample_rate   | stems (sources, channels, samples) at that rate                       |
+| `File2Stems(separator)`        | path                 | `SongStems`: blocks (sources, channels, frames), a song of any length |
+
+Audio is (channels, samples). Options are those of the separator (`separator.inference`), or the argument `inference`.
 """
 
 from pathlib import Path
@@ -35,21 +40,24 @@ def load_separator(path: str | Path, device: str = "cpu") -> nn.Module:
 class Audio2Stems:
     """Waveform step: audio of any length to its stems, by the same code as a stream.
 
-    `separator`: what `load_separator` gives, or a network of `models.separation` by itself.
+    Args:
+        separator: LightningModule of the task, or a network of `models.separation` by itself
+        inference: options (default: those of the separator)
     """
 
     def __init__(self, separator: nn.Module, inference: Inference | None = None) -> None:
         net = getattr(separator, "separating", separator)
         self.stems = Stream2Stems(net, inference or settings_of(separator))
 
-    def __call__(self, audio: ArrayLike, rate: int) -> Tensor:
-        """Stems (sources, channels, samples) of audio (channels, samples), at its own `rate` (Hz) and on the CPU.
+    def __call__(self, audio: ArrayLike, sample_rate: int) -> Tensor:
+        """Stems (sources, channels, samples) of audio (channels, samples), at its own `sample_rate` (Hz) and on the CPU.
 
         Raises:
             ValueError: audio of another shape, or integers but int16.
             DataError: audio that is empty or not finite.
         """
-        return torch.cat(list(SongStems(LoadedSong(audio, rate), self.stems, range(self.stems.net.n_sources))), dim=-1)
+        song = LoadedSong(audio, sample_rate)
+        return torch.cat(list(SongStems(song, self.stems, range(self.stems.net.n_sources))), dim=-1)
 
     def native(self, audio: Tensor) -> Tensor:
         """The same of audio with the network's own rate and channels; the stems are on the network's device.
@@ -65,7 +73,12 @@ class Audio2Stems:
 
 
 class File2Stems:
-    """File step: a path to its stems, whatever its format, rate, channels and length, as a stream of constant memory."""
+    """File step: a path to its stems, whatever its format, rate, channels and length, as a stream of constant memory.
+
+    Args:
+        separator: LightningModule of the task
+        inference: options (default: those of the separator)
+    """
 
     def __init__(self, separator: nn.Module, inference: Inference | None = None) -> None:
         net = getattr(separator, "separating", separator.net)

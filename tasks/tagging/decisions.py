@@ -14,8 +14,9 @@ from datamodules.errors import DataError
 from datamodules.level import is_silent
 from datamodules.windows import Window
 from tasks.metrics.calibration import calibrated
+from tasks.tagging.options import LEARNED, InferenceOptions
 
-LEARNED, UNLEARNED = "learned", 0.5
+UNLEARNED = 0.5
 
 
 class Decision:
@@ -53,35 +54,30 @@ class Decision:
         return [(self.tags[i], float(scores[i])) for i in chosen]
 
 
-def make_decision(
-    tagger: nn.Module, threshold: float | str = LEARNED, top: int | None = None, calibrate: bool = False
-) -> Decision:
+def make_decision(tagger: nn.Module, inference: InferenceOptions | None = None) -> Decision:
     """Decision of a tagger.
 
     Args:
         tagger: LightningModule with the thresholds and the calibration that were learned in validation
-        threshold: `learned`, one number for all tags, or a file: JSON {tag: threshold}, or a table with the columns tag and
-            threshold
-        top: choose so many of the most probable tags instead
-        calibrate: calibrate the scores that are shown
+        inference: options (default: those of the tagger)
 
     Raises:
-        DataError: a threshold outside [0, 1], a file that does not fit the tags, calibration that was never learned.
+        DataError: a file of thresholds that does not fit the tags, calibration that was never learned.
     """
-    calibration = tagger.calibration.double().cpu().numpy() if calibrate else None
-    if calibrate and (calibration == [[1.0], [0.0]]).all():
-        raise DataError("--output.calibrated: this checkpoint holds no calibration, train with a validation split to learn one")
-    number = _number(threshold)
-    if threshold == LEARNED:
+    options = inference or tagger.inference
+    calibration = tagger.calibration.double().cpu().numpy() if options.calibrated else None
+    if calibration is not None and (calibration == [[1.0], [0.0]]).all():
+        raise DataError(
+            "--model.inference.calibrated: this checkpoint holds no calibration, train with a validation split to learn one"
+        )
+    if options.threshold == LEARNED:
         thresholds = tagger.thresholds.double().cpu().numpy()
         thresholds = thresholds if calibration is None else calibrated(thresholds, calibration)
-    elif number is not None:
-        thresholds = np.full(len(tagger.tags), number)
+    elif options.number is not None:
+        thresholds = np.full(len(tagger.tags), options.number)
     else:
-        thresholds = read_thresholds(Path(str(threshold)), tagger.tags)
-    if not ((thresholds >= 0) & (thresholds <= 1)).all():
-        raise DataError(f"--output.threshold {threshold}: thresholds are probabilities, expected numbers from 0 to 1")
-    return Decision(tagger.tags, thresholds, top, calibration)
+        thresholds = read_thresholds(Path(str(options.threshold)), tagger.tags)
+    return Decision(tagger.tags, thresholds, options.top, calibration)
 
 
 def are_learned(tagger: nn.Module) -> bool:
@@ -93,7 +89,7 @@ def read_thresholds(path: Path, tags: list[str]) -> np.ndarray:
     """Thresholds (tags,) of a file: JSON {tag: threshold}, or a CSV with the columns tag and threshold.
 
     Raises:
-        DataError: no such file, another content, or a tag without a threshold.
+        DataError: no such file, another content, a tag without a threshold, or a threshold outside [0, 1].
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -105,14 +101,17 @@ def read_thresholds(path: Path, tags: list[str]) -> np.ndarray:
         lacking = [tag for tag in tags if tag not in values]
         if lacking:
             raise DataError(f"{path} has no threshold of {len(lacking)} tags of this network, such as {lacking[0]!r}")
-        return np.array([float(values[tag]) for tag in tags])
+        thresholds = np.array([float(values[tag]) for tag in tags])
     except OSError as error:
         raise DataError(
-            f"--output.threshold {path} cannot be read ({error.strerror}): expected `learned`, a number, or a file"
+            f"--model.inference.threshold {path} cannot be read ({error.strerror}): expected `learned`, a number, or a file"
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         expected = 'JSON such as {"piano": 0.5}, or a CSV with the columns tag and threshold'
         raise DataError(f"{path} holds no thresholds: expected {expected}") from error
+    if not ((thresholds >= 0) & (thresholds <= 1)).all():
+        raise DataError(f"{path}: thresholds are probabilities, expected numbers from 0 to 1")
+    return thresholds
 
 
 def notes_on(audio: Tensor, window: Window, remark: str | None = None) -> tuple[str, ...]:
@@ -131,10 +130,3 @@ def notes_on(audio: Tensor, window: Window, remark: str | None = None) -> tuple[
 def is_usable(audio: Tensor, window: Window) -> bool:
     """Whether a recording (samples,) can have tags: it is not silent and no shorter than a step of the network's grid."""
     return len(audio) >= window.hop and not is_silent(audio.cpu().numpy())
-
-
-def _number(threshold: float | str) -> float | None:
-    try:
-        return float(threshold)
-    except ValueError:
-        return None

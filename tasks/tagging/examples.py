@@ -9,6 +9,7 @@ from datamodules.errors import DataError
 from tasks.callbacks import log_media
 from tasks.tagging.ladder import File2Tags
 from tasks.tagging.maps import attention_figure, explain, strongest
+from tasks.tagging.options import InferenceOptions
 
 SECONDS = 30
 
@@ -24,7 +25,7 @@ def log_examples(trainer: Trainer, tagger: LightningModule, count: int) -> None:
 def _log(trainer: Trainer, tagger: LightningModule, clips, clip: int) -> None:
     rate, path = tagger.net.sample_rate, clips.name(clip)
     audio = torch.as_tensor(clips.read(clip, 0, min(clips.length(clip), SECONDS * rate))).float() / 32768
-    tags = File2Tags(tagger).tagged(path, audio)
+    tags = File2Tags(tagger, inference=InferenceOptions()).tagged(path, audio)  # its probabilities alone are used
     truth = dict(zip(tagger.tags, clips.labels[clip].tolist(), strict=True))
     rows = [(tag, round(score, 4), int(truth[tag])) for tag, score in tags.top(len(tagger.tags))]
     figure = None

@@ -10,7 +10,7 @@ from torch import nn
 
 from datamodules.progress import progress
 from tasks.metrics.tagging import ClipScores
-from tasks.tagging.ladder import File2Tags
+from tasks.tagging.ladder import Audio2Scores
 from tasks.tagging.maps import Segment, attention_figure, contribution_figure, explain, explain_joined, strongest
 from tasks.tagging.paper import PAIRS
 from tasks.writers.whole import write_figure
@@ -66,7 +66,7 @@ def _segment(tagger: nn.Module, clips: Any, clip: int, tag: int) -> tuple[str, S
     audio = torch.as_tensor(clips.read(clip, 0, clips.length(clip)))
     audio = audio.float() / 32768 if audio.dtype == torch.int16 else audio
     name = str(clips.paths[clip])
-    return name, strongest(tagger, audio, File2Tags(tagger).tagged(name, audio).chunks, tag)
+    return name, strongest(tagger, audio, Audio2Scores(tagger).native(audio), tag)
 
 
 def _file(tag: str) -> str:

@@ -1,8 +1,15 @@
-"""From a network to tags on disk, one small step a class: chunks, audio, file, folder of files.
+"""Inference of tagging: audio of any length, or a file -> tags; one step a class.
 
-    tagger = tasks.load("runs/tagging/default")        # a checkpoint or a run folder
-    scores = Audio2Tags(tagger)(audio, rate)           # (tags,) probabilities of (samples,) or (channels, samples)
-    tags = File2Tags(tagger)("song.mp3")               # tags.decided(): [("piano", 0.93), ...]; tags.top(5): the five best
+    tagger = tasks.load("runs/tagging/default")  # a checkpoint or a run folder
+
+| step                               | called with        | result                                                       |
+| ---------------------------------- | ------------------ | ------------------------------------------------------------ |
+| `Audio2Scores(tagger)`             | audio, sample_rate | `ChunkScores`: probabilities (chunks, tags)                  |
+| `Audio2Tags(tagger)`               | audio, sample_rate | probabilities (tags,) of the recording                       |
+| `Audio2Embeddings(tagger, layers)` | audio, sample_rate | outputs (chunks, ...) of each layer                          |
+| `File2Tags(tagger)`                | path               | `FileTags`: `.decided()` by the inference options, `.top(5)` |
+
+Audio is (samples,) or (channels, samples). Options are those of the tagger (`tagger.inference`), or the argument `inference`.
 """
 
 from collections.abc import Iterable
@@ -17,7 +24,8 @@ from torch import Tensor, nn
 
 from datamodules.audio import decode, mono
 from datamodules.windows import Window, cover, every, won16
-from tasks.tagging.decisions import is_usable, notes_on
+from tasks.tagging.decisions import Decision, is_usable, make_decision, notes_on
+from tasks.tagging.options import InferenceOptions
 
 POLICIES = {"cover": cover, "won16": won16}
 
@@ -42,9 +50,9 @@ class FileTags(NamedTuple):
     tags: tuple[str, ...]
     scores: np.ndarray  # (tags,)
     chunks: ChunkScores
+    decision: Decision
     notes: tuple[str, ...] = ()  # what the user must know: `silent`, `0.5 of 3 s`, channels that cancel each other
     usable: bool = True  # whether there is anything to tag
-    thresholds: np.ndarray | None = None  # (tags,) learned in validation
 
     def top(self, n: int) -> list[tuple[str, float]]:
         """The n most probable tags, best first."""
@@ -52,9 +60,15 @@ class FileTags(NamedTuple):
         return [(self.tags[i], float(self.scores[i])) for i in order]
 
     def decided(self, threshold: float | None = None) -> list[tuple[str, float]]:
-        """Tags whose probability reaches the threshold (None: those learned in validation), best first; silence has none."""
-        least = self.thresholds if threshold is None else np.full(len(self.tags), threshold)
-        return [(tag, score) for tag, score in self.top(len(self.tags)) if self.usable and score >= least[self.tags.index(tag)]]
+        """Tags and scores that the inference options list, best first; silence has none.
+
+        Args:
+            threshold: least score of a tag, instead of the options `threshold` and `top`
+        """
+        decision = self.decision
+        if threshold is not None:
+            decision = Decision(self.tags, np.full(len(self.tags), threshold), calibration=decision.calibration)
+        return decision(self.scores, self.usable)
 
 
 def load_tagger(path: str | Path, device: str = "cpu") -> nn.Module:
@@ -87,20 +101,27 @@ class Chunks2Scores:
 
 
 class Audio2Scores:
-    """Waveform step: any length of audio to chunk probabilities."""
+    """Waveform step: any length of audio to chunk probabilities.
+
+    Args:
+        tagger: LightningModule of the task
+        policy: how chunks cover a recording: `cover` it all, or `won16`, the paper's sixteen chunks
+        hop_s: s from chunk to chunk, instead of the policy
+        batch_size: chunks at once
+    """
 
     def __init__(self, tagger: nn.Module, policy: str = "cover", hop_s: float | None = None, batch_size: int = 32) -> None:
         self.chunk_scores = Chunks2Scores(tagger, batch_size)
         self.window = tagger_window(tagger)
         self.policy, self.hop_s = policy, hop_s
 
-    def __call__(self, audio: ArrayLike, rate: int) -> ChunkScores:
-        """Chunk probabilities of audio (samples,) or (channels, samples) at `rate` Hz.
+    def __call__(self, audio: ArrayLike, sample_rate: int) -> ChunkScores:
+        """Chunk probabilities of audio (samples,) or (channels, samples) at `sample_rate` Hz.
 
         Raises:
             ValueError: no samples, another shape, or integers but int16.
         """
-        return self.native(torch.from_numpy(mono(audio, rate, self.window.sample_rate)))
+        return self.native(torch.from_numpy(mono(audio, sample_rate, self.window.sample_rate)))
 
     def native(self, audio: Tensor) -> ChunkScores:
         """The same of audio (samples,) at the network's own rate.
@@ -122,21 +143,30 @@ class Audio2Tags:
     def __init__(self, tagger: nn.Module, policy: str = "cover") -> None:
         self.scores, self.tags = Audio2Scores(tagger, policy), tuple(tagger.tags)
 
-    def __call__(self, audio: ArrayLike, rate: int) -> np.ndarray:
-        """Probabilities (tags,) of audio (samples,) or (channels, samples) at `rate` Hz.
+    def __call__(self, audio: ArrayLike, sample_rate: int) -> np.ndarray:
+        """Probabilities (tags,) of audio (samples,) or (channels, samples) at `sample_rate` Hz.
 
         Raises:
             ValueError: no samples, another shape, or integers but int16.
         """
-        return self.scores(audio, rate).clip()
+        return self.scores(audio, sample_rate).clip()
 
 
 class File2Tags:
-    """File step: a path to named tags, whatever its format, rate, channels and length."""
+    """File step: a path to named tags, whatever its format, rate, channels and length.
 
-    def __init__(self, tagger: nn.Module, policy: str = "cover") -> None:
+    Args:
+        tagger: LightningModule of the task
+        policy: as in `Audio2Scores`
+        inference: options (default: those of the tagger)
+
+    Raises:
+        DataError: options that the tagger cannot serve.
+    """
+
+    def __init__(self, tagger: nn.Module, policy: str = "cover", inference: InferenceOptions | None = None) -> None:
         self.scores, self.tags = Audio2Scores(tagger, policy), tuple(tagger.tags)
-        self.thresholds = tagger.thresholds.double().cpu().numpy()
+        self.decision = make_decision(tagger, inference)
 
     def __call__(self, path: str | Path) -> FileTags:
         """Tags of one file.
@@ -152,7 +182,7 @@ class File2Tags:
         chunks, window = self.scores.native(audio), self.scores.window
         notes, usable = notes_on(audio, window, remark), is_usable(audio, window)
         duration_s = len(audio) / window.sample_rate
-        return FileTags(path, duration_s, self.tags, chunks.clip(), chunks, notes, usable, self.thresholds)
+        return FileTags(path, duration_s, self.tags, chunks.clip(), chunks, self.decision, notes, usable)
 
 
 class Audio2Embeddings:
@@ -161,14 +191,14 @@ class Audio2Embeddings:
     def __init__(self, tagger: nn.Module, layers: list[str], policy: str = "cover") -> None:
         self.scores, self.net, self.layers = Audio2Scores(tagger, policy), tagger.net, layers
 
-    def __call__(self, audio: ArrayLike, rate: int) -> dict[str, np.ndarray]:
+    def __call__(self, audio: ArrayLike, sample_rate: int) -> dict[str, np.ndarray]:
         """Outputs (chunks, ...) of each layer, and `start_s` (chunks,) of the chunks.
 
         Args:
             audio: (samples,) or (channels, samples), floats in [-1, 1) or int16
-            rate: of the audio, Hz
+            sample_rate: of the audio, Hz
         """
-        return self.native(torch.from_numpy(mono(audio, rate, self.scores.window.sample_rate)))
+        return self.native(torch.from_numpy(mono(audio, sample_rate, self.scores.window.sample_rate)))
 
     def native(self, audio: Tensor) -> dict[str, np.ndarray]:
         """The same of audio (samples,) at the network's own rate."""

@@ -20,6 +20,7 @@ from tasks.metrics.events.sweep import clip_based
 from tasks.metrics.tagging import ClipScores, TaggingScores
 from tasks.suite_module import ExportProgram, SuiteModule, refuse_other_labels
 from tasks.tagging.ladder import File2Tags, FileTags, tagger_window
+from tasks.tagging.options import InferenceOptions
 from tasks.tagging.program import ClipProgram
 
 EVALUATED_AT_ONCE = 128  # chunks
@@ -35,6 +36,7 @@ class Tagger(SuiteModule):
         scheduler: learning-rate scheduler
         scheduler_interval: when it steps: after every optimizer `step` or every `epoch`
         loss: loss on logits (chunks, tags) against labels in {0, 1}
+        inference: how `predict` chooses the tags of a recording
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Tagger(SuiteModule):
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["step", "epoch"] = "step",
         loss: nn.Module | None = None,
+        inference: InferenceOptions | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler, scheduler_interval)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.tags = list(tags)
         self.net = net(len(self.tags))
         self.loss = loss or nn.BCEWithLogitsLoss()
+        self.inference = inference or InferenceOptions()
         self.scores = TaggingScores()
         self.validation_loss = MeanMetric()
         # Decision thresholds, learned on the validation split; part of the checkpoint.
@@ -117,9 +121,13 @@ class Tagger(SuiteModule):
         """Log the exact scores of the test split; the report reads `self.scores` after this."""
         self._log_scores("test")
 
+    def on_predict_start(self) -> None:
+        """Prepare the tagging of files, by the thresholds of the loaded weights."""
+        self.file_tags = File2Tags(self)
+
     def predict_input(self, batch: FileBatch) -> FileTags:
         """Tags of one of the user's files."""
-        return File2Tags(self).tagged(batch.path, batch.audio, batch.remark)
+        return self.file_tags.tagged(batch.path, batch.audio, batch.remark)
 
     def export_program(self) -> ExportProgram:
         """Program from audio (samples,) of any length to tags."""

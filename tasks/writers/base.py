@@ -99,6 +99,9 @@ class PredictionWriter(BasePredictionWriter):
     reserved: tuple[str, ...] = ()
     """Names in the folder besides those of inputs; the first is a table that every run leaves."""
 
+    tables_only: tuple[str, ...] = ()
+    """Options that change only the tables, which every run writes anew, such as `model.inference.top`."""
+
     def __init__(self, folder: str | None, overwrite: bool, extras: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__("batch")
         self.folder, self.overwrite, self.options = folder, overwrite, options
@@ -140,7 +143,7 @@ class PredictionWriter(BasePredictionWriter):
         data.exclude(self.root)
         self.check(trainer, pl_module)
         self.items = data.items()
-        made = provenance(trainer, pl_module, self.options)
+        made = provenance(trainer, pl_module, self.options, self.tables_only)
         self._plan = _agreed(trainer, lambda: self._open(made))
         self._is_prepared = False
         self._signature, self._by_path = made.signature, {item.path: item for item in self.items}

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,13 +30,16 @@ class Provenance(NamedTuple):
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def provenance(trainer: Trainer, module: LightningModule, output: Mapping[str, Any]) -> Provenance:
+def provenance(
+    trainer: Trainer, module: LightningModule, output: Mapping[str, Any], ignored: Sequence[str] = ()
+) -> Provenance:
     """Identity of a prediction run.
 
     Args:
         trainer: whose `checkpoint` is the file that the weights come from, if any
         module: network with its hyper-parameters
         output: options of the writer that change what it writes per file
+        ignored: options of any kind that do not
     """
     data = trainer.datamodule
     given = {key: value for key, value in data.hparams.items() if key not in getattr(data, "indifferent", ())}
@@ -47,6 +50,7 @@ def provenance(trainer: Trainer, module: LightningModule, output: Mapping[str, A
     options["trainer.precision"] = str(trainer.precision)
     for name, extractor in getattr(module, "extractors", {}).items():
         options[f"model.weights.{name}"] = extractor.fingerprint
+    options = {name: value for name, value in options.items() if name not in ignored}
     path = getattr(trainer, "checkpoint", None)
     network = _file_digest(Path(path)) if path else _weights_digest(module)
     return Provenance(network, escaped(str(path or type(module).__name__)), options)

@@ -1,11 +1,12 @@
 """What `predict` leaves of recordings: tables of events and tags, scores and a timeline for each file."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 
+from datamodules.audio import Stream
 from tasks.figures.sed import timeline
 from tasks.sed.pictures import spectrogram
 from tasks.sed.reference import Reference, read_reference
@@ -16,7 +17,7 @@ from tasks.writers.parts import counted
 from tasks.writers.provenance import content_digest
 from tasks.writers.whole import write_json, write_text
 
-SHOWN_S = 600.0
+SHOWN_S = 600
 """Of a longer recording the picture shows the beginning, s."""
 
 ESCAPES = {ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"}
@@ -27,12 +28,10 @@ class EventWriter(PredictionWriter):
     """Write events.tsv and tags.csv of all files, and for each its scores and a picture.
 
     events.tsv names files relative to the folder that was given, and scores each event by the mean probability of its class.
+    Events are detected by the network's inference options.
 
     Args:
         folder: where everything goes (default: `predictions` in the run folder)
-        thresholds: events by the thresholds and filters that were best in validation, or `fixed` at 0.5 and 7 frames
-        window: length of the windows that a longer recording is heard in, s
-        step: from one window to the next, s
         scores: write `scores/<file>.npz`: frames (frames, classes), clip (classes,), times (frames,) s, classes
         pictures: write `timelines/<file>.png`
         reference: table of true events (filename, onset, offset, event_label) to draw beside those found; its files are matched
@@ -45,22 +44,15 @@ class EventWriter(PredictionWriter):
     def __init__(
         self,
         folder: str | None = None,
-        thresholds: Literal["tuned", "fixed"] = "tuned",
-        window: float = 10.0,
-        step: float = 5.0,
         scores: bool = True,
         pictures: bool = True,
         reference: str | None = None,
         overwrite: bool = False,
     ) -> None:
-        if not 0 < step <= window:
-            raise ValueError(f"--output.step must be above 0 s and at most --output.window, got {step} and {window}")
         if reference is not None and not pictures:
             raise ValueError("--output.reference is drawn in the pictures: add --output.pictures true, or leave it out")
         true = content_digest(reference) if reference is not None and Path(reference).is_file() else None
-        how = {"thresholds": thresholds, "window": window, "step": step}
-        super().__init__(folder, overwrite, {"scores": scores, "pictures": pictures, "reference": true}, **how)
-        self.thresholds, self.window, self.step = thresholds, window, step
+        super().__init__(folder, overwrite, {"scores": scores, "pictures": pictures, "reference": true})
         self.scores, self.pictures, self.reference = scores, pictures, reference
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,45 +62,40 @@ class EventWriter(PredictionWriter):
             paths = [item.path for item in trainer.datamodule.items()]
             self.true = read_reference(self.reference, pl_module.classes, paths)
 
-    def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose how the network reads a recording, by the thresholds of the loaded weights."""
-        pl_module.listen(self.thresholds, self.window, self.step, SHOWN_S if self.pictures else 0.0)
-
     def write_input(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
     ) -> dict[str, Any]:
         """Write scores and picture of one file; returns its events, tags and scores."""
-        found = prediction.events
+        scores = prediction.scores
         if self.scores:
-            times = np.arange(len(found.scores.frames)) * found.scores.frame_s
-            arrays = {"frames": found.scores.frames, "clip": found.scores.clip, "times": times}
+            times = np.arange(len(scores.frames)) * scores.frame_s
+            arrays = {"frames": scores.frames, "clip": scores.clip, "times": times}
             files.arrays(f"scores/{files.stem}.npz", arrays | {"classes": np.array(pl_module.classes)})
         if self.pictures:
-            picture = self._picture(pl_module, batch.path, prediction.audio, found, files.title)
-            files.figure(f"timelines/{files.stem}.png", picture)
+            files.figure(f"timelines/{files.stem}.png", self._picture(pl_module, batch.path, prediction, files.title))
         return {
-            "duration_s": round(found.scores.duration_s, 3),
-            "events": [_event_row(event, found.scores, pl_module.classes) for event in found.events],
-            "tags": list(found.tags),
-            "clip": [round(float(score), 6) for score in found.scores.clip],
-            "remarks": list(found.scores.remarks),
+            "duration_s": round(scores.duration_s, 3),
+            "events": [_event_row(event, scores, pl_module.classes) for event in prediction.events],
+            "tags": list(prediction.tags),
+            "clip": [round(float(score), 6) for score in scores.clip],
+            "remarks": list(scores.remarks),
         }
 
-    def _picture(self, detector: LightningModule, path: str, audio: np.ndarray, found: Any, title: str) -> Any:
-        shown = int(SHOWN_S / found.scores.frame_s)
-        levels, hertz, hop_s = spectrogram(audio, detector.grid.sample_rate)
+    def _picture(self, detector: LightningModule, path: str, prediction: Any, title: str) -> Any:
+        scores, rate = prediction.scores, detector.grid.sample_rate
+        levels, hertz, hop_s = spectrogram(_beginning(path, SHOWN_S * rate, rate), rate)
         true = self.true.events.get(path)
         return timeline(
-            found.scores.frames[:shown],
+            scores.frames[: int(SHOWN_S / scores.frame_s)],
             classes=detector.classes,
-            frame_s=found.scores.frame_s,
-            events=[event for event in found.events if event.onset < SHOWN_S],
+            frame_s=scores.frame_s,
+            events=[event for event in prediction.events if event.onset < SHOWN_S],
             title=title,
             reference=None if true is None else [event for event in true if event[0] < SHOWN_S],
             spectrogram=levels,
             mel_hertz=hertz,
             hop_s=hop_s,
-            duration_s=found.scores.duration_s,
+            duration_s=scores.duration_s,
         )
 
     def write_tables(self, pl_module: LightningModule, good: list[Entry], failed: list[Entry]) -> None:
@@ -139,6 +126,17 @@ class EventWriter(PredictionWriter):
                 print(f"{entry.file}: {remark}", flush=True)
         for line in self.true.remarks(str(self.reference)):
             print(f"reference: {line}", flush=True)
+
+
+def _beginning(path: str, samples: int, rate: int) -> np.ndarray:
+    """First samples of a file, (samples,) at `rate`, decoded once more in the way that the network's input was."""
+    blocks, length = [], 0
+    for block in Stream(path, rate):
+        blocks.append(block)
+        length += len(block)
+        if length >= samples:
+            break
+    return np.concatenate(blocks)[:samples]
 
 
 def _event_row(event: Any, scores: Any, classes: list[str]) -> list[Any]:

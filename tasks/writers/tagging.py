@@ -1,5 +1,6 @@
 """What `predict` leaves of a tagged folder: tables always; timelines, maps and embeddings on request."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 
 from datamodules.errors import DataError
-from tasks.tagging.decisions import LEARNED, are_learned, make_decision
+from tasks.tagging.decisions import are_learned, make_decision
+from tasks.tagging.options import LEARNED, InferenceOptions
 from tasks.writers.base import PredictionFiles, PredictionWriter, of_all
 from tasks.writers.journal import Entry
 from tasks.writers.parts import counted
@@ -20,12 +22,10 @@ ROWS = 5
 class TagWriter(PredictionWriter):
     """Write tags.csv and tags.json, and on request timelines, maps and embeddings, one set per input file.
 
+    Tags are chosen by the network's inference options.
+
     Args:
         folder: where everything goes (default: `predictions` in the run folder)
-        threshold: least probability of a tag that is listed: `learned` in validation, one number, or a file of thresholds (JSON
-            {tag: number}, or CSV with the columns tag and threshold)
-        top: list so many of the most probable tags instead
-        calibrated: show scores that were calibrated in validation, so that of tags at 0.7 seven in ten are right
         timeline: write `timelines/<file>.csv` and `.png`, tag probabilities against time
         hop: step of the timeline in s
         maps: write `maps/<file>.npz` and `.png`, attention and contribution of the strongest chunk
@@ -36,13 +36,11 @@ class TagWriter(PredictionWriter):
     """
 
     reserved = ("tags.csv", "tags.json", "timelines", "maps", "embeddings")
+    tables_only = tuple(f"model.inference.{option.name}" for option in fields(InferenceOptions))
 
     def __init__(
         self,
         folder: str | None = None,
-        threshold: float | str = LEARNED,
-        top: int | None = None,
-        calibrated: bool = False,
         timeline: bool = False,
         hop: float = 1.0,
         maps: bool = False,
@@ -51,19 +49,20 @@ class TagWriter(PredictionWriter):
         embeddings: list[str] | None = None,
         overwrite: bool = False,
     ) -> None:
-        # The tables are written anew each time, whatever tags are listed.
-        maps_of = maps and (map_tags or [threshold, top])
-        super().__init__(folder, overwrite, {"timeline": timeline and hop, "maps": maps_of, "embeddings": embeddings})
-        if (top is not None and top < 1) or hop <= 0:
-            raise ValueError(f"--output.top must be at least 1 and --output.hop above 0 s, got {top} and {hop}")
-        self.threshold, self.top, self.calibrated = threshold, top, calibrated
+        super().__init__(folder, overwrite, {"timeline": timeline and hop, "maps": maps, "embeddings": embeddings})
+        if hop <= 0:
+            raise ValueError(f"--output.hop must be above 0 s, got {hop}")
         self.timeline, self.hop = timeline, hop
         self.maps, self.map_tags, self.join, self.embeddings = maps, map_tags, join, embeddings or []
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse layers and tags that the network does not have, maps without attention, thresholds that are none."""
-        if self.threshold != LEARNED:
-            make_decision(pl_module, self.threshold, self.top)
+        options = pl_module.inference
+        if options.threshold != LEARNED:  # learned ones, and the calibration, are known once the weights are loaded
+            make_decision(pl_module, replace(options, calibrated=False))
+        if self.maps:
+            listed = [options.threshold, options.top, *(["calibrated"] if options.calibrated else [])]
+            self.extras["maps"] = self.map_tags or listed
         layers = dict(pl_module.net.named_modules())
         for layer in self.embeddings:
             if layer not in layers:
@@ -83,9 +82,11 @@ class TagWriter(PredictionWriter):
 
     def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the thresholds and the calibration of the loaded weights."""
-        self.decision = make_decision(pl_module, self.threshold, self.top, self.calibrated)
-        if self.threshold == LEARNED and self.top is None and trainer.is_global_zero and not are_learned(pl_module):
-            print("No thresholds were learned for these weights: 0.5 is used (--output.threshold, --output.top)", flush=True)
+        options = pl_module.inference
+        self.decision = make_decision(pl_module, options)
+        if options.threshold == LEARNED and options.top is None and trainer.is_global_zero and not are_learned(pl_module):
+            other = "--model.inference.threshold, --model.inference.top"
+            print(f"No thresholds were learned for these weights: 0.5 is used ({other})", flush=True)
 
     def write_input(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles

@@ -1,0 +1,38 @@
+"""Inference options of tagging: how the tags of a recording are chosen from its probabilities."""
+
+from dataclasses import dataclass
+
+LEARNED = "learned"
+
+
+@dataclass
+class InferenceOptions:
+    """Settings of `predict`, stored with the checkpoint; `--model.inference.top 5` and the like change them.
+
+    Args:
+        threshold: least probability of a tag that is listed: `learned` in validation, one number, or a file of thresholds (JSON
+            {tag: number}, or CSV with the columns tag and threshold)
+        top: list so many of the most probable tags instead
+        calibrated: show scores that were calibrated in validation, so that of tags at 0.7 seven in ten are right
+
+    Raises:
+        ValueError: an impossible number.
+    """
+
+    threshold: float | str = LEARNED
+    top: int | None = None
+    calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top is not None and self.top < 1:
+            raise ValueError(f"--model.inference.top must be at least 1, got {self.top}")
+        if self.number is not None and not 0 <= self.number <= 1:
+            raise ValueError(f"--model.inference.threshold must be a probability, from 0 to 1, got {self.threshold}")
+
+    @property
+    def number(self) -> float | None:
+        """The threshold of all tags; None where each has its own."""
+        try:
+            return float(self.threshold)
+        except ValueError:
+            return None

@@ -308,9 +308,13 @@ def unknown_option(message: str) -> str | None:
     return wrong and (wrong[1] or wrong[2])
 
 
+_BULLET = re.compile(r"^(?:\s|-\s)+|[\s-]+$")
+"""Bullet of a line, and rules at its end; the dashes of an option stay."""
+
+
 def telling_lines(message: str) -> Iterator[str]:
     """Lines of a parser's nested message without the values and types that it echoes, each once."""
-    lines = dict.fromkeys(line.strip(" -\t") for line in message.splitlines())
+    lines = dict.fromkeys(_BULLET.sub("", line) for line in message.splitlines())
     return (line for line in lines if line and not _ECHO.match(line))
 
 

@@ -46,7 +46,7 @@ class ShortErrorParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong with the command line, without the pages of usage."""
-        if _raises.get() or not self.exit_on_error:
+        if _raises.get():
             raise argparse.ArgumentError(None, message) from ex
         sys.stderr.write(f"error: {shorten(message)}{self._nearest(message)}\n")
         sys.exit(2)

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import tasks
 from datamodules.demo.data import SoundEventDemo
 from datamodules.events import Corpus, Events, table
 from datamodules.frames import FrameGrid
 from datamodules.input_spec import SEDSpec
 from models.sed.crnn import Detection
 from tasks.metrics.events import collar, segment
-from tasks.sed.ladder import Audio2Scores, File2Events, load_detector
+from tasks.sed.ladder import Audio2Scores, File2Events
 
 RANGE_DB = 30.0
 CLICK_S = 0.001
@@ -28,7 +29,7 @@ Signal = np.ndarray
 
 def run() -> None:
     """Print event macro F1 and segment micro F1 by condition."""
-    detector = load_detector(os.environ.get("QUINTET_RUN", "runs/sed/default"))
+    detector = tasks.load(os.environ.get("QUINTET_RUN", "runs/sed/default"))
     clips, corpus = test_clips(detector.grid)
     random = np.random.default_rng(0)
     gains = 10 ** (-random.uniform(0, RANGE_DB, len(clips)) / 20)

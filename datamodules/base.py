@@ -185,7 +185,7 @@ class SuiteData(pl.LightningDataModule):
 
     @property
     def spec(self) -> Any:
-        """What the network reads. Raises ValueError before `connect`."""
+        """Input specification of the network. Raises ValueError before `connect`."""
         if self._spec is None and self.spec_class is not None:
             name = self.spec_class.__name__
             raise ValueError(f"{type(self).__name__} does not know what the network reads: call connect({name}(...)) first")
@@ -193,7 +193,7 @@ class SuiteData(pl.LightningDataModule):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the data know what the network reads."""
+        """True after `connect`."""
         return self._spec is not None
 
     def with_spec(self, spec: Any) -> Self:

@@ -59,7 +59,7 @@ class StreamedFile(soundfile.SoundFile):
     """
 
     def seekable(self) -> bool:
-        """Whether soundfile may seek on its own."""
+        """False for MPEG audio, in which soundfile must not seek unasked."""
         return self.format not in MPEG and super().seekable()
 
 

@@ -4,5 +4,5 @@ import pytorch_lightning as pl
 
 
 def reshards(trainer: pl.Trainer) -> bool:
-    """Whether Lightning would put a DistributedSampler in the place of a loader's own sampler."""
+    """True where Lightning would replace a loader's sampler by a DistributedSampler."""
     return trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler

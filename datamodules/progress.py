@@ -87,7 +87,7 @@ class Lines:
         """Name of the current item, which a bar shows: lines are of the whole."""
 
     def set_postfix_str(self, text: str) -> None:
-        """What stands behind the count in the line that `close` writes."""
+        """Set the text after the count in the line that `close` writes."""
         self.postfix = text
 
     def _units(self) -> str:

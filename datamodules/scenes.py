@@ -59,7 +59,7 @@ def level(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def active(samples: np.ndarray, rate: int, floor_db: float = -np.inf) -> np.ndarray:
-    """Where a sound is on: (segments, 2) s, by its energy; nothing counts under `floor_db`.
+    """Active segments of a sound by its energy above `floor_db`: (segments, 2) s.
 
     Segments under SHORTEST_S are left out, but for a sound that has no longer ones, such as a click.
     """

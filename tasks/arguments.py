@@ -6,7 +6,7 @@ import yaml
 
 from datamodules.errors import DataError
 from tasks.checkpoints import hyper_parameters, locate, read, stamp
-from tasks.configs import CONFIGS, with_parents
+from tasks.configs import CONFIGS, configs_in, with_parents
 from tasks.file_names import is_plain_name, names_file
 from tasks.launch import Task, resolve
 from tasks.lightning_internals import CLASS_PATH
@@ -102,17 +102,6 @@ def row_alone(task: Task, argv: list[str], row: str) -> list[str] | None:
     inherited, named = with_parents(["--config", str(config)], task.module)
     words = [word for path in (str(CONFIGS / task.name / "base.yaml"), *inherited) for word in ("--config", path)]
     return [argv[0], *words, *named, *(["--ckpt_path", "none"] if argv[0] in FROM_CHECKPOINT else [])]
-
-
-def configs_in(typed: list[str]) -> list[str]:
-    """Config files that the user named."""
-    found = []
-    for word, following in zip(typed, [*typed[1:], ""], strict=False):
-        if word in ("-c", "--config"):
-            found.append(following)
-        elif word.startswith("--config="):
-            found.append(word.removeprefix("--config="))
-    return found
 
 
 def value_of(typed: list[str], option: str) -> str | None:

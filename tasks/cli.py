@@ -42,6 +42,9 @@ from tasks.run_info import RunInfo
 from tasks.runs import Request, Run, open_run
 from tasks.trainer import Trainer
 
+SHOWN = 8
+"""Departures from the row that are printed at the start of a run; metrics.json has all."""
+
 
 class CLI(SteppedCLI):
     """Parse, build and run one verb of one task."""
@@ -126,7 +129,9 @@ class CLI(SteppedCLI):
         self.config = parser.parse_args(args)
         self.departures = self._departures(parser)
         if self.departures:
-            rank_zero_info(f"Settings other than those of the row {self.row}: {note(self.departures)}")
+            shown = note(dict([*self.departures.items()][:SHOWN]))
+            more = f" and {len(self.departures) - SHOWN} more" if len(self.departures) > SHOWN else ""
+            rank_zero_info(f"Settings other than those of the row {self.row}: {shown}{more}")
 
     def _departures(self, parser: LightningArgumentParser) -> dict[str, list[Any]]:
         """Settings in which this run differs from its row; of a checkpoint that is scored those it is stamped with.

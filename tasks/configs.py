@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,15 +35,37 @@ def with_config_files(task: str, words: Sequence[str]) -> list[str]:
     Raises:
         DataError: a config that exists neither in the working folder nor in the suite.
     """
-    completed: list[str] = []
+    return replace_configs(words, lambda name: [config_file(task, name)])
+
+
+def replace_configs(words: Sequence[str], change: Callable[[str], Sequence[str]]) -> list[str]:
+    """Command line with other configs.
+
+    Args:
+        words: command line; configs are the words after `--config` or `-c`, and behind `--config=`
+        change: from a config to the one in its place, and further words that follow it
+    """
+    replaced: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
-        if before in ("-c", "--config"):
-            completed.append(config_file(task, word))
-        elif word.startswith("--config="):
-            completed.append(f"--config={config_file(task, word.removeprefix('--config='))}")
+        prefix = "--config=" if word.startswith("--config=") else ""
+        if prefix or before in ("-c", "--config"):
+            config, *more = change(word.removeprefix(prefix))
+            replaced += [prefix + config, *more]
         else:
-            completed.append(word)
-    return completed
+            replaced.append(word)
+    return replaced
+
+
+def configs_in(words: Sequence[str]) -> list[str]:
+    """Config files that a command line names."""
+    configs: list[str] = []
+
+    def note(name: str) -> list[str]:
+        configs.append(name)
+        return [name]
+
+    replace_configs(words, note)
+    return configs
 
 
 def config_file(task: str, name: str) -> str:
@@ -119,17 +141,9 @@ def with_parents(words: Sequence[str], module: str) -> tuple[list[str], list[str
     Raises:
         DataError: as `parents` raises it.
     """
-    inherited: list[Path] = []
-    completed: list[str] = []
-    for before, word in zip(["", *words], words, strict=False):
-        prefix = "--config=" if word.startswith("--config=") else ""
-        if prefix or before in ("-c", "--config"):
-            config = Path(word.removeprefix(prefix))
-            inherited += [path for path in parents(config) if path not in inherited]
-            completed.append(prefix + parsed_config(config, module))
-        else:
-            completed.append(word)
-    return [parsed_config(path, module) for path in inherited], completed
+    inherited = dict.fromkeys(path for config in configs_in(words) for path in parents(Path(config)))
+    parsed = replace_configs(words, lambda name: [parsed_config(Path(name), module)])
+    return [parsed_config(path, module) for path in inherited], parsed
 
 
 def parsed_config(config: Path, module: str) -> str:

@@ -26,7 +26,7 @@ def refuse_other_packages() -> None:
 
 
 def is_own_process() -> bool:
-    """Whether this process runs a command of the suite: `python -m tasks...` or `quintet`."""
+    """True in a process of `python -m tasks...` or `quintet`."""
     program = sys.argv[0] if sys.argv else ""
     return program == "-m" or Path(program).stem == "quintet"  # -m: while Python looks for the module that it will run
 

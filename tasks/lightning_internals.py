@@ -82,7 +82,7 @@ def option_names(parser: LightningArgumentParser) -> set[str]:
 
 
 def accumulates(trainer: pl.Trainer) -> bool:
-    """Whether the batch just done left an accumulation window open."""
+    """True inside an accumulation window: the last batch was followed by no optimizer step."""
     return trainer.fit_loop._should_accumulate()
 
 
@@ -97,7 +97,7 @@ def set_logged_steps(trainer: pl.Trainer, steps: int) -> None:
 
 
 def is_epoch_whole(trainer: pl.Trainer) -> bool:
-    """Whether the epoch has reached its last batch, rather than been cut short by `max_steps`."""
+    """True after the last batch of an epoch; False where `max_steps` has cut it short."""
     return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
 
 
@@ -185,7 +185,7 @@ def mark_written(writer: Any, columns: list[str]) -> None:
 
 
 def has_wandb_run(logger: WandbLogger) -> bool:
-    """Whether the run of a W&B logger is open."""
+    """True while the run of a W&B logger is open."""
     return logger._experiment is not None
 
 
@@ -225,7 +225,7 @@ def weights_mismatch(error: Exception) -> str | None:
 
 
 def libsndfile_reason(error: Exception) -> str:
-    """Why libsndfile cannot open a file, without soundfile's words around it."""
+    """Reason of libsndfile for not opening a file, without soundfile's words around it."""
     return getattr(error, "error_string", str(error)).rpartition("Error : ")[2].rstrip(".")
 
 
@@ -274,7 +274,7 @@ def ignore_noise() -> None:
 
 
 def is_tip(line: str) -> bool:
-    """Whether a log line matches `TIPS`."""
+    """True for a log line that matches `TIPS`."""
     return _TIP.search(line) is not None
 
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 
 class PredictionResult(NamedTuple):
-    """What every `predict_step` returns: a value, or the error that kept it from one."""
+    """Value of one input, or the error in its place; returned by every `predict_step`."""
 
     path: str
     value: Any

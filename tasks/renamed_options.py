@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
+from tasks.configs import replace_configs
 from tasks.file_names import names_file
 from tasks.yaml_files import YAMLError, load_yaml
 
@@ -25,29 +26,28 @@ def with_current_names(task: str, words: Sequence[str]) -> list[str]:
         words: options as `--a b` or `--a=b`; those of a config follow it as words, so that later words still win over it
     """
     names = RENAMED.get(task, {})
-    current: list[str] = []
-    for before, word in zip(["", *words], words, strict=False):
-        prefix = "--config=" if word.startswith("--config=") else ""
-        if names and (prefix or before in ("-c", "--config")):
-            config, moved = _without_old_names(word.removeprefix(prefix), names)
-            current += [prefix + config, *moved]
-            continue
-        option, equals, value = word.partition("=")
-        new = names.get(option.removeprefix("--")) if option.startswith("--") else None
-        if new is not None:
-            _warn(option, f"--{new}")
-        current.append(word if new is None else f"--{new}{equals}{value}")
-    return current
+    if not names:
+        return list(words)
+    return replace_configs([_renamed(word, names) for word in words], lambda config: _without_old_names(config, names))
 
 
-def _without_old_names(config: str, names: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Text of a config, a file or YAML, without its renamed options, and these as words; the config as it is without any."""
+def _renamed(word: str, names: Mapping[str, str]) -> str:
+    option, equals, value = word.partition("=")
+    new = names.get(option.removeprefix("--")) if option.startswith("--") else None
+    if new is None:
+        return word
+    _warn(option, f"--{new}")
+    return f"--{new}{equals}{value}"
+
+
+def _without_old_names(config: str, names: Mapping[str, str]) -> list[str]:
+    """Text of a config, a file or YAML, without its renamed options, then these as words; the config as it is without any."""
     try:
         content = load_yaml(Path(config).read_text(encoding="utf-8", errors="replace") if names_file(config) else config)
     except YAMLError:
-        return config, []  # which the parser explains
+        return [config]  # which the parser explains
     moved = [word for old, new in names.items() for word in _taken(content, old, new)]
-    return (yaml.safe_dump(content, sort_keys=False), moved) if moved else (config, [])
+    return [yaml.safe_dump(content, sort_keys=False), *moved] if moved else [config]
 
 
 def _taken(content: Any, old: str, new: str) -> list[str]:

@@ -19,7 +19,7 @@ ExportProgram = tuple[nn.Module, tuple[Tensor, ...], dict | None, list[tuple[Ten
 class SuiteModule(pl.LightningModule):
     """LightningModule of one task.
 
-    Subclasses give `input_spec`, `epoch_metrics`, `check_data` and, where they are exported, `export_program`.
+    Subclasses give `input_spec`, `epoch_metrics`, `check_data`, `initialize_from` and, where they are exported, `export_program`.
 
     Args:
         optimizer: called with the trained parameters
@@ -38,15 +38,18 @@ class SuiteModule(pl.LightningModule):
     # for subclasses
 
     def input_spec(self) -> Any:
-        """What the network reads, of the class that the data's `connect` takes (`datamodules.input_spec`); None: nothing."""
+        """Input specification for the data's `connect` (`datamodules.input_spec`); None: the data need none."""
         return None
 
     def epoch_metrics(self) -> Iterable[Metric]:
         """Metrics that are reset before each validation and test."""
         raise NotImplementedError
 
-    def check_data(self, datamodule: SuiteData, stage: str) -> None:
+    def check_data(self, datamodule: SuiteData) -> None:
         """Compare the data of `fit`, `validate` and `test` with the network. Raises DataError where they do not fit."""
+
+    def initialize_from(self, datamodule: SuiteData) -> None:
+        """Take what `fit` starts from, such as statistics of the training set, on every rank alike."""
 
     def predict_input(self, batch: Any) -> Any:
         """Value for one of the user's inputs, as the writer of `predict` takes it. Raises DataError where there is none."""
@@ -59,11 +62,13 @@ class SuiteModule(pl.LightningModule):
     # hooks of Lightning
 
     def setup(self, stage: str) -> None:
-        """Connect the data before the loaders are built; refuse data that do not fit."""
+        """Connect the data before the loaders are built; refuse data that do not fit; in `fit` initialize from them."""
         datamodule = self.trainer.datamodule
         datamodule.connect(self.input_spec())
         if stage != "predict":
-            self.check_data(datamodule, stage)
+            self.check_data(datamodule)
+        if stage == "fit":
+            self.initialize_from(datamodule)
 
     def on_validation_epoch_start(self) -> None:
         """Reset the metrics; the scores of the epoch before stay readable until then."""
@@ -77,7 +82,7 @@ class SuiteModule(pl.LightningModule):
 
     @property
     def learns_from_validation(self) -> bool:
-        """Whether this validation may set thresholds and scores of the checkpoint: one of `fit` but its sanity check."""
+        """True in validations of `fit`, its sanity check aside: they set the checkpoint's thresholds and scores."""
         return self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
 
     def predict_step(self, batch: Any) -> PredictionResult:

@@ -10,7 +10,8 @@ import yaml
 from pytorch_lightning.cli import Namespace
 
 from tasks.__main__ import find_tasks
-from tasks.arguments import configs_in, row_of
+from tasks.arguments import row_of
+from tasks.configs import configs_in
 from tasks.loggers import run_loggers
 from tasks.tagging.paper import FIGURE_5, SAME_RUN, TABLE_5_CONFIG, TABLES
 from tests.commands import command, tagging

@@ -155,8 +155,6 @@ def test_rows_of_a_csv_log_are_written_once(tmp_path):
 
 
 def test_arguments_of_a_wandb_run_are_known_before_it_opens(tmp_path):
-    if importlib.util.find_spec("wandb") is None:
-        pytest.skip("wandb is not installed")
     logger = WandbLogger("name", tmp_path, offline=True)
     assert not internals.has_wandb_run(logger), changed("WandbLogger._experiment", "pytorch-lightning")
     assert internals.wandb_arguments(logger)["name"] == "name", changed("WandbLogger._wandb_init", "pytorch-lightning")

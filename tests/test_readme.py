@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.__main__ import find_tasks
-from tasks.arguments import configs_in
+from tasks.configs import configs_in
 from tasks.launch import VERBS
 
 ROOT = Path(__file__).parent.parent

@@ -306,3 +306,19 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+class Scored(Toy):
+    """Logs given validation scores instead of measured ones."""
+
+    def __init__(self, scores=(), **options):
+        super().__init__(**options)
+        self.given = scores
+
+    def on_validation_epoch_end(self):
+        self.log("val/loss", self.given[self.trainer.current_epoch])
+
+
+def epoch_of(path):
+    content = torch.load(path, weights_only=True)
+    return content["loops"]["fit_loop"]["epoch_progress"]["current"]["started"] - 1

@@ -26,7 +26,7 @@ class MaskSeparator(nn.Module):
         return stft.inverse(masks * spectrum[:, None], mixture.shape[-1])
 
     def encode(self, magnitude: Tensor) -> Any:
-        """What `decode` makes the masks of some frames of; smaller than the masks where a network can tell the two apart.
+        """Encoding that `decode` turns into masks, frame by frame; smaller than the masks where a network has such a layer.
 
         Args:
             magnitude: as of `forward`

@@ -69,10 +69,9 @@ class Composer(SuiteModule):
         """Parameters of the system that are not frozen."""
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
-    def check_data(self, datamodule: SymbolicData, stage: str) -> None:
-        """Let a system that counts or measures look at the training set, on every rank alike."""
-        if stage == "fit":
-            self.net.prepare(datamodule.everything())
+    def initialize_from(self, datamodule: SymbolicData) -> None:
+        """Count or measure the training set, in systems that do."""
+        self.net.prepare(datamodule.everything())
 
     def training_step(self, batch: SymbolicBatch) -> Tensor | None:
         """What the system minimises: zero where there is nothing to train; None where the players took their turns."""

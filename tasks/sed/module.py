@@ -110,15 +110,21 @@ class SoundEventDetector(SuiteModule):
 
     def input_spec(self) -> SEDSpec:
         """Frames, embeddings, and the features whose statistics the network is standardised by."""
-        net, features = self.net, None
-        if net.spectral and net.mel.by == "dataset":
-            features = lambda audio: net.mel.log_mel(audio)[0][0]  # noqa: E731
-        return SEDSpec(self.grid, self.align, self.extractors, features)
+        net = self.net
 
-    def check_data(self, datamodule: SoundEventData, stage: str) -> None:
-        """Refuse data of other classes; standardise by the training set's statistics."""
+        def features(audio: Tensor) -> Tensor:
+            return net.mel.log_mel(audio)[0][0]
+
+        is_standardised = net.spectral and net.mel.by == "dataset"
+        return SEDSpec(self.grid, self.align, self.extractors, features if is_standardised else None)
+
+    def check_data(self, datamodule: SoundEventData) -> None:
+        """Refuse data of other classes."""
         refuse_other_labels("classes", self.classes, datamodule.classes)
-        if stage == "fit" and datamodule.spec.features is not None:
+
+    def initialize_from(self, datamodule: SoundEventData) -> None:
+        """Standardise by the training set's statistics."""
+        if datamodule.spec.features is not None:
             self.net.set_statistics(*datamodule.statistics())
 
     def epoch_metrics(self) -> list[Metric]:

@@ -83,8 +83,8 @@ class Separator(SuiteModule):
         stft = STFT(self.stft.n_fft, self.stft.hop)
         return SeparationSpec(lambda audio: stft(audio).abs(), f"stft {stft.n_fft} {stft.hop} hann")
 
-    def check_data(self, datamodule: SeparationData, stage: str) -> None:
-        """Refuse data of other stems, rate or channels; take the statistics of the training set and what its stems cover."""
+    def check_data(self, datamodule: SeparationData) -> None:
+        """Refuse data of other stems, rate or channels."""
         for what, theirs, ours in (
             ("sources", list(datamodule.sources), self.sources),
             ("sample_rate", datamodule.sample_rate, self.net.sample_rate),
@@ -95,9 +95,12 @@ class Separator(SuiteModule):
                     f"the network separates {what} {ours}, the data have {theirs}: use data as it was trained on, or train "
                     f"with --model.net.{what} and --data.{what} alike"
                 )
-        if stage == "fit" and self.hparams.get("covers_mixture") is None:
+
+    def initialize_from(self, datamodule: SeparationData) -> None:
+        """Take the statistics of the training set, and whether its stems are all of a mixture."""
+        if self.hparams.get("covers_mixture") is None:
             self.covers_mixture = self.hparams["covers_mixture"] = datamodule.covers_mixture
-        if stage == "fit" and hasattr(self.net, "set_statistics"):
+        if hasattr(self.net, "set_statistics"):
             statistics = datamodule.statistics()
             for net in {id(net): net for net in (self.net, self.separating)}.values():
                 net.set_statistics(*statistics)

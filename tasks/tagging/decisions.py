@@ -115,7 +115,7 @@ def read_thresholds(path: Path, tags: list[str]) -> np.ndarray:
 
 
 def notes_on(audio: Tensor, window: Window, remark: str | None = None) -> tuple[str, ...]:
-    """What a user must know of a recording (samples,) at the window's rate: `silent`, too short, how it was mixed down."""
+    """Remarks on a recording (samples,) at the window's rate: silent, too short, how its channels were mixed."""
     notes = [remark] if remark else []
     if is_silent(audio.cpu().numpy()):
         notes.append("silent")

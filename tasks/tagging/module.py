@@ -68,7 +68,7 @@ class Tagger(SuiteModule):
         needed = extractor.clip_level(torch.zeros(1, self.net.samples)) is not None
         return TaggingSpec(tagger_window(self), extractor.clip_level if needed else None)
 
-    def check_data(self, datamodule: TaggingData, stage: str) -> None:
+    def check_data(self, datamodule: TaggingData) -> None:
         """Refuse labels of another order."""
         refuse_other_labels("tags", self.tags, datamodule.tags)
 

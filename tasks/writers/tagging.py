@@ -183,7 +183,7 @@ class TagWriter(PredictionWriter):
 
 
 def _notes(entry: Entry) -> list[str]:
-    """What a user must know of a file, its damage first."""
+    """Remarks on a file, its damage first."""
     damage = entry.row.get("damage")
     said = [f"{damage}, the tags are those of what is there"] if damage else []
     return [*said, *entry.row.get("notes", ())]

@@ -68,7 +68,8 @@ def plain(value: Any) -> Any:
         flat = value.detach().flatten()
         chosen = torch.linspace(0, max(len(flat) - 1, 0), min(VALUES, len(flat))).long()
         digest = hashlib.sha256(flat.contiguous().numpy().tobytes()).hexdigest()[:DIGITS]
-        return {"shape": list(value.shape), "sha256": digest, "values": [float(f"{number:.7g}") for number in flat[chosen].tolist()]}
+        values = [float(f"{number:.7g}") for number in flat[chosen].tolist()]
+        return {"shape": list(value.shape), "sha256": digest, "values": values}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -42,6 +42,11 @@ def tolerance(facts: dict[str, Any], otherwise: float) -> float:
     return 0 if facts["machine"] == machine() else otherwise
 
 
+def assert_same(expected: Any, actual: Any, tolerance: float, where: str) -> None:
+    wrong = list(differences(expected, actual, tolerance, where))
+    assert not wrong, f"{len(wrong)} differences:\n" + "\n".join(wrong[:5])
+
+
 def with_names_of_today(content: dict[str, Any], task: str) -> dict[str, Any]:
     """Stored content of a checkpoint, weights and callbacks under the names that they have today."""
 
@@ -92,10 +97,9 @@ def test_it_gives_its_outputs_and_scores_and_goes_on_to_its_weights(name, folder
     """To the bit on a machine like the one that wrote them, else within `OUTPUTS` and `TRAINED`."""
     facts = stored(name)
     task, near, trained = facts["task"], tolerance(facts, OUTPUTS), tolerance(facts, TRAINED)
-    assert not list(differences(facts["outputs"], outputs_of(FIXTURES / f"{name}.ckpt"), near, "outputs"))
+    assert_same(facts["outputs"], outputs_of(FIXTURES / f"{name}.ckpt"), near, "outputs")
     write_data(folder, task)
-    scores = scores_of(folder, name, task, facts["test_options"])
-    assert not list(differences(facts["metrics"], scores, near, "metrics"))
+    assert_same(facts["metrics"], scores_of(folder, name, task, facts["test_options"]), near, "metrics")
     last = resumed(folder, name, task, name)
     assert last["global_step"] > checkpoints.load_mapped(FIXTURES / f"{name}.ckpt")["global_step"]
-    assert not list(differences(with_names_of_today(facts["resumed"], task), last, trained, "resumed"))
+    assert_same(with_names_of_today(facts["resumed"], task), last, trained, "resumed")

@@ -21,6 +21,7 @@ test-realdata: .venv/.dev
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 
 .venv/.core: pyproject.toml constraints.txt
 	$(call install,.)

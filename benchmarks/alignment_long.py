@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+import tasks
 from benchmarks.memory import memory_mb
-from datamodules import render
-from datamodules.alignment.curves import Curve
-from datamodules.alignment.degrade import degrade
-from datamodules.alignment.score import read_score
+from datamodules.alignment.degrade import Curve, degrade
+from datamodules.alignment.reading import read_score
 from datamodules.alignment.sounds import synthesize
-from datamodules.audio import read_file as read
+from datamodules.audio import render
+from datamodules.audio.reading import read_file as read
+from datamodules.audio.render import RenderedNote
+from datamodules.common.errors import DataError
 from datamodules.demo import accompany, cutting, music
-from datamodules.errors import DataError
-from datamodules.render import Note
-from tasks.metrics.alignment import TOLERANCES_MS
+from tasks.alignment.metrics import TOLERANCES_MS
 
 SECONDS, EXCERPT_S, RATE, SEED = 600, 30, 44_100, 7
 THREADS, CORES, MOST_S, MOST_MB = (1, 2), 2, 60, 2048
@@ -68,12 +68,12 @@ def truth(score_s: np.ndarray) -> np.ndarray:
     return curve(score_s) * (SECONDS / float(curve(np.array(SECONDS))))
 
 
-def _medley() -> list[Note]:
+def _medley() -> list[RenderedNote]:
     """Chorales and accompanied fiddle tunes in turn, so many s of each, as even as a score."""
     random = np.random.default_rng(SEED)
     tunes = [one for one in music.fiddle_tunes() if (one.beats, one.beat_type) in accompany.BEATS and one.length > 6 * one.bar]
     chorales = [one for one in music.chorales() if one.beats == 4]
-    notes: list[Note] = []
+    notes: list[RenderedNote] = []
     for place in range(SECONDS // EXCERPT_S):
         some = (chorales, tunes)[place % 2]
         piece = some[int(random.integers(len(some)))]
@@ -87,7 +87,7 @@ def _medley() -> list[Note]:
         start = place * EXCERPT_S
         for tone in (tone for line in lines for tone in line if 0 <= tone.start < EXCERPT_S - 0.3):
             first, last = tone.start, min(tone.start + 0.95 * tone.length, EXCERPT_S)
-            notes.append(Note(start + first, start + last, 0, tone.pitch, 64))
+            notes.append(RenderedNote(start + first, start + last, 0, tone.pitch, 64))
     return sorted({(note.start, note.pitch): note for note in notes}.values())
 
 
@@ -114,7 +114,7 @@ def measure(name: str, checkpoint: str, threads: int) -> None:
     """Print as JSON what this process needs to align the files in a folder, and how many notes it finds, %."""
     import torch
 
-    from tasks.alignment import ladder
+    from tasks.alignment import inference
 
     torch.set_num_threads(threads)
     stages = {"imports": (time.process_time(), memory_mb())}
@@ -128,8 +128,8 @@ def measure(name: str, checkpoint: str, threads: int) -> None:
 
         return timed
 
-    align = clocked("checkpoint", lambda: ladder.File2Alignment(ladder.load_aligner(checkpoint)))()
-    ladder.decode, ladder.timed = clocked("decoding", ladder.decode), clocked("times and pictures", ladder.timed)
+    align = clocked("checkpoint", lambda: inference.File2Alignment(tasks.load(checkpoint)))()
+    inference.decode, inference.timed = clocked("decoding", inference.decode), clocked("times and pictures", inference.timed)
     align.search = clocked("key, tuning, way, jumps", align.search)
     align.course = clocked("features and path", align.course)
     found = align(Path(name) / "recording.wav", Path(name) / "score.mid")

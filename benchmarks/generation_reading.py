@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.paired import HEADER, paired
-from datamodules.symbolic.piece import Piece, in_order
-from datamodules.symbolic.reading import read_piece
-from datamodules.symbolic.views import PianoRoll
-from datamodules.symbolic.writing.midi import midi_bytes
+from datamodules.generation.piece import Piece, in_order
+from datamodules.generation.reading import read_piece
+from datamodules.generation.views import PianoRoll
+from datamodules.generation.writing.midi import midi_bytes
 
 FILES, SHARED = 1000, 50
 BARS, TICKS, STEPS = 64, 480, 4

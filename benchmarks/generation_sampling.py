@@ -10,11 +10,11 @@ from torch import Tensor
 from benchmarks.paired import HEADER, paired
 from models.generation import NextStep
 from models.generation.cores import RNNCore
-from models.generation.form import Ask, Form, Frames
+from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
 from models.generation.heads import VoiceHead
 from models.generation.sampling import Sampling, draw
 
-FORM = Form("categories", (24, 26, 27, 34), conditions=8)  # voices of chorales with REST and HOLD
+FORM = FrameSpec("categories", (24, 26, 27, 34), conditions=8)  # voices of chorales with REST and HOLD
 SIZES = ((1, 256, 2_000), (64, 64, 20_000))  # batch, frames, frames a second that are asked for
 
 
@@ -48,7 +48,9 @@ def anew(net: NextStep, ask: Ask) -> Tensor:
     """Every frame from a pass over all that is written so far."""
     out = ask.values.clone()
     for frame in range(out.shape[1]):
-        so_far = Frames(out[:, : frame + 1], ask.conditions[:, : frame + 1], torch.ones(len(out), frame + 1, dtype=torch.bool))
+        so_far = FrameBatch(
+            out[:, : frame + 1], ask.conditions[:, : frame + 1], torch.ones(len(out), frame + 1, dtype=torch.bool)
+        )
         out[:, frame] = voices(net, net(so_far)[:, -1], ask.generator)
     return out
 

@@ -11,12 +11,12 @@ import soundfile
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules import audio
-from datamodules.base import EpochSampler
-from datamodules.input_spec import TaggingSpec
-from datamodules.mtat import MTAT
-from datamodules.tags import published
-from datamodules.windows import Window
+from datamodules.audio import reading
+from datamodules.audio.windows import Window
+from datamodules.common.base import EpochSampler
+from datamodules.common.input_spec import TaggingSpec
+from datamodules.tagging.mtat import MTAT
+from datamodules.tagging.tags import published
 
 RATE, SECONDS, CLIPS, EPOCHS = 16_000, 29.1, 384, 20
 WINDOW = Window(RATE, 65_792, 256, 256)  # the paper's chunk of 256 frames
@@ -30,7 +30,7 @@ def run() -> None:
         print(f"{CLIPS} clips of {SECONDS} s, crops of {WINDOW.samples} samples; CPU s of one process unless said otherwise\n")
         print(f"{'':44} {'crops/s':>9} {'ms':>8}  (per CPU second; wall clock in brackets)")
         direct, packed = (_data(root, pack) for pack in ("never", "build"))
-        whole = _rate(lambda clip: audio.read_file(direct.index.audio / str(direct.index.paths[clip]), RATE), 60)
+        whole = _rate(lambda clip: reading.read_file(direct.index.audio / str(direct.index.paths[clip]), RATE), 60)
         print(_row("mp3: decode the whole clip (peer)", whole))
         print(_row("mp3: seek and decode the crop", _rate(_crops(direct), 600)))
         print(_row("pack: crop", _rate(_crops(packed), 10_000)))

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.ndimage import median_filter
 
-from datamodules.events import Corpus, Events, table
-from tasks.metrics.events import collar, psds, segment
+from datamodules.sed.events import Events, EventTable, table
+from tasks.metrics.events import collar, counts, psds
 from tasks.metrics.events.decode import FrameScores
 
 
@@ -22,15 +22,15 @@ def decode(scores: FrameScores, threshold: float, length: int = 7) -> Events:
     return table(*zip(*rows, strict=True)) if rows else table()
 
 
-def score(scores: FrameScores, corpus: Corpus, thresholds: np.ndarray) -> list[float]:
+def score(scores: FrameScores, corpus: EventTable, thresholds: np.ndarray) -> list[float]:
     """Event and segment F1 at each threshold, and both PSDS of those operating points."""
     points = [decode(scores, threshold) for threshold in thresholds]
     classes = len(corpus.classes)
-    f1 = [metric.score(corpus.events, events, classes).counts.macro_f1 for events in points for metric in (collar, segment)]
+    f1 = [metric.score(corpus.events, events, classes).counts.macro_f1 for events in points for metric in (collar, counts)]
     return [*f1, *(psds.from_operating_points(points, corpus, one).value for one in (psds.PSDS1, psds.PSDS2))]
 
 
-def by_sed_eval(scores: FrameScores, corpus: Corpus, thresholds: np.ndarray) -> list[float]:
+def by_sed_eval(scores: FrameScores, corpus: EventTable, thresholds: np.ndarray) -> list[float]:
     """Event and segment F1 at each threshold by sed_eval, clip by clip as it is used."""
     from sed_eval.sound_event import EventBasedMetrics, SegmentBasedMetrics
 
@@ -46,7 +46,7 @@ def by_sed_eval(scores: FrameScores, corpus: Corpus, thresholds: np.ndarray) -> 
     return found
 
 
-def _by_clip(events: Events, corpus: Corpus) -> list[list[dict]]:
+def _by_clip(events: Events, corpus: EventTable) -> list[list[dict]]:
     rows: list[list[dict]] = [[] for _ in corpus.names]
     for clip, kind, onset, offset in zip(*(column.tolist() for column in events), strict=True):
         row = {"event_label": corpus.classes[kind], "onset": onset, "offset": offset, "filename": corpus.names[clip]}

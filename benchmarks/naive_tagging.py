@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from models.tagging.attention import SelfAttention, TransformerLayer
+from models.tagging.back_ends import SelfAttention, TransformerLayer
 from models.tagging.front_back import FrontBack
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from benchmarks import naive_sed
 from benchmarks.paired import HEADER, paired
-from datamodules.events import Corpus
-from tasks.metrics.events import collar, psds, segment, sweep, tuning
+from datamodules.sed.events import EventTable
+from tasks.metrics.events import collar, counts, psds, sweep, tuning
 from tasks.metrics.events.decode import FrameScores, decode, median_filter
-from tests.sed_cases import drawn
+from tests.helpers.sed_cases import drawn
 
 CLIPS, FRAMES, CLASSES, POINTS = 1168, 151, 10, 50
 
@@ -23,7 +23,7 @@ def run() -> None:
     seconds = {
         "median filter of 7 frames": lambda: median_filter(scores, 7),
         "decoding one threshold": lambda: decode(filtered, 0.5),
-        "event and segment scores of one table": lambda: _both(corpus, events, metrics=(collar, segment)),
+        "event and segment scores of one table": lambda: _both(corpus, events, metrics=(collar, counts)),
         "PSDS 1, every distinct score": lambda: psds.from_scores(filtered, corpus, psds.PSDS1),
         "PSDS 2, every distinct score": lambda: psds.from_scores(filtered, corpus, psds.PSDS2),
         "event F1 at every distinct score": lambda: sweep.event_based(filtered, corpus.events),
@@ -48,19 +48,19 @@ def run() -> None:
     print(f"PSDS 1, {POINTS} thresholds: {coarse:.4f}\nPSDS 1, all: {psds.from_scores(filtered, corpus, psds.PSDS1)}")
 
 
-def _both(corpus: Corpus, events, metrics) -> list[float]:
+def _both(corpus: EventTable, events, metrics) -> list[float]:
     return [metric.score(corpus.events, events, CLASSES).counts.macro_f1 for metric in metrics]
 
 
-def _grid(scores: FrameScores, corpus: Corpus, thresholds: np.ndarray, areas: bool = True) -> list[float]:
+def _grid(scores: FrameScores, corpus: EventTable, thresholds: np.ndarray, areas: bool = True) -> list[float]:
     filtered = median_filter(scores, 7)
     points = [decode(filtered, threshold) for threshold in thresholds]
-    f1 = [score for events in points for score in _both(corpus, events, (collar, segment))]
+    f1 = [score for events in points for score in _both(corpus, events, (collar, counts))]
     scenarios = (psds.PSDS1, psds.PSDS2) if areas else ()
     return [*f1, *(psds.from_operating_points(points, corpus, one).value for one in scenarios)]
 
 
-def _every(scores: FrameScores, corpus: Corpus) -> None:
+def _every(scores: FrameScores, corpus: EventTable) -> None:
     filtered = median_filter(scores, 7)
     for swept in (sweep.event_based, sweep.segment_based):
         tuning.best_thresholds(swept(filtered, corpus.events))

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 import tasks
+from datamodules.audio.windows import FrameGrid
+from datamodules.common.input_spec import SEDSpec
 from datamodules.demo.data import SoundEventDemo
-from datamodules.events import Corpus, Events, table
-from datamodules.frames import FrameGrid
-from datamodules.input_spec import SEDSpec
+from datamodules.sed.events import Events, EventTable, table
 from models.sed.crnn import Detection
-from tasks.metrics.events import collar, segment
-from tasks.sed.ladder import Audio2Scores, File2Events
+from tasks.metrics.events import collar, counts
+from tasks.sed.inference import Audio2EventScores, File2Events
 
 RANGE_DB = 30.0
 CLICK_S = 0.001
@@ -47,11 +47,11 @@ def run() -> None:
     print(f"{'':42} {'level of the recording':>24} {'level of each window':>24}")
     for name, signals in conditions.items():
         reference = joined(corpus) if len(signals) == 1 else corpus
-        cells = [scores_of(detector, kind(detector), signals, reference) for kind in (PeakOfRecording, Audio2Scores)]
+        cells = [scores_of(detector, kind(detector), signals, reference) for kind in (PeakOfRecording, Audio2EventScores)]
         print(f"{name:42}" + "".join(f"{event:>17.3f} / {part:.3f}" for event, part in cells), flush=True)
 
 
-class PeakOfRecording(Audio2Scores):
+class PeakOfRecording(Audio2EventScores):
     """Windows as loud as in the whole recording, whose peak is put to full scale."""
 
     def __call__(self, audio: Tensor, sample_rate: int, embeddings=None):
@@ -64,7 +64,7 @@ class PeakOfRecording(Audio2Scores):
         return self.detector.evaluated(*self.detector.evaluated.features(audio, lengths, "none"), {})
 
 
-def test_clips(grid: FrameGrid) -> tuple[list[Signal], Corpus]:
+def test_clips(grid: FrameGrid) -> tuple[list[Signal], EventTable]:
     """Samples of the demo's test clips in [-1, 1), and what sounds in them."""
     data = SoundEventDemo(streams={"weak": 1}, pack="never")
     data.connect(SEDSpec(grid))
@@ -79,16 +79,16 @@ def clicked(signal: Signal, rate: int) -> Signal:
     return signal
 
 
-def joined(corpus: Corpus) -> Corpus:
+def joined(corpus: EventTable) -> EventTable:
     """All clips as one, one after another."""
     starts, events = np.cumsum(corpus.durations) - corpus.durations, corpus.events
     shift = starts[events.clip]
     moved = table(np.zeros(len(shift)), events.label, events.onset + shift, events.offset + shift)
-    return Corpus(("all",), corpus.durations.sum(keepdims=True), corpus.classes, moved)
+    return EventTable(("all",), corpus.durations.sum(keepdims=True), corpus.classes, moved)
 
 
 def scores_of(
-    detector, to_scores: Callable[[Tensor, int], object], signals: list[Signal], corpus: Corpus
+    detector, to_scores: Callable[[Tensor, int], object], signals: list[Signal], corpus: EventTable
 ) -> tuple[float, float]:
     """Event-based macro F1 and segment-based micro F1 of recordings, by the tuned decisions."""
     by_event, decide = File2Events(detector), File2Events(detector)
@@ -98,10 +98,10 @@ def scores_of(
     events, parts = (_events(way, scored, corpus) for way in (by_event, decide))
     classes = len(corpus.classes)
     whole = collar.score(corpus.events, events, classes).counts.macro_f1
-    return whole, segment.score(corpus.events, parts, classes).counts.micro_f1
+    return whole, counts.score(corpus.events, parts, classes).counts.micro_f1
 
 
-def _events(way: File2Events, scored: list, corpus: Corpus) -> Events:
+def _events(way: File2Events, scored: list, corpus: EventTable) -> Events:
     rows = [
         (clip, corpus.classes.index(event.label), event.onset, event.offset)
         for clip, scores in enumerate(scored)

@@ -9,9 +9,9 @@ import numpy as np
 import soundfile
 import torch
 
-from datamodules.dcase2018 import DCASE2018
-from datamodules.frames import FrameGrid
-from datamodules.input_spec import SEDSpec
+from datamodules.audio.windows import FrameGrid
+from datamodules.common.input_spec import SEDSpec
+from datamodules.sed.dcase import DCASE2018
 from models.sed import align
 
 RATE, SECONDS, CLIPS = 44_100, 10.0, 192

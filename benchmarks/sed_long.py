@@ -11,9 +11,9 @@ import soundfile
 import torch
 
 from benchmarks.memory import memory_mb
-from models.sed import CRNN, MelFrontEnd
-from tasks.sed.ladder import File2Events
-from tasks.sed.module import SoundEventDetector
+from models.sed import DetectionCRNN, MelFrontEnd
+from tasks.sed.inference import File2Events
+from tasks.sed.module import SEDModule
 
 RATE, MINUTES = 44_100, (10, 60)
 CHILD = "import sys; from benchmarks.sed_long import measure; measure(sys.argv[1])"
@@ -45,8 +45,8 @@ def measure(path: str) -> None:
     pools = [[2, 2], [2, 2], [1, 2], [1, 2], [1, 4]]
     mel = MelFrontEnd(16_000, 1024, 320, 64, level="robust")
     classes = [f"class {k}" for k in range(10)]
-    detector = SoundEventDetector(
-        classes, lambda n: CRNN(n, mel=mel, channels=[8, 16, 32, 64, 64], pools=pools, hidden=64, layers=1)
+    detector = SEDModule(
+        classes, lambda n: DetectionCRNN(n, mel=mel, channels=[8, 16, 32, 64, 64], pools=pools, hidden=64, layers=1)
     ).eval()
     seconds = soundfile.info(path).duration
     events = File2Events(detector)

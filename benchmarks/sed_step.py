@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from benchmarks.paired import HEADER, paired
 from losses import clip_bce, clip_consistency, frame_consistency
-from models.sed import CRNN
-from models.sed.dropout import Dropout
+from models.sed import DetectionCRNN
+from models.sed.crnn import Dropout
 from tasks.callbacks import MeanTeacher
 
 BATCH, FRAMES, BANDS, CLASSES = 8, 604, 128, 10
@@ -27,10 +27,10 @@ def run() -> None:
     _update(step(mel, labels))
 
 
-def built(plain: bool) -> CRNN:
+def built(plain: bool) -> DetectionCRNN:
     """The network from one seed; `plain`: torch's own memory format and dropout."""
     torch.manual_seed(1)
-    net = CRNN(CLASSES, channels_last=not plain)
+    net = DetectionCRNN(CLASSES, channels_last=not plain)
     if plain:
         for stack in net.convolutions.stacks:
             stack.dropout = nn.Dropout(stack.dropout.p)

@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.memory import memory_mb
 from benchmarks.paired import HEADER, paired
 from models.separation import UMX
-from tasks.separation.ladder import Audio2Stems, File2Stems, Inference
+from tasks.separation.inference import Audio2Stems, File2Stems, SeparationOptions
 
 RATE, SOURCES = 44_100, ["drums", "bass", "other", "vocals"]
 LONG_S, SHORT_S, PAIRED_S = 600, 120, 60
@@ -43,7 +43,7 @@ def run() -> None:
 
 def separator() -> Callable[[Tensor], Tensor]:
     """(channels, samples) to (sources, channels, samples) by X-UMX of the paper's size."""
-    return Audio2Stems(UMX(len(SOURCES)).eval(), Inference()).native
+    return Audio2Stems(UMX(len(SOURCES)).eval(), SeparationOptions()).native
 
 
 def open_unmix() -> Callable[[Tensor], Tensor]:
@@ -79,10 +79,10 @@ def measure(who: str, seconds: int) -> None:
 
 
 def _files(path: Path) -> Callable[[], None]:
-    from tasks.writers.stem_files import StemFiles
+    from tasks.separation.stem_files import StemFiles
 
     net = UMX(len(SOURCES)).eval()
-    module = SimpleNamespace(net=net, sources=SOURCES, inference=Inference())
+    module = SimpleNamespace(net=net, sources=SOURCES, inference=SeparationOptions())
 
     def work() -> None:
         song = File2Stems(module)(path)

@@ -14,9 +14,9 @@ from benchmarks.memory import memory_mb
 from benchmarks.naive_separation import NaiveUMX, naive_domains, naive_loss
 from benchmarks.paired import HEADER, paired
 from losses import Domains, MultiDomainLoss
+from models.blocks.stft import STFT
 from models.separation.umx import UMX
-from models.stft import STFT
-from tasks.separation.estimates import domains
+from tasks.separation.module import domains
 
 BATCH, SOURCES, CHANNELS, SAMPLES = 4, 4, 2, 264_600  # 6 s at 44.1 kHz
 OTHERS = ("bss_eval", "stem_loader", "separate_long")

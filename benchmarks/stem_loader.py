@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.paired import HEADER, paired
-from datamodules.musdb import MUSDBHQ, STEMS
+from datamodules.separation.musdb import MUSDBHQ, STEMS
 
 RATE, SECONDS, TRACKS, TRACK_S, BATCH, BATCHES = 44_100, 6.0, 8, 60, 16, 24
 CHUNKS = BATCH * len(STEMS)  # of one batch: a chunk is 6 s of one stereo file

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.import_path import is_own_process, prefer_own_root, refuse_other_packages
+from tasks.cli.import_path import is_own_process, prefer_own_root, refuse_other_packages
 
 if TYPE_CHECKING:
     from tasks.suite_module import SuiteModule
+
 
 if is_own_process():
     prefer_own_root()
@@ -16,7 +17,7 @@ refuse_other_packages()
 def load(path: str | Path, device: str = "cpu") -> "SuiteModule":
     """Trained network of a checkpoint file or run folder of any task, in evaluation mode.
 
-    The checkpoint says its task: `load("runs/sed/default")` is a sound event detector, which `tasks.sed.ladder` runs on files.
+    The checkpoint says its task: `load("runs/sed/default")` is a sound event detector, which `tasks.sed.inference` runs on files.
     Plain weights are read alone, and nothing is imported because a checkpoint names it.
 
     Args:
@@ -26,6 +27,6 @@ def load(path: str | Path, device: str = "cpu") -> "SuiteModule":
     Raises:
         DataError: no such checkpoint, or one of another program.
     """
-    from tasks.checkpoints import load_module
+    from tasks.cli.checkpoints import load_module
 
     return load_module(path, device)

@@ -3,10 +3,9 @@
 import difflib
 import sys
 
-from tasks.configs import CONFIGS
-from tasks.launch import VERBS, launch
-from tasks.registry import find_tasks, task_named
-from tasks.version import suite_version
+from tasks.cli.configs import CONFIGS
+from tasks.cli.launch import launch
+from tasks.cli.registry import VERBS, find_tasks, suite_version, task_named
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,16 +1,26 @@
 """Base class of the five LightningModules: connection to the data, optimizer, validated scores, refusal of other labels."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from datamodules.base import SuiteData
-from datamodules.errors import DataError
-from tasks.prediction import PredictionResult
+from datamodules.common.base import SuiteDataModule
+from datamodules.common.errors import DataError
+
+# Result of `predict` for one input.
+
+
+class PredictionResult(NamedTuple):
+    """Value of one input, or the error in its place; returned by every `predict_step`."""
+
+    path: str
+    value: Any
+    error: str | None = None
+
 
 ExportProgram = tuple[nn.Module, tuple[Tensor, ...], dict | None, list[tuple[Tensor, ...]]]
 """Program, example inputs, free dimensions, and further inputs that `export` checks it with."""
@@ -38,17 +48,17 @@ class SuiteModule(pl.LightningModule):
     # for subclasses
 
     def input_spec(self) -> Any:
-        """Input specification for the data's `connect` (`datamodules.input_spec`); None: the data need none."""
+        """Input specification for the data's `connect` (`datamodules.common.input_spec`); None: the data need none."""
         return None
 
     def epoch_metrics(self) -> Iterable[Metric]:
         """Metrics that are reset before each validation and test."""
         raise NotImplementedError
 
-    def check_data(self, datamodule: SuiteData) -> None:
+    def check_data(self, datamodule: SuiteDataModule) -> None:
         """Compare the data of `fit`, `validate` and `test` with the network. Raises DataError where they do not fit."""
 
-    def initialize_from(self, datamodule: SuiteData) -> None:
+    def initialize_from(self, datamodule: SuiteDataModule) -> None:
         """Take what `fit` starts from, such as statistics of the training set, on every rank alike."""
 
     def predict_input(self, batch: Any) -> Any:

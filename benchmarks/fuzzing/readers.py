@@ -5,54 +5,54 @@ from pathlib import Path
 
 
 def _audio(path: Path) -> None:
-    from datamodules import audio
-    from datamodules.songs import Song
+    from datamodules.audio import reading
+    from datamodules.separation.songs import Song
 
-    audio.decode(path, 16_000)
-    audio.read(path, 100, 500, 16_000)
+    reading.decode(path, 16_000)
+    reading.read(path, 100, 500, 16_000)
     with Song(path) as song:
         for _ in song.blocks():
             pass
 
 
 def _wav(path: Path) -> None:
-    from datamodules.wav import open_wav
+    from datamodules.audio.wav import open_wav
 
     _each(path, lambda path: open_wav(path).read(10, 500), _audio)
 
 
 def _piece(path: Path) -> None:
-    from datamodules.symbolic.reading import read_pieces
+    from datamodules.generation.reading import read_pieces
 
     read_pieces(path)
 
 
 def _score(path: Path) -> None:
-    from datamodules.alignment.score import unfoldings
+    from datamodules.alignment.reading import unfoldings
 
     _each(path, _piece, unfoldings)
 
 
 def _table(path: Path) -> None:
     from datamodules.alignment import annotations, asap, match
-    from datamodules.event_files import read_durations, read_events, read_names, read_weak
-    from datamodules.tag_table import read_table
+    from datamodules.sed.event_files import read_durations, read_events, read_names, read_weak
+    from datamodules.tagging.tag_table import read_table
 
     readers = (read_events, read_weak, read_names, read_durations, read_table, match.read_match, asap.read_beats)
     _each(path, *readers, annotations.read_events, annotations.read_beats, annotations.read_labels)
 
 
 def _yaml(path: Path) -> None:
-    from tasks.configs import parents
-    from tasks.run_config import checked_config
+    from tasks.cli.configs import parents
+    from tasks.cli.run_config import checked_config
+    from tasks.cli.yaml_files import read_yaml
     from tasks.tagging.__main__ import TASK
-    from tasks.yaml_files import read_yaml
 
     _each(path, read_yaml, parents, lambda path: checked_config(path, TASK))
 
 
 def _json(path: Path) -> None:
-    from tasks.comparison import read_result
+    from tasks.reporting.comparison import read_result
 
     copy = path.parent / "metrics.json"
     copy.write_bytes(path.read_bytes())
@@ -60,30 +60,30 @@ def _json(path: Path) -> None:
 
 
 def _checkpoint(path: Path) -> None:
-    from models.plain_weights import load_plain
-    from tasks.checkpoints import hyper_parameters, stamp
-    from tasks.tagging.module import Tagger
+    from models.blocks.plain_weights import load_plain
+    from tasks.cli.checkpoints import hyper_parameters, stamp
+    from tasks.tagging.module import TaggingModule
 
     _each(path, load_plain, lambda path: stamp(path, "tagging"))
-    hyper_parameters(path, "tagging", Tagger, with_data=True)
+    hyper_parameters(path, "tagging", TaggingModule, with_data=True)
 
 
 def _npz(path: Path) -> None:
-    from datamodules.symbolic.pack import read
+    from datamodules.generation.pack import read
     from models.tagging.importers import load_musicnn
 
     _each(path, read, load_musicnn)
 
 
 def _pickle(path: Path) -> None:
-    from datamodules.pickles import load
+    from datamodules.tagging.msd import load
 
     load(path)
 
 
 def _each(path: Path, *readers: Callable[[Path], object]) -> None:
     """Call every reader; the first error is raised once all have been tried, one that is not of the data at once."""
-    from datamodules.errors import DataError
+    from datamodules.common.errors import DataError
 
     refused = None
     for reader in readers:

@@ -87,7 +87,7 @@ seed_everything: 0
 model: {net: {class_path: models.tagging.Spec, init_args: {channels: 1, width: 16}}, loss: null}
 trainer: &t {max_epochs: 2, callbacks: []}
 data:
-  class_path: datamodules.mtat.MTAT
+  class_path: datamodules.MTAT
   init_args: {root: /data, batch_size: 8}
 report: {<<: {baselines: false}, resamples: 20}
 """
@@ -186,12 +186,12 @@ def content_of_checkpoint() -> dict:
     """Content of the good checkpoint."""
     import torch
 
-    mel = {"class_path": "models.features.LogMel", "init_args": {"n_mels": 48}}
+    mel = {"class_path": "models.blocks.LogMel", "init_args": {"n_mels": 48}}
     net = {"class_path": "models.tagging.Spec", "init_args": {"channels": 1, "width": 16, "mel": mel}}
     return {
         "state_dict": {"net.weight": torch.zeros(2, 3)},
         "hyper_parameters": {"tags": ["rock", "pop"], "net": net, "loss": None, "scheduler_interval": "step"},
-        "datamodule_hyper_parameters": {"_class_path": "datamodules.mtat.MTAT", "root": "/data", "batch_size": 8},
+        "datamodule_hyper_parameters": {"_class_path": "datamodules.MTAT", "root": "/data", "batch_size": 8},
         "pytorch-lightning_version": "2.6.6",
         "epoch": 0,
         "quintet": {"task": "tagging", "row": "tiny", "seed": 0},
@@ -215,9 +215,9 @@ def _npz() -> bytes:
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from datamodules.symbolic.corpora.corpus import Splits
-    from datamodules.symbolic.pack import write
-    from datamodules.symbolic.reading import read_pieces
+    from datamodules.generation.corpora.corpus import Splits
+    from datamodules.generation.pack import write
+    from datamodules.generation.reading import read_pieces
 
     with TemporaryDirectory() as folder:
         (Path(folder) / "x.abc").write_bytes(ABC)

@@ -40,7 +40,7 @@ def main(hang_s: float, limit_mb: int) -> None:
 
 
 def _read(reader, path: Path) -> dict:
-    from datamodules.errors import DataError
+    from datamodules.common.errors import DataError
 
     try:
         reader(path)

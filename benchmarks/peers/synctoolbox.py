@@ -14,10 +14,10 @@ import yaml
 
 from datamodules.alignment.rendered import Vienna
 from datamodules.alignment.sounds import hear
-from datamodules.cache import cache_root
-from datamodules.errors import DataError
-from tasks.alignment.tables import lines
-from tasks.metrics.alignment import AlignmentRows, AlignmentScores, intervals, summary, time_errors
+from datamodules.common.cache import cache_root
+from datamodules.common.errors import DataError
+from tasks.alignment.metrics import AlignmentRows, AlignmentScores, intervals, summary, time_errors
+from tasks.alignment.report import table_lines
 
 HERE = Path(__file__).parent
 NAME, RATE = "synctoolbox 1.4.2", 22_050
@@ -44,7 +44,7 @@ def main() -> int:
         return 2
     rows = scored(zip((pair.truth() for pair in pairs), found.values(), strict=True))
     print(f"{data.name}, subset {data.subset}, test split, {len(pairs)} recordings, {len(rows.error)} events")
-    print("\n".join(lines({NAME: row(rows, [pair.piece for pair in pairs])})))
+    print("\n".join(table_lines({NAME: row(rows, [pair.piece for pair in pairs])})))
     turned = sum(int(one["turned"]) != 0 for one in found.values())
     print(f"CPU seconds a recording: {np.mean([one['cpu_s'] for one in found.values()]):.1f}; in another key, it says: {turned}")
     return 0

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.delimited import number
-from datamodules.errors import DataError
+from datamodules.common.delimited import number
+from datamodules.common.errors import DataError
 
 _SEPARATOR = re.compile(r"[\s,;]+")
 _NUMBER = re.compile(r"[+-]?\d+(,\d+)?")

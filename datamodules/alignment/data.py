@@ -4,30 +4,99 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from datamodules.alignment.crops import Crops, PairBatch, collate
+from datamodules.alignment.crops import PairBatch, PairSampling, RecordingCrops, collate
 from datamodules.alignment.features import FeatureStore
-from datamodules.alignment.listing import Drawn, Listing
-from datamodules.alignment.pairs import Pair, Sound
-from datamodules.alignment.sampling import Sampling
-from datamodules.alignment.score import read_score
-from datamodules.alignment.set_report import report
+from datamodules.alignment.listing import Drawn, Listing, Pair, Sound
+from datamodules.alignment.reading import read_score
 from datamodules.alignment.sounds import EMBEDDED, played
-from datamodules.alignment.whole import WholeBatch, WholePairs
-from datamodules.errors import DataError
-from datamodules.input_spec import AlignmentSpec
-from datamodules.left_out import LeftOut
-from datamodules.rooted import RootedData
-from datamodules.splits import Split
-from datamodules.unread import refuse_unread
+from datamodules.common.base import RootedDataModule
+from datamodules.common.errors import DataError
+from datamodules.common.input_spec import AlignmentSpec
+from datamodules.common.left_out import LeftOut
+from datamodules.common.report import Recording, identical_files, warn, write_report
+from datamodules.common.splits import SPLITS, Split
+from datamodules.common.unread import refuse_unread
 
-__all__ = ["AlignmentData", "PairBatch", "WholeBatch"]
+# Evaluation sets: a whole recording and its whole score an item, with the times that belong together.
 
 
-class AlignmentData(RootedData):
+class WholeBatch(NamedTuple):
+    """One recording and its score."""
+
+    performance: Tensor  # (channels, bins, frames) float32
+    score: Tensor  # (channels, bins, frames) float32
+    truth: Tensor  # (events, 2) float64: s in the score, s in the performance
+    index: int  # place in the split
+    name: str
+    piece: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As every batch has it."""
+        return (self.name,)
+
+
+class WholePairs(Dataset):
+    """Every pair of a split."""
+
+    def __init__(self, pairs: Sequence[Pair], store: FeatureStore) -> None:
+        self.pairs, self.store = list(pairs), store
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> WholeBatch:
+        pair = self.pairs[index]
+        performance, score = (
+            torch.from_numpy(np.ascontiguousarray(self.store.read(sound).transpose(1, 2, 0)))
+            for sound in (pair.performance, pair.score)
+        )
+        return WholeBatch(performance, score, torch.from_numpy(pair.truth()), index, pair.name, pair.piece)
+
+
+# What of a set of recordings and scores is usable, said in a report; renders and extracts what training and evaluation need.
+
+
+def report(data: "AlignmentDataModule", folder: Path) -> dict:
+    """Counts, and the first files of each kind; `folder`/report.json names every file.
+
+    Raises the first flaw, as DataError, if the data are strict.
+    """
+    listing, splits = data.listing, {}
+    for split in SPLITS:
+        listed = [pair for pair in listing.pairs if pair.split == split]
+        usable = _usable(data, split) if listed else []
+        splits[split] = {"listed": len(listed), "usable": len(usable), "pieces": len({pair.piece for pair in usable})}
+    counts = {"listed": len(listing.pairs), "usable": sum(one["usable"] for one in splits.values()), "splits": splits}
+    files = {"missing": listing.flaws, "unreadable": [str(sound.path) for sound in data.unheard]}
+    recordings = dict.fromkeys(
+        Recording(str(pair.performance.path), pair.split, pair.performance.path) for pair in listing.pairs if pair.split
+    )
+    files["identical"] = identical_files(list(recordings))
+    warn("In two splits: %s.", files["identical"])
+    return write_report(data, folder, counts, files, {"features": str(data.store.folder)})
+
+
+def _usable(data: "AlignmentDataModule", split: str) -> list:
+    try:
+        return data.heard(data.training_pairs()) if split == "train" else data.evaluated(split)
+    except DataError:
+        if data.strict:
+            raise
+        return []
+
+
+__all__ = ["AlignmentDataModule", "PairBatch", "WholeBatch"]
+
+
+class AlignmentDataModule(RootedDataModule):
     """Any set of recordings and scores: subclasses say which belong together.
 
     A network learns from performances beside a rendering of their own MIDI, which run in the same time. Where a set brings no
@@ -86,7 +155,7 @@ class AlignmentData(RootedData):
         if not extra:
             refuse_unread(type(self), {"cents": cents, "worse": worse}, "without --data.extra, whose copies they change")
         self.split, self.items, self.limit = split, items, limit
-        self.sampling = Sampling(frames, pairs, tuple(near), near_share, by_pitch, ends)
+        self.sampling = PairSampling(frames, pairs, tuple(near), near_share, by_pitch, ends)
         if velocity is not None and not 1 <= velocity <= 127:
             raise ValueError(f"velocity must be within 1 .. 127: {velocity}.")
         self.velocity = velocity
@@ -179,14 +248,14 @@ class AlignmentData(RootedData):
     def _truths(self) -> dict[str, np.ndarray]:
         return {}
 
-    def train_set(self) -> Crops:
+    def train_set(self) -> RecordingCrops:
         """Random crops of the training recordings and of their copies."""
         plain = self.training_pairs()
         copies = [self.copy(pair) for pair in plain] if self.extra else []
         pairs = self.heard(plain + copies)
         weights = [self.extra if pair.name.endswith(COPY) else 1.0 for pair in pairs]
         items = round(self.items * (1 + self.extra))
-        return Crops(pairs, weights, self.store, items, self.spec.context, self.sampling, self.spec.frame_s)
+        return RecordingCrops(pairs, weights, self.store, items, self.spec.context, self.sampling, self.spec.frame_s)
 
     def copy(self, pair: Pair) -> Pair:
         """A pair whose performance is detuned and degraded in a way that its name decides."""

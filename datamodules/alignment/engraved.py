@@ -10,14 +10,13 @@ from itertools import islice, product
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 
-from datamodules.alignment.mei import sounding_mei
 from datamodules.alignment.metre import Measure
-from datamodules.alignment.musicxml import Engraving, read_musicxml
-from datamodules.alignment.playing import Stretch, Written, WrittenNote, play
+from datamodules.alignment.musicxml import Engraving, read_musicxml, sounding_mei
+from datamodules.alignment.playing import Stretch, WrittenNote, WrittenScore, play
 from datamodules.alignment.score import Origin, Score
-from datamodules.errors import DataError
-from datamodules.plausible_score import check_metres
-from datamodules.repeats import Signs, play_order, repeats_of, runs_of
+from datamodules.common.errors import DataError
+from datamodules.generation.reading.plausible_score import check_metres
+from datamodules.generation.reading.repeats import Signs, play_order, repeats_of, runs_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ def read_engraved(path: Path) -> list[tuple[str, Score]]:
     return [(name, play(written, stretches, str(path))) for name, stretches in written.ways.items()]
 
 
-def _written(path: Path) -> Written:
+def _written(path: Path) -> WrittenScore:
     with _partitura(path) as partitura:
         try:
             with warnings.catch_warnings():
@@ -68,7 +67,7 @@ def _partitura(path: Path) -> Iterator:
     yield partitura
 
 
-def _read(path: Path, partitura) -> Written:
+def _read(path: Path, partitura) -> WrittenScore:
     kinds = partitura.score
     score, printed, signs = _parsed(path, partitura)
     parts = [part for part in score.parts if part.first_point is not None]
@@ -78,7 +77,7 @@ def _read(path: Path, partitura) -> Written:
         raise DataError(f"{path} holds no notes: expected a score.")
     leading = max(parts, key=lambda part: len(list(part.iter_all(kinds.Measure))))
     tempi = sorted({mark for part in parts for mark in _tempi(part, kinds)})
-    return Written(notes, _measures(leading, kinds), tempi, _ways(leading, kinds, signs))
+    return WrittenScore(notes, _measures(leading, kinds), tempi, _ways(leading, kinds, signs))
 
 
 def _parsed(path: Path, partitura) -> tuple[object, dict[str, Engraving], list[Signs]]:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from datamodules import checksum
-from datamodules.alignment.pairs import Sound
+from datamodules.alignment.listing import Sound
 from datamodules.alignment.sounds import fingerprint, hear
-from datamodules.cache import cache_root, cached, exclusive, write_atomically
-from datamodules.errors import DataError
-from datamodules.input_spec import Extract
-from datamodules.progress import progress
-from datamodules.workers import in_processes
+from datamodules.common import checksum
+from datamodules.common.cache import cache_root, cached, exclusive, write_atomically
+from datamodules.common.errors import DataError
+from datamodules.common.input_spec import Extract
+from datamodules.common.progress import progress
+from datamodules.common.workers import in_processes
 
 log = logging.getLogger(__name__)
 

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.alignment.annotations import read_events
-from datamodules.alignment.listing import SOUNDS, Drawn, Listing, same_times, with_splits
-from datamodules.alignment.match import read_match
-from datamodules.alignment.note_truth import matched_times
-from datamodules.alignment.pairs import Pair, Sound
+from datamodules.alignment.listing import SOUNDS, Drawn, Listing, Pair, Sound, same_times, with_splits
+from datamodules.alignment.match import matched_times, read_match
 from datamodules.alignment.score import ENGRAVED, MIDI, TUNES
-from datamodules.delimited import records
-from datamodules.errors import DataError
-from datamodules.file_search import files_under
-from datamodules.splits import SPLIT_NAMES, SPLITS
+from datamodules.common.delimited import records
+from datamodules.common.errors import DataError
+from datamodules.common.file_search import files_under
+from datamodules.common.splits import SPLIT_NAMES, SPLITS
 
 TABLE = "pairs.csv"
 TRUTHS = (".csv", ".beats", ".match")

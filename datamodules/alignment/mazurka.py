@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.alignment.annotations import read_beats
-from datamodules.alignment.listing import SOUNDS, Drawn, Listing, by_stem, with_splits
-from datamodules.alignment.pairs import Pair, Sound
-from datamodules.alignment.score import SCORES, Score, unfoldings
+from datamodules.alignment.listing import SOUNDS, Drawn, Listing, Pair, Sound, by_stem, with_splits
+from datamodules.alignment.reading import unfoldings
+from datamodules.alignment.score import SCORES, Score
 from datamodules.alignment.warped import kept_midi, warp
-from datamodules.delimited import rows
-from datamodules.errors import DataError
+from datamodules.common.delimited import rows
+from datamodules.common.errors import DataError
 
 LAYOUT = (
     "wav_22050_mono/PIECE/RECORDING.wav, annotations_beat/PIECE/RECORDING.beat and scores of the pieces in a folder scores "

@@ -7,8 +7,8 @@ import numpy as np
 
 from datamodules.alignment.metre import beat_length
 from datamodules.alignment.score import Origin, Score, notes_of
-from datamodules.errors import DataError, printable
-from datamodules.symbolic.reading.midi_events import LYRIC, read_source
+from datamodules.common.errors import DataError, printable
+from datamodules.generation.reading.midi import LYRIC, read_source
 
 LONGEST = 24 * 3600  # s: a file that ends later is damaged
 MOST_BEATS = 1e6  # likewise

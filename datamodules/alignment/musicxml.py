@@ -2,14 +2,109 @@
 
 import io
 import re
+import subprocess
+import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from datamodules.alignment.sounding_pitch import transpose_musicxml
-from datamodules.errors import DataError
-from datamodules.plausible_score import check_numbers
-from datamodules.repeats import Signs, musicxml_signs
+from datamodules.common.errors import DataError
+from datamodules.generation.reading.plausible_score import check_metres, check_numbers
+from datamodules.generation.reading.repeats import Signs, musicxml_signs
+
+# Transposing instruments: written pitches of MusicXML and MEI documents -> sounding pitches, in place.
+#
+# Humdrum needs none of it: its pitches sound as they are encoded, and `*ITr` says how to write them.
+
+STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+SHARPS = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"]
+"""Name of each pitch class: what is transposed is for the ear, no longer to be read."""
+MEI_ALTERATIONS = {"s": 1, "f": -1, "ss": 2, "x": 2, "ff": -2, "n": 0, "ns": 1, "nf": -1, "xs": 3, "sx": 3, "ts": 3, "tf": -3}
+
+
+def transpose_musicxml(root) -> None:
+    """Apply each `<transpose>` to the notes that follow it in its part, or on the staff that it names, and remove it.
+
+    Args:
+        root: lxml element `<score-partwise>`
+    """
+    for part in root.iter("part"):
+        semitones: dict[str | None, int] = {}  # staff -> from written to sounding; None: every other staff
+        for element in part.iter("attributes", "note"):
+            for transpose in element.findall("transpose"):
+                staff = transpose.get("number")
+                semitones = {**({} if staff is None else semitones), staff: _semitones(transpose)}
+                element.remove(transpose)
+            pitch = element.find("pitch")
+            if pitch is not None:
+                by = semitones.get(element.findtext("staff") or "1", semitones.get(None, 0))
+                if by:
+                    _respell_musicxml(element, pitch, by)
+
+
+def _semitones(transpose) -> int:
+    chromatic, octaves = (transpose.findtext(name) or "0" for name in ("chromatic", "octave-change"))
+    return round(float(chromatic)) + 12 * round(float(octaves))
+
+
+def _respell_musicxml(note, pitch, by: int) -> None:
+    from lxml import etree
+
+    alter = round(float(pitch.findtext("alter") or 0))
+    height = 12 * int(pitch.findtext("octave")) + STEPS[pitch.findtext("step").strip()] + alter + by
+    step, sharp = SHARPS[height % 12][0], len(SHARPS[height % 12]) - 1
+    for child in list(pitch):
+        pitch.remove(child)
+    for name, value in (("step", step), ("alter", sharp), ("octave", height // 12)):
+        etree.SubElement(pitch, name).text = str(value)
+    for printed in note.findall("accidental"):
+        note.remove(printed)
+
+
+def transpose_mei(root) -> bool:
+    """Apply `trans.semi` of score and staff definitions to the notes of the measures that follow.
+
+    Args:
+        root: lxml element of an MEI document
+
+    Returns:
+        Whether any note was changed.
+    """
+    semitones: dict[str | None, int] = {}  # number of a staff -> from written to sounding; None: every other staff
+    changed = False
+    for element in root.iter("{*}scoreDef", "{*}staffDef", "{*}staff"):
+        kind = element.tag.rpartition("}")[2]
+        if kind == "staff":
+            by = semitones.get(element.get("n"), semitones.get(None, 0))
+            notes = [note for note in element.iter("{*}note") if by and note.get("pname") and note.get("oct")]
+            changed = changed or bool(notes)
+            for note in notes:
+                _respell_mei(note, by)
+        elif element.get("trans.semi") is not None:
+            staff = None if kind == "scoreDef" else element.get("n")
+            semitones[staff] = round(float(element.attrib.pop("trans.semi")))
+            element.attrib.pop("trans.diat", None)
+    return changed
+
+
+def _respell_mei(note, by: int) -> None:
+    accidentals = list(note.iter("{*}accid"))
+    marks = [element.get(name) for element in (note, *accidentals) for name in ("accid", "accid.ges")]
+    alter = next((MEI_ALTERATIONS.get(mark, 0) for mark in marks if mark), 0)
+    height = 12 * int(note.get("oct")) + STEPS[note.get("pname").upper()] + alter + by
+    step, sharp = SHARPS[height % 12][0], len(SHARPS[height % 12]) - 1
+    for element in accidentals:
+        element.getparent().remove(element)
+    for name in ("accid", "accid.ges"):
+        note.attrib.pop(name, None)
+    note.set("pname", step.lower())
+    note.set("oct", str(height // 12))
+    if sharp:
+        note.set("accid.ges", "s")
+
 
 LARGEST = 256 << 20  # bytes of a score, unpacked
 BEATS = {"whole": 4.0, "half": 2.0, "quarter": 1.0, "eighth": 0.5, "16th": 0.25, "32nd": 0.125}
@@ -116,3 +211,66 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     if len(found) > LARGEST:
         raise DataError(f"{path} holds a score of more than {LARGEST >> 20} MB: it is damaged or no score.")
     return found
+
+
+# MEI files -> documents of sounding pitches, with the ids and syllables of their notes.
+
+PROBE = "import sys, verovio; verovio.enableLog(verovio.LOG_OFF); verovio.toolkit().loadFile(sys.argv[1])"
+ID = "{http://www.w3.org/XML/1998/namespace}id"
+
+
+@contextmanager
+def sounding_mei(path: Path) -> Iterator[tuple[Path, dict[str, Engraving]]]:
+    """A file to parse, in which transposing instruments stand at sounding pitch, and what is printed at its notes, by id.
+
+    Yields:
+        `path` itself where nothing is transposed, else a temporary copy; notes without an id are not listed.
+
+    Raises:
+        DataError: the file is no XML.
+    """
+    from lxml import etree
+
+    try:
+        check_metres(data := path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: it has {error}, which no score has.") from error
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        root = etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        raise DataError(f"{path} is no XML ({error}): expected an MEI score.") from error
+    notes = {note.get(ID): Engraving(note.get(ID), _syllables(note)) for note in root.iter("{*}note") if note.get(ID)}
+    if not transpose_mei(root):
+        _probe(path)
+        yield path, notes
+        return
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8"))
+        _probe(copy)
+        yield copy, notes
+
+
+def _probe(path: Path) -> None:
+    """Read a file by verovio in a process of its own: an unusual number ends it by `abort`, and all other files with it.
+
+    Raises:
+        DataError: verovio dies of the file, or takes longer than a minute.
+    """
+    try:
+        done = subprocess.run([sys.executable, "-c", PROBE, str(path)], capture_output=True, timeout=60)
+    except subprocess.TimeoutExpired as error:
+        raise DataError(f"{path} takes verovio more than a minute: expected an MEI score.") from error
+    if done.returncode not in (0, 1):  # 1: it is not installed, which partitura explains
+        raise DataError(f"{path} is damaged: verovio, which reads MEI, ended with {done.returncode}.")
+
+
+def _syllables(note) -> tuple[str, ...]:
+    """One a verse, in order; of several of a verse, joined as elided, the last tells whether the word goes on."""
+    verses = []
+    for verse in note.iter("{*}verse"):
+        syllables = [syllable for syllable in verse.iter("{*}syl") if syllable.text]
+        goes_on = bool(syllables) and syllables[-1].get("con") == "d"
+        verses.append("".join(syllable.text.strip() for syllable in syllables) + "-" * goes_on)
+    return tuple(verses)

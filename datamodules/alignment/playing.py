@@ -29,7 +29,7 @@ class WrittenNote(NamedTuple):
     lyrics: tuple[str, ...] = ()  # one a verse: the first time through the first is sung, and so on
 
 
-class Written(NamedTuple):
+class WrittenScore(NamedTuple):
     """A score as written."""
 
     notes: list[WrittenNote]
@@ -38,7 +38,7 @@ class Written(NamedTuple):
     ways: dict[str, list[Stretch]]  # the ways through its repeats; the usual one first
 
 
-def play(written: Written, stretches: Sequence[Stretch], path: str) -> Score:
+def play(written: WrittenScore, stretches: Sequence[Stretch], path: str) -> Score:
     """A written score as it sounds when these stretches follow each other.
 
     Ids get "-1", "-2", ... for the first and the second time where the score has more than one way.

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.alignment import vienna
+from datamodules.alignment import asap
 from datamodules.alignment.data import seed_of
-from datamodules.alignment.listing import Listing
-from datamodules.alignment.pairs import Pair, Sound
+from datamodules.alignment.listing import Listing, Pair, Sound
 from datamodules.alignment.sets import ScoredData
 from datamodules.alignment.sounds import EMBEDDED
-from datamodules.unread import refuse_unread
+from datamodules.common.unread import refuse_unread
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Vienna(ScoredData):
         test_worse: degradation of the test performances, which are detuned by up to 30 cents too; null: none, in tune
     """
 
-    name, layout = "vienna4x22", vienna.LAYOUT
+    name, layout = "vienna4x22", asap.VIENNA_LAYOUT
 
     def __init__(
         self,
@@ -64,7 +63,7 @@ class Vienna(ScoredData):
 
     def read_pairs(self, root: Path) -> Listing:
         """Every performance; where its recording is there, that is heard instead."""
-        found = vienna.list_vienna(root, EMBEDDED, self.score_font)
+        found = asap.list_vienna(root, EMBEDDED, self.score_font)
         return found._replace(pairs=[self._dealt(pair) for pair in found.pairs])
 
     def _dealt(self, pair: Pair) -> Pair:

@@ -1,11 +1,8 @@
 """What a score says, in its own time: notes, beats and bars; and what a recording of it must be told by."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
-from datamodules.errors import DataError
 
 MIDI = (".mid", ".midi")
 ENGRAVED = (".musicxml", ".xml", ".mxl", ".mei", ".krn")
@@ -50,32 +47,3 @@ def notes_of(onset, offset, pitch, velocity=None, program=None) -> Notes:
     program = np.zeros(len(pitch), np.int16) if program is None else np.asarray(program, np.int16)
     order = np.lexsort((pitch, onset))
     return Notes(onset[order], offset[order], pitch[order], velocity[order], program[order])
-
-
-def read_score(path: str | Path) -> Score:
-    """A score by its file's ending (SCORES): MIDI, MusicXML, MEI, Humdrum or ABC, the written repeats played.
-
-    Engraved scores are read by partitura, of the extra `score`. Raises DataError for a file that is missing, damaged, of
-    another kind or without notes.
-    """
-    return unfoldings(path)[0][1]
-
-
-def unfoldings(path: str | Path) -> list[tuple[str, Score]]:
-    """The ways in which the written repeats may be played, each with its name; first the usual one. Of MIDI there is one."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: name a score ({', '.join(SCORES)}).")
-    if path.suffix.lower() in MIDI:
-        from datamodules.alignment.midi import read_midi
-
-        return [("as written", read_midi(path))]
-    if path.suffix.lower() in TUNES:
-        from datamodules.alignment.tune import read_tune
-
-        return read_tune(path)
-    if path.suffix.lower() not in ENGRAVED:
-        raise DataError(f"{path} is no score: known are files that end in {', '.join(SCORES)}.")
-    from datamodules.alignment.engraved import read_engraved
-
-    return read_engraved(path)

@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from datamodules.alignment import asap, folder, maestro, maps, mazurka, smd
-from datamodules.alignment.data import AlignmentData
+from datamodules.alignment import asap, folder, mazurka, performances
+from datamodules.alignment import performances as maps
+from datamodules.alignment import performances as smd
+from datamodules.alignment.data import AlignmentDataModule
 from datamodules.alignment.listing import Listing
 from datamodules.alignment.sounds import EMBEDDED
-from datamodules.errors import DataError
-from datamodules.unread import refuse_unread
+from datamodules.common.errors import DataError
+from datamodules.common.unread import refuse_unread
 
 
-class ScoredData(AlignmentData):
+class ScoredData(AlignmentDataModule):
     """Base of the sets whose scores are rendered.
 
     Args:
@@ -30,7 +32,7 @@ class MAPS(ScoredData):
         pianos: which of the nine to take, such as ENSTDkCl; null: all
     """
 
-    name, layout = "maps", maps.LAYOUT
+    name, layout = "maps", maps.MAPS_LAYOUT
 
     def __init__(self, root: str | None = None, pianos: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
@@ -44,7 +46,7 @@ class MAPS(ScoredData):
 class SMD(ScoredData):
     """The Saarland Music Data of piano music."""
 
-    name, layout = "smd", smd.LAYOUT
+    name, layout = "smd", smd.SMD_LAYOUT
 
     def read_pairs(self, root: Path) -> Listing:
         """Every recording beside the MIDI of the piano."""
@@ -81,7 +83,7 @@ class PaperData(MAPS):
         """All recordings; none of MAPS or SMD tests."""
         parts = [super().read_pairs(root)]
         if self.smd:
-            parts.append(smd.list_smd(_folder(self.smd, "--data.smd", smd.LAYOUT), self.score_font, self.split))
+            parts.append(smd.list_smd(_folder(self.smd, "--data.smd", smd.SMD_LAYOUT), self.score_font, self.split))
         # A tenth was drawn to test and a tenth to validate: together they are the paper's fifth.
         pairs = [pair._replace(split="validation" if pair.split == "test" else pair.split) for one in parts for pair in one.pairs]
         flaws = [flaw for one in parts for flaw in one.flaws]
@@ -101,17 +103,17 @@ class PaperData(MAPS):
 class MAESTRO(ScoredData):
     """MAESTRO v2 or v3, by its own splits."""
 
-    name, layout = "maestro", maestro.LAYOUT
+    name, layout = "maestro", performances.MAESTRO_LAYOUT
 
     def read_pairs(self, root: Path) -> Listing:
         """Every performance beside its MIDI."""
-        return maestro.list_maestro(root, EMBEDDED, self.score_font, self.split)
+        return performances.list_maestro(root, EMBEDDED, self.score_font, self.split)
 
 
 class ASAP(ScoredData):
     """ASAP: performances with the beats of performance and score."""
 
-    name, layout = "asap", asap.LAYOUT
+    name, layout = "asap", asap.ASAP_LAYOUT
 
     def read_pairs(self, root: Path) -> Listing:
         """Every performance whose beats match its score's."""

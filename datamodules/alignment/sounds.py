@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules import audio, checksum, render
-from datamodules.alignment.curves import Curve
-from datamodules.alignment.degrade import degrade
-from datamodules.alignment.pairs import Sound
-from datamodules.alignment.score import Notes, Score, read_score
-from datamodules.cache import cache_root, probe, write_atomically
-from datamodules.errors import DataError
-from datamodules.render import DRUMS
+from datamodules.alignment.degrade import Curve, degrade
+from datamodules.alignment.listing import Sound
+from datamodules.alignment.reading import read_score
+from datamodules.alignment.score import Notes, Score
+from datamodules.audio import reading, render
+from datamodules.audio.render import DRUMS
+from datamodules.common import checksum
+from datamodules.common.cache import cache_root, probe, write_atomically
+from datamodules.common.errors import DataError
 
 EMBEDDED = "embedded"
 RELEASE_S = 2.0
@@ -46,7 +47,7 @@ def hear(sound: Sound, rate: int, cache_dir: str | Path | None = None) -> np.nda
     The detuning of audio is not heard here but by the front end, which then listens so much lower.
     """
     if sound.font is None:
-        found = audio.read_file(sound.path, rate)
+        found = reading.read_file(sound.path, rate)
     else:
         found = _rendered(sound, rate, cache_root(cache_dir) / "alignment" / "sounds")
     return degrade(found, rate, sound.worse, sound.seed) if sound.worse else found
@@ -87,7 +88,7 @@ def _rendered(sound: Sound, rate: int, folder: Path) -> np.ndarray:
         notes = played(read_score(sound.path), sound.curve)
         if sound.velocity is not None:
             notes = notes._replace(velocity=np.full_like(notes.velocity, sound.velocity))
-        made = audio.to_int16(synthesize(notes, rate, sound.font, sound.cents, sound.program))
+        made = reading.to_int16(synthesize(notes, rate, sound.font, sound.cents, sound.program))
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: np.save(file, made), sealed=True)
     return np.load(path).astype(np.float32) / 32768
@@ -107,7 +108,7 @@ def _midi(notes: Notes, stretch: float, program: int | None) -> bytes:
     channels = [channel for channel in range(16) if channel != DRUMS]
     channel = {one: channels[min(place, len(channels) - 1)] for place, one in enumerate(known)} | {-1: DRUMS}
     lines = [
-        render.Note(start * stretch, end * stretch, channel[int(one)], int(pitch), int(velocity))
+        render.RenderedNote(start * stretch, end * stretch, channel[int(one)], int(pitch), int(velocity))
         for start, end, pitch, velocity, one in zip(notes.onset, notes.offset, notes.pitch, notes.velocity, programs, strict=True)
     ]
     end = (float(notes.offset.max()) + RELEASE_S) * stretch

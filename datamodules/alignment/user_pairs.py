@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.alignment.score import SCORES, Score, unfoldings
-from datamodules.audio import decode
-from datamodules.errors import DataError
-from datamodules.file_search import InputFile, entry_key, files_under
-from datamodules.files import Item, UserFiles, item_of
-from datamodules.input_spec import AlignmentSpec
+from datamodules.alignment.reading import unfoldings
+from datamodules.alignment.score import SCORES, Score
+from datamodules.audio.files import InputItem, UserFiles, item_of
+from datamodules.audio.reading import decode
+from datamodules.common.errors import DataError
+from datamodules.common.file_search import InputFile, entry_key, files_under
+from datamodules.common.input_spec import AlignmentSpec
 
 
 class ScoredBatch(NamedTuple):
@@ -39,9 +40,7 @@ class ScoredRecordings(UserFiles):
     indifferent = UserFiles.indifferent | {"scores"}  # each recording's score stands in its item
     spec_class = AlignmentSpec
 
-    def __init__(
-        self, inputs: list[str] | str | None = None, scores: list[str] | str | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, inputs: list[str] | str | None = None, scores: list[str] | str | None = None, **kwargs: Any) -> None:
         super().__init__(inputs, **kwargs)
         self.scores = [scores] if isinstance(scores, str) else list(scores or [])
 
@@ -55,7 +54,7 @@ class ScoredRecordings(UserFiles):
         pairs = [(recording, score[0] if score else None) for recording, *score in (item.files for item in self.remaining())]
         return Recorded(pairs, self.spec.sample_rate, self.strict)
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[InputItem]:
         """Every recording, read together with its score where there is one."""
         files = {file.path: file for file in self.files()}
         return [item_of(files[path], *([score] if score else [])) for path, score in self._paired(list(files.values()))]

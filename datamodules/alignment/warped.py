@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.alignment.score import Notes, Score
-from datamodules.cache import cache_root, unwritable, write_atomically
+from datamodules.common.cache import cache_root, unwritable, write_atomically
 
 PRECISION = 4e-4  # s: what a note may lie off its time
 RESOLUTIONS = (480, 960, 1920, 3840, 7680, 15_360, 30_720)  # ticks a quarter note

@@ -1,0 +1,1 @@
+"""Embedded data sets, rendered from bundled scores and sounds."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from datamodules.demo.piece import STEPS, Note, Piece
+from datamodules.demo.piece import STEPS, DemoPiece, QuarterNote
 
 # The part of the mode's name that counts -> major or minor, and how many fifths its signature lies from major's.
 MODES = {
@@ -34,7 +34,7 @@ TOKEN = re.compile(
 )
 
 
-def read_abc(path: Path) -> Iterator[Piece]:
+def read_abc(path: Path) -> Iterator[DemoPiece]:
     """The tunes of a file whose bars fit their metre, in major, minor or dorian."""
     text = path.read_text(encoding="latin-1")
     for block in re.split(r"(?m)^(?=X:)", text)[1:]:
@@ -56,7 +56,7 @@ def _fields(block: str) -> tuple[dict[str, str], str]:
     return fields, "\n".join(body)
 
 
-def _piece(fields: dict[str, str], body: str, name: str) -> Piece | None:
+def _piece(fields: dict[str, str], body: str, name: str) -> DemoPiece | None:
     key = re.fullmatch(r"([A-G])([#b]?)\s*([A-Za-z]*)", fields.get("K", ""))
     metre = {"C": "4/4", "C|": "4/4"}.get(fields.get("M", ""), fields.get("M", ""))
     if not key or not re.fullmatch(r"\d+/\d+", metre) or "V" in fields or "&" in body:
@@ -76,7 +76,7 @@ def _piece(fields: dict[str, str], body: str, name: str) -> Piece | None:
     kind = re.sub(r"\W", "", fields.get("R", "").lower())
     tonic = (STEPS[key[1]] + alter) % 12
     title = fields.get("T", "")
-    return Piece(name, title, kind, mode, tonic, beats, beat_type, (notes,)) if len(notes) >= SHORTEST else None
+    return DemoPiece(name, title, kind, mode, tonic, beats, beat_type, (notes,)) if len(notes) >= SHORTEST else None
 
 
 class _Melody:
@@ -153,7 +153,7 @@ class _Melody:
             self.altered[letter + octave] = ACCIDENTALS[token["accidental"]]
         return height + self.altered.get(letter + octave, self.signature.get(letter.upper(), 0))
 
-    def whole_bars(self, bar: float) -> tuple[Note, ...]:
+    def whole_bars(self, bar: float) -> tuple[QuarterNote, ...]:
         """The notes up to where the bar lines leave the metre; onset 0 becomes the first downbeat."""
         times = [float(time) for time in self.bars]
         pickup = times[0] if times[0] < bar else 0.0
@@ -161,4 +161,4 @@ class _Melody:
         while round(end + bar, 4) in there:
             end += bar
         sounding = [(float(onset) - pickup, float(duration), pitch) for onset, duration, pitch in self.notes if pitch]
-        return tuple(Note(*note) for note in sounding if note[0] + note[1] <= end + 1e-6)
+        return tuple(QuarterNote(*note) for note in sounding if note[0] + note[1] <= end + 1e-6)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.demo.piece import Piece
+from datamodules.demo.piece import DemoPiece
 
 # Felt beats in a bar by metre: 2/4 tunes count in eighths, 6/8 in dotted quarters. Other metres are not arranged.
 BEATS = {(4, 4): 4, (2, 4): 4, (3, 4): 3, (6, 8): 2}
@@ -44,7 +44,7 @@ class Grid(NamedTuple):
     chords: list[Chord]
 
 
-def harmonise(piece: Piece) -> list[Chord]:
+def harmonise(piece: DemoPiece) -> list[Chord]:
     """One chord a bar (half a bar of 4/4) in quarter notes: the one that holds most of what sounds there."""
     span = piece.bar / 2 if piece.beats == 4 else piece.bar
     triads = TRIADS[piece.mode]

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules import render
-from datamodules.alignment import curves, degrade
+from datamodules.alignment import degrade
+from datamodules.audio import render
+from datamodules.audio.render import RenderedNote
 from datamodules.demo import accompany, cutting, plan, tagging
 from datamodules.demo.cache import build_once
-from datamodules.demo.piece import Piece
-from datamodules.render import Note
+from datamodules.demo.piece import DemoPiece
 
 RATE = 22_050
 SECONDS = 30.0
@@ -26,10 +26,10 @@ SECONDS = 30.0
 PIECES = {"chorale": 4, "waltz": 2, "jig": 2, "reel": 3}
 PLAYED_AFTER_S = 0.008
 """How far a chord's notes are from each other, standard deviation."""
-SOURCES = (*tagging.SOURCES, Path(curves.__file__), Path(degrade.__file__), Path(__file__))
+SOURCES = (*tagging.SOURCES, Path(degrade.__file__), Path(__file__))
 
 
-class Player(NamedTuple):
+class KeyboardSound(NamedTuple):
     """A General MIDI program, and how it is recorded."""
 
     split: str
@@ -38,14 +38,14 @@ class Player(NamedTuple):
 
 
 PLAYERS = {
-    "GrandPno": Player("train", 0, "room"),
-    "BrightPno": Player("train", 1, None),
-    "ElecGrand": Player("train", 2, "tape"),
-    "ElecPno": Player("train", 4, "hiss"),
-    "Harpsi": Player("train", 6, "narrow"),
-    "Clavi": Player("validation", 7, "tape"),
-    "HonkyTonkShellac": Player("test", 3, "shellac"),
-    "HonkyTonkCylinder": Player("test", 3, "cylinder"),
+    "GrandPno": KeyboardSound("train", 0, "room"),
+    "BrightPno": KeyboardSound("train", 1, None),
+    "ElecGrand": KeyboardSound("train", 2, "tape"),
+    "ElecPno": KeyboardSound("train", 4, "hiss"),
+    "Harpsi": KeyboardSound("train", 6, "narrow"),
+    "Clavi": KeyboardSound("validation", 7, "tape"),
+    "HonkyTonkShellac": KeyboardSound("test", 3, "shellac"),
+    "HonkyTonkCylinder": KeyboardSound("test", 3, "cylinder"),
 }
 
 
@@ -54,7 +54,7 @@ class Performance(NamedTuple):
 
     name: str  # of the piece, as a file may be called
     player: str
-    notes: list[Note]
+    notes: list[RenderedNote]
     seed: int
 
 
@@ -92,7 +92,7 @@ def split_of(name: str) -> str:
     return PLAYERS[name.rsplit("_", 1)[1]].split
 
 
-def play(piece: Piece, seed: int) -> list[Note]:
+def play(piece: DemoPiece, seed: int) -> list[RenderedNote]:
     """A piece from any bar on in any key, its tempo and loudness wandering, its chords never quite together."""
     random = np.random.default_rng(seed)
     beat = piece.bar / accompany.BEATS[piece.beats, piece.beat_type]
@@ -104,7 +104,7 @@ def play(piece: Piece, seed: int) -> list[Note]:
     if len(lines) == 1:
         lines += [accompany.comping(excerpt.grid, str(random.choice(list(accompany.COMPING))), 48, False)]
         lines += [cutting.bass_line(excerpt, int(random.integers(6)))]
-    curve, swell = curves.Curve(seed, SECONDS), random.uniform(0, 6.28)
+    curve, swell = degrade.Curve(seed, SECONDS), random.uniform(0, 6.28)
     notes = []
     for part, line in enumerate(lines):
         for tone in line:
@@ -113,14 +113,14 @@ def play(piece: Piece, seed: int) -> list[Note]:
             first, last = curve(np.array([tone.start, tone.start + 0.95 * tone.length]))
             first = max(0.0, first + random.normal(0, PLAYED_AFTER_S))
             loud = 72 + 12 * np.sin(tone.start / 4 + swell) + random.normal(0, 6) - 8 * (part > 0)
-            notes.append(Note(first, max(last, first + 0.05), 0, tone.pitch, int(np.clip(loud * tone.stress, 20, 120))))
+            notes.append(RenderedNote(first, max(last, first + 0.05), 0, tone.pitch, int(np.clip(loud * tone.stress, 20, 120))))
     return apart(sorted(notes))
 
 
-def apart(notes: list[Note]) -> list[Note]:
+def apart(notes: list[RenderedNote]) -> list[RenderedNote]:
     """A key that is struck again is let go before; what is struck twice at once is one note."""
     last: dict[int, int] = {}
-    kept: list[Note] = []
+    kept: list[RenderedNote] = []
     for note in notes:
         before = last.get(note.pitch)
         if before is not None and kept[before].end > note.start - 0.01:

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datamodules.audio.render import DRUMS, EXPRESSION, VOLUME, Control, RenderedNote, midi_file
 from datamodules.demo import accompany, cutting
 from datamodules.demo.accompany import Tone
-from datamodules.demo.cutting import Excerpt, bass_line, within
-from datamodules.demo.piece import Piece
-from datamodules.render import DRUMS, EXPRESSION, VOLUME, Control, Note, midi_file
+from datamodules.demo.cutting import ScoreExcerpt, bass_line, within
+from datamodules.demo.piece import DemoPiece
 
 SECONDS = 10.0
 
@@ -66,7 +66,7 @@ class Line(NamedTuple):
     role: str
 
 
-class Plan(NamedTuple):
+class ClipPlan(NamedTuple):
     """All that is decided about a clip before a note is written; its tags follow from it and from the piece."""
 
     style: str  # classical, folk, techno, other
@@ -93,7 +93,7 @@ class Clip(NamedTuple):
     pitch: float
 
 
-def arrange(piece: Piece, plan: Plan) -> Clip:
+def arrange(piece: DemoPiece, plan: ClipPlan) -> Clip:
     """Write the clip out. The piece's metre must be one of accompany.BEATS."""
     random = np.random.default_rng(plan.seed)
     excerpt = cut(piece, plan)
@@ -115,13 +115,13 @@ def arrange(piece: Piece, plan: Plan) -> Clip:
             if max(0.0, first) <= tone.start < min(last, SECONDS - 0.03):
                 end = min(SECONDS, tone.start + max(0.05, tone.length * plan.gate))
                 velocity = round(DYNAMICS[plan.dynamics].velocity * tone.stress) + vary
-                notes.append(Note(tone.start, end, channel, tone.pitch, min(127, velocity)))
+                notes.append(RenderedNote(tone.start, end, channel, tone.pitch, min(127, velocity)))
     pitched = np.array([(note.end - note.start, note.pitch) for note in notes if note.channel != DRUMS])
     mean = float((pitched[:, 0] * pitched[:, 1]).sum() / pitched[:, 0].sum()) if len(pitched) else 0.0
     return Clip(midi_file(notes, programs, SECONDS, mixing(DYNAMICS[plan.dynamics], levels)), mean)
 
 
-def cut(piece: Piece, plan: Plan) -> Excerpt:
+def cut(piece: DemoPiece, plan: ClipPlan) -> ScoreExcerpt:
     """The plan's 10 s of the piece; where it begins anew its melody and chords go on, but no new bars."""
     quarter = len(piece.parts[0]) / piece.length / plan.rate  # s
     excerpt = cutting.cut(piece, quarter, plan.start, plan.transpose, plan.centre, SECONDS)
@@ -131,7 +131,7 @@ def cut(piece: Piece, plan: Plan) -> Excerpt:
     return excerpt._replace(grid=excerpt.grid._replace(bars=bars))
 
 
-def played(line: Line, plan: Plan, excerpt: Excerpt) -> list[Tone]:
+def played(line: Line, plan: ClipPlan, excerpt: ScoreExcerpt) -> list[Tone]:
     """What one player plays of the piece, in the octave where the instrument can."""
     instrument, written = INSTRUMENTS[line.instrument], len(excerpt.parts) > 1
     tones = []

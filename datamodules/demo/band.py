@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datamodules.audio.render import DRUMS, EXPRESSION, KITS, VOLUME, Control, RenderedNote, midi_file
 from datamodules.demo import accompany, cutting, plan
 from datamodules.demo.accompany import Tone
 from datamodules.demo.arrange import INSTRUMENTS
-from datamodules.demo.piece import Piece
+from datamodules.demo.piece import DemoPiece
 from datamodules.demo.plan import Deck
-from datamodules.render import DRUMS, EXPRESSION, KITS, VOLUME, Control, Note, midi_file
 
 STEMS = ("drums", "bass", "other", "vocals")
 SECONDS = 20.0
@@ -55,10 +55,10 @@ class Chair(NamedTuple):
     pan: int
 
 
-class Song(NamedTuple):
+class BandSong(NamedTuple):
     """All that is decided about a tune before a note is written."""
 
-    piece: Piece
+    piece: DemoPiece
     tempo: float  # felt beats a minute
     start: float  # where in the piece, 0 to 1, at a bar
     transpose: int  # semitones
@@ -87,11 +87,11 @@ class Casting:
         self.comper, self.comping = Deck(random, *COMPERS, *STRUCK), Deck(random, *accompany.COMPING)
         self.players = Deck(random, 1, 2, 2)
 
-    def song(self, piece: Piece) -> Song:
+    def song(self, piece: DemoPiece) -> BandSong:
         """A band for the piece, and its mix."""
         random = self.random
         kit, bars = self.kit.draw(), int(piece.length / piece.bar + 1e-6)
-        return Song(
+        return BandSong(
             piece=piece,
             tempo=float(random.uniform(*TEMPI[plan.kind_of(piece)])),
             start=int(random.random() * bars) / bars,
@@ -123,7 +123,7 @@ class Casting:
         return tuple(chairs)
 
 
-def scores(song: Song) -> dict[str, bytes]:
+def scores(song: BandSong) -> dict[str, bytes]:
     """The MIDI file of each of STEMS, all of SECONDS."""
     beat = song.piece.bar / accompany.BEATS[song.piece.beats, song.piece.beat_type]  # in quarter notes
     excerpt = cutting.cut(song.piece, 60 / song.tempo / beat, song.start, song.transpose, song.centre, SECONDS)
@@ -161,7 +161,7 @@ def _mixed(chairs: tuple[Chair, ...]) -> list[Control]:
     return controls
 
 
-def _expression(song: Song, melody: list[Tone]) -> list[Control]:
+def _expression(song: BandSong, melody: list[Tone]) -> list[Control]:
     """Every sung note swells and falls; the vibrato sets in once it has been held for a while."""
     controls = [Control(0.0, 0, PAN, song.pan)]
     for tone in melody:
@@ -183,5 +183,5 @@ def _file(players: dict[int, list[Tone]], programs: dict[int, int], controls, ga
             end = min(SECONDS, tone.start + max(0.05, tone.length * gate))
             if end - max(0.0, tone.start) > 0.03:
                 velocity = min(127, round(VELOCITY * tone.stress) + vary)
-                notes.append(Note(max(0.0, tone.start), end, channel, tone.pitch, velocity))
+                notes.append(RenderedNote(max(0.0, tone.start), end, channel, tone.pitch, velocity))
     return midi_file(notes, programs, SECONDS, controls)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from datamodules.cache import build_folder, cached
+from datamodules.common.cache import build_folder, cached
 
 # What the notes and the sound come from: another version of these is another data set.
 INGREDIENTS = ("music21", "pretty_midi", "midirenderer")

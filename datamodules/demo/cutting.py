@@ -6,17 +6,17 @@ import numpy as np
 
 from datamodules.demo import accompany
 from datamodules.demo.accompany import Chord, Grid, Tone
-from datamodules.demo.piece import Piece
+from datamodules.demo.piece import DemoPiece
 
 
-class Excerpt(NamedTuple):
+class ScoreExcerpt(NamedTuple):
     """Some seconds of a piece: its parts and what its accompaniment goes by."""
 
     parts: list[list[Tone]]
     grid: Grid
 
 
-def cut(piece: Piece, quarter: float, start: float, transpose: int, centre: int, seconds: float) -> Excerpt:
+def cut(piece: DemoPiece, quarter: float, start: float, transpose: int, centre: int, seconds: float) -> ScoreExcerpt:
     """The piece from `start` (a share of its bars) on, repeated from its first bar until `seconds` are full.
 
     quarter: a quarter note in s; transpose: semitones, and octaves on top that bring the melody nearest to `centre`.
@@ -41,7 +41,7 @@ def cut(piece: Piece, quarter: float, start: float, transpose: int, centre: int,
     ]
     downbeats = [time for time, _, _ in looped([(bar * piece.bar, piece.bar, None) for bar in range(bars)])]
     beats = accompany.BEATS[piece.beats, piece.beat_type]
-    return Excerpt(parts, Grid(downbeats, piece.bar / beats * quarter, beats, chords))
+    return ScoreExcerpt(parts, Grid(downbeats, piece.bar / beats * quarter, beats, chords))
 
 
 def within(part: list[Tone], low: int, high: int) -> list[Tone]:
@@ -62,7 +62,7 @@ def into(pitch: int, low: int, high: int) -> int:
     return pitch + 12 * (-(-max(0, low - pitch) // 12)) - 12 * (-(-max(0, pitch - high) // 12))
 
 
-def bass_line(excerpt: Excerpt, choice: int) -> list[Tone]:
+def bass_line(excerpt: ScoreExcerpt, choice: int) -> list[Tone]:
     """The piece's own bass if it is written in parts, else a figure on the chords' roots."""
     if len(excerpt.parts) > 1:
         low = accompany.BASS_LOW

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from datamodules.alignment.listing import Listing
 from datamodules.alignment.sets import MAPS
-from datamodules.dcase2018 import DCASE2018
-from datamodules.demo import alignment, separation, sounds, soundscapes, tagging
-from datamodules.mtat import MTAT
-from datamodules.musdb import MUSDBHQ, VALIDATION
-from datamodules.symbolic.data import SymbolicData
-from datamodules.tracks import TrackFiles
-from datamodules.unread import refuse_unread, say_unread
+from datamodules.common.unread import refuse_unread, say_unread
+from datamodules.demo import alignment, separation, soundscapes, tagging
+from datamodules.generation.data import GenerationDataModule
+from datamodules.sed.dcase import DCASE2018
+from datamodules.separation.musdb import MUSDBHQ, VALIDATION
+from datamodules.separation.tracks import TrackFiles
+from datamodules.tagging.mtat import MTAT
 
 RENDERED = "beside --data.root, since the embedded set alone is rendered"
 """Why what the embedded set is made of is not read of another set."""
@@ -85,7 +85,7 @@ class SoundEventDemo(DCASE2018):
     @property
     def classes(self) -> list[str]:
         """The embedded set's ten classes, or those of the task."""
-        return sorted(sounds.CLASSES) if self.root is None else super().classes
+        return sorted(soundscapes.CLASSES) if self.root is None else super().classes
 
     def find_root(self) -> Path:
         """The named folder, or the embedded set, rendered on first use."""
@@ -120,7 +120,7 @@ class AlignmentDemo(MAPS):
         return listing._replace(pairs=[pair._replace(split=alignment.split_of(pair.name)) for pair in listing.pairs])
 
 
-class GenerationDemo(SymbolicData):
+class GenerationDemo(GenerationDataModule):
     """The embedded pieces, filed as the demo's; with `root`, a folder of the user's own music, if the corpus reads one."""
 
     @property

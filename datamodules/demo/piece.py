@@ -6,7 +6,7 @@ from typing import NamedTuple
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
-class Note(NamedTuple):
+class QuarterNote(NamedTuple):
     """Onset and duration in quarter notes (0: the first downbeat, below it: the pickup), MIDI pitch."""
 
     onset: float
@@ -14,7 +14,7 @@ class Note(NamedTuple):
     pitch: int
 
 
-class Piece(NamedTuple):
+class DemoPiece(NamedTuple):
     """One score: parts from high to low, each a melody (rests are gaps)."""
 
     name: str  # collection/number, unique
@@ -24,7 +24,7 @@ class Piece(NamedTuple):
     tonic: int  # pitch class, 0 = C
     beats: int  # the metre's numerator
     beat_type: int  # and denominator
-    parts: tuple[tuple[Note, ...], ...]
+    parts: tuple[tuple[QuarterNote, ...], ...]
 
     @property
     def bar(self) -> float:

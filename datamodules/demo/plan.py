@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from datamodules.audio.render import KITS
 from datamodules.demo.accompany import BEATS, COMPING
-from datamodules.demo.arrange import DYNAMICS, INSTRUMENTS, Line, Plan
-from datamodules.demo.piece import Piece
-from datamodules.render import KITS
+from datamodules.demo.arrange import DYNAMICS, INSTRUMENTS, ClipPlan, Line
+from datamodules.demo.piece import DemoPiece
 
 TAGS = (
     *INSTRUMENTS,  # strings is both the ensemble and the family of violin and cello
@@ -65,7 +65,7 @@ class Planner:
         self.gate = Deck(random, LEGATO, LEGATO, STACCATO)
         self.comping = Deck(random, *COMPING)
 
-    def plan(self, piece: Piece) -> Plan:
+    def plan(self, piece: DemoPiece) -> ClipPlan:
         """A plan for one clip of the piece."""
         random, kind = self.random, kind_of(piece)
         written, waltz = kind == "chorale", kind == "waltz"
@@ -79,7 +79,7 @@ class Planner:
         centre = int(random.integers(*CENTRES[register]))
         lines = self._lines(style, centre, tempo, written, waltz)
         full = len(lines) + bass + drums >= 3
-        return Plan(
+        return ClipPlan(
             style=style,
             lines=lines,
             bass=int(random.choice((38, 33) if style == "techno" else (32, 33))) if bass else None,
@@ -97,7 +97,7 @@ class Planner:
             seed=int(random.integers(2**31)),
         )
 
-    def _rate(self, piece: Piece, kind: str, tempo: str) -> float:
+    def _rate(self, piece: DemoPiece, kind: str, tempo: str) -> float:
         if (kind, tempo) not in DANCES:
             return float(self.random.uniform(*RATES[tempo]))
         beat = piece.bar / BEATS[piece.beats, piece.beat_type]  # in quarter notes
@@ -134,12 +134,12 @@ class Planner:
         return tuple(map(Line, chosen, programs, roles))
 
 
-def kind_of(piece: Piece) -> str:
+def kind_of(piece: DemoPiece) -> str:
     """chorale for music in parts; else what the metre makes of a tune: jig, waltz or reel."""
     return "chorale" if len(piece.parts) > 1 else {2: "jig", 3: "waltz", 4: "reel"}[BEATS[piece.beats, piece.beat_type]]
 
 
-def tags(piece: Piece, plan: Plan, pitch: float) -> set[str]:
+def tags(piece: DemoPiece, plan: ClipPlan, pitch: float) -> set[str]:
     """What a listener would say of a clip; `pitch`: mean of all that sounds."""
     found = {line.instrument for line in plan.lines} | {plan.style, plan.tempo, plan.dynamics}
     kind = kind_of(piece)

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules import render
+from datamodules.audio import render
 from datamodules.demo import band, tagging
 from datamodules.demo.band import STEMS
 from datamodules.demo.cache import build_once
-from datamodules.demo.piece import Piece
+from datamodules.demo.piece import DemoPiece
 
 RATE = 44_100
 TUNES = 42
@@ -30,12 +30,12 @@ SILENCE_DB = -60  # below it, of full scale, a block of a stem does not count fo
 SOURCES = (*tagging.SOURCES, Path(band.__file__), Path(__file__))
 
 
-class Track(NamedTuple):
+class DemoTrack(NamedTuple):
     """A tune to be made: its folder's name, its split, and its band."""
 
     name: str
     split: str
-    song: band.Song
+    song: band.BandSong
 
 
 def build(cache_dir: str | Path | None = None, tunes: int = TUNES, processes: int | None = None, seed: int = 0) -> Path:
@@ -63,7 +63,7 @@ def validation_tracks(root: Path) -> list[str]:
     return (Path(root) / VALIDATION).read_text(encoding="utf-8").splitlines()
 
 
-def tracks(tunes: int = TUNES, seed: int = 0) -> list[Track]:
+def tracks(tunes: int = TUNES, seed: int = 0) -> list[DemoTrack]:
     """Every track of the set: tunes are de-duplicated and split, then a band is drawn for each.
 
     Each training tune has a second track, by another band in another key and tempo: of 25 bands alone a network learns the
@@ -76,31 +76,31 @@ def tracks(tunes: int = TUNES, seed: int = 0) -> list[Track]:
     made = []
     for piece, split in tagging.choose(pieces, random, SHARES):
         name = f"{tagging.COLLECTIONS[piece.name.split('/')[0]][0].title()} - {title(piece)}"
-        made.append(Track(name, split, castings[split].song(piece)))
+        made.append(DemoTrack(name, split, castings[split].song(piece)))
     training = [track for track in made if track.split == "train"]
-    return made + [Track(f"{name} (second band)", split, castings[split].song(song.piece)) for name, split, song in training]
+    return made + [DemoTrack(f"{name} (second band)", split, castings[split].song(song.piece)) for name, split, song in training]
 
 
-def title(piece: Piece) -> str:
+def title(piece: DemoPiece) -> str:
     """A piece's title as a folder may be called."""
     plain = re.sub(r"[^\w', ]+", " ", piece.title or piece.name.split("/")[1])
     plain = " ".join(plain.split()).replace(" ,", ",")
     return string.capwords(plain) if plain.isupper() else plain
 
 
-def folder(root: Path, track: Track) -> Path:
+def folder(root: Path, track: DemoTrack) -> Path:
     """Where a track lies; validation tracks are among those of train/, as in MUSDB18-HQ."""
     return root / ("test" if track.split == "test" else "train") / track.name
 
 
-def write_track(song: band.Song, path: Path) -> None:
+def write_track(song: band.BandSong, path: Path) -> None:
     """Render one tune: mixture.wav and a file per stem."""
     sounds = mix(stems(song), song.levels)
     for name, sound in {"mixture": sum(sounds.values(), np.int32(0)), **sounds}.items():
         soundfile.write(path / f"{name}.wav", sound.astype(np.int16), RATE, subtype="PCM_16")
 
 
-def stems(song: band.Song) -> dict[str, np.ndarray]:
+def stems(song: band.BandSong) -> dict[str, np.ndarray]:
     """What each stem sounds like, as the renderer leaves it: (samples, 2) float32 at RATE."""
     import soxr
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules import render
+from datamodules.audio import render
 from datamodules.demo import accompany, arrange, music, plan
 from datamodules.demo.cache import build_once
-from datamodules.demo.piece import Piece
+from datamodules.demo.piece import DemoPiece
 
 RATE = 16_000
 # Pieces by kind; the other kinds of tune come in enough minor ones, reels hardly do.
@@ -31,16 +31,16 @@ COLLECTIONS = {
 }
 
 
-PARTS = ("abc_notation", "accompany", "arrange", "cutting", "music", "musicxml", "piece", "plan", "tagging")
+PARTS = ("abc_notation", "accompany", "arrange", "cutting", "music", "piece", "plan", "tagging")
 SOURCES = (*(Path(__file__).with_name(f"{part}.py") for part in PARTS), Path(render.__file__))
 """What decides how the set turns out."""
 
 
-class Job(NamedTuple):
+class ClipJob(NamedTuple):
     """A clip to be made."""
 
-    piece: Piece
-    plan: arrange.Plan
+    piece: DemoPiece
+    plan: arrange.ClipPlan
     split: str
     path: str  # relative to the root
 
@@ -55,6 +55,7 @@ def build(
 
     Raises DataError where no renderer, SoundFont or score is installed.
     """
+
     def make(root: Path) -> None:
         clips = jobs(pieces, seed)
         scores = [arrange.arrange(job.piece, job.plan) for job in clips]
@@ -68,7 +69,7 @@ def build(
     return build_once("tagging", make, SOURCES, (dict(pieces), seed, extension()), cache_dir)
 
 
-def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Job]:
+def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[ClipJob]:
     """Every clip of the set in the order of its clip_id: pieces are split, then arranged VERSIONS times."""
     random = np.random.default_rng(seed)
     planners = {split: plan.Planner(random) for split in SHARES}
@@ -78,13 +79,13 @@ def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Job]:
         name = re.sub(r"[^a-z0-9]+", "_", f"{piece.name}_{piece.title}".lower()).strip("_")
         for version in range(VERSIONS):
             path = f"{folder}/{name}-{version}.{extension()}"
-            made.append(Job(piece, planners[split].plan(piece), split, path))
+            made.append(ClipJob(piece, planners[split].plan(piece), split, path))
     return made
 
 
 def choose(
     pieces: Mapping[str, int], random: np.random.Generator, shares: Mapping[str, float] = SHARES
-) -> list[tuple[Piece, str]]:
+) -> list[tuple[DemoPiece, str]]:
     """Pieces with their split, in random order; tunes at least three bars long, nearly half of them minor if there are.
 
     Kinds and modes are shared out alike: were one commoner in training it would be rarer in the test by as much, and a
@@ -94,7 +95,7 @@ def choose(
     for tune in music.fiddle_tunes():
         if (tune.beats, tune.beat_type) in accompany.BEATS and tune.length > 3 * tune.bar:
             groups[plan.kind_of(tune)].append(tune)
-    chosen: list[tuple[Piece, str]] = []
+    chosen: list[tuple[DemoPiece, str]] = []
     counts = dict.fromkeys(shares, 0)
     for kind, count in pieces.items():
         group = [groups[kind][index] for index in random.permutation(len(groups[kind]))]
@@ -120,7 +121,7 @@ def write_clip(midi: bytes, path: Path) -> None:
     soundfile.write(path, audio, RATE, **how)
 
 
-def write_tables(root: Path, clips: list[Job], tags: list[set[str]]) -> None:
+def write_tables(root: Path, clips: list[ClipJob], tags: list[set[str]]) -> None:
     """`annotations_final.csv` and `clip_info_final.csv`, with MTAT's columns."""
     annotations = [["clip_id", *plan.TAGS, "mp3_path"]]
     info = [["clip_id", "track_number", "title", "artist", "album", "url", "segmentStart", "segmentEnd",

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.precision import full_precision
+from models.blocks.precision import full_precision
 
 HARMONICS = (0.5, 1, 2, 3, 4, 5)
 # Filters, and the size of their kernels in bins and frames.

@@ -82,3 +82,25 @@ class Similarity(nn.Module):
             piece = padded[..., start : start + FRAMES_AT_ONCE + self.context - 1]
             pieces.append(self.embed(piece[None], side)[0].float())
         return torch.cat(pieces)
+
+
+# Systems that learn nothing: the frames of a front end as they are.
+
+
+class Handcrafted(Similarity):
+    """A front end's own frames, compared by a metric.
+
+    Args:
+        front: chroma, MATCH's feature, logarithmic CQT ... (`models.alignment.front`)
+        metric: `euclidean` as in the paper, or `cosine`
+    """
+
+    modes = ("distance",)
+
+    def __init__(self, front: Front, metric: Literal["euclidean", "cosine"] = "euclidean") -> None:
+        super().__init__(front, context=1)
+        self.metric = metric
+
+    def embed(self, features: Tensor, side: Side = "performance") -> Tensor:
+        """Features (batch, channels, bins, frames) -> (batch, frames, channels * bins)."""
+        return features.flatten(1, 2).transpose(1, 2).float()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.plain_weights import load_plain
+from models.blocks.plain_weights import load_plain
 
 
 class Extractor(nn.Module):

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from models.extractors.extractor import Extractor
-from models.extractors.images import ImageExtractor
-from models.extractors.patches import PatchExtractor
+from models.extractors.inputs import ImageExtractor, PatchExtractor
 
 MISSING = "package onnxruntime: pip install -e '.[onnx]'"
 
 
-class Session:
+class ONNXSession:
     """An ONNX network that gives the value called `output`, the last dimension being features; the rest is averaged."""
 
     def __init__(self, path: str, output: str | None) -> None:
@@ -62,7 +61,7 @@ class ONNXPatches(PatchExtractor):
         offset: float = 0.001,
         batch: int = 64,
     ) -> None:
-        session = Session(weights, output)
+        session = ONNXSession(weights, output)
         super().__init__(offset, step_s, centred, batch, file=session.digest, output=session.output)
         self.session = session
         self.dim = features_of(session, torch.zeros(1, 96, 64), True)
@@ -87,7 +86,7 @@ class ONNXImages(ImageExtractor):
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         batch: int = 16,
     ) -> None:
-        session = Session(weights, output)
+        session = ONNXSession(weights, output)
         super().__init__(fps, size, mean, std, batch, file=session.digest, output=session.output)
         self.session = session
         self.dim = features_of(session, torch.zeros(1, 3, *size), False)
@@ -115,7 +114,7 @@ class ONNXAudio(Extractor):
         centred: bool = False,
         batch: int = 64,
     ) -> None:
-        session = Session(weights, output)
+        session = ONNXSession(weights, output)
         settings: dict[str, Any] = {"rate": sample_rate, "window_s": window_s, "step_s": step_s, "centred": centred}
         super().__init__(**settings, file=session.digest, output=session.output)
         self.session, self.sample_rate, self.centred, self.batch = session, sample_rate, centred, batch
@@ -140,6 +139,6 @@ class ONNXAudio(Extractor):
         return self.session(piece, False)
 
 
-def features_of(session: Session, example: Tensor, channel: bool) -> int:
+def features_of(session: ONNXSession, example: Tensor, channel: bool) -> int:
     """How many features the network gives."""
     return session(example, channel).shape[1]

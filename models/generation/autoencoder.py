@@ -1,18 +1,75 @@
 """DeepHear: a stacked autoencoder whose storeys are pretrained as restricted Boltzmann machines, one after another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.blocks.precision import full_precision
+from models.generation.cells import cut, joined
 from models.generation.coded import Coded, Search
 from models.generation.constraints import Constraint, Given, total
-from models.generation.form import Form, Frames
-from models.generation.stack import Storey
-from models.generation.windows import cut, joined
-from models.precision import full_precision
+from models.generation.frame_spec import FrameBatch, FrameSpec
+
+# One storey of a stack: a restricted Boltzmann machine while it is trained by itself, then a step of encoder and decoder.
+
+
+class Storey(nn.Module):
+    """Sigmoid units above others, in both directions through the same weights, or through the decoder's own (untied).
+
+    As a restricted Boltzmann machine it has the energy -vW'h - av - bh (Hinton, Osindero and Teh 2006).
+
+    visible, hidden: units below and above
+    """
+
+    def __init__(self, visible: int, hidden: int, tied: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(hidden, visible))
+        self.above = nn.Parameter(torch.zeros(hidden))
+        self.below = nn.Parameter(torch.zeros(visible))
+        # Glorot and Bengio 2010, for sigmoid units.
+        nn.init.xavier_uniform_(self.weight, gain=4)
+        self.register_parameter("back", None if tied else nn.Parameter(self.weight.detach().clone()))
+
+    def up(self, visible: Tensor) -> Tensor:
+        """Logits (..., hidden)."""
+        return F.linear(visible, self.weight, self.above)
+
+    def down(self, hidden: Tensor) -> Tensor:
+        """Logits (..., visible)."""
+        return F.linear(hidden, (self.weight if self.back is None else self.back).t(), self.below)
+
+    def unroll(self) -> None:
+        """Let a decoder of its own begin with the weights that were pretrained."""
+        if self.back is not None:
+            with torch.no_grad():
+                self.back.copy_(self.weight)
+
+    def free_energy(self, visible: Tensor) -> Tensor:
+        """(rows,) in float32: minus the logarithm of the unnormalised probability of visible units (rows, visible)."""
+        with full_precision(visible):
+            visible = visible.float()
+            return -(visible @ self.below) - F.softplus(self.up(visible)).sum(-1)
+
+    def contrast(self, visible: Tensor, chances: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """A loss whose gradient is that of one step of contrastive divergence (Hinton 2002), and the step's squared error.
+
+        visible (rows, visible) holds probabilities or states; chances makes probabilities of their logits. The hidden units
+        are drawn by torch's own generator, the visible ones again are left as probabilities.
+        """
+        with torch.no_grad():
+            hidden = self.up(visible).float().sigmoid()
+            hidden = (torch.rand_like(hidden) < hidden).to(hidden.dtype)
+            again = chances(F.linear(hidden, self.weight.t(), self.below))
+        loss = (self.free_energy(visible) - self.free_energy(again)).mean()
+        return loss, (again - visible).square().sum(-1).mean()
+
+    def own(self) -> list[nn.Parameter]:
+        """Parameters of the machine: all but a decoder's own weights."""
+        return [self.weight, self.above, self.below]
 
 
 class StackedAutoencoder(Coded):
@@ -48,7 +105,7 @@ class StackedAutoencoder(Coded):
 
     def __init__(
         self,
-        form: Form,
+        form: FrameSpec,
         window: int = 64,
         widths: Sequence[int] = (1024, 256, 64),
         bottleneck: int | None = 16,
@@ -72,7 +129,7 @@ class StackedAutoencoder(Coded):
         self.register_buffer("square", torch.eye(sizes[-1]))
 
     @torch.no_grad()
-    def prepare(self, batches: Iterable[Frames]) -> None:
+    def prepare(self, batches: Iterable[FrameBatch]) -> None:
         """Begin where nothing but the frequency of each cell is known: silence is most of a roll, and slow to learn."""
         self.storeys[0].below.copy_(self.cells.habit(batches).repeat(self.window))
 
@@ -89,7 +146,7 @@ class StackedAutoencoder(Coded):
         own = {id(parameter) for parameter in self.storeys[self.turn].own()}
         return [parameter for parameter in self.parameters() if id(parameter) not in own]
 
-    def loss(self, batch: Frames) -> dict[str, Tensor]:
+    def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
         """What is minimised at this step, as `loss`, and the squared error of a window, summed over the units below."""
         if self.training:
             self.step += 1
@@ -135,7 +192,7 @@ class StackedAutoencoder(Coded):
             self.mean.lerp_(code.mean(0), share)
             self.square.lerp_(code.t() @ code / len(code), share)
 
-    def surrogate(self, batch: Frames) -> Tensor:
+    def surrogate(self, batch: FrameBatch) -> Tensor:
         """Nats (batch, frames) of each frame given the code of its own window: what the reconstruction costs; 0 where padded."""
         cells, valid = cut(self.cells.read(batch.frames), self.window), cut(batch.valid, self.window)
         logits = joined(self.decoded(self.code(cells, valid)), batch.frames.shape[1])

@@ -9,17 +9,76 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.generation.biaxial_features import WIDTH, metre_bits, note_features
-from models.generation.cores.rnn import RNNCore
-from models.generation.family import Family
-from models.generation.form import Ask, Form, Frames
+from models.generation.cores.recurrent import RNNCore
+from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.generative_model import GenerativeModel
 from models.generation.sampling import Sampling, flip
+
+# What Johnson's biaxial network hears of the frame before, once for every pitch, and where in the bar it is.
+
+REACH = 12
+"""Semitones on either side of a note that it hears the frame before in."""
+WIDTH = 1 + 12 + 2 * (2 * REACH + 1) + 12 + 4 + 1
+"""Features of a note: 80."""
+
+
+def note_features(before: Tensor, metre: Tensor, low: int, start: int = 0, stop: int | None = None) -> Tensor:
+    """Features (batch, frames, notes, 80) of each note of the columns `start` to `stop`.
+
+    In order: its place in the roll (0 to 1); its pitch class (12); what sounded and what was struck within 12 semitones of
+    it (2 * 25); how many of each pitch class sounded, counted from its own (12); the bits of the place in the bar, -1 or 1
+    (4); whether nothing is known to be before it (the original's 80th is a constant).
+
+    Args:
+        before: (batch, frames, 2, pitches) the frames before: sounding, struck
+        metre: (batch, frames, 5) of `metre_bits`
+        low: pitch of the first column
+    """
+    stop = before.shape[-1] if stop is None else stop
+    pitches = torch.arange(start, stop, device=before.device)
+    place = (pitches / max(before.shape[-1] - 1, 1))[:, None]
+    classes = (pitches + low) % 12
+    own = torch.cat([place, F.one_hot(classes, 12)], -1).to(before)
+    near = F.pad(before, (REACH, REACH)).unfold(-1, 2 * REACH + 1, 1)[..., start:stop, :]  # (batch, frames, 2, notes, 25)
+    sounding = before[:, :, 0]
+    every = F.one_hot((torch.arange(before.shape[-1], device=before.device) + low) % 12, 12).to(before)
+    around = (classes[:, None] + torch.arange(12, device=before.device)) % 12
+    context = (sounding @ every)[..., around]  # (batch, frames, notes, 12)
+    shape = *before.shape[:2], len(pitches)
+    return torch.cat(
+        [
+            own.expand(*shape, -1),
+            near.transpose(2, 3).flatten(3),
+            context,
+            metre[:, :, None].expand(*shape, -1),
+        ],
+        -1,
+    )
+
+
+def metre_bits(conditions: Tensor, form: FrameSpec) -> Tensor:
+    """The place in the bar of each frame (batch, frames, 5): bits of its 16th, lowest first, as -1 or 1; 1 in the first frame.
+
+    The place is read off the conditions' first `form.bar` entries; where there are none, the first frame is a downbeat.
+    """
+    batch, frames = conditions.shape[:2]
+    bar = form.bar or 16
+    sixteenths = torch.arange(bar, device=conditions.device) * 16 // bar
+    bits = 2.0 * (sixteenths[:, None] >> torch.arange(4, device=conditions.device) & 1) - 1
+    if form.bar and form.conditions >= form.bar:
+        place = conditions[..., :bar].float() @ bits
+    else:
+        place = bits[torch.arange(frames, device=conditions.device) % bar].expand(batch, -1, -1)
+    first = torch.zeros(batch, frames, 1, device=conditions.device)
+    first[:, :1] = 1
+    return torch.cat([place, first], -1)
+
 
 UNUSED = 1e-6
 """Probability that a note outside of the range sounds."""
 
 
-class Writing(NamedTuple):
+class BiaxialState(NamedTuple):
     """What frames are written by."""
 
     given: Tensor  # (batch, 2, pitches) the frame as far as it is fixed, else 0
@@ -30,7 +89,7 @@ class Writing(NamedTuple):
     generator: torch.Generator | None  # None at temperature 0
 
 
-class Biaxial(Family):
+class Biaxial(GenerativeModel):
     """Every note of a frame sounds or not, and where it sounds is struck anew or held, given the notes below and all before.
 
     The likelihood is exact: Bernoulli of `sounds` for each note, and of `struck` where it sounds (the original's mask); a
@@ -49,7 +108,7 @@ class Biaxial(Family):
 
     def __init__(
         self,
-        form: Form,
+        form: FrameSpec,
         time: list[int] | None = None,
         note: list[int] | None = None,
         dropout: float = 0.5,
@@ -73,14 +132,14 @@ class Biaxial(Family):
         self.note = Layers(self.time.width + 2, note or [100, 50], dropout)
         self.out = nn.Linear(self.note.width, 2)
 
-    def heard(self, batch: Frames) -> Tensor:
+    def heard(self, batch: FrameBatch) -> Tensor:
         """What the time LSTM knows of each note (batch, frames, notes, width) from all frames before."""
         before = F.pad(self._planes(batch.frames), (0, 0, 0, 0, 1, 0))[:, :-1]
         features = self._features(before, metre_bits(batch.conditions, self.form))
         outputs = self.time(features.transpose(1, 2).flatten(0, 1))
         return outputs.unflatten(0, (len(features), -1)).transpose(1, 2)
 
-    def logits(self, batch: Frames) -> Tensor:
+    def logits(self, batch: FrameBatch) -> Tensor:
         """Logits (batch, frames, notes, 2) that each note of the range sounds and is struck, given the true ones before it."""
         heard = self.heard(batch)
         chosen = self._planes(batch.frames)[..., self.start : self.stop].transpose(2, 3).to(heard.dtype)
@@ -91,7 +150,7 @@ class Biaxial(Family):
         logits = self.out(outputs).float()
         return logits.flip(2) if self.downward else logits
 
-    def nll(self, batch: Frames) -> Tensor:
+    def nll(self, batch: FrameBatch) -> Tensor:
         sounding, struck = self._planes(batch.frames).float().unbind(2)
         inside = slice(self.start, self.stop)
         logits = self.logits(batch)
@@ -106,12 +165,12 @@ class Biaxial(Family):
         return nats.masked_fill(impossible, torch.inf).masked_fill(~batch.valid, 0)
 
     @torch.no_grad()
-    def guess(self, batch: Frames) -> Tensor:
+    def guess(self, batch: FrameBatch) -> Tensor:
         """Frames of notes that are likelier than not, decided one after the other."""
         planes = self._planes(batch.frames)
         sounded = F.pad(planes[:, :, 0], (0, 0, 1, 0))[:, :-1].flatten(0, 1)
         nothing = torch.zeros_like(planes).flatten(0, 1)
-        write = Writing(nothing, nothing.bool(), sounded, torch.ones_like(sounded[:, :1]), Sampling(temperature=0), None)
+        write = BiaxialState(nothing, nothing.bool(), sounded, torch.ones_like(sounded[:, :1]), Sampling(temperature=0), None)
         return self._written(self.heard(batch).flatten(0, 1), write).flatten(1).view_as(batch.frames)
 
     @torch.no_grad()
@@ -128,14 +187,14 @@ class Biaxial(Family):
             heard, state = self.time.step(features, state)
             frame = torch.where(fixed[:, at], values[:, at], 0.0)
             if not fixed[:, at].all():
-                writing = Writing(frame, fixed[:, at], before[:, 0], exponent, ask.sampling, ask.generator)
+                writing = BiaxialState(frame, fixed[:, at], before[:, 0], exponent, ask.sampling, ask.generator)
                 frame = self._written(heard.unflatten(0, (len(values), -1)), writing)
             exponent = adapted(exponent, frame[:, 0].sum(-1, keepdim=True)) if self.adaptive else exponent
             before = frame
             frames.append(frame.flatten(1))
         return torch.stack(frames, 1)
 
-    def _written(self, heard: Tensor, writing: Writing) -> Tensor:
+    def _written(self, heard: Tensor, writing: BiaxialState) -> Tensor:
         """Frames (batch, 2, pitches), note by note; `heard` (batch, notes, width)."""
         given, fixed, sounded, exponent, sampling, generator = writing
         frame, state = given.clone(), self.note.start(len(heard))

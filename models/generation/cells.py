@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.generation.form import Ask, Form, Frames
+from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
 from models.generation.sampling import Sampling, draw, flip
 
 
@@ -17,7 +17,7 @@ class Cells(nn.Module):
     width: numbers of a frame
     """
 
-    def __init__(self, form: Form, columns: Sequence[int] | None = None) -> None:
+    def __init__(self, form: FrameSpec, columns: Sequence[int] | None = None) -> None:
         super().__init__()
         self.columns = list(range(form.columns) if columns is None else columns)
         self.binary = form.kind == "binary"
@@ -58,7 +58,7 @@ class Cells(nn.Module):
         )
         return torch.stack([cost.unflatten(0, chosen.shape[:-1]) for cost in costs], -1)
 
-    def habit(self, batches: Iterable[Frames]) -> Tensor:
+    def habit(self, batches: Iterable[FrameBatch]) -> Tensor:
         """Logits (width,) of how often each category or note stands in the music of batches, each counted once more."""
         counts, frames = torch.ones(self.width, dtype=torch.float64), 0
         for batch in batches:
@@ -90,3 +90,23 @@ def ended(frames: Tensor, end: int) -> Tensor:
     behind = (frames == end).any(-1).cummax(1).values.roll(1, 1)
     behind[:, 0] = False
     return frames.masked_fill(behind[..., None], end)
+
+
+# Networks of a fixed width read music of any length as windows, one after another.
+
+
+def cut(x: Tensor, window: int) -> Tensor:
+    """(batch, frames, ...) -> (batch * windows, window, ...), the last window of each row filled up with zeros.
+
+    The windows of a row follow one another and do not overlap: a row's first frame is the first of a window.
+    """
+    missing = -x.shape[1] % window
+    if missing:
+        x = F.pad(x, (0, 0) * (x.dim() - 2) + (0, missing))
+    return x.unflatten(1, (-1, window)).flatten(0, 1)
+
+
+def joined(x: Tensor, frames: int) -> Tensor:
+    """(batch * windows, window, ...) -> (batch, frames, ...): what `cut` made, without what filled up the last window."""
+    windows = -(-frames // x.shape[1])
+    return x.unflatten(0, (-1, windows)).flatten(1, 2)[:, :frames]

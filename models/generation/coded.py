@@ -1,17 +1,123 @@
 """What systems have in common that write a window of music from a code: autoencoders, variational or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.generation.cells import Cells, ended, given
-from models.generation.family import Family, kept
-from models.generation.form import Ask, Form
-from models.generation.strategies.interpolate import linear, slerp
-from models.generation.strategies.manipulation import descend, differentiable
-from models.generation.windows import cut, joined
+from models.blocks.precision import full_precision
+from models.generation.cells import Cells, cut, ended, given, joined
+from models.generation.frame_spec import Ask, FrameSpec
+from models.generation.generative_model import GenerativeModel, kept
+
+# Ways from one code to another.
+
+
+def linear(first: Tensor, last: Tensor, steps: int) -> Tensor:
+    """(steps, ..., code): evenly from `first` to `last` (..., code), both included."""
+    share = _shares(first, steps)
+    return (1 - share) * first + share * last
+
+
+def slerp(first: Tensor, last: Tensor, steps: int) -> Tensor:
+    """(steps, ..., code): evenly in angle from `first` to `last` (..., code), both included (Shoemake 1985).
+
+    Lengths change evenly too: codes of a normal distribution in many dimensions lie near a sphere, which a straight line
+    would leave. Codes in one or opposite directions have no arc between them and are joined by a straight line.
+    """
+    share = _shares(first, steps)
+    lengths = first.norm(dim=-1, keepdim=True), last.norm(dim=-1, keepdim=True)
+    ways = [code / length.clamp(min=1e-12) for code, length in zip((first, last), lengths, strict=True)]
+    angle = (ways[0] * ways[1]).sum(-1, keepdim=True).clamp(-1, 1).acos()
+    arc = ((1 - share) * angle).sin() * ways[0] + (share * angle).sin() * ways[1]
+    arc = arc / angle.sin().clamp(min=1e-12) * ((1 - share) * lengths[0] + share * lengths[1])
+    return torch.where(angle.sin() < 1e-4, linear(first, last, steps), arc)
+
+
+def _shares(like: Tensor, steps: int) -> Tensor:
+    if steps < 2:
+        raise ValueError(f"{steps} steps from one piece to another: expected at least 2, the pieces themselves")
+    return torch.linspace(0, 1, steps, device=like.device).reshape(-1, *[1] * like.dim())
+
+
+# Input manipulation: gradient descent on what goes into a trained network, until what comes out is as wanted.
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Gradients inside, even where a whole program runs without; tensors made outside must be cloned inside first."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def descend(
+    objective: Callable[[Tensor], Tensor],
+    start: Tensor,
+    steps: int,
+    rate: float = 1.0,
+    tries: int = 20,
+    project: Callable[[Tensor], Tensor] | None = None,
+    costs: list[Tensor] | None = None,
+) -> Tensor:
+    """Gradient descent with Armijo's backtracking line search: the cost of no row ever rises, whatever the rate.
+
+    The way of DeepHear_C (Sun 2015) on a code, and of C-RBM (Lattner, Grachten and Widmer 2016) on a soft roll. A row has a
+    rate of its own, halved until its cost falls enough and doubled after it did, so that no row depends on the others.
+
+    Args:
+        objective: from points (rows, ...) to the cost (rows,) of each row by itself
+        start: (rows, ...) where to begin
+        steps: of the descent
+        rate: first step, in gradients
+        tries: halvings within a step before a row stays where it is
+        project: puts points back among those that are allowed, such as between 0 and 1; `start` must be among them
+        costs: a list to which the cost (rows,) at the start and after every step is appended
+
+    Returns:
+        (rows, ...) the last points, without a gradient.
+    """
+    with differentiable(), full_precision(start):
+        point = start.detach().clone().float()
+        rates = torch.full_like(point.flatten(1)[:, 0], rate)
+        for step in range(steps):
+            point, rates, before, cost = _stepped(objective, point, rates, tries, project)
+            if costs is not None:
+                costs += [before, cost] if step == 0 else [cost]
+    return point.to(start.dtype)
+
+
+def _stepped(
+    objective: Callable[[Tensor], Tensor], point: Tensor, rates: Tensor, tries: int, project: Callable[[Tensor], Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One step: points, the rows' next rates, costs before and after."""
+    point = point.detach().requires_grad_()
+    cost = objective(point)
+    (gradient,) = torch.autograd.grad(cost.sum(), point)
+    cost, best, after = cost.detach(), point.detach(), cost.detach()
+    moved = torch.zeros_like(cost, dtype=torch.bool)
+    with torch.no_grad():
+        for _ in range(tries):
+            trial = point - over(rates, point) * gradient
+            if project is not None:
+                trial = project(trial)
+            reached = objective(trial)
+            promised = ((point - trial) * gradient).flatten(1).sum(1)
+            falls = ~moved & (reached <= cost - 1e-4 * promised) & (reached <= cost)
+            best, after = torch.where(over(falls, best), trial, best), torch.where(falls, reached, after)
+            moved |= falls
+            if moved.all():
+                break
+            rates = torch.where(moved, rates, rates / 2)
+    # A row at the bottom would double its rate for ever.
+    return best, torch.where(moved, rates * 2, rates).clamp(max=1e6), cost, after
+
+
+def over(rows: Tensor, like: Tensor) -> Tensor:
+    """Numbers of rows (rows,) in the shape (rows, 1, ...) that goes with `like`."""
+    return rows.reshape(-1, *[1] * (like.dim() - 1))
+
 
 WAYS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {"linear": linear, "slerp": slerp}
 
@@ -29,7 +135,7 @@ class Search(NamedTuple):
     starts: int = 4
 
 
-class Coded(Family):
+class Coded(GenerativeModel):
     """Base of systems with a decoder from a code to a window of music; longer music is windows beside one another.
 
     free: every window from a random code, by itself. continue, harmonise, inpaint: for each window the code is sought whose
@@ -48,7 +154,7 @@ class Coded(Family):
     supports = frozenset({"free", "continue", "harmonise", "inpaint", "interpolate"})
 
     def __init__(
-        self, form: Form, window: int, interpolation: int, way: Literal["linear", "slerp"], search: Search | None
+        self, form: FrameSpec, window: int, interpolation: int, way: Literal["linear", "slerp"], search: Search | None
     ) -> None:
         super().__init__(form)
         if window < 1 or interpolation < 2:
@@ -73,7 +179,7 @@ class Coded(Family):
         raise NotImplementedError
 
     def generate(self, ask: Ask) -> Tensor:
-        """As `Family.generate`; asked to interpolate, pieces (interpolation, frames, columns) from the first to the last.
+        """As `GenerativeModel.generate`; for interpolation, pieces (interpolation, frames, columns) from first to last.
 
         Raises ValueError where another use is asked for, or anything but two pieces to interpolate between.
         """

@@ -1,12 +1,125 @@
 """DeepBach (Hadjeres, Pachet and Nielsen 2017): each note from what is before, after and beside it."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.generation.form import Ask, Form, Frames
-from models.generation.orderless import Orderless
-from models.generation.strategies.pseudo_gibbs import pseudo_gibbs
+from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.generative_model import GenerativeModel
+from models.generation.sampling import draw
+
+# Systems that know each cell given all the others, in no order: what they answer, and which cells may change together.
+
+
+class Orderless(GenerativeModel):
+    """Base of systems of conditionals of one cell given the rest; a piece has no likelihood, a pseudo-likelihood instead."""
+
+    supports = frozenset({"free", "continue", "harmonise", "inpaint"})
+    likelihood = "none"
+
+    def __init__(self, form: FrameSpec) -> None:
+        super().__init__(form)
+        if form.kind != "categories":
+            raise ValueError(f"{type(self).__name__} writes one category a voice, so it needs a view such as the voice grid")
+
+    def conditionals(self, frames: Tensor, conditions: Tensor, column: int) -> Tensor:
+        """Logits (batch, frames, categories) of the cells of one column, each given every cell but itself."""
+        raise NotImplementedError
+
+    def cells(self, batch: FrameBatch) -> Tensor:
+        """Nats (batch, frames, columns) of each cell given all the others; 0 where padded."""
+        raise NotImplementedError
+
+    def surrogate(self, batch: FrameBatch) -> Tensor:
+        """Nats (batch, frames) of a frame's cells, each given all the others: the pseudo-likelihood (Besag 1975)."""
+        return self.cells(batch).sum(-1)
+
+    def pseudo_nll(self, batch: FrameBatch) -> Tensor:
+        """Mean nats of a cell given all the others; not to be compared with any likelihood."""
+        return self.surrogate(batch).sum() / batch.valid.sum().clamp(min=1) / self.form.columns
+
+    def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
+        """The pseudo-likelihood, as `loss`."""
+        return {"loss": self.pseudo_nll(batch)}
+
+
+def colours(fixed: Tensor, apart: int) -> list[tuple[int, int]]:
+    """Column and phase of each set of cells that change together: one column, every `apart`-th frame.
+
+    No two cells of a set are of one chord or of neighbouring frames, so that none is drawn beside a value that is just being
+    replaced. Sets whose cells are all fixed (batch, frames, columns) are left out.
+    """
+    open_ = ~fixed.all(0)
+    return [
+        (column, phase)
+        for column in range(open_.shape[1])
+        for phase in range(min(apart, open_.shape[0]))
+        if open_[phase::apart, column].any()
+    ]
+
+
+def legal(form: FrameSpec, frames: int, column: int, begins: bool, device: torch.device) -> Tensor:
+    """What may stand in the cells (frames, categories) of a column: nothing is held over where a piece begins."""
+    allowed = torch.ones(frames, form.sizes[column], dtype=torch.bool, device=device)
+    if begins and form.hold >= 0:
+        allowed[0, form.hold] = False
+    return allowed
+
+
+# Pseudo-Gibbs sampling: cells are drawn anew from their conditionals, many at once, while it gets colder.
+
+COOLING = 2 / 3
+"""Part of the iterations in which the temperature falls; after that it stays."""
+
+
+@torch.no_grad()
+def pseudo_gibbs(net: Orderless, ask: Ask, iterations: int, apart: int = 4, hottest: float = 1.1, begins: bool = True) -> Tensor:
+    """Frames (batch, frames, columns) as asked (Hadjeres et al. 2017, Algorithm 1, in parallel as its section 3.2 has it).
+
+    It starts from chance. An iteration draws the open cells of one column in every `apart`-th frame; a random order visits
+    all of them equally often, so that columns * apart iterations are a sweep. `pseudo`, since conditionals that were learned
+    apart need not belong to one joint distribution.
+
+    hottest: temperature of the first iteration, from where it falls to the sampling's
+    begins: whether frame 0 is a piece's first, in which nothing can be held
+    """
+    form, sampling = net.form, ask.sampling
+    frames = torch.where(ask.fixed, ask.values, at_random(net, ask))
+    allowed = [legal(form, frames.shape[1], column, begins, frames.device) for column in range(form.columns)]
+    order = visits(colours(ask.fixed, apart), ask.generator)
+    for iteration, (column, phase) in zip(range(iterations), order, strict=False):
+        cells = (slice(None), slice(phase, None, apart))
+        logits = net.conditionals(frames, ask.conditions, column)[cells]
+        now = sampling._replace(temperature=cooled(sampling.temperature, hottest, iteration / iterations))
+        drawn = draw(logits, now, ask.generator, allowed[column][phase::apart])
+        cells = (*cells, column)
+        frames[cells] = torch.where(ask.fixed[cells], ask.values[cells], drawn)
+    return frames
+
+
+def at_random(net: Orderless, ask: Ask) -> Tensor:
+    """A category for every cell (batch, frames, columns), each as likely, nothing held."""
+    columns = []
+    for size in net.form.sizes:
+        even = torch.zeros(*ask.values.shape[:2], size, device=ask.values.device)
+        if net.form.hold >= 0:
+            even[..., net.form.hold] = -torch.inf
+        columns.append(even.softmax(-1).flatten(0, 1).multinomial(1, generator=ask.generator).view(even.shape[:2]))
+    return torch.stack(columns, -1)
+
+
+def visits(sets: list[tuple[int, int]], generator: torch.Generator) -> Iterator[tuple[int, int]]:
+    """The sets of cells without end, each once before any comes again, in an order drawn anew each time."""
+    while sets:
+        for place in torch.randperm(len(sets), generator=generator, device=generator.device).tolist():
+            yield sets[place]
+
+
+def cooled(coldest: float, hottest: float, progress: float) -> float:
+    """Temperature after so much (0 to 1) of the iterations: falls in a line, then stays; never warmer than `hottest` at first."""
+    return coldest + (max(hottest, coldest) - coldest) * max(0.0, 1 - progress / COOLING)
 
 
 class DeepBach(Orderless):
@@ -28,7 +141,7 @@ class DeepBach(Orderless):
 
     def __init__(
         self,
-        form: Form,
+        form: FrameSpec,
         layers: int = 2,
         width: int = 256,
         dropout: float = 0.5,
@@ -53,7 +166,7 @@ class DeepBach(Orderless):
     def conditionals(self, frames: Tensor, conditions: Tensor, column: int) -> Tensor:
         return self.voices[column](*self.surrounded(frames, conditions), frames.shape[1], self.context, self.chunk)
 
-    def cells(self, batch: Frames) -> Tensor:
+    def cells(self, batch: FrameBatch) -> Tensor:
         around = self.surrounded(batch.frames, batch.conditions, batch.valid)
         count = batch.frames.shape[1]
         nats = [
@@ -93,7 +206,7 @@ class DeepBach(Orderless):
 class VoiceNet(nn.Module):
     """The network of one voice: logits of its cells."""
 
-    def __init__(self, form: Form, voice: int, layers: int, width: int, dropout: float, embedding: int, hidden: int) -> None:
+    def __init__(self, form: FrameSpec, voice: int, layers: int, width: int, dropout: float, embedding: int, hidden: int) -> None:
         super().__init__()
         self.voice = voice
         self.notes = nn.ModuleList(nn.Embedding(size + 1, embedding) for size in form.sizes)  # one more: outside

@@ -1,21 +1,46 @@
 """The restricted Boltzmann machine by itself: frames or windows of a piano roll that know nothing of one another."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.generation.ais import Estimate, ais
-from models.generation.family import Family, kept
-from models.generation.form import Ask, Form, Frames
-from models.generation.heads.bernoulli import log_odds
-from models.generation.rbm import Boltzmann, block_gibbs, contrast
-from models.generation.strategies.gibbs import slide
-from models.generation.windows import cut
-from models.precision import full_precision
+from models.blocks.precision import full_precision
+from models.generation.cells import cut, given
+from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.generative_model import GenerativeModel, kept
+from models.generation.heads.binary import log_odds
+from models.generation.rbm import Boltzmann, LogEstimate, ais, block_gibbs, contrast
+
+# Block Gibbs sampling over music longer than a model's window: window after window, each knowing half of the one before.
+
+Fill = Callable[[Tensor, Tensor], Tensor]
+"""Frames (batch, window, columns) of given ones, and which cells of them are fixed."""
 
 
-class EnergyModel(Family):
+def slide(ask: Ask, window: int, fill: Fill) -> Tensor:
+    """Frames (batch, frames, columns) as asked, window by window, half a window on each time.
+
+    What was written stays, so that a window knows what lies before it, and of what lies ahead the cells that are fixed.
+    Frames behind the end, where a window is longer than what is asked for, are free and thrown away.
+    """
+    frames, fixed = given(ask).clone(), ask.fixed.clone()
+    length = frames.shape[1]
+    missing = max(window - length, 0)
+    frames, fixed = (F.pad(part, (0, 0, 0, missing)) for part in (frames, fixed))
+    first = 0
+    while True:
+        here = slice(first, first + window)
+        if not fixed[:, here].all():
+            frames[:, here] = torch.where(fixed[:, here], frames[:, here], fill(frames[:, here], fixed[:, here]))
+        if first + window >= length:
+            return frames[:, :length]
+        fixed[:, here] = True
+        first = min(first + max(window // 2, 1), length - window)
+
+
+class EnergyModel(GenerativeModel):
     """RBM over windows of a binary view, trained by contrastive divergence (Hinton 2002) or persistent chains (Tieleman 2008).
 
     Any cells may be fixed; the others are drawn by block Gibbs sampling. The likelihood is estimated by annealed importance
@@ -40,7 +65,7 @@ class EnergyModel(Family):
 
     def __init__(
         self,
-        form: Form,
+        form: FrameSpec,
         window: int = 16,
         hidden: int = 500,
         cd: int = 1,
@@ -60,13 +85,13 @@ class EnergyModel(Family):
         self.visible, self.hidden = nn.Parameter(torch.zeros(units)), nn.Parameter(torch.zeros(hidden))
         self.register_buffer("base", torch.zeros(units))
         self.register_buffer("fantasies", torch.zeros(persistent, units))
-        self._partition: tuple[tuple, Estimate] | None = None
+        self._partition: tuple[tuple, LogEstimate] | None = None
 
     def machine(self) -> Boltzmann:
         """The RBM in float32."""
         return Boltzmann(self.weight.float(), self.visible.float(), self.hidden.float())
 
-    def prepare(self, batches: Iterable[Frames]) -> None:
+    def prepare(self, batches: Iterable[FrameBatch]) -> None:
         """The visible biases, and the chains of annealed importance sampling, begin with how often each note sounds."""
         counts = torch.zeros(len(self.base), 2, dtype=torch.float64, device=self.base.device)
         for batch in batches:
@@ -78,7 +103,7 @@ class EnergyModel(Family):
             self.visible.copy_(self.base)
             self.fantasies.copy_((torch.rand_like(self.fantasies) < self.base.sigmoid()).float())
 
-    def loss(self, batch: Frames) -> dict[str, Tensor]:
+    def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
         """Contrastive divergence of a cell, as `loss`; only its gradient means anything."""
         rows, _ = self._rows(batch)
         with full_precision(rows):
@@ -88,8 +113,8 @@ class EnergyModel(Family):
                 self.fantasies.copy_(samples)
             return {"loss": difference.mean() / self.form.columns / self.window}
 
-    def nll(self, batch: Frames) -> Tensor:
-        """As `Family.nll`, but windows do not know of one another; `log_partition` has the error, the same for all windows."""
+    def nll(self, batch: FrameBatch) -> Tensor:
+        """As `GenerativeModel.nll` with independent windows; `log_partition` has the error, the same for all windows."""
         rows, there = self._rows(batch)
         with full_precision(rows):
             nats = self.machine().free_energy(rows) + self.log_partition().value
@@ -99,7 +124,7 @@ class EnergyModel(Family):
         return shared.view(len(batch.frames), -1)[:, : batch.frames.shape[1]]
 
     @torch.no_grad()
-    def log_partition(self) -> Estimate:
+    def log_partition(self) -> LogEstimate:
         """Logarithm of the partition function and its standard error, nats, both (1,); anew only when parameters changed."""
         now = (self.weight.device, *(parameter._version for parameter in self.parameters()))
         if self._partition is None or self._partition[0] != now:
@@ -112,7 +137,7 @@ class EnergyModel(Family):
 
     @torch.no_grad()
     def generate(self, ask: Ask) -> Tensor:
-        """As `Family.generate`, by windows that overlap by half. Raises ValueError where another use is asked for."""
+        """As `GenerativeModel.generate`, by windows that overlap by half. Raises ValueError where another use is asked for."""
         if ask.use not in self.supports:
             raise ValueError(f"an RBM cannot be asked to {ask.use}, but to {', '.join(sorted(self.supports))}")
         machine, chance = self.machine(), self.base.sigmoid()
@@ -127,7 +152,7 @@ class EnergyModel(Family):
         with full_precision(ask.values):
             return kept(ask, slide(ask, self.window, fill).to(ask.values.dtype))
 
-    def _rows(self, batch: Frames) -> tuple[Tensor, Tensor]:
+    def _rows(self, batch: FrameBatch) -> tuple[Tensor, Tensor]:
         """Windows with any frame in them (rows, units) float32, padded frames silent, and which of all windows these are."""
         frames = cut(batch.frames.float() * batch.valid.unsqueeze(-1), self.window)
         there = cut(batch.valid, self.window).any(1)

@@ -1,21 +1,113 @@
 """MidiNet (Yang, Chou and Yang 2017): a convolutional GAN that draws melodies bar after bar, each from the one before."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.generation.family import Adversarial
-from models.generation.form import Ask, Form, Frames
-from models.generation.midinet_parts import DOUBLINGS, BarDiscriminator, BarGenerator
+from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.generative_model import Adversarial
+
+# The two networks of MidiNet (Yang, Chou and Yang 2017, section 3): what draws a bar, and what tells it from a real one.
+
+LEAK = 0.2
+SPREAD = 0.02
+DOUBLINGS = 3
+
+
+class BarGenerator(nn.Module):
+    """A bar from noise, its chord and the bar before it; deeper the more steps: 2 rows become 16.
+
+    The bar before is read by a network of convolutions that mirrors this one's; each of its maps joins where this one has as
+    many steps. The chord joins everywhere.
+    """
+
+    def __init__(self, steps: int, pitches: int, chord: int, noise: int, dense: int, channels: int, conditioner: int) -> None:
+        super().__init__()
+        self.rows = steps >> DOUBLINGS
+        self.first = dense_layer(noise + chord, dense, nn.ReLU())
+        self.second = dense_layer(dense + chord, channels * self.rows, nn.ReLU())
+        reads = [nn.Conv2d(1, conditioner, (1, pitches))]
+        reads += [nn.Conv2d(conditioner, conditioner, (2, 1), (2, 1)) for _ in range(DOUBLINGS)]
+        self.reads = nn.ModuleList(nn.Sequential(read, nn.BatchNorm2d(conditioner), nn.LeakyReLU(LEAK)) for read in reads)
+        joined = channels + chord + conditioner
+        self.doubles = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose2d(joined, channels, (2, 1), (2, 1)), nn.BatchNorm2d(channels), nn.ReLU())
+            for _ in range(DOUBLINGS)
+        )
+        self.out = nn.ConvTranspose2d(joined, 1, (1, pitches))
+        self.apply(started)
+
+    def forward(self, noise: Tensor, chord: Tensor, before: Tensor) -> Tensor:
+        """Noise (bars, noise), chord (bars, chord) and bars before (bars, 1, steps, pitches) to logits of the same shape."""
+        maps = [before]
+        for read in self.reads:
+            maps.append(read(maps[-1]))
+        x = self.first(torch.cat([noise, chord], -1))
+        x = self.second(torch.cat([x, chord], -1)).unflatten(-1, (-1, self.rows, 1))
+        for double in self.doubles:
+            x = double(torch.cat([beside(x, chord), maps.pop()], 1))
+        return self.out(torch.cat([beside(x, chord), maps.pop()], 1))
+
+
+class BarDiscriminator(nn.Module):
+    """Whether a bar over a chord is a real one. The bar before is not shown to it.
+
+    Its batch norms keep no running statistics: it only ever judges batches of real bars or of drawn ones, which differ.
+    """
+
+    def __init__(self, steps: int, pitches: int, chord: int, channels: Sequence[int], dense: int) -> None:
+        super().__init__()
+        first, second = channels
+        self.first = nn.Sequential(nn.Conv2d(1 + chord, first, (2, pitches), (2, 1)), nn.LeakyReLU(LEAK))
+        self.second = nn.Sequential(
+            nn.Conv2d(first + chord, second, (4, 1), (2, 1)),
+            nn.BatchNorm2d(second, track_running_stats=False),
+            nn.LeakyReLU(LEAK),
+            nn.Flatten(),
+        )
+        rows = (steps // 2 - 4) // 2 + 1
+        self.dense = dense_layer(second * rows + chord, dense, nn.LeakyReLU(LEAK), running=False)
+        self.out = nn.Linear(dense + chord, 1)
+        self.apply(started)
+
+    def forward(self, bars: Tensor, chord: Tensor) -> tuple[Tensor, Tensor]:
+        """Bars (bars, 1, steps, pitches) to logits (bars,) and the first layer's maps (bars, channels, steps / 2, 1)."""
+        maps = self.maps(bars, chord)
+        x = self.second(beside(maps, chord))
+        x = self.dense(torch.cat([x, chord], -1))
+        return self.out(torch.cat([x, chord], -1))[:, 0], maps
+
+    def maps(self, bars: Tensor, chord: Tensor) -> Tensor:
+        """The first layer's maps alone."""
+        return self.first(beside(bars, chord))
+
+
+def dense_layer(inputs: int, width: int, activation: nn.Module, running: bool = True) -> nn.Sequential:
+    """A dense layer, batch norm, activation."""
+    return nn.Sequential(nn.Linear(inputs, width), nn.BatchNorm1d(width, track_running_stats=running), activation)
+
+
+def beside(maps: Tensor, chord: Tensor) -> Tensor:
+    """Maps (bars, channels, rows, columns) and the chord in every place, as further channels."""
+    return torch.cat([maps, chord[:, :, None, None].expand(-1, -1, *maps.shape[2:])], 1)
+
+
+def started(module: nn.Module) -> None:
+    """Weights of a DCGAN (Radford et al. 2016): normal, 0.02 wide."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0, SPREAD)
+        nn.init.zeros_(module.bias)
+
 
 NOISES = 8
 """Noise vectors, the same every time, that what is watched is averaged over."""
 FLOOR = 1e-6
 
 
-class Bars(NamedTuple):
+class MelodyBars(NamedTuple):
     """Bars of any pieces, each with what it is drawn from."""
 
     bars: Tensor  # (bars, 1, steps, pitches)
@@ -43,7 +135,7 @@ class MidiNet(Adversarial):
 
     def __init__(
         self,
-        form: Form,
+        form: FrameSpec,
         noise: int = 100,
         dense: int = 1024,
         channels: int = 128,
@@ -69,12 +161,12 @@ class MidiNet(Adversarial):
     def players(self) -> dict[str, nn.Module]:
         return {"discriminator": self.discriminator, "generator": self.generator}
 
-    def turn(self, player: str, batch: Frames) -> dict[str, Tensor]:
+    def turn(self, player: str, batch: FrameBatch) -> dict[str, Tensor]:
         bars = two(self.bars(batch))
         noise = torch.randn(len(bars.bars), self.noise, device=bars.bars.device)
         return self._judge(bars, noise) if player == "discriminator" else self._draw(bars, noise)
 
-    def _judge(self, bars: Bars, noise: Tensor) -> dict[str, Tensor]:
+    def _judge(self, bars: MelodyBars, noise: Tensor) -> dict[str, Tensor]:
         """The discriminator's loss, and how much of the real and of the drawn it knows."""
         with torch.no_grad():
             drawn = self.drawn(bars, noise)
@@ -87,7 +179,7 @@ class MidiNet(Adversarial):
             "drawn_known": (fake.detach() < 0).float().mean(),
         }
 
-    def _draw(self, bars: Bars, noise: Tensor) -> dict[str, Tensor]:
+    def _draw(self, bars: MelodyBars, noise: Tensor) -> dict[str, Tensor]:
         """The generator's loss: to be taken for real, and to be like the real on average."""
         drawn = self.drawn(bars, noise)
         fake, drawn_maps = self.discriminator(drawn, bars.chord)
@@ -99,20 +191,20 @@ class MidiNet(Adversarial):
         loss = fooling + self.match_features * features + self.match_bars * images
         return {"loss": loss, "fooling": fooling, "features": features, "mean_bar": images}
 
-    def bars(self, batch: Frames) -> Bars:
+    def bars(self, batch: FrameBatch) -> MelodyBars:
         """The valid bars of a batch."""
         images = batch.frames.float().unflatten(-1, (self.steps, self.pitches))
         before = F.pad(images, (0, 0, 0, 0, 1, 0))[:, :-1]
         valid = batch.valid
-        return Bars(images[valid][:, None], before[valid][:, None], batch.conditions[valid])
+        return MelodyBars(images[valid][:, None], before[valid][:, None], batch.conditions[valid])
 
-    def drawn(self, bars: Bars, noise: Tensor) -> Tensor:
+    def drawn(self, bars: MelodyBars, noise: Tensor) -> Tensor:
         """What the generator makes in place of bars, (bars, 1, steps, pitches) float32 of 0 to 1."""
         logits = self.generator(noise, bars.chord, bars.before).float()
         return logits.sigmoid() if self.output == "sigmoid" else logits.softmax(-1)
 
     @torch.no_grad()
-    def surrogate(self, batch: Frames) -> Tensor:
+    def surrogate(self, batch: FrameBatch) -> Tensor:
         """Nats (batch, frames) of the true pitches of a bar: each step's outputs, as parts of their sum, are its chances.
 
         They are averaged over noise that is always the same. A GAN is not trained for this; it shows one that has collapsed,
@@ -128,7 +220,7 @@ class MidiNet(Adversarial):
         return torch.zeros(batch.valid.shape, device=nats.device).masked_scatter(batch.valid, nats)
 
     @torch.no_grad()
-    def statistics(self, batch: Frames) -> dict[str, Tensor]:
+    def statistics(self, batch: FrameBatch) -> dict[str, Tensor]:
         """How far a batch of drawn bars is from the real ones, in evaluation mode, by noise that is always the same.
 
         real_known, drawn_known: parts that the discriminator judges rightly; features: the distance that feature matching
@@ -160,7 +252,7 @@ class MidiNet(Adversarial):
         bars = []
         for at in range(values.shape[1]):
             noise = torch.randn(len(values), self.noise, generator=ask.generator, device=values.device)
-            inputs = Bars(before, before, ask.conditions[:, at])
+            inputs = MelodyBars(before, before, ask.conditions[:, at])
             drawn = self.drawn(inputs, ask.sampling.temperature * noise)[:, 0]
             given = torch.where(values[:, at] > 0, 2.0, -1.0)
             bar = highest(torch.where(fixed[:, at], given, drawn)).to(values)
@@ -170,9 +262,9 @@ class MidiNet(Adversarial):
         return torch.stack(bars, 1)
 
 
-def two(bars: Bars) -> Bars:
+def two(bars: MelodyBars) -> MelodyBars:
     """A lone bar twice: batch norms need two."""
-    return Bars(*(part.repeat_interleave(2, 0) for part in bars)) if len(bars.bars) == 1 else bars
+    return MelodyBars(*(part.repeat_interleave(2, 0) for part in bars)) if len(bars.bars) == 1 else bars
 
 
 def between_means(real: Tensor, drawn: Tensor) -> Tensor:

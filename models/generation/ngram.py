@@ -1,21 +1,83 @@
 """The Markov chain: what followed the last few symbols in training, of each voice on its own or of whole frames."""
 
 from collections.abc import Callable, Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.generation.cells import ended, given
-from models.generation.family import Family, kept
-from models.generation.form import Ask, Form, Frames
-from models.generation.ngram_constraints import look_ahead, resampled
-from models.generation.ngram_counts import START, Chain
+from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.generative_model import GenerativeModel, kept
+from models.generation.ngram_counts import START, Chain, find, pairs
 from models.generation.ngram_scopes import Voices, WholeFrames
 from models.generation.sampling import draw
 
+# Markov chains that keep to what is fixed ahead: they look ahead by the chain of order one, and what that misses is weighed.
 
-class Ngram(Family):
+Scope = Voices | WholeFrames
+
+
+def look_ahead(chain: Chain, scope: Scope, admitted: Callable[[int], Tensor], frames: range) -> dict[int, Tensor]:
+    """Nats (rows, symbols) float64 that each symbol of a frame leaves to what is fixed behind it; up to a constant a row.
+
+    Backward messages of a chain of order one, exact for it (Pachet, Roy and Barbieri 2011, Finite-length Markov processes
+    with constraints). admitted: of a frame the nats (rows, symbols) of its fixed cells given each symbol
+    """
+    last = admitted(frames[-1])
+    messages, step = {frames[-1]: torch.zeros_like(last)}, _FirstOrder.of(chain, scope, len(last))
+    for frame in frames[:0:-1]:
+        heavy = admitted(frame) + messages[frame]
+        messages[frame - 1] = step.back((heavy - heavy.max(-1, keepdim=True).values).exp()).log()
+    return messages
+
+
+class _FirstOrder(NamedTuple):
+    """The chain of order one of each row, as sparse as it was counted."""
+
+    empty: Tensor  # (rows, symbols): probabilities without a context
+    node: Tensor  # (rows, symbols): number of the context that a symbol makes, -1 where it was not seen
+    context: Tensor  # (e,): context of each counted pair
+    symbol: Tensor  # (e,): what followed it
+    share: Tensor  # (e,): with which probability, less what is left to the empty context
+    left: Tensor  # (contexts,)
+
+    @classmethod
+    def of(cls, chain: Chain, scope: Scope, rows: int) -> "_FirstOrder":
+        streams = scope.streams(rows)
+        empty = chain.distribution([streams], scope.ground(streams))
+        if not chain.order:
+            none = streams[:0]
+            return cls(empty, torch.full_like(empty, -1, dtype=torch.int64), none, none, none.double(), none.double())
+        level = chain.levels[1]
+        every = torch.arange(scope.symbols, device=streams.device)
+        node = find(level.contexts, pairs(streams.unsqueeze(1), every))
+        seen, left = chain.shares(level, torch.arange(len(level.contexts), device=streams.device))
+        context, symbol = level.pairs()
+        share = level.times(torch.arange(len(context), device=streams.device)) * seen[context]
+        return cls(empty, node, context, symbol, share, left)
+
+    def back(self, weight: Tensor) -> Tensor:
+        """Mean weight (rows, symbols) of what follows each symbol, of weights (rows, symbols)."""
+        short = (self.empty * weight).sum(-1, keepdim=True)
+        if not len(self.left):
+            return short.expand_as(weight)
+        sums = short * self.left
+        sums = sums.index_add(1, self.context, weight[:, self.symbol] * self.share)
+        return torch.where(self.node < 0, short, sums.gather(1, self.node.clamp(min=0)))
+
+
+def resampled(weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Which of all particles each goes on from (rows * particles,): systematic resampling of log-weights (rows, particles)."""
+    rows, many = weights.shape
+    edges = weights.softmax(-1).cumsum(-1)
+    where = torch.rand(rows, 1, generator=generator, device=weights.device, dtype=weights.dtype)
+    where = (torch.arange(many, device=weights.device) + where) / many
+    chosen = torch.searchsorted(edges, where * edges[:, -1:]).clamp(max=many - 1)
+    return (chosen + many * torch.arange(rows, device=weights.device).unsqueeze(1)).flatten()
+
+
+class Ngram(GenerativeModel):
     """Markov chain of variable order with Witten and Bell's back-off; counted, not learned by gradient.
 
     Frames that were never seen are written by columns that do not know of each other, so that the probabilities of all
@@ -40,7 +102,7 @@ class Ngram(Family):
 
     def __init__(
         self,
-        form: Form,
+        form: FrameSpec,
         order: int = 4,
         scope: Literal["voice", "frame"] = "voice",
         escape: float = 1.0,
@@ -55,7 +117,7 @@ class Ngram(Family):
             self.supports = self.supports - {"harmonise"}  # no voice knows of another
         self.chain, self.particles = Chain(order, escape), particles
 
-    def prepare(self, batches: Iterable[Frames]) -> None:
+    def prepare(self, batches: Iterable[FrameBatch]) -> None:
         """Count over the whole training set; what was counted before is forgotten."""
         rows, valid = [], []
         for batch in batches:
@@ -74,12 +136,12 @@ class Ngram(Family):
         """Change how readily the chain backs off; what was counted stays. Raises ValueError unless it is above 0."""
         self.chain.set_escape(escape)
 
-    def loss(self, batch: Frames) -> dict[str, Tensor]:
+    def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
         """Zero, as `loss`: nothing is left to learn."""
         return {"loss": torch.zeros((), device=batch.frames.device)}
 
-    def nll(self, batch: Frames) -> Tensor:
-        """As `Family.nll`, exact."""
+    def nll(self, batch: FrameBatch) -> Tensor:
+        """As `GenerativeModel.nll`, exact."""
         rows = self.scope.rows(batch.frames)
         symbols = self.scope.read(rows)
         streams = self.scope.streams(len(rows)).unsqueeze(1).expand_as(symbols)
@@ -90,7 +152,7 @@ class Ngram(Family):
 
     @torch.no_grad()
     def generate(self, ask: Ask) -> Tensor:
-        """As `Family.generate`. Raises ValueError where another use is asked for."""
+        """As `GenerativeModel.generate`. Raises ValueError where another use is asked for."""
         if ask.use not in self.supports:
             raise ValueError(f"this Markov chain cannot be asked to {ask.use}, but to {', '.join(sorted(self.supports))}")
         rows = self._written(ask)

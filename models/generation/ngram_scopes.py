@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from models.generation.form import Form
+from models.generation.frame_spec import FrameSpec
 from models.generation.ngram_counts import SPAN, UNKNOWN, Tables, find, pairs
 from models.generation.sampling import Sampling, draw
 
@@ -16,7 +16,7 @@ class Voices(nn.Module):
 
     sizes: Tensor
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: FrameSpec) -> None:
         super().__init__()
         self.symbols = max(form.sizes)
         self.register_buffer("sizes", torch.tensor(form.sizes), persistent=False)
@@ -67,16 +67,16 @@ class Voices(nn.Module):
 
 
 class WholeFrames(Tables):
-    """One chain of whole frames: those seen in training, and one symbol more for any other, which `Columns` writes.
+    """One chain of whole frames: those seen in training, and one symbol more for any other, which `ColumnScope` writes.
 
     known: (n, columns) int32, the frames seen by number
     """
 
     known: Tensor
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: FrameSpec) -> None:
         super().__init__()
-        self.columns = Columns(form)
+        self.columns = ColumnScope(form)
         self.parts = _parts(form.sizes)
         for part in range(len(self.parts)):
             self.register_buffer(f"seen_{part}", torch.zeros(0, dtype=torch.int64))
@@ -191,7 +191,7 @@ class WholeFrames(Tables):
         return torch.where(new.unsqueeze(1), drawn, self.known[torch.where(new, 0, symbol)].long())
 
 
-class Columns(nn.Module):
+class ColumnScope(nn.Module):
     """Each column on its own, given its own cell one frame before: the base distribution of frames that were never seen.
 
     counts: (columns, before, categories) where `before` is a category, or the last for the first frame of a piece
@@ -199,7 +199,7 @@ class Columns(nn.Module):
 
     counts: Tensor
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: FrameSpec) -> None:
         super().__init__()
         self.most = max(form.sizes)
         self.register_buffer("counts", torch.zeros(form.columns, self.most + 1, self.most, dtype=torch.int64))

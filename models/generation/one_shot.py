@@ -7,13 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.generation.cells import Cells, ended, given
-from models.generation.family import Family, kept
-from models.generation.form import Ask, Form, Frames
-from models.generation.windows import cut, joined
+from models.generation.cells import Cells, cut, ended, given, joined
+from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.generative_model import GenerativeModel, kept
 
 
-class OneShot(Family):
+class OneShot(GenerativeModel):
     """A feed-forward network from the given columns of a window to all others at once, each independent of the others.
 
     MiniBach (Briot, Hadjeres and Pachet 2017): four bars of 16 steps, a soprano of one-hot pitches ->
@@ -38,7 +37,7 @@ class OneShot(Family):
 
     def __init__(
         self,
-        form: Form,
+        form: FrameSpec,
         window: int = 64,
         hidden: Sequence[int] = (200,),
         given: Sequence[int] = (0,),
@@ -58,11 +57,11 @@ class OneShot(Family):
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], window * self.written.width))
 
     @torch.no_grad()
-    def prepare(self, batches: Iterable[Frames]) -> None:
+    def prepare(self, batches: Iterable[FrameBatch]) -> None:
         """Begin where nothing but the frequency of each cell is known: silence is most of a roll, and slow to learn."""
         self.layers[-1].bias.copy_(self.written.habit(batches).repeat(self.window))
 
-    def logits(self, batch: Frames) -> Tensor:
+    def logits(self, batch: FrameBatch) -> Tensor:
         """(batch, frames, width) of the written columns."""
         x = self.heard.read(batch.frames)
         if self.conditions:
@@ -70,12 +69,12 @@ class OneShot(Family):
         x = cut(x * batch.valid[..., None], self.window)
         return joined(self.layers(x.flatten(1)).unflatten(1, (self.window, -1)), batch.frames.shape[1])
 
-    def nll(self, batch: Frames) -> Tensor:
+    def nll(self, batch: FrameBatch) -> Tensor:
         """Nats (batch, frames) of the written columns of each frame, given the read columns of its window; 0 where padded."""
         nats = self.written.nats(self.logits(batch), batch.frames).sum(-1)
         return torch.where(batch.valid, nats, 0.0)
 
-    def loss(self, batch: Frames) -> dict[str, Tensor]:
+    def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
         """Nats of a written cell, as `loss`."""
         return {"loss": self.nll(batch).sum() / batch.valid.sum().clamp(min=1) / len(self.written.columns)}
 
@@ -84,24 +83,24 @@ class OneShot(Family):
         """The written columns."""
         return list(self.written.columns)
 
-    def guess(self, batch: Frames) -> Tensor:
+    def guess(self, batch: FrameBatch) -> Tensor:
         """As `predict_columns`: no cell that is written knows of another."""
         return self.predict_columns(batch)
 
-    def predict_columns(self, batch: Frames) -> Tensor:
+    def predict_columns(self, batch: FrameBatch) -> Tensor:
         """Frames (batch, frames, columns) with the likeliest cells in the written columns; the read ones as they are."""
         frames = batch.frames.clone()
         frames[..., self.written.columns] = self.written.likeliest(self.logits(batch)).to(frames.dtype)
         return frames
 
     def generate(self, ask: Ask) -> Tensor:
-        """As `Family.generate`. Raises ValueError where another use is asked for, or a cell of a read column is not given."""
+        """As `GenerativeModel.generate`. Raises ValueError for another use, or if a cell of an input column is missing."""
         if ask.use not in self.supports:
             raise ValueError(f"a one-shot network cannot be asked to {ask.use}: it harmonises")
         if not ask.fixed[..., self.heard.columns].all():
             raise ValueError(f"columns {self.heard.columns} must be given in every frame: the others follow from them")
         frames = given(ask).clone()
         valid = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
-        logits = self.logits(Frames(frames, ask.conditions, valid))
+        logits = self.logits(FrameBatch(frames, ask.conditions, valid))
         frames[..., self.written.columns] = self.written.draw(logits, ask.sampling, ask.generator).to(frames.dtype)
         return kept(ask, ended(kept(ask, frames), self.form.end))

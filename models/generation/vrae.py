@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from models.generation.cells import cut, joined
 from models.generation.coded import Coded, Search
-from models.generation.form import Form, Frames
-from models.generation.windows import cut, joined
+from models.generation.frame_spec import FrameBatch, FrameSpec
 
 KINDS = {"rnn": (nn.RNN, nn.RNNCell), "lstm": (nn.LSTM, nn.LSTMCell), "gru": (nn.GRU, nn.GRUCell)}
 SETS = 64
@@ -45,7 +45,7 @@ class VRAE(Coded):
 
     def __init__(
         self,
-        form: Form,
+        form: FrameSpec,
         window: int = 64,
         encoder: int = 500,
         latent: int = 20,
@@ -70,7 +70,7 @@ class VRAE(Coded):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def prepare(self, batches: Iterable[Frames]) -> None:
+    def prepare(self, batches: Iterable[FrameBatch]) -> None:
         """Begin where nothing but the frequency of each cell is known: silence is most of a roll, and slow to learn."""
         self.out.bias.copy_(self.cells.habit(batches))
 
@@ -101,7 +101,7 @@ class VRAE(Coded):
         """z (rows, latent) of the prior."""
         return torch.randn(rows, self.latent, generator=generator, device=self.noise.device)
 
-    def loss(self, batch: Frames) -> dict[str, Tensor]:
+    def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
         """Reconstruction and weighted divergence in nats of a cell, as `loss`; both by themselves, in nats of a frame."""
         if self.training:
             self.step += 1
@@ -115,7 +115,7 @@ class VRAE(Coded):
         parts = {"reconstruction": nats.detach(), "divergence": divergence.detach()}
         return {"loss": (nats + weight * divergence) / self.form.columns, **parts}
 
-    def nll(self, batch: Frames) -> Tensor:
+    def nll(self, batch: FrameBatch) -> Tensor:
         """Nats (batch, frames) whose sum over a window bounds its cost from above; 0 where padded."""
         frames, valid = cut(batch.frames, self.window), cut(batch.valid, self.window)
         mean, log_variance = self.posterior(self.cells.read(frames), valid)

@@ -8,13 +8,162 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.precision import full_precision
-from models.sed.conv import CHANNELS, POOLS, Convolutions, pooled
-from models.sed.fusion import Fusion, joined
-from models.sed.gru import BiGRU
-from models.sed.mel import Level, MelFrontEnd
-from models.sed.pooling import POOLINGS
+from models.blocks.precision import full_precision
+from models.sed.front import Fusion, Level, MelFrontEnd, joined
+from models.sed.pooling import POOLINGS, Inside, normed, silenced
+
+# The convolutional part of a CRNN: 3x3 filters over time and frequency, pooled until no frequency is left.
+
+# Dropout whose random numbers cost a sixth on a CPU, where they are a quarter of a convolutional network's training.
+
+STEPS = 2**16
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout; on a CPU the probability is the nearest multiple of 2**-16, and four values share one draw of 64 bits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        threshold = round(self.p * STEPS)
+        if not self.training or x.device.type != "cpu" or threshold in (0, STEPS):
+            return super().forward(x)
+        # As a factor: a product by floats is ten times faster than torch.where or one by booleans.
+        return x * kept(x, threshold).view(torch.int8).to(x.dtype).mul_(STEPS / (STEPS - threshold))
+
+
+def kept(x: Tensor, threshold: int) -> Tensor:
+    """Booleans in the shape and memory format of x (on the CPU), False with probability threshold / 2**16."""
+    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    strides = torch.empty_like(x, device="meta").stride()  # those of x, or dense ones where x has gaps
+    return draws[: x.numel()].as_strided(x.shape, strides) >= threshold - STEPS // 2
+
+
+CHANNELS = (16, 32, 64, 128, 128, 128, 128)
+POOLS = ((2, 2), (2, 2), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2))
+
+
+class ContextGate(nn.Module):
+    """A 1x1 convolution beside the input, one of the two through a sigmoid: GLU gates the convolution, CG the input."""
+
+    def __init__(self, channels: int, gate_input: bool) -> None:
+        super().__init__()
+        self.linear, self.gate_input = nn.Conv2d(channels, channels, 1), gate_input
+
+    def forward(self, x: Tensor) -> Tensor:
+        beside = self.linear(x)
+        return x * beside.sigmoid() if self.gate_input else beside * x.sigmoid()
+
+
+ACTIVATIONS = {
+    "relu": lambda channels: nn.ReLU(),
+    "glu": lambda channels: ContextGate(channels, False),
+    "cg": lambda channels: ContextGate(channels, True),
+}
+
+
+class Stack(nn.Module):
+    """(batch, channels, frames, bands) -> (batch, width, frames // pool[0], bands // pool[1]).
+
+    Convolution 3x3 -> batch norm -> activation -> dropout -> average pooling, as Figure 1 of Boes and Van hamme 2021.
+    """
+
+    def __init__(
+        self, channels: int, width: int, pool: tuple[int, int], activation: str, dropout: float, eps: float, momentum: float
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width, eps, momentum)
+        self.activation = ACTIVATIONS[activation](width)
+        self.dropout = Dropout(dropout)
+        self.pool = nn.AvgPool2d(pool)
+
+    def forward(self, x: Tensor, inside: Inside | None) -> Tensor:
+        x = normed(self.norm, self.conv(silenced(x, inside)), inside)
+        return self.pool(self.dropout(self.activation(x)))
+
+
+class Convolutions(nn.Module):
+    """Log-mel (batch, frames, n_mels) -> (batch, frames // factor, channels[-1]) by stacks of 3x3 filters.
+
+    channels: filters of each stack; pools: (frames, bands) that each averages; the bands must come down to one.
+    activation: "relu", "glu" (gated linear unit), "cg" (context gating). Padded frames are set to 0 before every
+    convolution, as if the clip ended there, and do not count in the batch norms' statistics.
+    channels_last: memory format in which the filters run; on a CPU a third faster than the other.
+
+    Raises ValueError for stacks that do not fit each other or the bands.
+    """
+
+    def __init__(
+        self,
+        n_mels: int = 128,
+        channels: Sequence[int] = CHANNELS,
+        pools: Sequence[Sequence[int]] = POOLS,
+        activation: Literal["relu", "glu", "cg"] = "relu",
+        dropout: float = 0.33,
+        bn_eps: float = 1e-5,
+        bn_momentum: float = 0.1,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(pools) or activation not in ACTIVATIONS:
+            raise ValueError(
+                f"{len(channels)} channels, {len(pools)} pools, activation {activation!r}: expected as many of one as of the "
+                f"other, and one of {', '.join(ACTIVATIONS)}"
+            )
+        bands = n_mels
+        for _, pool in pools:
+            bands //= pool
+        if bands != 1:
+            raise ValueError(f"pools leave {bands} of {n_mels} bands, expected one: {[list(pool) for pool in pools]}")
+        shapes = zip((1, *channels[:-1]), channels, (tuple(pool) for pool in pools), strict=True)
+        self.stacks = nn.ModuleList(Stack(*shape, activation, dropout, bn_eps, bn_momentum) for shape in shapes)
+        self.width, self.factor = channels[-1], prod(pool for pool, _ in pools)
+        if channels_last:
+            # All maps follow the first filters, whose one input channel has no order.
+            self.stacks.to(memory_format=torch.channels_last)
+
+    def forward(self, mel: Tensor, valid: Tensor | None = None) -> Tensor:
+        """`valid` (batch,), on the CPU: frames of each clip, None if all are valid. At least one output frame."""
+        missing = self.factor - mel.shape[1]
+        if missing > 0:
+            valid = torch.full((len(mel),), mel.shape[1]) if valid is None else valid
+            mel = F.pad(mel, (0, 0, 0, missing))
+        x = mel[:, None]
+        for stack in self.stacks:
+            inside = None
+            if valid is not None:
+                inside = Inside.of(valid, x.shape[2], x.device)
+                valid = pooled(valid, stack.pool.kernel_size[0])
+            x = stack(x, inside)
+        return x.squeeze(3).transpose(1, 2)
+
+
+def pooled(frames: Tensor | int, factor: int) -> Tensor | int:
+    """Frames left of so many when each `factor` become one: only whole ones, but at least one."""
+    if isinstance(frames, int):
+        return max(1, frames // factor)
+    return (frames // factor).clamp(min=1)
+
+
+# The recurrent encoder: what a CRNN remembers of a clip, in both directions.
+
+
+class BiGRU(nn.Module):
+    """(batch, frames, width_in) -> (batch, frames, 2 * hidden): gated recurrent units over a clip's valid frames alone."""
+
+    def __init__(self, width_in: int, hidden: int = 128, layers: int = 2, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.width = 2 * hidden
+        dropout = dropout if layers > 1 else 0.0
+        self.gru = nn.GRU(width_in, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout)
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """`valid` (batch,): frames of each clip, on the CPU; None if all are valid. 0 behind them."""
+        if valid is None:
+            return self.gru(x)[0]
+        packed = pack_padded_sequence(x, valid, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])[0]
 
 
 class Detection(NamedTuple):
@@ -25,7 +174,7 @@ class Detection(NamedTuple):
     mask: Tensor  # (batch, out frames) bool: False where a clip is over
 
 
-class CRNN(nn.Module):
+class DetectionCRNN(nn.Module):
     """Log-mel and embeddings -> Detection. 1,038,314 parameters for 10 classes; 1,072,126 with 128 -> 16 and 4096 -> 4.
 
     streams: name -> (dim of its embeddings, dim to project them to), aligned to the output frames by the caller.
@@ -114,9 +263,7 @@ class CRNN(nn.Module):
         """Standardise a stream's embeddings by these, each (dim,), which the paper does not; part of every checkpoint."""
         self.fusion.branches[name].set_statistics(mean, std)
 
-    def features(
-        self, audio: Tensor, lengths: Tensor | None = None, level: Level | None = None
-    ) -> tuple[Tensor | None, Tensor]:
+    def features(self, audio: Tensor, lengths: Tensor | None = None, level: Level | None = None) -> tuple[Tensor | None, Tensor]:
         """Standardised log-mel (batch, frames, bands), None without `spectral`, and valid frames (batch,); see MelFrontEnd."""
         if self.spectral:
             return self.mel(audio, lengths, level)

@@ -1,9 +1,9 @@
 """Networks that separate a mixture into stems; every one takes `n_sources` first."""
 
-from models.separation.bs_roformer import BSRoFormer as BSRoFormer
 from models.separation.conv_tasnet import ConvTasNet as ConvTasNet
-from models.separation.demucs import Demucs as Demucs
-from models.separation.demucs import HDemucs as HDemucs
-from models.separation.demucs import HTDemucs as HTDemucs
+from models.separation.library import BSRoFormer as BSRoFormer
+from models.separation.library import Demucs as Demucs
+from models.separation.library import HDemucs as HDemucs
+from models.separation.library import HTDemucs as HTDemucs
 from models.separation.meta_tasnet import MetaTasNet as MetaTasNet
 from models.separation.umx import UMX as UMX

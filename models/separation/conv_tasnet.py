@@ -22,7 +22,7 @@ def global_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(1, channels, eps=1e-8)
 
 
-class Block(nn.Module):
+class ConvTasNetBlock(nn.Module):
     """Residual block (batch, width, frames): widen, one dilated filter per channel, narrow; no skip path."""
 
     def __init__(self, width: int, hidden: int, kernel: int, dilation: int) -> None:
@@ -77,7 +77,7 @@ class ConvTasNet(WaveSeparator):
         self.norm = FrameNorm(filters, eps=1e-8)
         self.masker = nn.Sequential(
             nn.Conv1d(filters, bottleneck, 1, bias=False),
-            *(Block(bottleneck, hidden, kernel, 2**block) for _ in range(repeats) for block in range(blocks)),
+            *(ConvTasNetBlock(bottleneck, hidden, kernel, 2**block) for _ in range(repeats) for block in range(blocks)),
             nn.Conv1d(bottleneck, n_sources * filters, 1, bias=False),
         )
         self.decoder = nn.ConvTranspose1d(filters, channels, length, stride=length // 2, bias=False)

@@ -25,7 +25,7 @@ ASTEROID_LAYERS = {
 SCALES = ("input_mean", "input_scale", "output_mean", "output_scale")
 
 
-class Imported(NamedTuple):
+class ImportedSeparator(NamedTuple):
     """All that makes a network of ours from weights of others: UMX(len(sources), **init_args).load_state_dict(state_dict)."""
 
     state_dict: dict[str, Tensor]
@@ -38,7 +38,7 @@ def from_openunmix(
     sources: Sequence[str] | None = None,
     sample_rate: int | None = None,
     hop: int | None = None,
-) -> Imported:
+) -> ImportedSeparator:
     """One state dict per target (`vocals.pth`, ... of umx, umxhq, umxl, umxse or a training) -> a UMX without bridge.
 
     `sources`: the targets in the order wanted, by default as they are given. What the weights do not tell is 44,100 Hz and a
@@ -59,7 +59,7 @@ def from_asteroid(
     sources: Sequence[str] | None = None,
     sample_rate: int | None = None,
     hop: int | None = None,
-) -> Imported:
+) -> ImportedSeparator:
     """State dict of asteroid's XUMX, or its published file (`state_dict` with `model_args` beside) -> a UMX with bridge.
 
     `sources`, `sample_rate`, `hop`: as in `from_openunmix`, and as in `model_args` where they are there.
@@ -101,7 +101,7 @@ def _ordered(states: Mapping[str, Any], sources: Sequence[str] | None) -> dict[s
     return {source: states[source] for source in sources}
 
 
-def _join(layers: Mapping[str, Mapping[str, Tensor]], bridge: bool, sample_rate: int, hop: int | None) -> Imported:
+def _join(layers: Mapping[str, Mapping[str, Tensor]], bridge: bool, sample_rate: int, hop: int | None) -> ImportedSeparator:
     """Layers of all sources by Open-Unmix's names, checked against a network of the size that the first of them has."""
     first, state = next(iter(layers.items()))
     init_args = {"bridge": bridge, **_sizes(first, state, sample_rate)}
@@ -115,7 +115,7 @@ def _join(layers: Mapping[str, Mapping[str, Tensor]], bridge: bool, sample_rate:
         for index, state in enumerate(layers.values())
         for name in expected
     }
-    return Imported(joined, list(layers), init_args)
+    return ImportedSeparator(joined, list(layers), init_args)
 
 
 def _check(source: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.stft import STFT
+from models.blocks.stft import STFT
 
 
 class MaskSeparator(nn.Module):

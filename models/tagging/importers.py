@@ -20,7 +20,7 @@ NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "movin
 LAYER = {"kernel": "weight", "bias": "bias"}
 
 
-class Imported(NamedTuple):
+class ImportedTagger(NamedTuple):
     """All that makes a network of ours from weights of others: Musicnn(len(tags), **init_args).load_state_dict(state_dict)."""
 
     state_dict: dict[str, Tensor]
@@ -28,7 +28,7 @@ class Imported(NamedTuple):
     init_args: dict[str, Any]
 
 
-def load_musicnn(path: str | Path, model: str = "MTT_musicnn") -> Imported:
+def load_musicnn(path: str | Path, model: str = "MTT_musicnn") -> ImportedTagger:
     """The published musicnn (Pons and Serra 2019) for our Musicnn, form "original".
 
     `path` is the musicnn package as a wheel or unpacked, of which `model` is taken (MTT_musicnn: MagnaTagATune, MSD_musicnn:
@@ -44,7 +44,7 @@ def load_musicnn(path: str | Path, model: str = "MTT_musicnn") -> Imported:
         raise ValueError(f"{path} is neither an .npz nor the musicnn package: {FETCH}")
     try:
         arrays, tags = _read_npz(path) if path.suffix == ".npz" else _read_package(path, model)
-        return Imported(convert_musicnn(arrays, len(tags)), tags, _sizes(arrays))
+        return ImportedTagger(convert_musicnn(arrays, len(tags)), tags, _sizes(arrays))
     except Exception as error:  # a damaged archive ends in whatever error zip or NumPy runs into
         raise ValueError(f"{path}: {error}") from error
 

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.features import LogMel
-from models.tagging.mel_net import MelNet, torchaudio_mel
+from models.blocks.features import LogMel
+from models.tagging.mel_nets import MelNet, torchaudio_mel
 
 TIMBRAL, TEMPORAL = 204, 51  # filters of each timbral and each temporal shape: 1.6 * 128 and 1.6 * 32, cut
 
 
-class Form(NamedTuple):
+class MusicnnVariant(NamedTuple):
     """Where the two published implementations differ."""
 
     heights: tuple[float, ...]  # of the timbral filters, as a share of the bands, in the order of the channels
@@ -25,8 +25,8 @@ class Form(NamedTuple):
 
 
 FORMS = {
-    "original": Form((0.4, 0.7), (128, 64, 32), True, False, True, 1e-3, 0.01),
-    "won2020": Form((0.7, 0.4), (129, 65, 33), False, True, False, 1e-5, 0.1),
+    "original": MusicnnVariant((0.4, 0.7), (128, 64, 32), True, False, True, 1e-3, 0.01),
+    "won2020": MusicnnVariant((0.7, 0.4), (129, 65, 33), False, True, False, 1e-5, 0.1),
 }
 
 
@@ -51,10 +51,10 @@ class NormReLU(nn.Module):
         return self.norm(x).relu() if self.norm_first else self.norm(x.relu())
 
 
-class Filters(nn.Module):
+class MusicnnFilters(nn.Module):
     """(batch, 1, bands, frames) -> (batch, width, frames): filters of one shape, then their best place along frequency."""
 
-    def __init__(self, width: int, height: int, length: int, form: Form, band_mean: bool = False):
+    def __init__(self, width: int, height: int, length: int, form: MusicnnVariant, band_mean: bool = False):
         super().__init__()
         self.band_mean = band_mean
         self.padding = ((length - 1) // 2, length // 2)  # an even length looks one frame further ahead, as in TensorFlow
@@ -97,8 +97,8 @@ class Musicnn(MelNet):
         if mel is None:
             mel = musicnn_mel() if form == "original" else torchaudio_mel()
         super().__init__(seconds, mel, how.eps, how.momentum)
-        timbral = (Filters(TIMBRAL, int(share * mel.n_mels), 7, how) for share in how.heights)
-        temporal = (Filters(TEMPORAL, 1, length, how, band_mean=not how.per_band) for length in how.lengths)
+        timbral = (MusicnnFilters(TIMBRAL, int(share * mel.n_mels), 7, how) for share in how.heights)
+        temporal = (MusicnnFilters(TEMPORAL, 1, length, how, band_mean=not how.per_band) for length in how.lengths)
         self.front = nn.ModuleList((*timbral, *temporal))
         front = TIMBRAL * len(how.heights) + TEMPORAL * len(how.lengths)
         self.middle = nn.ModuleList(

@@ -16,7 +16,7 @@ CUT_OFF = "the TensorFlow checkpoint index is cut off"
 BLOCK_TRAILER = 5  # one byte for the compression, four of checksum
 
 
-class Entry(NamedTuple):
+class BundleEntry(NamedTuple):
     """Where a variable lies in the data file."""
 
     dtype: int
@@ -41,7 +41,7 @@ def variables(index: bytes, data: bytes) -> dict[str, np.ndarray]:
     return found
 
 
-def _entries(index: bytes) -> Iterator[tuple[str, Entry]]:
+def _entries(index: bytes) -> Iterator[tuple[str, BundleEntry]]:
     if len(index) < FOOTER or struct.unpack("<Q", index[-8:])[0] != MAGIC:
         raise ValueError("no TensorFlow checkpoint index: its closing signature is missing")
     position = len(index) - FOOTER
@@ -80,11 +80,11 @@ def _records(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += length
 
 
-def _entry(message: bytes) -> Entry:
+def _entry(message: bytes) -> BundleEntry:
     """BundleEntryProto: 1 dtype, 2 shape, 4 offset, 5 size."""
     fields = dict(_fields(message))
     shape = tuple(dict(_fields(axis)).get(1, 0) for number, axis in _fields(fields.get(2, b"")) if number == 2)
-    return Entry(fields.get(1, 0), shape, fields.get(4, 0), fields.get(5, 0))
+    return BundleEntry(fields.get(1, 0), shape, fields.get(4, 0), fields.get(5, 0))
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

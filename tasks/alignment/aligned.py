@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.alignment.score import Score
+from models.alignment.costs import Costs
+from models.alignment.dtw import Path as DTWPath
 
 
 class Pass(NamedTuple):
@@ -100,3 +102,11 @@ def _along(aligned: Aligned, one: Pass, score_s: np.ndarray) -> np.ndarray:
     times = np.interp(score_s, columns * aligned.frame_s, rows * aligned.frame_s)
     held = (one.score_start <= score_s[:, :1]) & (score_s[:, :1] < one.score_end)
     return np.where(held, times, np.nan)
+
+
+class Course(NamedTuple):
+    """Parts of a path, each rising, and the distances it goes through."""
+
+    parts: list[DTWPath]
+    costs: Costs
+    cost: float  # mean along the path

@@ -6,9 +6,9 @@ from typing import Any
 
 from tasks.alignment import paper
 from tasks.alignment.paper import TOLERANCES_MS
-from tasks.comparison import Group
-from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
-from tasks.writers.whole import write_figure
+from tasks.reporting.comparison import Group
+from tasks.reporting.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
+from tasks.writers.output_files import write_figure
 
 MODES = ("binary", "distance")
 OTHERS = ("mean_ms", "median_ms", "p95_ms", "bias_ms", "time_err_ms", "time_dev_ms", "lost")
@@ -36,13 +36,11 @@ def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
     lines = [(row, one) for row in paper.TABLE2 for one in groups if one.row == row.config and matches(one)]
     if not lines:
         return []
-    from tasks.figures.runs import beside_paper
+    from tasks.reporting.curves import beside_paper
 
     cells = [(one, key, value) for row, one in lines for key, value in paper.columns(row).items()]
     names, theirs = [f"{one.name}: {key}" for one, key, _ in cells], [value for _, _, value in cells]
-    ours, deviation = (
-        [getattr(one, what)(_percent(key)) for one, key, _ in cells] for what in ("mean", "deviation")
-    )
+    ours, deviation = ([getattr(one, what)(_percent(key)) for one, key, _ in cells] for what in ("mean", "deviation"))
     picture = beside_paper(names, theirs, ours, deviation, title=f"Table II: {paper.PROTOCOL.text()}", measure="% of beats")
     return [write_figure(out / "table2.png", picture)]
 
@@ -65,9 +63,10 @@ def _plain(name: str) -> Read:
 
 
 def _ours(one: Group | None) -> dict[str, str | None]:
-    return {
-        f"{mode} <{ms} ms": spread(one, _percent(f"{mode}_within_{ms}")) for mode in MODES for ms in TOLERANCES_MS
-    } | {"median ms": spread(one, _plain("distance_median_ms")), "lost": spread(one, _percent("distance_lost"))}
+    return {f"{mode} <{ms} ms": spread(one, _percent(f"{mode}_within_{ms}")) for mode in MODES for ms in TOLERANCES_MS} | {
+        "median ms": spread(one, _plain("distance_median_ms")),
+        "lost": spread(one, _percent("distance_lost")),
+    }
 
 
 def _measured() -> dict[str, Read]:
@@ -81,7 +80,8 @@ def _baselines(members: Sequence[Group]) -> list[dict[str, Any]]:
     if found is None:
         return []
     return [
-        {"system": row["name"]} | {f"distance <{ms} ms": f"{100 * row[f'within_{ms}']:.2f}" for ms in TOLERANCES_MS}
+        {"system": row["name"]}
+        | {f"distance <{ms} ms": f"{100 * row[f'within_{ms}']:.2f}" for ms in TOLERANCES_MS}
         | {"median ms": f"{row['median_ms']:.2f}", "lost": f"{100 * row['lost']:.2f}"}
         for row in found["baselines"]
     ]
@@ -91,13 +91,14 @@ def _beside(groups: Sequence[Group]) -> Section:
     """Every row of the table beside ours, then what else was trained and tested on the same recordings."""
     ours = [one for one in groups if matches(one)]
     lines = [(row, one) for row in paper.TABLE2 for one in [g for g in ours if g.row == row.config] or [None]]
-    lines += [(paper.Row(one.row, one.row, None, None), one) for one in ours if not paper.of(one.row)]
+    lines += [(paper.AlignmentRow(one.row, one.row, None, None), one) for one in ours if not paper.of(one.row)]
     rows, records = [], []
     for row, one in lines:
         theirs = paper.columns(row)
         cells = {
             f"{mode} <{ms} ms": _cell(theirs.get(f"{mode}_within_{ms}"), spread(one, _percent(f"{mode}_within_{ms}")))
-            for mode in MODES for ms in TOLERANCES_MS
+            for mode in MODES
+            for ms in TOLERANCES_MS
         }
         rows.append({"system": row.system, **cells, **size(one), "config": one.name if one and one.note else row.config})
         published = {f"paper_{key}": value for key, value in theirs.items()}

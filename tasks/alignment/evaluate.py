@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.alignment.data import AlignmentData
-from datamodules.alignment.whole import WholeBatch
-from datamodules.input_spec import AlignmentSpec
+from datamodules.alignment.data import AlignmentDataModule, WholeBatch
+from datamodules.common.input_spec import AlignmentSpec
 from models.alignment.dtw import STEPS, Binary, Path, Steps, dtw
 from models.alignment.similarity import Similarity
 from models.alignment.time_map import TimeMap
-from tasks.metrics.alignment import AlignmentRows, AlignmentScores, time_errors
+from tasks.alignment.metrics import AlignmentRows, AlignmentScores, time_errors
 
 
 class Laid(NamedTuple):
@@ -50,7 +49,7 @@ Follower = Callable[[np.ndarray, np.ndarray], TimeMap]
 """Frames of a performance (n, d) and of a score (m, d) -> when in the performance the score sounds; frame i is at i."""
 
 
-def evaluate(net: Similarity, data: AlignmentData, split: str, follow: Follower | None = None) -> AlignmentRows:
+def evaluate(net: Similarity, data: AlignmentDataModule, split: str, follow: Follower | None = None) -> AlignmentRows:
     """Errors of a system that learns nothing on a split, through features of its own; by exact DTW if not by `follow`."""
     scores = AlignmentScores()
     own = data.with_spec(input_spec(net))

@@ -1,47 +1,154 @@
-"""How a user's recording is laid on its score."""
+"""Inference of alignment: a recording and its score -> times of the score's notes; one step a class.
 
-from dataclasses import dataclass
-from typing import Literal
+    aligner = tasks.load("runs/alignment/default")  # a checkpoint or a run folder
 
-from models.alignment.dtw import STEPS
+| step                      | called with              | result                                                  |
+| ------------------------- | ------------------------ | ------------------------------------------------------- |
+| `Audio2Frames(aligner)`   | audio, sample_rate       | embeddings (frames, d), one each `aligner.net.frame_s`  |
+| `Audio2Course(aligner)`   | audio, sample_rate, plan | `Course`: the warping path, its distances and cost      |
+| `File2Alignment(aligner)` | path, path of the score  | `Aligned`: `.notes_s` (notes, 2), onset and offset in s |
+
+Audio is (samples,) or (channels, samples). Options are those of the aligner (`aligner.inference`), or the argument `inference`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from datamodules.alignment.reading import unfoldings
+from datamodules.alignment.score import Score
+from datamodules.audio.level import raised
+from datamodules.audio.reading import decode, mono
+from datamodules.common.errors import DataError
+from models.alignment.costs import Costs, FeatureCosts, window
+from models.alignment.dtw import STEPS, NoPath, dtw
+from models.alignment.dtw import Path as DTWPath
+from models.alignment.jumps import inner, jump_dtw, surrounded
+from models.alignment.multiscale import multiscale
+from models.alignment.similarity import Side, Similarity
+from tasks.alignment.aligned import Aligned, Course
+from tasks.alignment.options import AlignmentOptions
+from tasks.alignment.search import AlignmentPlan, Searcher, sound_of
+from tasks.alignment.times import timed
 
 
-@dataclass
-class Inference:
-    """Settings of `predict`, stored with the checkpoint; `--model.inference.steps constrained` and the like change them.
+class Audio2Frames:
+    """Sound -> an embedding for each frame.
 
     Args:
-        steps: of DTW: `unit`, `constrained` (tempo within a half and twice the average), `synctoolbox`
-        transposition: semitones up and down that the recording may be from the score; 0: it is in its key
-        tuning: measure how far the recording is from 440 Hz, and listen accordingly
-        open_ends: there may be something before and after the music, such as applause
-        repeats: `find` them: repeats that are left out, passages that come again; or play the score as `written`
-        jump_s: how much must not fit before a jump is believed, s
-        max_deviation: s of the score by which the path may be off a straight line; null: any
-        refine: move each onset to where the sound of its notes rises next to the path
-        exact_cells: pairs of frames beyond which DTW is computed from coarse to fine, in memory that grows with the length alone
-
-    Raises:
-        ValueError: an impossible number.
+        aligner: LightningModule of the task, or its network
+        side: whether the sound is a `performance` or made of the `score`
     """
 
-    steps: Literal["unit", "constrained", "synctoolbox"] = "unit"
-    transposition: int = 6
-    tuning: bool = True
-    open_ends: bool = True
-    repeats: Literal["find", "written"] = "find"
-    jump_s: float = 2.0
-    max_deviation: float | None = None
-    refine: bool = False
-    exact_cells: float = 1.5e9
+    def __init__(self, aligner: nn.Module, side: Side = "performance") -> None:
+        self.net, self.side = aligner if isinstance(aligner, Similarity) else aligner.net, side
 
-    def __post_init__(self) -> None:
-        if self.steps not in STEPS or not 0 <= self.transposition <= 24 or self.jump_s <= 0:
-            raise ValueError(
-                f"inference: steps must be one of {', '.join(STEPS)}, transposition within 0 .. 24 and jump_s positive: "
-                f"{self.steps}, {self.transposition}, {self.jump_s}"
-            )
-        if (self.max_deviation is not None and self.max_deviation <= 0) or self.exact_cells < 1:
-            raise ValueError(
-                f"inference: max_deviation and exact_cells must be positive: {self.max_deviation}, {self.exact_cells}"
-            )
+    @torch.no_grad()
+    def __call__(self, audio: ArrayLike, sample_rate: int, cents: float = 0.0) -> np.ndarray:
+        """Audio (samples,) or (channels, samples) at `sample_rate` Hz, tuned `cents` above 440 Hz -> (frames, d) float32.
+
+        Raises:
+            ValueError: no samples, another shape, or integers but int16.
+        """
+        audio = mono(audio, sample_rate, self.net.sample_rate)
+        features = self.net.features(torch.from_numpy(audio).to(self.net.device), cents)
+        return self.net.frames(features, self.side).cpu().numpy()
+
+
+class Audio2Course:
+    """A recording and the plan of its score -> the path through the distances of their frames.
+
+    Args:
+        aligner: LightningModule of the task
+        inference: options (default: those of the aligner)
+    """
+
+    def __init__(self, aligner: nn.Module, inference: AlignmentOptions | None = None) -> None:
+        self.net, self.how = aligner.net, inference or aligner.inference
+
+    def __call__(self, audio: ArrayLike, sample_rate: int, plan: AlignmentPlan) -> Course:
+        """Audio (samples,) or (channels, samples) at `sample_rate` Hz -> path.
+
+        Raises:
+            DataError: no path leads from end to end.
+        """
+        rate = self.net.sample_rate
+        sound = sound_of(plan.score, plan.stretch, rate, plan.semitones)
+        heard, written = Audio2Frames(self.net)(audio, sample_rate, plan.cents), Audio2Frames(self.net, "score")(sound, rate)
+        costs = self.net.costs(heard, written)
+        try:
+            parts = self._parts(costs, plan)
+        except NoPath as error:
+            raise DataError(f"no path leads through it and its score ({error}): try --model.inference.steps unit") from None
+        if not parts:
+            raise DataError("nothing in it is like its score: are they of the same music?")
+        cells = [costs_along(costs, part) for part in parts]
+        return Course(parts, costs, float(np.concatenate(cells).mean()))
+
+    def _parts(self, costs: Costs, plan: AlignmentPlan) -> list[DTWPath]:
+        how, steps, frame_s = self.how, STEPS[self.how.steps], self.net.frame_s
+        if not plan.leaps and isinstance(costs, FeatureCosts) and costs.shape[0] * costs.shape[1] > how.exact_cells:
+            return [multiscale(costs.x, costs.y, self.net.metric, steps, open_start=how.open_ends, open_end=how.open_ends)]
+        if not plan.leaps and (1, 0) not in steps.moves:
+            return [dtw(costs, steps, self._band(plan), subsequence=how.open_ends)]
+        around, level = surrounded(costs, how.open_ends)
+        if not plan.leaps:
+            parts = [dtw(around, steps, self._band(plan))]
+        else:
+            last = costs.shape[1] - 1
+            places = [[round(place * plan.stretch / frame_s) for place in side] for side in zip(*plan.leaps, strict=True)]
+            sources, targets = ([min(place + shift, last) for place in side] for shift, side in zip((0, 1), places, strict=True))
+            parts = jump_dtw(around, steps, sources, targets, how.jump_s / frame_s * level).segments
+        return [part for one in parts if (part := inner(one, costs.shape))]
+
+    def _band(self, plan: AlignmentPlan) -> float | None:
+        """Score frames by which the path may be off a straight line."""
+        return self.how.max_deviation and self.how.max_deviation * plan.stretch / self.net.frame_s
+
+
+class File2Alignment:
+    """A recording and its score, both as files or in memory -> the score's events in the recording's time.
+
+    Args:
+        aligner: LightningModule of the task
+        inference: options (default: those of the aligner)
+    """
+
+    def __init__(self, aligner: nn.Module, inference: AlignmentOptions | None = None) -> None:
+        self.net, self.how = aligner.net, inference or aligner.inference
+        self.search, self.course = Searcher(self.how, self.net.sample_rate), Audio2Course(aligner, self.how)
+
+    def __call__(self, recording: str | Path, score: str | Path) -> Aligned:
+        """Align a file of any rate and number of channels. Raises DataError where one of them cannot be used."""
+        decoded = decode(recording, self.net.sample_rate)
+        return self.heard(str(recording), decoded.audio, self.net.sample_rate, unfoldings(score), decoded.remark)
+
+    def heard(
+        self, path: str, audio: ArrayLike, sample_rate: int, ways: list[tuple[str, Score]], remark: str | None = None
+    ) -> Aligned:
+        """The same of audio (samples,) or (channels, samples) at `sample_rate` Hz, and the ways that the score may be played.
+
+        A quiet recording is raised first. remark: how its channels were mixed down, where that is unusual.
+        """
+        audio, quiet = raised(mono(audio, sample_rate, self.net.sample_rate))
+        try:
+            plan = self.search(audio, ways)
+            course = self.course(audio, self.net.sample_rate, plan)
+        except (DataError, ValueError) as error:
+            raise DataError(f"{path} cannot be aligned with {ways[0][1].path}: {error}") from error
+        aligned = timed(path, audio, plan, course, self.net, self.how)
+        sources = [f"{remark}."] if remark else []
+        return aligned._replace(remarks=[*sources, *([quiet] if quiet else []), *aligned.remarks])
+
+
+def costs_along(costs: Costs, path: DTWPath) -> np.ndarray:
+    """Costs of a path's cells, a block of rows at a time."""
+    found = np.zeros(len(path.rows), np.float32)
+    for first in range(0, len(path.rows), 1024):
+        rows, columns = path.rows[first : first + 1024], path.columns[first : first + 1024]
+        block = window(costs, rows[0], rows[-1] + 1, columns.min(), columns.max() + 1)
+        found[first : first + 1024] = block[rows - rows[0], columns - columns.min()]
+    return found

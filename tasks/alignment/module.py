@@ -7,34 +7,105 @@ import numpy as np
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics import Metric
 
-from datamodules.alignment.data import PairBatch, WholeBatch
+from datamodules.alignment.crops import PairBatch
+from datamodules.alignment.data import WholeBatch
 from datamodules.alignment.user_pairs import ScoredBatch
-from datamodules.base import mix
-from datamodules.input_spec import AlignmentSpec
+from datamodules.common.input_spec import AlignmentSpec
+from datamodules.common.workers import mix
+from losses import ContrastiveLoss, SoftCrossEntropy
 from models.alignment.dtw import STEPS
 from models.alignment.similarity import Similarity
 from tasks.alignment import evaluate
 from tasks.alignment.aligned import Aligned
-from tasks.alignment.inference import Inference
-from tasks.alignment.ladder import File2Alignment
-from tasks.alignment.objective import PairObjective
-from tasks.alignment.program import FrameProgram
-from tasks.metrics.alignment import AlignmentRows, AlignmentScores, summary
-from tasks.metrics.similarity import PairDistances
+from tasks.alignment.inference import File2Alignment
+from tasks.alignment.metrics import AlignmentRows, AlignmentScores, PairDistances, summary
+from tasks.alignment.options import AlignmentOptions
 from tasks.suite_module import ExportProgram, SuiteModule
+
+# What `export` freezes of an aligner: one program from a waveform to its frames' embeddings, front end inside.
+
+SECONDS = 10.0
+
+
+class FrameProgram(nn.Module):
+    """Audio (samples,) float32 of 10 s at the network's rate -> embeddings (frames, d), those of a performance.
+
+    Cut a longer recording with a second of overlap on both sides that is thrown away. The level is that of the chunk: level a
+    recording as a whole first, where its front end levels.
+    """
+
+    def __init__(self, net: Similarity) -> None:
+        super().__init__()
+        self.net, self.samples = net, round(SECONDS * net.sample_rate)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        front, context = self.net.front, self.net.context
+        audio = front.levelled(audio[None])
+        features = front.span(audio, 0, front.n_frames(self.samples))[0]
+        padded = F.pad(features, (context // 2, context - 1 - context // 2), mode="replicate")
+        return self.net.embed(padded[None], "performance")[0]
+
+    def exported(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
+        """The program, an example input, no free dimension, further inputs to check: other noise, and a filled up chunk."""
+        noise = torch.Generator().manual_seed(0)
+        example, other, short = (0.1 * torch.randn(self.samples, generator=noise) for _ in range(3))
+        short[len(short) // 3 :] = 0
+        return self, (example,), None, [(other,), (short,)]
+
+
+# What training minimises, of pairs of frames or of pitches.
+
+
+class PairObjective(nn.Module):
+    """A loss of the distances of labelled pairs: the paper's is contrastive (equation 1), a perceptron's cross entropy.
+
+    Args:
+        loss: called with distances and labels, 0 for a match (`losses`)
+    """
+
+    def __init__(self, loss: nn.Module | None = None) -> None:
+        super().__init__()
+        self.loss = loss or ContrastiveLoss()
+
+    def distances(self, net: Similarity, batch: PairBatch) -> Tensor:
+        """Distance of each pair of a batch: (batch, pairs)."""
+        performance, score = net.embed(batch.performance, "performance"), net.embed(batch.score, "score")
+        left, right = (
+            side.gather(1, places[..., None].expand(-1, -1, side.shape[-1]))
+            for side, places in ((performance, batch.places[..., 0]), (score, batch.places[..., 1]))
+        )
+        return net.between(left, right)
+
+    def forward(self, net: Similarity, batch: PairBatch) -> Tensor:
+        """The loss of a batch."""
+        return self.loss(self.distances(net, batch), batch.label)
+
+
+class SalienceObjective(nn.Module):
+    """Cross entropy (equation 4) of a salience network's map and the pitches that sound, softened in frequency."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = SoftCrossEntropy()
+
+    def forward(self, net: nn.Module, batch: PairBatch) -> Tensor:
+        """The loss of a batch, of the performances alone."""
+        return self.loss(net.salience(batch.performance), net.targets(batch.pitches))
+
 
 PAIRS = 64
 """Pairs of each validation recording that the threshold is measured on, of either kind."""
 
 
-class Aligner(SuiteModule):
+class AlignmentModule(SuiteModule):
     """Trains a network on pairs of frames and lays recordings on scores by it.
 
     Args:
         net: network class with its front end, called without arguments (`models.alignment`)
-        objective: what is minimised, called with network and batch (`tasks.alignment.objective`)
+        objective: what is minimised, called with network and batch (`tasks.alignment.module`)
         steps: of DTW in evaluation: `unit` as in the paper, `constrained`, `synctoolbox`
         reduce: where several frames of a recording belong to one of the score: their mean, median or first
         optimizer: optimizer of the network
@@ -50,13 +121,13 @@ class Aligner(SuiteModule):
         reduce: Literal["mean", "median", "first"] = "mean",
         optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
-        inference: Inference | None = None,
+        inference: AlignmentOptions | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.net, self.objective = net(), objective or PairObjective()
         self.steps, self.reduce = STEPS[steps], reduce
-        self.inference = inference or Inference()
+        self.inference = inference or AlignmentOptions()
         self.scores = nn.ModuleDict({mode: AlignmentScores() for mode in self.net.modes})
         self.pairs = PairDistances()
         # Beyond it two frames are different, measured on the validation split; part of the checkpoint.

@@ -6,13 +6,13 @@ names the config in `configs/alignment/` that trains it. The paper gives no inte
 
 from typing import NamedTuple
 
-from tasks.comparison_tables import Protocol
+from tasks.reporting.comparison_tables import Protocol
 
-TOLERANCES_MS = (25, 50, 100, 200)  # those of `tasks.metrics.alignment`, which loads torch
+TOLERANCES_MS = (25, 50, 100, 200)  # those of `tasks.alignment.metrics`, which loads torch
 Shares = tuple[float, float, float, float]
 
 
-class Row(NamedTuple):
+class AlignmentRow(NamedTuple):
     """One line of the table: its config and system, and its shares by the binary and by the distance matrix."""
 
     config: str
@@ -22,28 +22,28 @@ class Row(NamedTuple):
 
 
 TABLE2 = (
-    Row("match", "MATCH", None, (64.8, 72.1, 77.6, 83.7)),
-    Row("dtw_chroma", "DTW_Chroma", None, (62.9, 70.5, 76.3, 82.4)),
-    Row("mlp_semigram", "MLP_Semigram", (63.8, 69.5, 77.2, 83.4), None),
-    Row("scnn_stft", "SCNN_STFT", (65.6, 71.9, 78.1, 84.8), (67.2, 73.4, 78.7, 85.6)),
-    Row("scnn_cqt", "SCNN_CQT", (66.4, 73.1, 78.7, 85.3), (68.1, 74.8, 80.1, 86.7)),
-    Row("scnn_chroma", "SCNN_Chroma", (67.1, 74.6, 79.2, 86.1), (69.4, 75.1, 80.7, 87.2)),
-    Row("scnn_sal", "SCNN_Sal", (68.2, 75.3, 81.4, 87.8), (70.3, 76.7, 82.1, 88.4)),
-    Row("scnn_cqt_da", "SCNN_CQT+DA", (67.9, 74.4, 80.8, 86.7), (69.6, 75.4, 81.6, 87.9)),
-    Row("scnn_sal_da", "SCNN_Sal+DA", (69.4, 76.4, 81.2, 87.5), (71.7, 78.2, 83.3, 90.1)),
+    AlignmentRow("match", "MATCH", None, (64.8, 72.1, 77.6, 83.7)),
+    AlignmentRow("dtw_chroma", "DTW_Chroma", None, (62.9, 70.5, 76.3, 82.4)),
+    AlignmentRow("mlp_semigram", "MLP_Semigram", (63.8, 69.5, 77.2, 83.4), None),
+    AlignmentRow("scnn_stft", "SCNN_STFT", (65.6, 71.9, 78.1, 84.8), (67.2, 73.4, 78.7, 85.6)),
+    AlignmentRow("scnn_cqt", "SCNN_CQT", (66.4, 73.1, 78.7, 85.3), (68.1, 74.8, 80.1, 86.7)),
+    AlignmentRow("scnn_chroma", "SCNN_Chroma", (67.1, 74.6, 79.2, 86.1), (69.4, 75.1, 80.7, 87.2)),
+    AlignmentRow("scnn_sal", "SCNN_Sal", (68.2, 75.3, 81.4, 87.8), (70.3, 76.7, 82.1, 88.4)),
+    AlignmentRow("scnn_cqt_da", "SCNN_CQT+DA", (67.9, 74.4, 80.8, 86.7), (69.6, 75.4, 81.6, 87.9)),
+    AlignmentRow("scnn_sal_da", "SCNN_Sal+DA", (69.4, 76.4, 81.2, 87.5), (71.7, 78.2, 83.3, 90.1)),
 )
 
 DATA = "mazurka"
 """Name of the data that its numbers were measured on."""
 
 
-def columns(row: Row) -> dict[str, float]:
+def columns(row: AlignmentRow) -> dict[str, float]:
     """Shares by what runs call them: `binary_within_25` and so on."""
     kinds = {"binary": row.binary, "distance": row.distance}
     return {f"{mode}_within_{ms}": v for mode, all_ in kinds.items() if all_ for ms, v in zip(TOLERANCES_MS, all_, strict=True)}
 
 
-def of(config: str) -> Row | None:
+def of(config: str) -> AlignmentRow | None:
     """The paper's line of a config; configs of the same systems on other data end in its name, such as vienna_cqt_da."""
     return next((row for row in TABLE2 if row.config == config), None)
 

@@ -7,21 +7,19 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
-from datamodules.alignment.pairs import Pair
-from datamodules.alignment.score import read_score
+from datamodules.alignment.data import WholeBatch
+from datamodules.alignment.listing import Pair
+from datamodules.alignment.reading import read_score
 from datamodules.alignment.sounds import hear
-from datamodules.alignment.whole import WholeBatch
-from datamodules.progress import progress
+from datamodules.common.progress import progress
 from models.alignment.costs import Costs, FeatureCosts
 from models.alignment.front import CQT
-from models.alignment.front.salience_input import FINE
-from tasks.alignment import evaluate
+from models.alignment.front.pretrained import FINE
+from tasks.alignment import evaluate, figures
+from tasks.alignment.figures import salience_picture
+from tasks.alignment.metrics import AlignmentRows
 from tasks.callbacks import log_media
-from tasks.figures import alignment as figures
-from tasks.figures.salience import salience_picture
-from tasks.metrics.alignment import AlignmentRows
-from tasks.writers.parts import unique_stem
-from tasks.writers.whole import write_figure
+from tasks.writers.output_files import unique_stem, write_figure
 
 SHOWN_S = 12.0
 """Of an example, s."""

@@ -6,16 +6,14 @@ import numpy as np
 
 from datamodules.alignment.score import Score
 from datamodules.alignment.sounds import synthesize
-from datamodules.audio import mono
-from datamodules.errors import DataError
-from datamodules.level import is_silent
+from datamodules.audio.level import is_silent
+from datamodules.audio.reading import mono
+from datamodules.common.errors import DataError
 from models.alignment.costs import FeatureCosts
 from models.alignment.dtw import STEPS, Path
-from models.alignment.jumps import JumpPath, jump_dtw
-from models.alignment.open_ends import inner, surrounded
-from models.alignment.outline import Outline, course
-from models.alignment.tuning import tuning_cents
-from tasks.alignment.inference import Inference
+from models.alignment.jumps import JumpPath, inner, jump_dtw, surrounded
+from models.alignment.multiscale import Outline, course, tuning_cents
+from tasks.alignment.options import AlignmentOptions
 
 CLEARLY = 0.97
 """Another key or way must cost less than this share of what is written."""
@@ -33,7 +31,7 @@ class Leap(NamedTuple):
     target: float
 
 
-class Plan(NamedTuple):
+class AlignmentPlan(NamedTuple):
     """How the score is to be played so that it is like the recording."""
 
     score: Score
@@ -52,11 +50,11 @@ class Searcher:
         sample_rate: of the recordings, which is the network's, Hz; outlines have a rate of their own, whatever it is
     """
 
-    def __init__(self, how: Inference, sample_rate: int) -> None:
+    def __init__(self, how: AlignmentOptions, sample_rate: int) -> None:
         self.how, self.sample_rate, self.outline = how, sample_rate, Outline()
         self.rate = self.outline.front.sample_rate
 
-    def __call__(self, audio: np.ndarray, ways: list[tuple[str, Score]]) -> Plan:
+    def __call__(self, audio: np.ndarray, ways: list[tuple[str, Score]]) -> AlignmentPlan:
         """The plan for a recording (samples,) at `sample_rate`. Raises DataError for one without sound."""
         audio = mono(audio, self.sample_rate, self.rate)
         begin, end = sounding(audio, self.rate)
@@ -69,7 +67,7 @@ class Searcher:
         way = _cheapest({place: _misfit(heard, sketch) for place, sketch in enumerate(sketches)}, 0)
         name, score = ways[way]
         stretch, leaps = self._leaps(heard, score, tempo(score, end - begin), sketches[way])
-        return Plan(score, name if len(ways) > 1 else "", cents, semitones, stretch, leaps)
+        return AlignmentPlan(score, name if len(ways) > 1 else "", cents, semitones, stretch, leaps)
 
     def played(self, score: Score, stretch: float) -> np.ndarray:
         """Outline of a score, so many times slower."""
@@ -80,9 +78,7 @@ class Searcher:
         shifts = range(-self.how.transposition, self.how.transposition + 1)
         return _cheapest({shift: course(self.outline.shifted(heard, shift), sketch)[1] for shift in shifts}, 0)
 
-    def _leaps(
-        self, heard: np.ndarray, score: Score, stretch: float, sketch: np.ndarray
-    ) -> tuple[float, tuple[Leap, ...]]:
+    def _leaps(self, heard: np.ndarray, score: Score, stretch: float, sketch: np.ndarray) -> tuple[float, tuple[Leap, ...]]:
         """Jumps between bars that pay, and the tempo when what they leave out or repeat is reckoned with."""
         leaps: tuple[Leap, ...] = ()
         for again in (False, True):  # the second time at a tempo that reckons with the jumps of the first
@@ -145,4 +141,3 @@ def _cheapest(costs: dict[int, float], written: int) -> int:
 
 def _span(frames: np.ndarray) -> int:
     return int(frames[-1] - frames[0]) + 1
-

@@ -1,22 +1,17 @@
 """What a run must survive and leave behind: seeds, checkpoints, preemption, bad steps, stalls, records."""
 
-from tasks.callbacks.checkpoint import Checkpoint
+from tasks.callbacks.checkpoint import Checkpoint, StepSeed
 from tasks.callbacks.csv_log import CSVLog
 from tasks.callbacks.guard import FiniteGuard
 from tasks.callbacks.mean_teacher import MeanTeacher
 from tasks.callbacks.media import log_media
-from tasks.callbacks.old_results import SetAsideResults
-from tasks.callbacks.preempt import Preempt
-from tasks.callbacks.process_group import DestroyProcessGroup
 from tasks.callbacks.progress import progress_callback
-from tasks.callbacks.record import RunRecord
-from tasks.callbacks.seeding import StepSeed
-from tasks.callbacks.splits import RequireSplits
-from tasks.callbacks.stop import StopEvaluation
+from tasks.callbacks.record import RequireSplits, RunRecord, SetAsideResults
+from tasks.callbacks.stop import Preempt, StopEvaluation
 from tasks.callbacks.storage import newest_loadable
 from tasks.callbacks.switch import OptimizerSwitch, Phase
 from tasks.callbacks.wandb_run import WandbRun, wandb_options
-from tasks.callbacks.watchdog import Watchdog
+from tasks.callbacks.watchdog import DestroyProcessGroup, Watchdog
 
 __all__ = [
     "CSVLog",

@@ -2,21 +2,25 @@
 
 import io
 import os
+import random
 import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from datamodules.errors import DataError
-from tasks import lightning_internals as internals
+from datamodules.common.errors import DataError
+from datamodules.common.workers import mix
 from tasks.callbacks.storage import BEST, LAST, DurableIO
+from tasks.cli import lightning_internals
 
 
 class Checkpoint(LightningCheckpoint):
@@ -72,7 +76,7 @@ class Checkpoint(LightningCheckpoint):
         if self.dirpath is None:
             self.dirpath = trainer.strategy.broadcast(str(Path(trainer.default_root_dir) / "checkpoints"))
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            internals.replace_checkpoint_io(trainer, DurableIO())
+            lightning_internals.replace_checkpoint_io(trainer, DurableIO())
         if storage := self._storage(trainer):
             storage.read_mapped(stage != "fit")
 
@@ -85,10 +89,10 @@ class Checkpoint(LightningCheckpoint):
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
-            internals.rewind(checkpoint["loops"]["fit_loop"], trainer.accumulate_grad_batches)
+            lightning_internals.rewind(checkpoint["loops"]["fit_loop"], trainer.accumulate_grad_batches)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        internals.settle(checkpoint["loops"]["fit_loop"], self._moment)
+        lightning_internals.settle(checkpoint["loops"]["fit_loop"], self._moment)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A fresh run begins with a checkpoint (a full disk shows now); a resumed one gets its metrics back."""
@@ -106,16 +110,16 @@ class Checkpoint(LightningCheckpoint):
         if self.best_score is not None and not Path(self.best_model_path).is_file():
             rank_zero_warn(f"{self.best_model_path} is missing: the next validation starts a new best.")
             self.best_score = None
-        internals.restore_metrics(trainer, self.metrics)
+        lightning_internals.restore_metrics(trainer, self.metrics)
         if trainer.fit_loop.restarted_on_epoch_end or trainer.fit_loop.resumed_on_epoch_end:
             # Saved in `on_train_epoch_end`, after which Lightning would have stepped plateau schedulers.
             trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if self._steps_to_restore is not None:
-            internals.set_logged_steps(trainer, self._steps_to_restore)
+            lightning_internals.set_logged_steps(trainer, self._steps_to_restore)
             self._steps_to_restore = None
-        if batch_idx and self.every_n_train_steps and internals.logged_steps(trainer) % self.every_n_train_steps == 0:
+        if batch_idx and self.every_n_train_steps and lightning_internals.logged_steps(trainer) % self.every_n_train_steps == 0:
             self.save_between_steps(trainer, batch_idx)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -134,12 +138,12 @@ class Checkpoint(LightningCheckpoint):
             self._save_best(trainer, float(score))
         else:
             self._retry_best(trainer)
-        if not internals.accumulates(trainer):
+        if not lightning_internals.accumulates(trainer):
             self.save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        internals.end_restart(trainer)
-        whole = internals.is_epoch_whole(trainer)
+        lightning_internals.end_restart(trainer)
+        whole = lightning_internals.is_epoch_whole(trainer)
         if self._saved_at != trainer.fit_loop.epoch_loop.batch_progress.total.processed:
             self.save_last(trainer, "epoch" if whole else "cut epoch")
 
@@ -217,7 +221,9 @@ class Checkpoint(LightningCheckpoint):
         if trainer.fast_dev_run:
             return True
         self.metrics = {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()}
-        self._stepped = internals.logged_steps(trainer) + (trainer.validating and not internals.accumulates(trainer))
+        self._stepped = lightning_internals.logged_steps(trainer) + (
+            trainer.validating and not lightning_internals.accumulates(trainer)
+        )
         self._moment = moment
         try:
             trainer.save_checkpoint(self._path(name), weights_only=False)
@@ -274,3 +280,43 @@ def adopt(source: Path, folder: Path) -> None:
     temporary = folder / f".{os.getpid()}.{LAST}.tmp"
     shutil.copyfile(source, temporary)
     temporary.replace(last)
+
+
+# Random numbers of the model that a resumed run draws again exactly.
+
+_TRAIN, _EVALUATE = 1, 2
+
+
+def reseed(*values: int) -> None:
+    """Seed Python's, NumPy's and torch's generators (CUDA's too) from integers."""
+    seed = mix(*values)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+class StepSeed(Callback):
+    """Seeds every step from (seed, epoch, batch, rank).
+
+    No generator state has to be kept: step 1000 of a resumed run draws what step 1000 always draws. Ranks draw
+    differently, where Lightning's one seed would give all of them the same dropout masks. Micro-batches of an
+    accumulation window have batch numbers of their own. Randomness belongs into `training_step` or the items of
+    the data set: hooks that move a batch to its device run before this one.
+
+    seed: default the datamodule's, else the one given to `seed_everything`.
+    """
+
+    def __init__(self, seed: int | None = None):
+        self.seed = seed
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self.seed is None:
+            self.seed = getattr(trainer.datamodule, "seed", int(os.environ.get("PL_GLOBAL_SEED", "0")))
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        reseed(self.seed, _TRAIN, trainer.current_epoch, batch_idx, trainer.global_rank)
+
+    def _evaluate(self, trainer: pl.Trainer, _module: Any, _batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        reseed(self.seed, _EVALUATE, dataloader_idx, batch_idx, trainer.global_rank)
+
+    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = _evaluate

@@ -10,10 +10,10 @@ from pytorch_lightning.core.saving import save_hparams_to_yaml
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
-from datamodules.errors import DataError
+from datamodules.common.errors import DataError
 from tasks.callbacks.storage import reason_of
-from tasks.lightning_internals import mark_written, plain_parameters
-from tasks.writers.whole import whole
+from tasks.cli.lightning_internals import mark_written, plain_parameters
+from tasks.writers.output_files import whole
 
 
 class CSVLog(CSVLogger):

@@ -8,8 +8,8 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
-from datamodules.errors import DataError
-from tasks.lightning_internals import accumulates
+from datamodules.common.errors import DataError
+from tasks.cli.lightning_internals import accumulates
 
 
 class FiniteGuard(Callback):

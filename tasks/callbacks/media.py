@@ -11,13 +11,14 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from datamodules.level import downmix
-from tasks.lightning_internals import logged_steps
-from tasks.tables import write_csv
-from tasks.writers.whole import whole
+from datamodules.audio.level import downmix
+from tasks.cli.lightning_internals import logged_steps
+from tasks.reporting.tables import write_csv
+from tasks.writers.output_files import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
 
 MAX_SECONDS, MAX_ROWS, MAX_PIXELS = 30.0, 200, 1600
 

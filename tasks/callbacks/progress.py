@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
-from datamodules.progress import EVERY_S, Lines
+from datamodules.common.progress import EVERY_S, Lines
 
 EPOCH_EVERY_S = 600.0
 """Seconds between two lines of one epoch."""
@@ -15,10 +15,10 @@ EPOCH_EVERY_S = 600.0
 
 def progress_callback() -> ProgressBar:
     """Callback for where standard error leads."""
-    return Bars() if sys.stderr.isatty() else LogLines()
+    return ProgressBars() if sys.stderr.isatty() else LogLines()
 
 
-class Bars(TQDMProgressBar):
+class ProgressBars(TQDMProgressBar):
     """Lightning's bars on standard error, closed before a report prints its table."""
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from platform import platform, python_version
@@ -9,14 +10,17 @@ from typing import Any
 
 import pytorch_lightning as pl
 import yaml
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
+from datamodules.common.errors import DataError
 from tasks.callbacks.wandb_run import WandbRun
-from tasks.import_path import ROOT
-from tasks.run_info import run_info
-from tasks.version import suite_version
-from tasks.writers.whole import write_json, write_text
+from tasks.cli.import_path import ROOT
+from tasks.cli.registry import suite_version
+from tasks.cli.run_info import run_info
+from tasks.cli.runs import set_aside_results
+from tasks.writers.output_files import write_json, write_text
 
 
 class RunRecord(SaveConfigCallback):
@@ -85,3 +89,61 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+# Splits that a training needs at its end, asked for before its first step.
+
+
+class RequireSplits(Callback):
+    """Builds the validation set and the test set before training: what is missing or empty ends the run at once.
+
+    Args:
+        test: whether the run ends with the test split
+    """
+
+    def __init__(self, test: bool = True) -> None:
+        self.test = test
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask the data for both.
+
+        Raises:
+            DataError: a split cannot be scored.
+        """
+        if trainer.fast_dev_run:
+            return
+        if trainer.enable_validation:
+            trainer.datamodule.require("validation")
+        if self.test and trainer.limit_test_batches != 0:
+            try:
+                trainer.datamodule.require("test")
+            except DataError as error:
+                raise DataError(f"{error} The run would end with this split: --test_after_fit false leaves it out.") from error
+
+
+# Results of earlier weights, moved out of the way when a training changes the weights of their run folder.
+
+
+class SetAsideResults(Callback):
+    """Moves scores, tables and pictures of a run folder to `replaced/` before its weights change.
+
+    A run that starts anew does so at once, with the logs of earlier sessions; one that goes on at its first batch: a
+    finished run that has nothing left to train keeps them.
+    """
+
+    def __init__(self) -> None:
+        self._done = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.ckpt_path is None:
+            current = {logger.log_dir for logger in trainer.loggers}
+            logs = [path for path in Path(trainer.default_root_dir).glob("logs/*") if str(path) not in current]
+            self._set_aside(trainer, logs)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        self._set_aside(trainer)
+
+    def _set_aside(self, trainer: pl.Trainer, logs: Sequence[Path] = ()) -> None:
+        if not self._done and trainer.is_global_zero and not trainer.fast_dev_run:
+            set_aside_results(Path(trainer.default_root_dir), logs)
+        self._done = True

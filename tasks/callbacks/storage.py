@@ -14,7 +14,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities.apply_func import apply_to_collection
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from tasks.checkpoints import load_mapped, with_names_of_today
+from tasks.cli.checkpoints import load_mapped, with_names_of_today
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 

@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from tasks.lightning_internals import replace_optimizer
+from tasks.cli.lightning_internals import replace_optimizer
 
 
 @dataclass

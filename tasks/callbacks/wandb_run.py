@@ -9,8 +9,8 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
-from tasks.lightning_internals import has_wandb_run, wandb_arguments
-from tasks.writers.whole import write_text
+from tasks.cli.lightning_internals import has_wandb_run, wandb_arguments
+from tasks.writers.output_files import write_text
 
 ID_FILE = "wandb_id.txt"
 

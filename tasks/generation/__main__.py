@@ -1,14 +1,15 @@
 """Music generation: the systems of Briot, Hadjeres and Pachet's survey (2017) side by side on the same data"""
 
-from tasks.launch import Task, launch
+from tasks.cli.launch import launch
+from tasks.cli.registry import Task
 
 TASK = Task(
     name="generation",
-    module="tasks.generation.module.Composer",
-    data="datamodules.symbolic.data.SymbolicData",
-    files="datamodules.symbolic.user_pieces.UserPieces",
+    module="tasks.generation.module.GenerationModule",
+    data="datamodules.GenerationDataModule",
+    files="datamodules.generation.user_pieces.UserPieces",
     report="tasks.generation.report.GenerationReport",
-    writer="tasks.writers.generation.GenerationWriter",
+    writer="tasks.generation.writer.GenerationWriter",
     compare="tasks.generation.compare.main",
     monitor=("val/loss", "min"),
     links={"notation": "view"},

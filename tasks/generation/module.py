@@ -5,26 +5,80 @@ from typing import Any
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 
-from datamodules.errors import DataError
-from datamodules.symbolic.batch import SymbolicBatch
-from datamodules.symbolic.data import SymbolicData
-from datamodules.symbolic.user_pieces import Question
-from datamodules.symbolic.views import View, read_view
-from models.generation.family import Adversarial, Family
-from models.generation.form import Form
-from tasks.generation.inference import Inference
-from tasks.generation.ladder import Answer, Writer
-from tasks.generation.likelihood import score_into
-from tasks.generation.program import FrameNats
-from tasks.generation.survey import Survey
-from tasks.generation.turns import take_turns
-from tasks.metrics.generation.likelihood import FrameLikelihood, summary
+from datamodules.common.errors import DataError
+from datamodules.generation.data import GenerationDataModule
+from datamodules.generation.encoded import SymbolicBatch
+from datamodules.generation.user_pieces import Question
+from datamodules.generation.views import View, read_view
+from models.generation.frame_spec import FrameBatch, FrameSpec
+from models.generation.generative_model import Adversarial, GenerativeModel
+from tasks.generation.evaluation import score_into
+from tasks.generation.inference import Answer, Writer
+from tasks.generation.metrics.likelihood import FrameLikelihood, summary
+from tasks.generation.options import GenerationOptions
+from tasks.generation.tables import Survey
 from tasks.suite_module import ExportProgram, SuiteModule
 
+# The program that `export` freezes: frames and what is known of them -> nats of every frame.
 
-class Composer(SuiteModule):
+FRAMES = 64
+"""Frames of an exported program's input."""
+
+
+class FrameNats(nn.Module):
+    """Nats (1, frames) of frames (1, frames, columns) under conditions (1, frames, conditions), or what stands for them."""
+
+    def __init__(self, net: GenerativeModel) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, frames: Tensor, conditions: Tensor) -> Tensor:
+        """As `GenerativeModel.nll` of one piece without padding."""
+        valid = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+        batch = FrameBatch(frames, conditions, valid)
+        return self.net.surrogate(batch) if self.net.likelihood == "none" else self.net.nll(batch)
+
+    def exported(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
+        """The program, example inputs, no free dimension, further inputs. Raises DataError where nothing can be frozen."""
+        if self.net.likelihood in ("bound", "estimate") or not any(True for _ in self.net.parameters()):
+            raise DataError(
+                f"{type(self.net).__name__} cannot be exported as a program: its numbers are drawn or counted, not computed by a "
+                "network. Its checkpoint holds all there is."
+            )
+        return self, self._inputs(0), None, [self._inputs(1)]
+
+    def _inputs(self, seed: int) -> tuple[Tensor, Tensor]:
+        random, form = torch.Generator().manual_seed(seed), self.net.form
+        columns = [torch.randint(size, (1, FRAMES), generator=random) for size in form.sizes]
+        frames = torch.stack(columns, -1)
+        conditions = torch.randint(2, (1, FRAMES, form.conditions), generator=random).float()
+        return frames if form.kind == "categories" else frames.float(), conditions
+
+
+# One training step of a system of several players: each in its turn, by its own optimizer.
+
+
+def take_turns(composer: "GenerationModule", batch: SymbolicBatch) -> dict[str, Tensor]:
+    """Every player's turn of the schedule; returns what each last minimised, `loss` being their sum."""
+    net = composer.net
+    optimizers = dict(zip(net.players(), composer.optimizers(), strict=True))
+    losses: dict[str, Tensor] = {}
+    parts: dict[str, Tensor] = {}
+    for player in net.schedule:
+        optimizer = optimizers[player]
+        found = net.turn(player, batch)
+        optimizer.zero_grad()
+        # All players take part in each turn, or several ranks would wait for the gradients of the others.
+        composer.manual_backward(found["loss"] + 0.0 * sum(parameter.sum() for parameter in net.parameters()))
+        optimizer.step()
+        losses[player] = found["loss"].detach()
+        parts |= {f"{player}_{name}": part.detach() for name, part in found.items()}
+    return parts | {"loss": sum(losses.values())}
+
+
+class GenerationModule(SuiteModule):
     """Trains a system and writes music with it.
 
     Args:
@@ -39,22 +93,22 @@ class Composer(SuiteModule):
     def __init__(
         self,
         view: dict[str, Any],
-        net: Callable[[Form], Family],
+        net: Callable[[FrameSpec], GenerativeModel],
         optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
         survey: Survey | None = None,
-        inference: Inference | None = None,
+        inference: GenerationOptions | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.view = read_view(view)
-        self.net = net(Form(**self.view.form()))
-        self.survey, self.inference = survey or Survey(), inference or Inference()
+        self.net = net(FrameSpec(**self.view.form()))
+        self.survey, self.inference = survey or Survey(), inference or GenerationOptions()
         self.automatic_optimization = not isinstance(self.net, Adversarial)
         if not self.automatic_optimization and scheduler is not None:
             raise ValueError("scheduler: a system of several players is trained without one")
         self.scores = FrameLikelihood()
-        self.shared = None if self.learns else Shared()
+        self.shared = None if self.learns else DummyParameter()
 
     @property
     def learns(self) -> bool:
@@ -69,7 +123,7 @@ class Composer(SuiteModule):
         """Parameters of the system that are not frozen."""
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
-    def initialize_from(self, datamodule: SymbolicData) -> None:
+    def initialize_from(self, datamodule: GenerationDataModule) -> None:
         """Count or measure the training set, in systems that do."""
         self.net.prepare(datamodule.everything())
 
@@ -155,7 +209,7 @@ def differing(trained: View, here: View) -> str:
     return ", ".join(names)
 
 
-class Shared(torch.nn.Module):
+class DummyParameter(torch.nn.Module):
     """A parameter that nothing moves and no checkpoint holds: several processes fit nothing that has none, not even a chain."""
 
     def __init__(self) -> None:

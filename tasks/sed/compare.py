@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.comparison import Group
-from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
+from tasks.reporting.comparison import Group
+from tasks.reporting.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
 from tasks.sed import paper
-from tasks.writers.whole import write_figure
+from tasks.writers.output_files import write_figure
 
 SELECT = {"clip_f1": "clip_f1_micro", "segment_f1": "segment_f1_micro", "event_f1": "event_f1_macro"}
 COLUMNS = {"clip F1": "clip_f1_micro", "segment F1": "segment_f1_micro", "event F1": "event_f1_macro"}
@@ -34,7 +34,7 @@ def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
     lines = [(row, one) for row in paper.TABLE3 for one in groups if one.row == row.config and matches(one)]
     if not lines:
         return []
-    from tasks.figures.runs import beside_paper
+    from tasks.reporting.curves import beside_paper
 
     names = [f"{one.name}: {name}" for _, one in lines for name in COLUMNS]
     theirs = [value for row, _ in lines for value in row.f1]

@@ -1,5 +1,6 @@
 """The detector that Lightning trains: a network on clips of three kinds of labels, its teacher, its exact scores."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
@@ -8,33 +9,106 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
 
-from datamodules.errors import DataError
-from datamodules.event_clips import SoundBatch
-from datamodules.files import FileBatch
-from datamodules.frames import FrameGrid
-from datamodules.input_spec import SEDSpec
-from datamodules.sed import SoundEventData
-from losses.labelled_bce import clip_bce
-from models.augment import Augmentation, View, two_views
+from datamodules.audio.files import FileBatch
+from datamodules.audio.windows import FrameGrid
+from datamodules.common.errors import DataError
+from datamodules.common.input_spec import SEDSpec
+from datamodules.sed.data import SEDDataModule
+from datamodules.sed.event_clips import SoundBatch
+from losses.mean_teacher import clip_bce, clip_consistency, frame_bce, frame_consistency
+from models.augment import Augmentation, AugmentedBatch, two_views
 from models.extractors.extractor import Extractor
-from models.sed.crnn import Detection
-from models.sed.fusion import align as align_to_frames
+from models.sed import Detection
+from models.sed.front import align as align_to_frames
 from tasks.callbacks import MeanTeacher
-from tasks.metrics.sed import HEADLINE, SedScores, Tuning, fixed, tune
-from tasks.metrics.sed import summary as summarise
-from tasks.sed.decisions import Tuned
-from tasks.sed.ladder import File2Events, FileEvents
-from tasks.sed.objective import consistency as consistency_of
-from tasks.sed.objective import supervised
-from tasks.sed.options import InferenceOptions
-from tasks.sed.program import ClipProgram
-from tasks.sed.schedule import factor
+from tasks.sed.inference import File2Events, FileEvents
+from tasks.sed.metrics import HEADLINE, SedScores, Tuned, Tuning, fixed, tune
+from tasks.sed.metrics import summary as summarise
+from tasks.sed.options import DetectionOptions
 from tasks.suite_module import ExportProgram, SuiteModule, refuse_other_labels
 
+# What `export` freezes of a detector: one program from a clip of waveform to its scores, front end and head inside.
 
-class SoundEventDetector(SuiteModule):
+SECONDS = 10.0
+
+
+class DetectionProgram(nn.Module):
+    """Audio (samples,) float32 of 10 s at the network's rate, and each stream's embeddings (frames, dim) -> scores.
+
+    Scores are frames (frames, classes) and clip (classes,). The clip is brought to its robust level, as a window is in
+    `predict`. torch.export fixes the length of recurrent layers: fill up a shorter clip with zeros, cut a longer recording
+    into windows.
+    """
+
+    def __init__(self, net: nn.Module, grid: FrameGrid) -> None:
+        super().__init__()
+        self.net, self.samples = net, round(SECONDS * net.sample_rate)
+        self.frames = grid.count(self.samples)
+        self.dims = {name: branch[0].in_features for name, branch in net.fusion.branches.items()}
+
+    def forward(self, audio: Tensor, *embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        mel, _ = self.net.features(audio[None], level="robust")
+        found = self.net(mel, None, {name: values[None] for name, values in zip(self.dims, embeddings, strict=True)})
+        return found.frames[0], found.clip[0]
+
+    def exported(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
+        """The program, example inputs, no free dimension, further inputs to check: other noise, and a filled up clip."""
+        noise = torch.Generator().manual_seed(0)
+
+        def inputs() -> tuple[Tensor, ...]:
+            audio = 0.1 * torch.randn(self.samples, generator=noise)
+            return audio, *(torch.randn(self.frames, dim, generator=noise) for dim in self.dims.values())
+
+        example, other, short = (inputs() for _ in range(3))
+        short[0][len(short[0]) // 3 :] = 0
+        return self, example, None, [other, short]
+
+
+# What training minimises: cross entropy of what is labelled, and how far the student is from its teacher (section 2.3).
+
+
+def supervised(student: Detection, view: AugmentedBatch, batch: SoundBatch) -> dict[str, Tensor]:
+    """Cross entropy of weakly labelled clips, and of the frames of strongly labelled ones; 0 where there are none."""
+    weak = batch.tagged & ~batch.timed
+    return {
+        "weak": clip_bce(student.clip, view.clip, weak),
+        "strong": frame_bce(student.frames, view.frames, batch.timed, student.mask),
+    }
+
+
+def consistency_terms(student: Detection, teacher: Detection, weight: float) -> dict[str, Tensor]:
+    """Squared differences between student and teacher over all clips, each times `weight`."""
+    return {
+        "clip_consistency": weight * clip_consistency(student.clip, teacher.clip),
+        "frame_consistency": weight * frame_consistency(student.frames, teacher.frames, student.mask),
+    }
+
+
+# The learning rate of Boes and Van hamme 2021, section 4.3.1: an exponential ramp, then a decay at each step.
+
+
+class RampDecay(LambdaLR):
+    """Factor exp(-5 (1 - t / ramp)^2) up to step `ramp`, then decay^(t - ramp); all mean-teacher baselines ramp so.
+
+    With the paper's lr 1e-3: 6.74e-6 at step 0, 2.865e-4 at 6,250, 1e-3 at 12,500, 1.533e-4 at 50,000.
+    """
+
+    def __init__(self, optimizer: Optimizer, ramp: int = 12_500, decay: float = 0.99995) -> None:
+        super().__init__(optimizer, lambda step: factor(step, ramp, decay))
+
+
+def factor(step: int, ramp: int, decay: float = 1.0) -> float:
+    """Share of the full value at an optimizer step; `decay` per step once the ramp of `ramp` steps is over."""
+    if step < ramp:
+        return math.exp(-5.0 * (1.0 - step / ramp) ** 2)
+    return decay ** (step - ramp)
+
+
+class SEDModule(SuiteModule):
     """Tags and times of sound events; learns from weakly, strongly and not labelled clips.
 
     Args:
@@ -73,7 +147,7 @@ class SoundEventDetector(SuiteModule):
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
         mask_events: bool = True,
-        inference: InferenceOptions | None = None,
+        inference: DetectionOptions | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
@@ -92,12 +166,11 @@ class SoundEventDetector(SuiteModule):
         if evaluate == "teacher" and mean_teacher is None:
             raise ValueError("evaluate: teacher, but there is none: set --model.mean_teacher")
         self.evaluate = evaluate
-        self.mask_events, self.inference = mask_events, inference or InferenceOptions()
+        self.mask_events, self.inference = mask_events, inference or DetectionOptions()
         networks = ("student", "teacher") if mean_teacher else ("student",)
         self.scores = nn.ModuleDict({name: SedScores(self.grid.step) for name in networks})
         self.validation_loss = MeanMetric()
-        # Decisions that were best on the validation split; part of the checkpoint.
-        self.tuned = Tuned(len(self.classes))
+        self.tuned = Tuned(len(self.classes))  # best on the validation split, stored in the checkpoint
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The teacher follows the student."""
@@ -118,11 +191,11 @@ class SoundEventDetector(SuiteModule):
         is_standardised = net.spectral and net.mel.by == "dataset"
         return SEDSpec(self.grid, self.align, self.extractors, features if is_standardised else None)
 
-    def check_data(self, datamodule: SoundEventData) -> None:
+    def check_data(self, datamodule: SEDDataModule) -> None:
         """Refuse data of other classes."""
         refuse_other_labels("classes", self.classes, datamodule.classes)
 
-    def initialize_from(self, datamodule: SoundEventData) -> None:
+    def initialize_from(self, datamodule: SEDDataModule) -> None:
         """Standardise by the training set's statistics."""
         if datamodule.spec.features is not None:
             self.net.set_statistics(*datamodule.statistics())
@@ -148,17 +221,17 @@ class SoundEventDetector(SuiteModule):
             with torch.no_grad():
                 teacher = self.teacher(theirs.mel, theirs.valid, theirs.embeddings)
             ramp = factor(self.global_step, self.consistency_ramp) if self.consistency_ramp else 1.0
-            parts |= consistency_of(student, teacher, self.consistency * ramp)
+            parts |= consistency_terms(student, teacher, self.consistency * ramp)
         loss = sum(parts.values())
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names))
         self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()}, batch_size=len(batch.names))
         return loss
 
-    def _view(self, batch: SoundBatch) -> View:
+    def _view(self, batch: SoundBatch) -> AugmentedBatch:
         mel, valid = self.net.features(batch.audio, batch.length)
         gain = self.net.mel.gain if self.net.spectral else None
         group = batch.tagged.long() + 2 * batch.timed.long()
-        return View(mel, valid, batch.embeddings, batch.tags, batch.activity, group, gain, self.net.factor)
+        return AugmentedBatch(mel, valid, batch.embeddings, batch.tags, batch.activity, group, gain, self.net.factor)
 
     def validation_step(self, batch: SoundBatch) -> None:
         """Collect the scores of whole clips by student and teacher; a batch of unreadable ones has none."""
@@ -220,4 +293,4 @@ class SoundEventDetector(SuiteModule):
 
     def export_program(self) -> ExportProgram:
         """Program from a clip of waveform to its scores, front end and head inside."""
-        return ClipProgram(self.evaluated, self.grid).exported()
+        return DetectionProgram(self.evaluated, self.grid).exported()

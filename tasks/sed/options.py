@@ -5,7 +5,7 @@ from typing import Literal
 
 
 @dataclass
-class InferenceOptions:
+class DetectionOptions:
     """Settings of `predict`, stored with the checkpoint; `--model.inference.thresholds fixed` and the like change them.
 
     Args:

@@ -6,7 +6,7 @@ that were best in validation averaged.
 
 from dataclasses import dataclass
 
-from tasks.comparison_tables import Protocol
+from tasks.reporting.comparison_tables import Protocol
 
 BEST, TRAINED = 5, 20
 CLIPS = 779  # of the test split; 880 are listed by the task, some were no longer to be had
@@ -15,7 +15,7 @@ PROTOCOL = Protocol("dcase2018", "full", "test", "threshold 0.5, median filter 7
 
 
 @dataclass(frozen=True)
-class Row:
+class DetectionRow:
     """One line of the table: its config, what the network takes in, and its numbers clip, segment and event F1."""
 
     config: str
@@ -31,11 +31,11 @@ class Row:
 
 
 TABLE3 = (
-    Row("spectral", True, False, False, (76.22, 70.09, 33.03)),
-    Row("spectral_vgg16", True, False, True, (80.72, 73.81, 32.58)),
-    Row("spectral_vggish", True, True, False, (81.03, 74.74, 33.40)),
-    Row("spectral_vggish_vgg16", True, True, True, (83.72, 76.86, 32.65)),
-    Row("vgg16", False, False, True, (61.60, 51.83, 15.68)),
-    Row("vggish", False, True, False, (78.17, 70.20, 18.83)),
-    Row("vggish_vgg16", False, True, True, (80.04, 71.01, 22.31)),
+    DetectionRow("spectral", True, False, False, (76.22, 70.09, 33.03)),
+    DetectionRow("spectral_vgg16", True, False, True, (80.72, 73.81, 32.58)),
+    DetectionRow("spectral_vggish", True, True, False, (81.03, 74.74, 33.40)),
+    DetectionRow("spectral_vggish_vgg16", True, True, True, (83.72, 76.86, 32.65)),
+    DetectionRow("vgg16", False, False, True, (61.60, 51.83, 15.68)),
+    DetectionRow("vggish", False, True, False, (78.17, 70.20, 18.83)),
+    DetectionRow("vggish_vgg16", False, True, True, (80.04, 71.01, 22.31)),
 )

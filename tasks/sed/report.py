@@ -1,14 +1,95 @@
 """What `test` and `validate` leave of a detector: metrics.json, the table per class, predictions, baselines, pictures."""
 
+import numpy as np
+import torch
 from pytorch_lightning import LightningModule, Trainer
+from torch import nn
 
-from tasks import results
+from datamodules.common.errors import DataError
+from models.blocks.features import LogMel
+from tasks.callbacks import log_media
+from tasks.metrics.events.decode import stack
 from tasks.metrics.events.psds import PSDS1, PSDS2
-from tasks.report import Report
+from tasks.reporting import results
+from tasks.reporting.baselines import Split, logistic
+from tasks.reporting.results import Report
 from tasks.sed import tables
-from tasks.sed.baselines import score_baselines
-from tasks.sed.examples import log_examples
-from tasks.sed.pictures import draw
+from tasks.sed.figures import clip_timeline, draw
+from tasks.sed.metrics import SedRows, summary, tune
+
+# What a detector has to beat: the classes' prior, and logistic regressions on the mean (and deviation) of the log-mel.
+#
+# Neither knows when anything sounds: a class that occurs is said to sound for the whole clip. Thresholds are tuned on
+# validation, as the network's are.
+
+FRAME_S = 0.5
+
+
+def score_baselines(data, net: nn.Module, split: str) -> list[dict]:
+    """Rows of name and scores, of a SEDDataModule; of `net` only its sampling rate counts."""
+    log_mel = LogMel(net.sample_rate, db="power", center=True)
+    weak = next((name for name in data.streams if data.lists[name].tags is not None), None)
+    if weak is None:
+        return []
+    train, validation, test = (_summarised(data, name, log_mel) for name in (weak, "validation", split))
+    bands = train.features.shape[1] // 2
+    predictions = {
+        "prior of each class": [np.broadcast_to(train.labels.mean(0), one.labels.shape) for one in (validation, test)],
+        "logistic regression, mean log-mel": [logistic(train, validation, one, bands) for one in (validation, test)],
+        "logistic regression, mean and deviation": [logistic(train, validation, one, 2 * bands) for one in (validation, test)],
+    }
+    rows = []
+    for name, (known, asked) in predictions.items():
+        decision = tune(_detected(data, "validation", known))
+        rows.append({"name": name, **summary(_detected(data, split, asked), decision)})
+    return rows
+
+
+def _summarised(data, name: str, log_mel: LogMel) -> Split:
+    """Mean and deviation over time of each clip's log-mel, and its tags."""
+    clips, features, labels = data.clips(name), [], []
+    with torch.no_grad():
+        for clip in range(len(clips)):
+            try:
+                item = clips.item(clip)
+            except DataError:
+                continue
+            mel = log_mel(torch.from_numpy(item.audio)[None])[0]
+            features.append(torch.cat([mel.mean(1), mel.std(1)]).numpy())
+            labels.append(item.tags)
+    return Split(np.array(features), np.array(labels, dtype=np.uint8))
+
+
+def _detected(data, name: str, probabilities: np.ndarray) -> SedRows:
+    """A clip's probability in each of its frames."""
+    corpus = data.corpus(name)
+    counts = np.ceil(corpus.durations / FRAME_S).astype(int)
+    frames = [np.repeat(row[None], count, axis=0) for row, count in zip(probabilities, counts, strict=True)]
+    return SedRows(np.arange(len(corpus.names)), np.asarray(probabilities), stack(frames, corpus.durations, FRAME_S), corpus)
+
+
+# The same few validation clips after every validation, to be heard and looked at in W&B or TensorBoard.
+
+
+def log_examples(trainer: Trainer, detector: LightningModule, count: int) -> None:
+    """Log audio, timeline and tags of the first `count` validation clips."""
+    found, decision = detector.found[detector.evaluate], detector.decision("fixed")
+    clips, tags = trainer.datamodule.clips("validation"), found.corpus.tags()
+    for clip in range(min(count, len(found.corpus.names))):
+        name = found.corpus.names[clip]
+        audio = torch.from_numpy(clips.item(int(found.clip[clip])).audio).float() / 32768
+        rows = [
+            (label, round(float(found.probabilities[clip, k]), 4), int(tags[clip, k])) for k, label in enumerate(detector.classes)
+        ]
+        log_media(
+            trainer,
+            f"val/example_{clip}",
+            figure=clip_timeline(trainer, detector, found, clip, decision, "validation"),
+            audio=(audio, detector.net.sample_rate),
+            table=(("class", "probability", "labelled"), rows),
+            caption=name,
+        )
+
 
 PSDS = (("PSDS 1, tuned", "psds1", str(PSDS1)), ("PSDS 2, tuned", "psds2", str(PSDS2)))
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
-from datamodules.events import to_tsv
-from tasks.metrics.events import clip as clips_of
-from tasks.metrics.events import collar, segment
-from tasks.metrics.sed import HEADLINE, SedRows, Tuning, decided, summary
+from datamodules.sed.events import to_tsv
+from tasks.metrics.events import collar, counts
+from tasks.metrics.events import counts as segment
+from tasks.reporting.tables import write_csv
 from tasks.sed import paper
-from tasks.tables import write_csv
-from tasks.writers.whole import write_text
+from tasks.sed.metrics import HEADLINE, SedRows, Tuning, decided, summary
+from tasks.writers.output_files import write_text
 
 
 def all_scores(detector: LightningModule, thorough: bool) -> dict[str, float]:
@@ -37,9 +37,7 @@ def about(trainer: Trainer, split: str) -> dict[str, str]:
 def write(per_class_path: Path, events_path: Path, detector: LightningModule, told: Mapping[str, str]) -> None:
     """Scores per class by both decisions, and the events that the tuned one finds as a table of the task's own format."""
     found = detector.found[detector.evaluate]
-    rows = [
-        {"decision": name, **row} for name in ("fixed", "tuned") for row in per_class(found, detector.decision(name))
-    ]
+    rows = [{"decision": name, **row} for name in ("fixed", "tuned") for row in per_class(found, detector.decision(name))]
     write_csv(per_class_path, rows, {"data" if key == "name" else key: value for key, value in told.items()})
     _, events = decided(found, detector.decision("tuned"))
     write_text(events_path, to_tsv(found.corpus.names, found.corpus.classes, events))
@@ -48,7 +46,7 @@ def write(per_class_path: Path, events_path: Path, detector: LightningModule, to
 def per_class(found: SedRows, how: Tuning) -> list[dict[str, Any]]:
     """A row for each class: how often it is there and was said, its F1 by clip, segment and event, and how that was decided."""
     corpus, classes = found.corpus, len(found.corpus.classes)
-    by_clip = clips_of.count(found.probabilities, corpus.tags(), how.clip)
+    by_clip = counts.count(found.probabilities, corpus.tags(), how.clip)
     segments, events = decided(found, how)
     by_segment = segment.score(corpus.events, segments, classes).counts
     by_event = collar.score(corpus.events, events, classes).counts

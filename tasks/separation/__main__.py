@@ -1,14 +1,15 @@
 """Music source separation by X-UMX (Sawata et al. 2021)"""
 
-from tasks.launch import Task, launch
+from tasks.cli.launch import launch
+from tasks.cli.registry import Task
 
 TASK = Task(
     name="separation",
-    module="tasks.separation.module.Separator",
-    data="datamodules.separation.SeparationData",
-    files="datamodules.songs.Songs",
+    module="tasks.separation.module.SeparationModule",
+    data="datamodules.separation.data.SeparationDataModule",
+    files="datamodules.separation.songs.Songs",
     report="tasks.separation.report.SeparationReport",
-    writer="tasks.writers.separation.StemWriter",
+    writer="tasks.separation.writer.StemWriter",
     compare="tasks.separation.compare.main",
     monitor=("val/loss", "min"),
     links={"sources": "sources"},

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.comparison import Group
-from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
+from tasks.reporting.comparison import Group
+from tasks.reporting.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
 from tasks.separation import paper
-from tasks.writers.whole import write_figure
+from tasks.writers.output_files import write_figure
 
 MEASURES = ("sdr", "usdr", "isr", "sir", "sar")
 
@@ -34,7 +34,7 @@ def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
     for table in _asked(wanted):
         lines = [(row, one) for row in table.rows for one in groups if one.row == row.config and matches(one)]
         if lines:
-            from tasks.figures.runs import beside_paper
+            from tasks.reporting.curves import beside_paper
 
             names = [f"{one.name}: {name}" for _, one in lines for name in (*paper.SOURCES, "mean")]
             theirs = [value for row, _ in lines for value in (*row.sdr, row.mean)]
@@ -54,7 +54,7 @@ def matches(one: Group) -> bool:
     return same and tracks == paper.TRACKS and mixture == "file"
 
 
-def _asked(wanted: str) -> list[paper.Table]:
+def _asked(wanted: str) -> list[paper.SeparationTable]:
     return [table for table in paper.TABLES if wanted in (table.number, "all")]
 
 
@@ -72,7 +72,7 @@ def _sdr(sources: Sequence[str]) -> dict[str, Read]:
     return {**{source: _metric(f"sdr_{source}") for source in sources}, "mean": _metric("sdr")}
 
 
-def _beside(table: paper.Table, groups: Sequence[Group]) -> Section:
+def _beside(table: paper.SeparationTable, groups: Sequence[Group]) -> Section:
     rows, records = [], []
     for row in table.rows:
         theirs = dict(zip((*paper.SOURCES, "mean"), (*row.sdr, row.mean), strict=True))

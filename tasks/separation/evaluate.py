@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tasks.launch import run_safely
+from tasks.cli.launch import run_safely
 
 COLUMNS = {"sdr": "cSDR", "isr": "ISR", "sir": "SIR", "sar": "SAR", "usdr": "uSDR"}
 LISTED = 5
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def score_table(metrics: Mapping[str, float], sources: Sequence[str]) -> str:
     """Printed table of what `SeparationScores.compute` returns: a row per source and their mean, dB, columns named."""
-    from tasks.tables import markdown
+    from tasks.reporting.tables import markdown
 
     shown = {metric: name for metric, name in COLUMNS.items() if metric in metrics}
     rows = [{"source": s, **{name: _db(metrics[f"{m}_{s}"]) for m, name in shown.items()}} for s in sources]
@@ -49,7 +49,7 @@ def track_rows(results: Sequence, sources: Sequence[str]) -> list[dict]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tasks.comparison import Parser
+    from tasks.reporting.comparison import Parser
 
     parser = Parser(prog="python -m tasks.separation.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("estimates", type=Path, help="folder with a folder of stems per track, or what `predict` wrote")
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _evaluate(args: argparse.Namespace) -> int:
     """Score all tracks, write and print; the number of tracks that failed."""
-    from datamodules.errors import DataError
+    from datamodules.common.errors import DataError
     from tasks.separation.stems_on_disk import find_pairs
     from tasks.separation.track_evaluator import Scoring, TrackEvaluator
 
@@ -97,11 +97,10 @@ def _report(results: list, sources: list[str], scoring, folder: Path, known: int
     """Write tracks.csv and scores.json, print the table, name what failed; the number of tracks that failed."""
     import numpy as np
 
-    from datamodules.errors import DataError
-    from tasks.metrics.separation import TrackScores, summary
-    from tasks.tables import write_csv
-    from tasks.writers.parts import counted
-    from tasks.writers.whole import write_json
+    from datamodules.common.errors import DataError
+    from tasks.reporting.tables import write_csv
+    from tasks.separation.metrics import TrackScores, summary
+    from tasks.writers.output_files import counted, write_json
 
     good = [result for result in results if result.error is None]
     bad = [result for result in results if result.error is not None]

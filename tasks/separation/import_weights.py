@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from datamodules.errors import DataError
-from tasks.imported import refuse_existing, write_imported
-from tasks.launch import run_safely
+from datamodules.common.errors import DataError
+from tasks.cli.imported import refuse_existing, write_imported
+from tasks.cli.launch import run_safely
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,10 +32,10 @@ def main(argv: list[str] | None = None) -> None:
 def _write(args: argparse.Namespace, folder: Path) -> None:
     from losses import MultiDomainLoss
     from models.separation import UMX
+    from models.separation.coverage import covers_by_name, remark
     from models.separation.importers import from_asteroid, from_openunmix
-    from tasks.parsing import quiet
-    from tasks.separation.coverage import covers_by_name, remark
-    from tasks.separation.module import Separator
+    from tasks.cli.parsing import quiet
+    from tasks.separation.module import SeparationModule
 
     quiet()
     path = refuse_existing(folder)
@@ -50,7 +50,9 @@ def _write(args: argparse.Namespace, folder: Path) -> None:
     except ValueError as error:
         raise DataError(str(error)) from error
     covers = covers_by_name(found.sources)
-    separator = Separator(found.sources, lambda n: UMX(n, **found.init_args), MultiDomainLoss(True, True), covers_mixture=covers)
+    separator = SeparationModule(
+        found.sources, lambda n: UMX(n, **found.init_args), MultiDomainLoss(True, True), covers_mixture=covers
+    )
     separator.net.load_state_dict(found.state_dict)
     net = {"class_path": "models.separation.UMX", "init_args": found.init_args}
     loss = {"class_path": "losses.MultiDomainLoss", "init_args": {"multi_domain": True, "combination": True}}
@@ -70,7 +72,7 @@ def _per_source(words: list[str]) -> dict[str, Any]:
 
 def _load(path: str) -> Any:
     """Tensors and plain values of a file."""
-    from models.plain_weights import load_plain
+    from models.blocks.plain_weights import load_plain
 
     try:
         return load_plain(Path(path).expanduser())

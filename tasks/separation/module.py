@@ -1,5 +1,6 @@
 """The separator that Lightning trains: any separation network, its loss in either domain, its exact scores."""
 
+import copy
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -9,24 +10,136 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
 
-from datamodules.errors import DataError
-from datamodules.input_spec import SeparationSpec
-from datamodules.separation import SeparationData, StemBatch, TrackBatch
-from datamodules.songs import SongBatch
+from datamodules.common.errors import DataError
+from datamodules.common.input_spec import SeparationSpec
+from datamodules.separation.data import SeparationDataModule, StemBatch, TrackBatch
+from datamodules.separation.songs import SongBatch
+from losses import Domains
+from models.blocks.stft import STFT
+from models.separation.coverage import covers_by_name, remark, settings_of
+from models.separation.masking import masked
 from models.separation.separator import MaskSeparator
-from models.stft import STFT
-from tasks.lightning_internals import end_training
-from tasks.metrics.separation import FrameSDR
-from tasks.separation.coverage import covers_by_name, remark, settings_of
-from tasks.separation.estimates import domains
-from tasks.separation.ladder import Audio2Stems, File2Stems, Inference
-from tasks.separation.per_source import BestOfEachSource
-from tasks.separation.program import StemProgram
+from tasks.cli.lightning_internals import end_training
+from tasks.separation.inference import Audio2Stems, File2Stems, SeparationOptions
+from tasks.separation.metrics import FrameSDR
 from tasks.separation.song_stems import SongStems
 from tasks.suite_module import ExportProgram, SuiteModule
 
+# What `export` freezes of a separator: one program from a chunk of waveform to its stems, transform and inverse inside.
 
-class Separator(SuiteModule):
+SECONDS = 10.0
+
+
+class StemProgram(nn.Module):
+    """Mixture (channels, samples) of 10 s at the network's rate to stems (sources, channels, samples), without Wiener filter.
+
+    torch.export fixes the length of recurrent layers and of the inverse transform, so the program takes chunks of one
+    length: fill up a shorter one with zeros, cut a longer recording with some seconds of overlap that are thrown away.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return self.net.separate(audio[None])[0]
+
+    def exported(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
+        """The program, an example input, no free dimension, further inputs to check: other noise, and a filled up chunk."""
+        noise = torch.Generator().manual_seed(0)
+        shape = self.net.channels, round(SECONDS * self.net.sample_rate)
+        example, other, short = (0.1 * torch.randn(shape, generator=noise) for _ in range(3))
+        short[:, shape[1] // 3 :] = 0
+        return self, (example,), None, [(other,), (short,)]
+
+
+# Training each source on its own, as open-unmix does: its own optimizer, schedule, early stop and best weights.
+
+
+class BestOfEachSource(nn.Module):
+    """The network in which every source has the weights of its own best epoch, and when a source stops training.
+
+    Part of the checkpoint, so that a resumed run goes on exactly and every checkpoint separates with the best weights
+    that each source had until then. `net` gives the part of one source as `net.branch(j)`.
+
+    net: network that is trained; patience: validations without improvement after which a source stops, None: never.
+    """
+
+    loss: Tensor
+    waited: Tensor
+
+    def __init__(self, net: nn.Module, n_sources: int, patience: int | None) -> None:
+        super().__init__()
+        if not hasattr(net, "branch"):
+            raise ValueError(f"{type(net).__name__} is one network for all sources: set --model.one_optimizer true")
+        self.net = copy.deepcopy(net).requires_grad_(False)
+        self.patience = patience
+        self.register_buffer("loss", torch.full((n_sources,), torch.inf))
+        self.register_buffer("waited", torch.zeros(n_sources, dtype=torch.long))
+
+    def running(self) -> list[bool]:
+        """Whether each source is still trained."""
+        return [self.patience is None or waited < self.patience for waited in self.waited.tolist()]
+
+    @torch.no_grad()
+    def update(self, net: nn.Module, losses: Tensor) -> None:
+        """Keep the weights of the sources whose validation loss (sources,) is their lowest so far."""
+        better = losses < self.loss
+        for j in better.nonzero().flatten().tolist():
+            self.net.branch(j).load_state_dict(net.branch(j).state_dict())
+        self.loss.copy_(torch.where(better, losses, self.loss))
+        self.waited.copy_(torch.where(better, 0, self.waited + 1))
+
+
+# What a separation loss compares: a network's estimates and the true sources, in the domains that the loss looks at.
+
+
+def domains(
+    net: nn.Module, stems: Tensor, mixture: Tensor, loss: nn.Module, stft: STFT, always_waveforms: bool = False
+) -> tuple[Domains, Domains]:
+    """Estimates of the sources in a mixture and the sources themselves, float32 whatever the network's precision.
+
+    Args:
+        net: a MaskSeparator, which brings its own transform, or a WaveSeparator
+        stems: true sources (batch, sources, channels, samples)
+        mixture: what the network hears (batch, channels, samples)
+        loss: says by `needs_magnitudes` and `needs_waveforms` which domains to fill
+        stft: transform after a network on waveforms (the paper's Figure 1b)
+        always_waveforms: fill the waveforms in any case, for scores in time; a transform without centre is centred for it
+    """
+    waveforms = loss.needs_waveforms or always_waveforms
+    if isinstance(net, MaskSeparator):
+        transform = net.stft
+        if always_waveforms and not transform.center:
+            transform = STFT(transform.n_fft, transform.hop).to(mixture.device)
+        target = Domains(_magnitudes(stems, transform) if loss.needs_magnitudes else None, stems)
+        return _by_masks(net, mixture, transform, waveforms), target
+    target = Domains(_magnitudes(stems, stft) if loss.needs_magnitudes else None, stems)
+    if getattr(loss, "needs_stages", False):
+        if not hasattr(net, "training_outputs"):
+            raise ValueError(f"{type(loss).__name__} needs a network with stages, not {type(net).__name__}: change --model.loss")
+        return net.training_outputs(mixture, stems), target
+    heard = net(mixture)
+    heard = heard if heard.dtype == torch.float64 else heard.float()
+    return Domains(stft(heard).abs() if loss.needs_magnitudes else None, heard), target
+
+
+def _by_masks(net: MaskSeparator, mixture: Tensor, stft: STFT, waveforms: bool) -> Domains:
+    spectrum = stft(mixture)
+    magnitude = spectrum.abs()
+    masks = net(magnitude).to(magnitude.dtype)
+    if not waveforms:
+        return Domains(masks * magnitude.unsqueeze(1), None)
+    return Domains(*masked(masks, spectrum, magnitude, stft, mixture.shape[-1]))
+
+
+@torch.no_grad()
+def _magnitudes(signals: Tensor, stft: STFT) -> Tensor:
+    """(batch, sources, channels, bins, frames), one batch element after the other: a spectrum is twice its magnitude."""
+    return torch.stack([stft(one).abs() for one in signals])
+
+
+class SeparationModule(SuiteModule):
     """One network for all sources of a mixture, trained by one loss, scored per track.
 
     Args:
@@ -54,7 +167,7 @@ class Separator(SuiteModule):
         one_optimizer: bool = True,
         patience: int | None = None,
         stft: STFT | None = None,
-        inference: Inference | None = None,
+        inference: SeparationOptions | None = None,
         covers_mixture: bool | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler, scheduler_interval)
@@ -62,7 +175,7 @@ class Separator(SuiteModule):
         self.sources = list(sources)
         self.net = net(len(self.sources))
         self.loss, self.stft = loss, getattr(self.net, "stft", None) or stft or STFT()
-        self.inference = inference or Inference()
+        self.inference = inference or SeparationOptions()
         self.covers_mixture = covers_by_name(sources) if covers_mixture is None else covers_mixture
         self._plateaus: list[ReduceLROnPlateau] = []
         self._skipped: frozenset[str] = frozenset()
@@ -83,7 +196,7 @@ class Separator(SuiteModule):
         stft = STFT(self.stft.n_fft, self.stft.hop)
         return SeparationSpec(lambda audio: stft(audio).abs(), f"stft {stft.n_fft} {stft.hop} hann")
 
-    def check_data(self, datamodule: SeparationData) -> None:
+    def check_data(self, datamodule: SeparationDataModule) -> None:
         """Refuse data of other stems, rate or channels."""
         for what, theirs, ours in (
             ("sources", list(datamodule.sources), self.sources),
@@ -96,7 +209,7 @@ class Separator(SuiteModule):
                     f"with --model.net.{what} and --data.{what} alike"
                 )
 
-    def initialize_from(self, datamodule: SeparationData) -> None:
+    def initialize_from(self, datamodule: SeparationDataModule) -> None:
         """Take the statistics of the training set, and whether its stems are all of a mixture."""
         if self.hparams.get("covers_mixture") is None:
             self.covers_mixture = self.hparams["covers_mixture"] = datamodule.covers_mixture

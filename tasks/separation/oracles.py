@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.blocks.stft import STFT
 from models.separation.wiener import wiener_windows
-from models.stft import STFT
 from tasks.metrics.bss import evaluate
 
 Wiener = Callable[[Tensor, Tensor], Tensor]  # magnitudes (J, C, F, T) and mixture (C, F, T) -> spectra (J, C, F, T)

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.audio import resampler
-from datamodules.songs import LoadedSong, open_song
-from tasks.separation.stream import Stream2Stems
-from tasks.separation.tape import Tape
+from datamodules.audio.reading import resampler
+from datamodules.separation.songs import LoadedSong, open_song
+from models.separation.overlap_add import RingSignal
+from models.separation.stream import Stream2Stems
 
 PAIRS = {4: ((0, 1), (2, 3)), 6: ((0, 1), (2,), (3,), (4, 5)), 8: ((0, 1), (2,), (3,), (4, 5), (6, 7))}
 """Channels that are separated together: quadro; 5.1 and 7.1 as in WAV (left, right, centre, bass, rear, sides)."""
 
 
-class Piece(NamedTuple):
+class StemBlock(NamedTuple):
     """A piece of a song and of its stems, float32 on the CPU at the song's rate."""
 
     mixture: Tensor  # (channels, frames)
@@ -46,29 +46,29 @@ class SongStems:
         for piece in self.pieces():
             yield piece.stems
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[StemBlock]:
         """The stems, once, with the part of the song that each block belongs to; as many frames as decoded in all."""
         width = len(self.sources) * self.channels
         to_net = resampler(self.rate, self.separate.net.sample_rate, self.channels, self.path)
         back = resampler(self.separate.net.sample_rate, self.rate, width, self.path)
-        song, place = Tape(), 0
+        song, place = RingSignal(), 0
         with self._open as file:
             for block in file.blocks():
                 song.append(torch.from_numpy(block.T))
                 for stems in self._separated(to_net(block, False)):
                     piece = self._shaped(back(_flat(stems), False))
-                    yield Piece(song.read(place, place + piece.shape[-1]), piece)
+                    yield StemBlock(song.read(place, place + piece.shape[-1]), piece)
                     place += piece.shape[-1]
                     song.forget(place)
                     del stems, piece  # not kept while the next ones are made
             for stems in self._separated(to_net(np.zeros((0, self.channels), np.float32), True), last=True):
                 piece = self._shaped(back(_flat(stems), False))[..., : song.end - place]
-                yield Piece(song.read(place, place + piece.shape[-1]), piece)
+                yield StemBlock(song.read(place, place + piece.shape[-1]), piece)
                 place += piece.shape[-1]
             tail = self._shaped(back(np.zeros((0, width), np.float32), True))[..., : song.end - place]
             tail = torch.nn.functional.pad(tail, (0, song.end - place - tail.shape[-1]))
             if tail.shape[-1]:
-                yield Piece(song.read(place, song.end), tail)
+                yield StemBlock(song.read(place, song.end), tail)
             self.frames, self.damage = song.end, file.damage
 
     def _separated(self, audio: np.ndarray, last: bool = False) -> Iterator[Tensor]:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules.audio import resampler
-from datamodules.errors import DataError
-from datamodules.sample_rate import check_rate
-from datamodules.tracks import Lengths
+from datamodules.audio.reading import resampler
+from datamodules.audio.wav import check_rate
+from datamodules.common.errors import DataError
+from datamodules.separation.tracks import Lengths
 
 NOTICED = 5
 """Notices that are printed."""

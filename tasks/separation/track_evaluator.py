@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.errors import DataError
+from datamodules.common.errors import DataError
 from tasks.metrics.bss import evaluate, usdr
-from tasks.separation.track_json import read_track_json, write_track_json
+from tasks.separation.track_scores import read_track_json, write_track_json
 
 Audio = NDArray[np.floating]
 Load = Callable[[], tuple[Audio, Audio]]  # reference and estimate, each (sources, samples, channels)
@@ -107,7 +107,7 @@ class TrackEvaluator:
 
     def submit_load(self, name: str, index: int, load: Load) -> None:
         """Score what `load` reads, there where it is scored; with processes it has to pickle."""
-        job = Job(name, index, self.path(name), self.scoring, load)
+        job = EvaluationJob(name, index, self.path(name), self.scoring, load)
         if not self.processes:
             return self._take(score(job))
         while len(self._pending) >= 2 * self.processes:
@@ -150,7 +150,7 @@ class TrackEvaluator:
             warnings.warn(f"{result.name}: {note}", stacklevel=3)
 
 
-class Job(NamedTuple):
+class EvaluationJob(NamedTuple):
     """One track to score."""
 
     name: str
@@ -174,7 +174,7 @@ class Saved(NamedTuple):
         return reference, estimate
 
 
-def score(job: Job) -> TrackResult:
+def score(job: EvaluationJob) -> TrackResult:
     """Score one track and write its JSON; whatever is wrong with it becomes its error."""
     scoring = job.scoring
     try:
@@ -182,7 +182,7 @@ def score(job: Job) -> TrackResult:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             if scoring.evaluator == "museval":
-                from tasks.separation.museval_bridge import evaluate_with_museval
+                from tasks.separation.track_scores import evaluate_with_museval
 
                 frames = evaluate_with_museval(reference, estimate, scoring.rate, scoring.window, scoring.hop)
             else:

@@ -1,14 +1,15 @@
 """Music tagging by self-attention (Won, Chun, Serra 2019)"""
 
-from tasks.launch import Task, launch
+from tasks.cli.launch import launch
+from tasks.cli.registry import Task
 
 TASK = Task(
     name="tagging",
-    module="tasks.tagging.module.Tagger",
-    data="datamodules.tagging.TaggingData",
-    files="datamodules.files.AudioFiles",
+    module="tasks.tagging.module.TaggingModule",
+    data="datamodules.tagging.data.TaggingDataModule",
+    files="datamodules.audio.files.AudioFiles",
     report="tasks.tagging.report.TaggingReport",
-    writer="tasks.writers.tagging.TagWriter",
+    writer="tasks.tagging.writer.TagWriter",
     compare="tasks.tagging.compare.main",
     monitor=("val/auroc_macro", "max"),
     links={"tags": "tags"},

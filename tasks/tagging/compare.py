@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datamodules.errors import DataError
-from tasks.comparison import Group, describe, read_curves
-from tasks.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
+from datamodules.common.errors import DataError
+from tasks.reporting.comparison import Group, describe, read_curves
+from tasks.reporting.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
 from tasks.tagging import paper
-from tasks.writers.whole import write_figure
+from tasks.writers.output_files import write_figure
 
 MEASURES = {"val/auroc_macro": "AUROC", "val/ap_macro": "average precision"}
 COMPLETE = 0.99  # share of the paper's test clips that must have been scored: a few recordings are lost for everyone
@@ -45,7 +45,7 @@ def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
     return written
 
 
-def matches(one: Group, protocol: paper.Protocol) -> bool:
+def matches(one: Group, protocol: paper.TaggingProtocol) -> bool:
     """Whether a group was scored on what the paper was: same data, subset, split, policy, tags and (nearly all) clips."""
     asked = protocol.about()
     clips, tags = (float(one.data.get(key, 0)) for key in ("n_clips", "n_tags_scored"))
@@ -61,7 +61,7 @@ def _has_row(one: Group) -> bool:
     return any(one.row == _config(row) and matches(one, table.protocol) for table in paper.TABLES for row in table.rows)
 
 
-def _config(row: paper.Row) -> str:
+def _config(row: paper.TaggingRow) -> str:
     return paper.SAME_RUN.get(row.config, row.config)
 
 
@@ -77,7 +77,7 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _scores(table: paper.Table, groups: Sequence[Group]) -> Section:
+def _scores(table: paper.TaggingTable, groups: Sequence[Group]) -> Section:
     rows, records = [], []
     for row in table.rows:
         found = [g for g in groups if g.row == _config(row) and matches(g, table.protocol)]
@@ -110,7 +110,7 @@ def _head_width(one: Group | None, heads: int) -> int | None:
     return (one.results[0].content.get("head_dim") or 512 // heads) if one else None
 
 
-def _record(one: Group | None, config: str, protocol: paper.Protocol | None = None) -> dict[str, Any]:
+def _record(one: Group | None, config: str, protocol: paper.TaggingProtocol | None = None) -> dict[str, Any]:
     """CSV cells of a group: its numbers, and all that they were measured on."""
     names = ("auroc_macro", "ap_macro", "auroc_micro", "ap_micro")
     return {**averages(one, {name: _metric(name) for name in names}), **about(one, config, protocol)}
@@ -153,7 +153,7 @@ def _column(one: Group) -> str:
 def _tag_pictures(out: Path, groups: Sequence[Group]) -> list[Path]:
     written = []
     for i, one in enumerate(_table_5_groups(groups), 1):
-        from tasks.figures.runs import beside_paper
+        from tasks.reporting.curves import beside_paper
 
         tags = list(paper.TABLE_5)
         numbers = [one.mean(_tag(tag)) for tag in tags], [one.deviation(_tag(tag)) for tag in tags]
@@ -177,7 +177,7 @@ def _curve_pictures(out: Path, groups: Sequence[Group]) -> list[Path]:
             kinds.setdefault(("Figure 5: " if here else "") + describe(data), {})[label] = curves
     written = []
     for title in sorted(kinds, key=lambda title: not title.startswith("Figure 5")):
-        from tasks.figures.runs import curves as draw
+        from tasks.reporting.curves import curves as draw
 
         theirs = title.startswith("Figure 5")
         picture = draw(kinds[title], MEASURES, title=title, marks=paper.FIGURE_5_SWITCHES if theirs else ())

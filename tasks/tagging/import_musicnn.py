@@ -1,48 +1,6 @@
-"""Turn musicnn's published weights into a run folder that every verb reads.
+"""`python -m tasks.tagging.import_weights` under its earlier name."""
 
-pip download --no-deps musicnn==0.1.0
-python -m tasks.tagging.import_musicnn musicnn-0.1.0-py3-none-any.whl
-python -m tasks.tagging predict --ckpt_path runs/tagging/MTT_musicnn --data.inputs song.mp3
-
-Weights (wheel, unpacked package or .npz): Pons and Serra 2019, ISC licence.
-"""
-
-import argparse
-from pathlib import Path
-
-from tasks.imported import refuse_existing, write_imported
-from tasks.launch import run_safely
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Import one model; exit code 2 after one sentence."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.tagging.import_musicnn", description=__doc__.splitlines()[0])
-    parser.add_argument("weights", help="the package's wheel, its unpacked folder, or an .npz of its variables")
-    parser.add_argument("--model", default="MTT_musicnn", choices=["MTT_musicnn", "MSD_musicnn"], help="which of its models")
-    parser.add_argument("--runs", default="runs", help="where the folders of all runs live")
-    args = parser.parse_args(argv)
-    run_safely(lambda: _write(args.weights, args.model, Path(args.runs) / "tagging" / args.model))
-
-
-def _write(weights: str, model: str, folder: Path) -> None:
-    from datamodules.errors import DataError
-    from models.tagging import Musicnn
-    from models.tagging.importers import load_musicnn
-    from tasks.parsing import quiet
-    from tasks.tagging.module import Tagger
-
-    quiet()
-    path = refuse_existing(folder)
-    try:
-        state, tags, init_args = load_musicnn(weights, model)
-    except (ValueError, OSError) as error:
-        raise DataError(str(error)) from error
-    tagger = Tagger(tags, lambda n_tags: Musicnn(n_tags, **init_args))
-    tagger.net.load_state_dict(state)
-    net = {"class_path": "models.tagging.Musicnn", "init_args": init_args}
-    write_imported(path, "tagging", tagger, {"tags": list(tags), "net": net})
-    print(f"{len(tags)} tags, {sum(p.numel() for p in tagger.net.parameters()):,} parameters: {folder}")
-
+from tasks.tagging.import_weights import main
 
 if __name__ == "__main__":
     main()

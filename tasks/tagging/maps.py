@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.features import LogMel
-from tasks.tagging.ladder import ChunkScores, clip_level, cut, tagger_window
+from models.blocks.features import LogMel
+from tasks.tagging.inference import ChunkScores, clip_level, cut, tagger_window
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,14 +70,14 @@ def explain_joined(tagger: nn.Module, first: Segment, second: Segment) -> Map:
 
 def attention_figure(found: Map, title: str) -> "Figure":
     """Figures 6 and 8-11: spectrogram above the attention summed over heads."""
-    from tasks.figures.tagging import attention_map
+    from tasks.tagging.figures import attention_map
 
     return attention_map(found.spectrogram, found.attention, title=title, **_axes(found))
 
 
 def contribution_figure(found: Map, tags: list[str], rows: list[str], title: str, halves: tuple[str, ...] = ()) -> "Figure":
     """Figures 7 and 12: spectrogram above one row of contribution per tag."""
-    from tasks.figures.tagging import contribution_map
+    from tasks.tagging.figures import contribution_map
 
     columns = [tags.index(tag) for tag in rows]
     extra = {"boundary_s": found.boundary_s, "halves": halves} if found.boundary_s else {}

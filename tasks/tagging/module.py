@@ -10,23 +10,67 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
-from datamodules.errors import DataError
-from datamodules.files import FileBatch
-from datamodules.input_spec import TaggingSpec
-from datamodules.tagging import TaggingBatch, TaggingData
-from tasks.metrics.calibration import fit_calibration
-from tasks.metrics.events.choice import clip_thresholds
+from datamodules.audio.files import FileBatch
+from datamodules.audio.windows import units
+from datamodules.common.errors import DataError
+from datamodules.common.input_spec import TaggingSpec
+from datamodules.tagging.data import TaggingBatch, TaggingDataModule
+from models.blocks.features import LogMel
 from tasks.metrics.events.sweep import clip_based
-from tasks.metrics.tagging import ClipScores, TaggingScores
+from tasks.metrics.events.tuning import clip_thresholds
 from tasks.suite_module import ExportProgram, SuiteModule, refuse_other_labels
-from tasks.tagging.ladder import File2Tags, FileTags, tagger_window
-from tasks.tagging.options import InferenceOptions
-from tasks.tagging.program import ClipProgram
+from tasks.tagging.decisions import fit_calibration
+from tasks.tagging.inference import File2Tags, FileTags, tagger_window
+from tasks.tagging.metrics import ClipScores, TaggingScores
+from tasks.tagging.options import TaggingOptions
+
+# A tagger as one function of a waveform, written so that torch.export can freeze it with its front end inside.
+
+
+class TaggingProgram(nn.Module):
+    """Waveform (samples,) float32 at the network's rate -> probabilities (tags,); equals `Audio2Tags` with `cover`.
+
+    Any length from one chunk on; pad a shorter recording with zeros.
+    """
+
+    def __init__(self, tagger: nn.Module) -> None:
+        super().__init__()
+        self.net, self.window = tagger.net, tagger_window(tagger)
+        self.chunk_units = units(self.window)
+        self.mels = [m for m in tagger.net.modules() if isinstance(m, LogMel) and m.top_db is not None]
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Weighted mean over chunks that follow one another, the last one flush with the end."""
+        window, one = self.window, self.chunk_units
+        whole = audio.shape[0] // window.hop + (1 if window.lead else 0)
+        grid = torch.arange(whole, device=audio.device)
+        # Counted by `nonzero`, the number of chunks is a symbol of its own to torch.export, not a fraction of a length.
+        starts = (grid % one == 0).nonzero().squeeze(1).clamp(max=whole - one)
+        torch._check(starts.shape[0] > 0)
+        padded = nn.functional.pad(audio, (window.lead, window.samples))
+        places = starts[:, None] * window.hop + torch.arange(window.samples, device=audio.device)
+        chunks = padded[places]
+        scores = self.net(chunks, self._level(chunks)).sigmoid()
+        ends = starts + one
+        weights = torch.diff(ends, prepend=ends.new_zeros(1)) / whole
+        return weights.to(scores.dtype) @ scores
+
+    def _level(self, chunks: Tensor) -> Tensor | None:
+        """Peak of the whole recording: its chunks hold every frame; a floor at minus infinity changes none."""
+        if not self.mels:
+            return None
+        floor = chunks.new_full((1,), float("-inf"))
+        return self.mels[0](chunks, floor).amax().expand(chunks.shape[0])
+
+    def lengths(self) -> list[int]:
+        """Two lengths in samples to check a frozen program on."""
+        return [int(2.6 * self.window.samples), 5 * self.window.samples + 321]
+
 
 EVALUATED_AT_ONCE = 128  # chunks
 
 
-class Tagger(SuiteModule):
+class TaggingModule(SuiteModule):
     """Multi-label tagger over chunks of audio, scored per clip.
 
     Args:
@@ -47,14 +91,14 @@ class Tagger(SuiteModule):
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["step", "epoch"] = "step",
         loss: nn.Module | None = None,
-        inference: InferenceOptions | None = None,
+        inference: TaggingOptions | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler, scheduler_interval)
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.tags = list(tags)
         self.net = net(len(self.tags))
         self.loss = loss or nn.BCEWithLogitsLoss()
-        self.inference = inference or InferenceOptions()
+        self.inference = inference or TaggingOptions()
         self.scores = TaggingScores()
         self.validation_loss = MeanMetric()
         # Decision thresholds, learned on the validation split; part of the checkpoint.
@@ -68,7 +112,7 @@ class Tagger(SuiteModule):
         needed = extractor.clip_level(torch.zeros(1, self.net.samples)) is not None
         return TaggingSpec(tagger_window(self), extractor.clip_level if needed else None)
 
-    def check_data(self, datamodule: TaggingData) -> None:
+    def check_data(self, datamodule: TaggingDataModule) -> None:
         """Refuse labels of another order."""
         refuse_other_labels("tags", self.tags, datamodule.tags)
 
@@ -131,7 +175,7 @@ class Tagger(SuiteModule):
 
     def export_program(self) -> ExportProgram:
         """Program from audio (samples,) of any length to tags."""
-        program = ClipProgram(self)
+        program = TaggingProgram(self)
         noise = torch.Generator().manual_seed(0)
         example, *others = [(0.1 * torch.randn(length, generator=noise),) for length in program.lengths()]
         free = torch.export.Dim("samples", min=self.net.samples, max=2**31 - 1)

@@ -6,7 +6,7 @@ LEARNED = "learned"
 
 
 @dataclass
-class InferenceOptions:
+class TaggingOptions:
     """Settings of `predict`, stored with the checkpoint; `--model.inference.top 5` and the like change them.
 
     Args:

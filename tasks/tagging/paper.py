@@ -5,11 +5,11 @@ Each row names the config in `configs/tagging/` that trains it.
 
 from dataclasses import dataclass
 
-from tasks import comparison_tables
+from tasks.reporting import comparison_tables
 
 
 @dataclass(frozen=True)
-class Protocol(comparison_tables.Protocol):
+class TaggingProtocol(comparison_tables.Protocol):
     """What a number was measured on, with the count of clips and tags."""
 
     clips: int  # of the split when no file is missing
@@ -17,7 +17,7 @@ class Protocol(comparison_tables.Protocol):
 
 
 @dataclass(frozen=True)
-class Row:
+class TaggingRow:
     """One line of a table: what the paper calls it, its config, its numbers."""
 
     config: str
@@ -28,17 +28,17 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class TaggingTable:
     """One table of the paper on one data set."""
 
     number: str
     title: str
-    protocol: Protocol
-    rows: tuple[Row, ...]
+    protocol: TaggingProtocol
+    rows: tuple[TaggingRow, ...]
 
 
-MTAT = Protocol("mtat", "top50", "test", "won16", 4332)  # clips with one of the 50 tags: "the 21k subset"
-MSD = Protocol("msd", "top50", "test", "won16", 28435)
+MTAT = TaggingProtocol("mtat", "top50", "test", "won16", 4332)  # clips with one of the 50 tags: "the 21k subset"
+MSD = TaggingProtocol("msd", "top50", "test", "won16", 28435)
 
 # Names of one and the same training: Tables 3 and 4 repeat the main model.
 SAME_RUN = {"mtat_heads_8": "mtat_spec_att", "mtat_layers_2": "mtat_spec_att"}
@@ -58,55 +58,55 @@ def _length(frames: int, layers: int) -> dict[str, str]:
 
 SYSTEMS = "state of the art and self-attention"
 TABLES = (
-    Table(
+    TaggingTable(
         "2",
         SYSTEMS,
         MTAT,
         (
-            Row("mtat_raw_cnn_l", _system("Raw", "CNN_L"), 90.62, 44.20),
-            Row("mtat_raw_att", _system("Raw", "Att"), 90.66, 44.21),
-            Row("mtat_spec_cnn_p", _system("Spec", "CNN_P"), 90.89, 45.03),
-            Row("mtat_spec_att", _system("Spec", "Att"), 90.80, 44.39),
+            TaggingRow("mtat_raw_cnn_l", _system("Raw", "CNN_L"), 90.62, 44.20),
+            TaggingRow("mtat_raw_att", _system("Raw", "Att"), 90.66, 44.21),
+            TaggingRow("mtat_spec_cnn_p", _system("Spec", "CNN_P"), 90.89, 45.03),
+            TaggingRow("mtat_spec_att", _system("Spec", "Att"), 90.80, 44.39),
         ),
     ),
-    Table(
+    TaggingTable(
         "2",
         SYSTEMS,
         MSD,
         (
-            Row("msd_raw_cnn_l", _system("Raw", "CNN_L"), 88.42, None, quoted=True),
-            Row("msd_raw_att", _system("Raw", "Att"), 88.07, 29.90),
-            Row("msd_spec_cnn_p", _system("Spec", "CNN_P"), 88.75, 31.24, quoted=True),
-            Row("msd_spec_att", _system("Spec", "Att"), 88.14, 30.47),
+            TaggingRow("msd_raw_cnn_l", _system("Raw", "CNN_L"), 88.42, None, quoted=True),
+            TaggingRow("msd_raw_att", _system("Raw", "Att"), 88.07, 29.90),
+            TaggingRow("msd_spec_cnn_p", _system("Spec", "CNN_P"), 88.75, 31.24, quoted=True),
+            TaggingRow("msd_spec_att", _system("Spec", "Att"), 88.14, 30.47),
         ),
     ),
-    Table(
+    TaggingTable(
         "3",
         "attention heads and layers",
         MTAT,
         (
-            Row("mtat_heads_1", _size(1, 2), 87.73, 36.93),
-            Row("mtat_heads_2", _size(2, 2), 89.40, 41.20),
-            Row("mtat_heads_3", _size(3, 2), 90.23, 43.23),
-            Row("mtat_heads_4", _size(4, 2), 90.40, 43.89),
-            Row("mtat_heads_5", _size(5, 2), 90.60, 43.91),
-            Row("mtat_heads_6", _size(6, 2), 90.61, 44.39),
-            Row("mtat_heads_7", _size(7, 2), 90.74, 44.43),
-            Row("mtat_heads_8", _size(8, 2), 90.80, 44.39),
-            Row("mtat_layers_1", _size(8, 1), 90.54, 44.12),
-            Row("mtat_layers_2", _size(8, 2), 90.80, 44.39),
-            Row("mtat_layers_3", _size(8, 3), 90.19, 43.22),
+            TaggingRow("mtat_heads_1", _size(1, 2), 87.73, 36.93),
+            TaggingRow("mtat_heads_2", _size(2, 2), 89.40, 41.20),
+            TaggingRow("mtat_heads_3", _size(3, 2), 90.23, 43.23),
+            TaggingRow("mtat_heads_4", _size(4, 2), 90.40, 43.89),
+            TaggingRow("mtat_heads_5", _size(5, 2), 90.60, 43.91),
+            TaggingRow("mtat_heads_6", _size(6, 2), 90.61, 44.39),
+            TaggingRow("mtat_heads_7", _size(7, 2), 90.74, 44.43),
+            TaggingRow("mtat_heads_8", _size(8, 2), 90.80, 44.39),
+            TaggingRow("mtat_layers_1", _size(8, 1), 90.54, 44.12),
+            TaggingRow("mtat_layers_2", _size(8, 2), 90.80, 44.39),
+            TaggingRow("mtat_layers_3", _size(8, 3), 90.19, 43.22),
         ),
     ),
-    Table(
+    TaggingTable(
         "4",
         "length of the input",
         MTAT,
         (
-            Row("mtat_spec_att", _length(256, 2), 90.80, 44.39),
-            Row("mtat_long_2_layers", _length(1024, 2), 89.62, 41.61),
-            Row("mtat_long_3_layers", _length(1024, 3), 89.85, 42.25),
-            Row("mtat_long_4_layers", _length(1024, 4), 89.86, 41.84),
+            TaggingRow("mtat_spec_att", _length(256, 2), 90.80, 44.39),
+            TaggingRow("mtat_long_2_layers", _length(1024, 2), 89.62, 41.61),
+            TaggingRow("mtat_long_3_layers", _length(1024, 3), 89.85, 42.25),
+            TaggingRow("mtat_long_4_layers", _length(1024, 4), 89.86, 41.84),
         ),
     ),
 )

@@ -1,0 +1,1 @@
+"""Output files of `predict`: journal, resume and tables."""

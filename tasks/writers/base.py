@@ -13,26 +13,14 @@ import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
-from datamodules.errors import DataError
-from datamodules.left_out import LeftOut, LeftOutReport
-from datamodules.locks import Lock
+from datamodules.common.errors import DataError
+from datamodules.common.left_out import LeftOut, LeftOutReport
+from datamodules.common.locks import Lock
 from tasks.callbacks.stop import AgreedStop
-from tasks.prediction import PredictionResult
-from tasks.writers.folder import filled
-from tasks.writers.journal import (
-    NAME,
-    Entry,
-    History,
-    PredictionJournal,
-    compact,
-    plain,
-    read_history,
-    remove_outputs,
-)
-from tasks.writers.provenance import Provenance, provenance
-from tasks.writers.resume import Label, Made, Plan, make_plan, sources_of
-from tasks.writers.stem_files import check_writable
-from tasks.writers.whole import whole, write_figure, write_text
+from tasks.suite_module import PredictionResult
+from tasks.writers.journal import NAME, History, JournalEntry, PredictionJournal, compact, plain, read_history, remove_outputs
+from tasks.writers.output_files import check_writable, filled, whole, write_figure, write_text
+from tasks.writers.resume import Label, Made, Provenance, ResumePlan, make_plan, provenance, sources_of
 
 
 class PredictionFiles:
@@ -107,7 +95,7 @@ class PredictionWriter(BasePredictionWriter):
         self.folder, self.overwrite, self.options = folder, overwrite, options
         self.extras = {name: value for name, value in (extras or {}).items() if value}
         self.failed_files: list[str] = []
-        self._plan: Plan | None = None
+        self._plan: ResumePlan | None = None
         self._lock: Lock | None = None
         self._is_prepared = False
 
@@ -125,11 +113,11 @@ class PredictionWriter(BasePredictionWriter):
         """Write the files of one input; returns its row of the tables. Raises DataError where there is nothing to write."""
         raise NotImplementedError
 
-    def write_tables(self, pl_module: LightningModule, good: list[Entry], failed: list[Entry]) -> None:
+    def write_tables(self, pl_module: LightningModule, good: list[JournalEntry], failed: list[JournalEntry]) -> None:
         """Write the tables of all inputs in the folder, sorted by file."""
         raise NotImplementedError
 
-    def report(self, pl_module: LightningModule, new: list[Entry], good: list[Entry]) -> None:
+    def report(self, pl_module: LightningModule, new: list[JournalEntry], good: list[JournalEntry]) -> None:
         """Print what the user must know of the inputs of this run, which are some of those in the tables."""
         raise NotImplementedError
 
@@ -157,9 +145,7 @@ class PredictionWriter(BasePredictionWriter):
         self.prepare(trainer, pl_module)
         self._is_prepared = True
 
-    def write_on_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, prediction: PredictionResult, *args: Any
-    ) -> None:
+    def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: PredictionResult, *args: Any) -> None:
         """Write what belongs to one input at once, so that nothing is lost when a later one fails."""
         batch = args[1]
         item = self._by_path[batch.path]
@@ -168,7 +154,7 @@ class PredictionWriter(BasePredictionWriter):
         files = PredictionFiles(self.root, label, keep)
         before = self._plan.before.get(item.key)
         complete = keep and all((self.root / name).exists() for name in before.outputs)
-        entry = Entry(item.key, *label, self._signature, self._plan.session, sources_of(item))
+        entry = JournalEntry(item.key, *label, self._signature, self._plan.session, sources_of(item))
         try:
             if prediction.error is not None:
                 raise DataError(prediction.error)
@@ -205,7 +191,7 @@ class PredictionWriter(BasePredictionWriter):
 
     # journal
 
-    def _open(self, made: Provenance) -> Plan:
+    def _open(self, made: Provenance) -> ResumePlan:
         """Lock the folder, read its journal and compare; on rank 0 alone."""
         check_writable(self.root)
         self._lock = Lock(self.root / ".journal.lock")
@@ -270,9 +256,7 @@ class PredictionWriter(BasePredictionWriter):
         finally:
             self._release()
 
-    def _conclude(
-        self, trainer: Trainer, pl_module: LightningModule, plan: Plan, history: History, together: bool
-    ) -> None:
+    def _conclude(self, trainer: Trainer, pl_module: LightningModule, plan: ResumePlan, history: History, together: bool) -> None:
         good, failed = history.split()
         good = self._gather_left_out(trainer, plan, good, failed)
         if self._is_prepared and (good or failed):
@@ -284,7 +268,9 @@ class PredictionWriter(BasePredictionWriter):
         if others := sum(entry.run != self._signature for entry in good):
             print(f"made with other options, of the inputs in the tables: {others}", flush=True)
 
-    def _gather_left_out(self, trainer: Trainer, plan: Plan, good: list[Entry], failed: list[Entry]) -> list[Entry]:
+    def _gather_left_out(
+        self, trainer: Trainer, plan: ResumePlan, good: list[JournalEntry], failed: list[JournalEntry]
+    ) -> list[JournalEntry]:
         """Report files that failed and what else could not be used (`left_out` of a row: rows of `LeftOut`), out of the rows.
 
         The data module's report gets what this run left out; `self.left_out`, for the JSON of the folder, that of all runs.
@@ -309,19 +295,19 @@ def _by_file(error: str, path: str, file: str) -> str:
     return error
 
 
-def sentences(failed: Sequence[Entry]) -> list[str]:
+def sentences(failed: Sequence[JournalEntry]) -> list[str]:
     """Errors of files, each with the name of its file once: most errors begin with it."""
     return [entry.error if entry.file in entry.error else f"{entry.file}: {entry.error}" for entry in failed]
 
 
-def of_all(new: Sequence[Entry], good: Sequence[Entry]) -> str:
+def of_all(new: Sequence[JournalEntry], good: Sequence[JournalEntry]) -> str:
     """Remark on the tables of a folder that several runs wrote into; empty where one run wrote all."""
     return "" if len(new) == len(good) else f" ({len(good)} in all)"
 
 
-def _agreed(trainer: Trainer, plan: Any) -> Plan:
+def _agreed(trainer: Trainer, plan: Any) -> ResumePlan:
     """Plan that rank 0 makes, on all ranks; what it raises ends all of them."""
-    result: Plan | DataError | None = None
+    result: ResumePlan | DataError | None = None
     if trainer.is_global_zero:
         try:
             result = plan()

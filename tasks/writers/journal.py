@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from datamodules.errors import escaped
-from tasks.writers.whole import write_text
+from datamodules.common.errors import escaped
+from tasks.writers.output_files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ NAME = "journal.jsonl"
 
 
 @dataclass(frozen=True)
-class Source:
+class FileState:
     """A file as it was when it was read: path, size in bytes, time of change in ns, digest of its content."""
 
     path: str
@@ -27,7 +27,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """One input that was worked on.
 
     key: the same for every spelling of the input; file: what tables call it; name: relative to the folder that was named;
@@ -42,7 +42,7 @@ class Entry:
     stem: str
     run: str
     session: str
-    sources: tuple[Source, ...] = ()
+    sources: tuple[FileState, ...] = ()
     outputs: tuple[str, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
     row: Mapping[str, Any] | None = None
@@ -52,10 +52,10 @@ class Entry:
 class History(NamedTuple):
     """Content of a journal: entries by key, and what their runs were made with by signature."""
 
-    entries: dict[str, Entry]
+    entries: dict[str, JournalEntry]
     runs: dict[str, dict[str, Any]]
 
-    def split(self) -> tuple[list[Entry], list[Entry]]:
+    def split(self) -> tuple[list[JournalEntry], list[JournalEntry]]:
         """Entries sorted by file: those with a row, and those with an error."""
         entries = sorted(self.entries.values(), key=lambda entry: (entry.file, entry.key))
         return [entry for entry in entries if entry.error is None], [entry for entry in entries if entry.error is not None]
@@ -74,7 +74,7 @@ class PredictionJournal:
         self.path = self.folder / (NAME if rank == 0 else f"journal-{rank}.jsonl")
         self._file: TextIO | None = None
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: JournalEntry) -> None:
         """Append an entry; a later one of the same key replaces it."""
         self._append(asdict(entry))
 
@@ -150,10 +150,10 @@ def _read_line(line: str, history: History) -> None:
         if "about" in content:
             history.runs[content["run"]] = dict(content["about"])
             return
-        known = {each.name for each in fields(Entry)}
+        known = {each.name for each in fields(JournalEntry)}
         content = {name: value for name, value in content.items() if name in known}
-        sources = tuple(Source(**source) for source in content.pop("sources"))
-        entry = Entry(**content, sources=sources)
+        sources = tuple(FileState(**source) for source in content.pop("sources"))
+        entry = JournalEntry(**content, sources=sources)
         history.entries[entry.key] = entry
     except (ValueError, KeyError, TypeError, AttributeError):
         return

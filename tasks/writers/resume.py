@@ -1,6 +1,8 @@
 """Plan of a `predict` run: which inputs are done already, why others are done again, and how outputs are called."""
 
+import dataclasses
 import hashlib
+import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,12 +10,114 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, NamedTuple
 
-from datamodules.errors import escaped
-from datamodules.file_search import entry_key
-from datamodules.files import Item
-from tasks.writers.journal import NAME, Entry, History, Source
-from tasks.writers.parts import counted, slug
-from tasks.writers.provenance import content_digest, differences
+from pytorch_lightning import LightningModule, Trainer
+
+from datamodules.audio.files import InputItem
+from datamodules.common.errors import escaped
+from datamodules.common.file_search import entry_key
+from tasks.writers.journal import NAME, FileState, History, JournalEntry
+from tasks.writers.output_files import counted, slug
+
+# What predictions are made with: the network's identity and the options that change its output.
+
+BLOCK = 1 << 20
+BLOCKS = 64
+"""Blocks of 1 MiB that a digest reads: all of a file up to 64 MiB, evenly spaced ones of a longer file."""
+
+
+class Provenance(NamedTuple):
+    """Network and options of a run: `network` is a digest of its checkpoint, `checkpoint` the path of that."""
+
+    network: str
+    checkpoint: str
+    options: dict[str, Any]
+
+    @property
+    def signature(self) -> str:
+        """Twelve hex digits that change with the network and with any option."""
+        content = json.dumps([self.network, self.options], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def provenance(trainer: Trainer, module: LightningModule, output: Mapping[str, Any], ignored: Sequence[str] = ()) -> Provenance:
+    """Identity of a prediction run.
+
+    Args:
+        trainer: whose `checkpoint` is the file that the weights come from, if any
+        module: network with its hyper-parameters
+        output: options of the writer that change what it writes per file
+        ignored: options of any kind that do not
+    """
+    data = trainer.datamodule
+    given = {key: value for key, value in data.hparams.items() if key not in getattr(data, "indifferent", ())}
+    model = dict(module.hparams)
+    if hasattr(module, "inference"):  # null among the hyper-parameters stands for its defaults
+        model["inference"] = module.inference
+    options = _flat("model", model) | _flat("data", given) | _flat("output", output)
+    options["trainer.precision"] = str(trainer.precision)
+    for name, extractor in getattr(module, "extractors", {}).items():
+        options[f"model.weights.{name}"] = extractor.fingerprint
+    options = {name: value for name, value in options.items() if name not in ignored}
+    path = getattr(trainer, "checkpoint", None)
+    network = _file_digest(Path(path)) if path else _weights_digest(module)
+    return Provenance(network, escaped(str(path or type(module).__name__)), options)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Options that differ, as `--data.bars 4 (now 8)`."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return [f"--{name} {json.dumps(before.get(name))} (now {json.dumps(now.get(name))})"[:100] for name in names]
+
+
+def content_digest(path: str | Path) -> str:
+    """Sixteen hex digits of a file's size and content. Raises OSError where it cannot be read."""
+    size = Path(path).stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=8)
+    step = max(BLOCK, (size - BLOCK) // (BLOCKS - 1))
+    with Path(path).open("rb") as file:
+        for start in range(0, size, step):
+            file.seek(start)
+            digest.update(file.read(BLOCK))
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _weights_digest(module: LightningModule) -> str:
+    digest = hashlib.sha256(type(module).__qualname__.encode())
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        if hasattr(value, "detach"):
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _flat(prefix: str, value: Any) -> dict[str, Any]:
+    """Nested options as dotted names with plain values; empty ones and private names left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = vars(value)
+    elif hasattr(value, "as_dict"):
+        value = value.as_dict()
+    if isinstance(value, Mapping):
+        inner = [(str(key), item) for key, item in value.items() if not str(key).startswith("_")]
+        return {name: leaf for key, item in inner for name, leaf in _flat(f"{prefix}.{key}", item).items()}
+    return {prefix: _leaf(value)}
+
+
+def _leaf(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str | Path):
+        return escaped(str(value))
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_leaf(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _leaf(item) for key, item in value.items()}
+    kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class Label(NamedTuple):
@@ -32,7 +136,7 @@ class Made(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ResumePlan:
     """What a run does, the same on every rank: labels by key, keys that are done, and what to say.
 
     before: entries of earlier runs that are replaced, without their rows; kept: those whose outputs stay valid;
@@ -41,13 +145,13 @@ class Plan:
 
     labels: Mapping[str, Label]
     done: frozenset[str]
-    before: Mapping[str, Entry]
+    before: Mapping[str, JournalEntry]
     kept: frozenset[str]
     notice: str
     session: str
 
 
-def make_plan(items: Sequence[Item], history: History, made: Made, folder: Path, reserved: Iterable[str]) -> Plan:
+def make_plan(items: Sequence[InputItem], history: History, made: Made, folder: Path, reserved: Iterable[str]) -> ResumePlan:
     """Compare the items with the journal.
 
     Args:
@@ -63,7 +167,7 @@ def make_plan(items: Sequence[Item], history: History, made: Made, folder: Path,
         reasons[item.key] = "new" if entry is None else _reason(item, entry, made, folder)
     done = frozenset(key for key, reason in reasons.items() if reason is None)
     known = {key: history.entries[key] for key in reasons if key in history.entries}
-    return Plan(
+    return ResumePlan(
         label(items, history.entries.values(), reserved),
         done,
         {key: replace(entry, row=None) for key, entry in known.items() if key not in done},
@@ -73,7 +177,7 @@ def make_plan(items: Sequence[Item], history: History, made: Made, folder: Path,
     )
 
 
-def label(items: Sequence[Item], entries: Iterable[Entry], reserved: Iterable[str] = ()) -> dict[str, Label]:
+def label(items: Sequence[InputItem], entries: Iterable[JournalEntry], reserved: Iterable[str] = ()) -> dict[str, Label]:
     """Names of items, those that are taken avoided: an input keeps the names that it had in earlier runs."""
     entries = list(entries)
     labels = {entry.key: Label(entry.file, entry.name, entry.stem) for entry in entries}
@@ -93,19 +197,19 @@ def label(items: Sequence[Item], entries: Iterable[Entry], reserved: Iterable[st
     return {item.key: labels[item.key] for item in items}
 
 
-def sources_of(item: Item) -> tuple[Source, ...]:
+def sources_of(item: InputItem) -> tuple[FileState, ...]:
     """State of the files that a prediction was read from; those that cannot be read are left out."""
     sources = []
     for path in item.files:
         try:
             stat = Path(path).stat()
-            sources.append(Source(entry_key(path), stat.st_size, stat.st_mtime_ns, content_digest(path)))
+            sources.append(FileState(entry_key(path), stat.st_size, stat.st_mtime_ns, content_digest(path)))
         except OSError:
             continue
     return tuple(sources)
 
 
-def _reason(item: Item, entry: Entry, made: Made, folder: Path) -> str | None:
+def _reason(item: InputItem, entry: JournalEntry, made: Made, folder: Path) -> str | None:
     """Why an item is done again; None if it need not be."""
     if entry.error is not None:
         return "failed"
@@ -120,7 +224,7 @@ def _reason(item: Item, entry: Entry, made: Made, folder: Path) -> str | None:
     return None
 
 
-def _unchanged(item: Item, entry: Entry) -> bool:
+def _unchanged(item: InputItem, entry: JournalEntry) -> bool:
     """Whether the files are those that were read: of equal size, and of equal time of change or content."""
     if [source.path for source in entry.sources] != [entry_key(path) for path in item.files]:
         return False
@@ -136,7 +240,7 @@ def _unchanged(item: Item, entry: Entry) -> bool:
     return True
 
 
-def _notice(reasons: Mapping[str, str | None], known: Mapping[str, Entry], history: History, made: Made) -> str:
+def _notice(reasons: Mapping[str, str | None], known: Mapping[str, JournalEntry], history: History, made: Made) -> str:
     """Sentence on what is skipped and what is done again; empty if all inputs are new."""
     counts = Counter(reasons.values())
     again = {
@@ -153,21 +257,23 @@ def _notice(reasons: Mapping[str, str | None], known: Mapping[str, Entry], histo
     return "; ".join(sentences)
 
 
-def _changed_options(reasons: Mapping[str, str | None], known: Mapping[str, Entry], history: History, signature: str) -> str:
+def _changed_options(
+    reasons: Mapping[str, str | None], known: Mapping[str, JournalEntry], history: History, signature: str
+) -> str:
     runs = dict.fromkeys(entry.run for key, entry in known.items() if reasons[key] == "options")
     now = history.runs[signature]["options"]
     changed = dict.fromkeys(text for run in runs for text in differences(history.runs.get(run, {}).get("options", {}), now))
     return ", ".join([*changed][:3]) + (" ..." if len(changed) > 3 else "")
 
 
-def _tails(item: Item) -> list[str]:
+def _tails(item: InputItem) -> list[str]:
     """Ends of an item's path, from its name relative to the named folder to the whole."""
     name, parts = escaped(item.name), PurePath(item.key).parts
     depth = len(PurePosixPath(name).parts)
     return [name, *("/".join(parts[-count:]) for count in range(depth + 1, len(parts)))]
 
 
-def _stems(item: Item) -> list[str]:
+def _stems(item: InputItem) -> list[str]:
     stem = slug(item.stem)
     digest = hashlib.sha256(item.key.encode()).hexdigest()
     about = [f"{stem}-{slug(item.about)}"] if item.about else []

@@ -6,13 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.alignment.front.bands import semitones
 from models.alignment.front.cqt import C2, constant_q
 from models.alignment.front.front import Front
-from models.alignment.front.stft import Spectrum
+from models.alignment.front.stft import Spectrum, midi_of, semitones
 
 NORMS = {"l1": 1.0, "l2": 2.0, "max": float("inf")}
-FAINT = 1e-3  # frames of a levelled recording whose norm is below are let fade, or silence would be blown up to noise
+CHROMA_FLOOR = 1e-3  # frames of a levelled recording whose norm is below are let fade, or silence would be blown up to noise
 C1, OCTAVES = 24, 7
 
 
@@ -58,5 +57,56 @@ class Chroma(Front):
             magnitude = self.spectrum(piece, cents)
         chroma = self.fold @ ((self.gamma * magnitude).log1p() if self.gamma else magnitude)
         if self.norm != "none":
-            chroma = chroma / torch.linalg.vector_norm(chroma, NORMS[self.norm], 1, keepdim=True).clamp(min=FAINT)
+            chroma = chroma / torch.linalg.vector_norm(chroma, NORMS[self.norm], 1, keepdim=True).clamp(min=CHROMA_FLOOR)
         return chroma[:, None]
+
+
+# The feature of MATCH: what has become louder since the frame before.
+
+MATCH_FLOOR = 1e-6  # rise in power of a levelled recording below which a frame is let fade
+HIGHEST = 127  # MIDI number above which all bins are one
+BINS = 84
+
+
+class SpectralRise(Front):
+    """Half-wave rectified difference of a spectrum: (batch, 1, 84, frames).
+
+    Dixon and Widmer 2005: hamming window of 46 ms, hop 20 ms. FFT bins as they are up to where a semitone is two of them,
+    at 710 Hz, then semitones, then one bin for all above MIDI 127. That gives the published 84 bins; the 370 Hz named in the
+    paper would not. At 22,050 Hz the last two are empty. power: 1 for magnitudes, 2 for the energies of the paper.
+    norm: of each frame: "none" as in the paper, "l1" as later programs have it, "l2"; with either the frames between onsets
+    weigh as much as onsets, and DTW by Euclidean distance finds a fifth fewer of them within 25 ms.
+    Raises ValueError for an unknown option.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 22_050,
+        hop: int = 441,
+        n_fft: int = 1024,
+        power: Literal[1, 2] = 1,
+        norm: Literal["l1", "l2", "none"] = "none",
+        normalise: Literal["loud", "peak", "none"] = "loud",
+    ) -> None:
+        super().__init__(sample_rate, hop, normalise, n_fft=n_fft, power=power, norm=norm)
+        self.chosen("power", power, (1, 2))
+        self.chosen("norm", norm, ("l1", "l2", "none"))
+        self.channels, self.bins, self.norm = 1, BINS, norm
+        self.spectrum = Spectrum(sample_rate, n_fft, hop, power=power)
+        self.context = n_fft // 2 + hop
+
+    def weights(self, cents: float) -> np.ndarray:
+        """(84, n_fft / 2 + 1): in which bin each FFT bin counts."""
+        hertz = self.spectrum.hertz(cents)
+        plain = int(2 / (2 ** (1 / 12) - 1))
+        semitone = np.round(midi_of(np.maximum(hertz, 1.0))).astype(int)
+        rows = np.where(np.arange(len(hertz)) <= plain, np.arange(len(hertz)), plain + semitone - semitone[plain])
+        return (np.minimum(rows, min(plain + HIGHEST - semitone[plain], BINS - 1)) == np.arange(BINS)[:, None]).astype(float)
+
+    def analyse(self, piece: Tensor, cents: float) -> Tensor:
+        power = self.spectrum(piece, self.weights(cents))
+        rise = power.diff(dim=-1)[..., :-1].relu()  # the piece has a frame more on either side
+        if self.norm != "none":
+            norm = torch.linalg.vector_norm(rise, 1 if self.norm == "l1" else 2, 1, keepdim=True)
+            rise = rise / norm.clamp(min=MATCH_FLOOR)
+        return rise[:, None]

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.features import as_float
-from models.precision import ExactBuffers, full_precision
+from models.blocks.features import as_float
+from models.blocks.precision import ExactBuffers, full_precision
 
 SILENCE = 1e-4  # -80 dB under full scale: what is quieter is not blown up
 LOUD = 0.1  # RMS that the loud parts of a levelled recording have: -20 dB under full scale

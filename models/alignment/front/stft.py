@@ -4,13 +4,126 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from models.alignment.front.bands import mel_edges, triangles
-from models.alignment.front.front import ratio
-from models.alignment.front.stack import LogFront
-from models.features import WINDOWS
-from models.precision import ExactBuffers
+from models.alignment.front.front import Front, ratio
+from models.blocks.features import WINDOWS
+from models.blocks.precision import ExactBuffers
+
+# Weights of FFT bins in each band of a spectrum: mel, linear, semitones.
+
+A4 = 440.0
+A4_MIDI = 69
+
+
+def hertz_of(midi: np.ndarray | float) -> np.ndarray:
+    """Frequency in Hz of MIDI numbers, fractions allowed."""
+    return A4 * 2.0 ** ((np.asarray(midi, float) - A4_MIDI) / 12)
+
+
+def midi_of(hertz: np.ndarray | float) -> np.ndarray:
+    """MIDI number, with its fraction, of frequencies in Hz."""
+    return A4_MIDI + 12 * np.log2(np.asarray(hertz, float) / A4)
+
+
+def mel_edges(f_min: float, f_max: float, bands: int) -> np.ndarray:
+    """Hz (bands + 2,) evenly spaced on Slaney's scale: linear below 1 kHz, logarithmic above."""
+    low, step = 15.0, np.log(6.4) / 27  # 1 kHz is 15 mel
+    mel = [f * low / 1000 if f < 1000 else low + np.log(f / 1000) / step for f in (f_min, f_max)]
+    even = np.linspace(*mel, bands + 2)
+    return np.where(even < low, even * 1000 / low, 1000 * np.exp(step * (even - low)))
+
+
+def triangles(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    """(bands, bins): each band rises from one edge to the next, where it is 1, and falls to the one after."""
+    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    return np.clip(np.minimum((hertz - low) / (middle - low), (high - hertz) / (high - middle)), 0.0, None)
+
+
+def semitones(first: int, count: int, hertz: np.ndarray) -> np.ndarray:
+    """(count, bins): what share of each bin's own width lies in the semitones of MIDI numbers first, first + 1, ...
+
+    hertz: evenly spaced from 0. A bin wider than a semitone, in the bass, is spread over all that it covers.
+    """
+    half = (hertz[1] - hertz[0]) / 2
+    edges = hertz_of(first + np.arange(count + 1) - 0.5)
+    inside = np.minimum(hertz + half, edges[1:, None]) - np.maximum(hertz - half, edges[:-1, None])
+    return np.clip(inside, 0.0, None) / (2 * half)
+
+
+# Channels that are made of one magnitude spectrum, and its logarithm.
+
+CHANNELS = {"none": 1, "flux": 2, "differences": 3, "rgb": 3}
+MEDIAN = 17  # frames, and bins: the length of the filters that tell what is percussive
+MARGIN = {"none": 0, "flux": 1, "differences": MEDIAN // 2, "rgb": 0}  # frames on either side that are needed
+KINDS = ("differences", "rgb")
+
+
+class LogFront(Front):
+    """log(1 + gamma * magnitude) of some spectrum, alone or with channels made of it.
+
+    A recording is levelled first, so partials lie near 0.01 to 0.1 and `gamma` says how far below them the log turns linear:
+    300 keeps what is 50 dB under full scale and flattens the noise under it. More places beats closer in clean renderings,
+    less loses fewer passages in recordings with noise. A floor in dB would weigh noise like notes; one under the
+    recording's largest value would hang on one loud chord.
+
+    channels: 1, or 3 of a kind: "differences", which are the log magnitude, its change since the frame before, and the log
+    magnitude of what is percussive (Fitzgerald 2010: medians over 17 bins against medians over 17 frames); "rgb", three
+    times the same. Agrawal and Dixon 2021 have inputs of three channels and do not say which.
+
+    A subclass gives `magnitude`, and calls `hears` with the samples either side of a frame's centre that it needs.
+    """
+
+    def __init__(self, channels: int, kind: str, gamma: float, **settings: object) -> None:
+        super().__init__(channels=channels, kind=kind, gamma=gamma, **settings)
+        self.chosen("channels", channels, (1, 3))
+        self.chosen("kind", kind, KINDS)
+        if gamma <= 0:
+            raise ValueError(f"{type(self).__name__}: gamma is {gamma}, expected more than 0")
+        self.gamma = gamma
+        self.stacks("none" if channels == 1 else kind)
+
+    def stacks(self, kind: str) -> None:
+        """Make the channels of this kind."""
+        self.stack, self.margin, self.channels = kind, MARGIN[kind], CHANNELS[kind]
+
+    def hears(self, samples: int) -> None:
+        """One frame of `magnitude` needs so many samples either side of its centre."""
+        self.context = samples + self.margin * self.hop
+
+    def magnitude(self, piece: Tensor, cents: float) -> Tensor:
+        """(batch, bins, frames) of a piece; a sine of amplitude a gives about a where it lies."""
+        raise NotImplementedError
+
+    def analyse(self, piece: Tensor, cents: float) -> Tensor:
+        magnitude = self.magnitude(piece, cents)
+        log = self._log(magnitude)
+        inside = slice(self.margin, log.shape[-1] - self.margin)
+        if self.stack == "rgb":
+            return log[:, None].expand(-1, 3, -1, -1)
+        if self.stack == "none":
+            return log[:, None]
+        change = log[..., inside] - log[..., self.margin - 1 : log.shape[-1] - self.margin - 1]
+        if self.stack == "flux":
+            return torch.stack([log[..., inside], change.relu()], 1)
+        return torch.stack([log[..., inside], change, self._log(percussive(magnitude))[..., inside]], 1)
+
+    def _log(self, magnitude: Tensor) -> Tensor:
+        return (self.gamma * magnitude).log1p()
+
+
+def percussive(magnitude: Tensor) -> Tensor:
+    """What of a spectrum (batch, bins, frames) is wide in frequency rather than long in time, by a soft mask."""
+    wide = medians(magnitude.transpose(1, 2)).transpose(1, 2).square()
+    long = medians(magnitude).square()
+    return magnitude * wide / (wide + long).clamp(min=1e-20)
+
+
+def medians(x: Tensor) -> Tensor:
+    """Median of each value and its neighbours along the last axis; by sorting, which is deterministic on every device."""
+    half = MEDIAN // 2
+    return F.pad(x, (half, half), mode="replicate").unfold(-1, MEDIAN, 1).sort(-1)[0][..., half]
 
 
 class Spectrum(ExactBuffers):
@@ -40,7 +153,7 @@ class Spectrum(ExactBuffers):
         return torch.from_numpy(weights).to(size) @ size
 
 
-class STFT(LogFront):
+class LogSTFT(LogFront):
     """Log magnitudes in `bins` triangular bands up to `f_max` Hz, window 46 ms, hop 23 ms, as far as the paper says.
 
     spacing: "mel" (Slaney) or "linear". What goes with the channels and the log: `LogFront`.
@@ -79,3 +192,38 @@ class STFT(LogFront):
 
     def magnitude(self, piece: Tensor, cents: float) -> Tensor:
         return self.spectrum(piece, self.weights(cents))
+
+
+# Log magnitudes in semitones, the input of Izmirli and Dannenberg's network.
+
+
+class Semigram(LogFront):
+    """Log magnitudes in `bins` semitones from MIDI number `first`, 88 from A0: (batch, channels, bins, frames).
+
+    After Izmirli and Dannenberg 2010, whose window could not be looked up: the default of 93 ms tells semitones apart
+    from 360 Hz; below, a bin of the FFT is spread over all semitones that it covers.
+    Raises ValueError for an unknown option, or semitones above half the sample rate.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 22_050,
+        hop: int = 512,
+        bins: int = 88,
+        first: int = 21,
+        n_fft: int = 2048,
+        channels: int = 1,
+        kind: Literal["differences", "rgb"] = "differences",
+        gamma: float = 300.0,
+        normalise: Literal["loud", "peak", "none"] = "loud",
+    ) -> None:
+        bands = {"bins": bins, "first": first, "n_fft": n_fft}
+        super().__init__(channels, kind, gamma, sample_rate=sample_rate, hop=hop, normalise=normalise, **bands)
+        self.bins, self.first = bins, first
+        self.spectrum = Spectrum(sample_rate, n_fft, hop)
+        self.hears(n_fft // 2)
+        if not semitones(first, bins, self.spectrum.hertz()).any(1).all():
+            raise ValueError(f"Semigram: semitone {first + bins - 1} lies above half the sample rate, {sample_rate / 2:g} Hz")
+
+    def magnitude(self, piece: Tensor, cents: float) -> Tensor:
+        return self.spectrum(piece, semitones(self.first, self.bins, self.spectrum.hertz(cents)))

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from models.generation.cores.core import Core
 
 
-class Ring(NamedTuple):
+class FrameRing(NamedTuple):
     """The last frames that a convolution has read, (batch, frames, channels), and how many have been written in all."""
 
     frames: Tensor
@@ -29,20 +29,20 @@ class CausalConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x.transpose(1, 2), (self.reach, 0))).transpose(1, 2)
 
-    def start(self, batch: int, like: Tensor) -> Ring:
+    def start(self, batch: int, like: Tensor) -> FrameRing:
         """Nothing but zeros so far."""
-        return Ring(like.new_zeros(batch, self.reach + 1, self.inputs), 0)
+        return FrameRing(like.new_zeros(batch, self.reach + 1, self.inputs), 0)
 
-    def step(self, x: Tensor, ring: Ring) -> tuple[Tensor, Ring]:
+    def step(self, x: Tensor, ring: FrameRing) -> tuple[Tensor, FrameRing]:
         """(batch, inputs) -> (batch, outputs)."""
         size = self.reach + 1
         ring.frames[:, ring.written % size] = x
         taps = [(ring.written - back) % size for back in range(self.reach, -1, -self.dilation)]
         weight = self.conv.weight.transpose(1, 2).flatten(1)
-        return F.linear(ring.frames[:, taps].flatten(1), weight, self.conv.bias), Ring(ring.frames, ring.written + 1)
+        return F.linear(ring.frames[:, taps].flatten(1), weight, self.conv.bias), FrameRing(ring.frames, ring.written + 1)
 
 
-class Block(nn.Module):
+class TCNBlock(nn.Module):
     """Two normed convolutions, each with ReLU and dropout, beside a residual (Bai et al. 2018, figure 1 b).
 
     Answers twice the same: what the next block reads, and what the core's output is made of.
@@ -61,7 +61,7 @@ class Block(nn.Module):
         x = (inner + self.around(x)).relu()
         return x, x
 
-    def step(self, x: Tensor, rings: list[Ring]) -> tuple[Tensor, Tensor, list[Ring]]:
+    def step(self, x: Tensor, rings: list[FrameRing]) -> tuple[Tensor, Tensor, list[FrameRing]]:
         """As `forward`, for one frame (batch, channels)."""
         inner, after = x, []
         for conv, ring in zip(self.convs, rings, strict=True):
@@ -72,7 +72,7 @@ class Block(nn.Module):
         return x, x, after
 
 
-class Gated(nn.Module):
+class GatedConv(nn.Module):
     """tanh times sigmoid of one convolution, a residual and a skip connection (van den Oord et al. 2016, figure 4).
 
     Answers what the next block reads, and what is skipped to the output.
@@ -88,7 +88,7 @@ class Gated(nn.Module):
         on, skip = self.mix(self.dropout(gate(self.convs[0](x)))).chunk(2, -1)
         return x + on, skip
 
-    def step(self, x: Tensor, rings: list[Ring]) -> tuple[Tensor, Tensor, list[Ring]]:
+    def step(self, x: Tensor, rings: list[FrameRing]) -> tuple[Tensor, Tensor, list[FrameRing]]:
         """As `forward`, for one frame (batch, channels)."""
         inner, ring = self.convs[0].step(x, rings[0])
         on, skip = self.mix(gate(inner)).chunk(2, -1)
@@ -117,7 +117,7 @@ class TCNCore(Core):
         dilations = [2 ** (layer % cycle if cycle else layer) for layer in range(layers)]
         sizes = [channels if gated or layer else inputs for layer in range(layers)]
         self.blocks = nn.ModuleList(
-            (Gated if gated else Block)(size, channels, kernel, dilation, dropout)
+            (GatedConv if gated else TCNBlock)(size, channels, kernel, dilation, dropout)
             for size, dilation in zip(sizes, dilations, strict=True)
         )
 
@@ -129,11 +129,11 @@ class TCNCore(Core):
             skips.append(skip)
         return self._out(skips)
 
-    def start(self, batch: int) -> list[list[Ring]]:
+    def start(self, batch: int) -> list[list[FrameRing]]:
         like = self.zeros(1)
         return [[conv.start(batch, like) for conv in block.convs] for block in self.blocks]
 
-    def step(self, x: Tensor, state: list[list[Ring]]) -> tuple[Tensor, list[list[Ring]]]:
+    def step(self, x: Tensor, state: list[list[FrameRing]]) -> tuple[Tensor, list[list[FrameRing]]]:
         skips, after = [], []
         x = x if self.into is None else self.into(x)
         for block, rings in zip(self.blocks, state, strict=True):

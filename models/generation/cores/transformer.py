@@ -65,7 +65,7 @@ def skewed(by_distance: Tensor) -> Tensor:
     return F.pad(by_distance, (1, 0)).unflatten(-2, (frames, 1)).reshape(*by_distance.shape[:-2], frames + 1, frames)[..., 1:, :]
 
 
-class Layer(nn.Module):
+class RelativeLayer(nn.Module):
     """Attention and a feed-forward network, each behind a LayerNorm and beside a residual."""
 
     def __init__(self, width: int, heads: int, window: int, dropout: float) -> None:
@@ -101,7 +101,7 @@ class TransformerCore(Core):
             raise ValueError(f"width {width} of the Transformer is not a multiple of its {heads} heads")
         self.into = nn.Linear(inputs, width)
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(Layer(width, heads, window, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(RelativeLayer(width, heads, window, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from models.generation.form import Form
+from models.generation.frame_spec import FrameSpec
 from models.generation.sampling import Sampling
 
 
@@ -22,7 +22,7 @@ class Head(nn.Module):
     likelihood: ClassVar[Literal["exact", "estimate"]] = "exact"
     previous: ClassVar[bool] = False
 
-    def __init__(self, width: int, form: Form) -> None:
+    def __init__(self, width: int, form: FrameSpec) -> None:
         super().__init__()
         self.width, self.form = width, form
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.errors import DataError
-from datamodules.symbolic.data import SymbolicData
-from datamodules.symbolic.piece import Piece
-from tasks import trusted
-from tasks.comparison import Result, group, load
-from tasks.generation.listening.page import Excerpt, Questions, write_page
-from tasks.yaml_files import read_yaml
+from datamodules.common.errors import DataError
+from datamodules.generation.data import GenerationDataModule
+from datamodules.generation.piece import Piece
+from tasks.cli import trusted
+from tasks.cli.yaml_files import read_yaml
+from tasks.generation.listening.page import ListeningDesign, Stimulus, write_page
+from tasks.reporting.comparison import Result, group, load
 
 RATE = 32_000  # Hz
 PAGE = "listening.html"
@@ -33,16 +33,16 @@ def build_page(runs: Sequence[str], count: int, out: Path, seed: int) -> str:
         result = one.results[0]
         files = _chosen(result.folder, count)
         real = _real(result, files)
-        excerpts += [Excerpt(_sound(_read(file)), one.name, piece.name, False) for file, piece in real.items()]
+        excerpts += [Stimulus(_sound(_read(file)), one.name, piece.name, False) for file, piece in real.items()]
         corpus = f"{result.data['name']}, {result.data['subset']}"
         if corpus not in corpora:
-            excerpts += [Excerpt(_sound(piece), f"test pieces of {corpus}", piece.name, True) for piece in real.values()]
+            excerpts += [Stimulus(_sound(piece), f"test pieces of {corpus}", piece.name, True) for piece in real.values()]
             composers.update(piece.composer for piece in real.values())
             corpora.add(corpus)
     names = [name.split()[-1] for name in composers if name]
     human = names[0] if len(names) == len(composers) == 1 else "a human"
     try:
-        key = write_page(out / PAGE, excerpts, seed, questions=Questions(human=human))
+        key = write_page(out / PAGE, excerpts, seed, questions=ListeningDesign(human=human))
     except ValueError as reason:
         raise DataError(f"no listening test can be made of these runs: {reason}.") from reason
     about = f"{len(groups)} systems, {len(excerpts)} excerpts"
@@ -60,8 +60,8 @@ def _chosen(folder: Path, count: int) -> list[Path]:
 
 def _real(result: Result, files: Sequence[Path]) -> dict[Path, Piece]:
     """The test piece in whose frame each of the run's pieces was written, as the run's view shows it."""
-    from tasks.generation.judged import as_seen
-    from tasks.generation.ladder import shortened
+    from tasks.generation.evaluation import as_seen
+    from tasks.generation.inference import shortened
 
     data, bars = _settings(result.folder)
     references = data.pieces("test")
@@ -72,18 +72,18 @@ def _real(result: Result, files: Sequence[Path]) -> dict[Path, Piece]:
     return dict(zip(files, seen, strict=True))
 
 
-def _settings(folder: Path) -> tuple[SymbolicData, int]:
+def _settings(folder: Path) -> tuple[GenerationDataModule, int]:
     """The data of a run and how many bars it wrote, from its config."""
     from jsonargparse import ArgumentParser
 
     path = folder / "config.yaml"
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(SymbolicData, "data")
+    parser.add_subclass_arguments(GenerationDataModule, "data")
     content = read_yaml(path)
     try:
         with trusted.refusing(path):
             trusted.check_names(content["data"])
-            trusted.check_value(content["data"], SymbolicData, "data")
+            trusted.check_value(content["data"], GenerationDataModule, "data")
         data = parser.instantiate_classes(parser.parse_object({"data": content["data"]})).data
         return data, int(content["report"]["bars"])
     except (ValueError, TypeError, KeyError) as error:
@@ -91,7 +91,7 @@ def _settings(folder: Path) -> tuple[SymbolicData, int]:
 
 
 def _read(file: Path) -> Piece:
-    from datamodules.symbolic.reading import read_piece
+    from datamodules.generation.reading import read_piece
 
     return read_piece(file)
 
@@ -99,7 +99,7 @@ def _read(file: Path) -> Piece:
 def _sound(piece: Piece) -> bytes:
     import soundfile
 
-    from datamodules.symbolic.writing.preview import preview
+    from datamodules.generation.writing.midi import preview
 
     held = io.BytesIO()
     soundfile.write(held, preview(piece, RATE), RATE, format="WAV", subtype="PCM_16")

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tasks.writers.whole import write_json, write_text
+from tasks.writers.output_files import write_json, write_text
 
 FOLDER = Path(__file__).parent  # of the page that is filled in
 KEY = "key.json"
@@ -26,7 +26,7 @@ LEVEL = 0.1  # root mean square of every excerpt: 20 dB below full scale
 PEAK = 0.98
 
 
-class Excerpt(NamedTuple):
+class Stimulus(NamedTuple):
     """A piece to be heard."""
 
     audio: bytes  # WAV, FLAC or OGG
@@ -36,7 +36,7 @@ class Excerpt(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Questions:
+class ListeningDesign:
     """How much each listener is asked.
 
     pairs: comparisons of two pieces
@@ -53,10 +53,10 @@ class Questions:
 
 def write_page(
     path: Path,
-    excerpts: Sequence[Excerpt],
+    excerpts: Sequence[Stimulus],
     seed: int = 0,
     title: str = "Who wrote this music?",
-    questions: Questions = Questions(),
+    questions: ListeningDesign = ListeningDesign(),
 ) -> Path:
     """Write the page, and beside it `key.json` for whoever analyses the answers; returns the key's path.
 
@@ -111,7 +111,7 @@ def _filled(title: str, content: dict[str, Any]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 
-def _sheet(by_name: dict[str, Excerpt], questions: Questions, draw: random.Random) -> dict[str, Any]:
+def _sheet(by_name: dict[str, Stimulus], questions: ListeningDesign, draw: random.Random) -> dict[str, Any]:
     """What one listener hears; the page shuffles it again."""
     systems: dict[str, list[str]] = {}
     for name, one in by_name.items():
@@ -132,7 +132,7 @@ def _sheet(by_name: dict[str, Excerpt], questions: Questions, draw: random.Rando
 
 
 def _pair(
-    first: list[str], second: list[str], by_name: dict[str, Excerpt], heard: list[list[str]], draw: random.Random
+    first: list[str], second: list[str], by_name: dict[str, Stimulus], heard: list[list[str]], draw: random.Random
 ) -> list[str]:
     """An excerpt of each: not heard as a pair before and written for the same task, as far as there are such."""
     every = [sorted((a, b)) for a in first for b in second]
@@ -148,7 +148,7 @@ def _rounds(items: list[Any], count: int, draw: random.Random) -> list[Any]:
     return found[:count]
 
 
-def _alike(excerpts: Sequence[Excerpt], seconds: float) -> list[str]:
+def _alike(excerpts: Sequence[Stimulus], seconds: float) -> list[str]:
     """Addresses that hold the sounds: one channel, one length, one loudness, the end faded, no tags."""
     read = [_read(one) for one in excerpts]
     length = min(seconds, *(len(samples) / rate for samples, rate in read)) if len(read) > 1 else seconds
@@ -162,7 +162,7 @@ def _alike(excerpts: Sequence[Excerpt], seconds: float) -> list[str]:
     return [_address(level * samples, rate) for samples, (_, rate) in zip(made, read, strict=True)]
 
 
-def _read(excerpt: Excerpt) -> tuple[NDArray[np.float64], int]:
+def _read(excerpt: Stimulus) -> tuple[NDArray[np.float64], int]:
     about = f"the sound of {excerpt.piece} by {excerpt.system}"
     try:
         samples, rate = soundfile.read(io.BytesIO(excerpt.audio), always_2d=True)

@@ -1,10 +1,10 @@
 """BSSEval v4 as museval computes it: SDR alone by windowed energies, or SDR, ISR, SIR and SAR with 512-tap filters."""
 
-from tasks.metrics.bss.frames import Frames, as_written, frame_slices, wholly_silent
+from tasks.metrics.bss.frames import WindowScores, as_written, frame_slices, wholly_silent
 from tasks.metrics.bss.scores import evaluate, median_over_frames, median_over_tracks, usdr
 
 __all__ = [
-    "Frames",
+    "WindowScores",
     "as_written",
     "evaluate",
     "frame_slices",

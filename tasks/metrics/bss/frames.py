@@ -12,7 +12,7 @@ DIGITS = 5  # after the decimal point in museval's JSON
 FIRST_LOOK = 512  # samples: most windows are found not silent in their first few
 
 
-class Frames(NamedTuple):
+class WindowScores(NamedTuple):
     """Scores in dB of every source (rows) in every window (columns); NaN where a window is not scored."""
 
     sdr: NDArray[np.float64]  # (sources, frames)
@@ -35,7 +35,7 @@ def as_written(values: Array) -> NDArray[np.float64]:
     return np.where(np.isfinite(values), rounded, np.nan)
 
 
-def median_over_frames(frames: Frames) -> NDArray[np.float64]:
+def median_over_frames(frames: WindowScores) -> NDArray[np.float64]:
     """Median over the scored windows, (4, sources) in the order SDR, ISR, SIR, SAR; NaN where none is scored."""
     return nanmedian(as_written(np.stack(frames)), axis=-1)
 

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.metrics.bss.energies import Projector
-from tasks.metrics.bss.filters import distortion_filters
-from tasks.metrics.bss.frames import Array, Frames, frame_slices, median_over_frames, nanmedian, scored_frames, snr, wholly_silent
+from tasks.metrics.bss.filters import Projector, distortion_filters
+from tasks.metrics.bss.frames import (
+    Array,
+    WindowScores,
+    frame_slices,
+    median_over_frames,
+    nanmedian,
+    scored_frames,
+    snr,
+    wholly_silent,
+)
 
 TAPS = 512
 __all__ = ["evaluate", "median_over_frames", "median_over_tracks", "usdr"]
@@ -23,7 +31,7 @@ def evaluate(
     mode: str = "sdr",
     taps: int = TAPS,
     names: Sequence[str] | None = None,
-) -> Frames:
+) -> WindowScores:
     """Scores of every source in every window, equal to `museval.evaluate(mode="v4")`.
 
     A window in which any reference or estimate is silent (its channels add up to zero at every sample) is NaN for
@@ -54,7 +62,7 @@ def evaluate(
     quiet = [wholly_silent(sounds) for sounds in (reference, estimate)]
     _warn(quiet, names)
     sources = np.flatnonzero(~(quiet[0] | quiet[1])).tolist()
-    scores = Frames(*np.full((4, len(reference), len(slices)), np.nan))
+    scores = WindowScores(*np.full((4, len(reference), len(slices)), np.nan))
     frames = scored_frames(reference, estimate, sources, slices)
     for i in frames:
         scores.sdr[sources, i] = [snr(reference[j, slices[i]], estimate[j, slices[i]]) for j in sources]
@@ -110,7 +118,7 @@ def _energies(target: Array, guess: Array, block: int = 2**18) -> tuple[float, f
 
 
 def _add_filtered(
-    scores: Frames, reference: Array, estimate: Array, sources: list[int], frames: list[tuple[int, slice]], taps: int
+    scores: WindowScores, reference: Array, estimate: Array, sources: list[int], frames: list[tuple[int, slice]], taps: int
 ) -> None:
     """Fill in ISR, SIR and SAR of the named sources and frames."""
     # All references, scored or not, since each may be what interferes.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.events import Events
+from datamodules.sed.events import Events
 from tasks.metrics.events.counts import Counts
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows of the reference and of the prediction, each (pairs,)

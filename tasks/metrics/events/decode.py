@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datamodules.events import Events, table
+from datamodules.sed.events import Events, table
 
 
 class FrameScores(NamedTuple):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.events import Events, merge_overlaps, take
+from datamodules.sed.events import Events, merge_overlaps, take
 from tasks.metrics.events.counts import Counts
 
 TIE = 1e-9  # a share that misses its criterion by rounding alone meets it

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.events import Corpus, Events
+from datamodules.sed.events import Events, EventTable
 from tasks.metrics.events import intersection, sweep
 from tasks.metrics.events.counts import Sweep
 from tasks.metrics.events.decode import FrameScores
@@ -53,7 +53,7 @@ class Psds(NamedTuple):
         return f"{self.value:.4f} ({self.scenario}; {self.points})"
 
 
-def from_scores(scores: FrameScores, corpus: Corpus, scenario: Scenario) -> Psds:
+def from_scores(scores: FrameScores, corpus: EventTable, scenario: Scenario) -> Psds:
     """PSDS over every distinct score as a threshold: exact, nothing is sampled.
 
     Args:
@@ -66,7 +66,7 @@ def from_scores(scores: FrameScores, corpus: Corpus, scenario: Scenario) -> Psds
     return area(curves, truth, float(corpus.durations.sum()), scenario, "every distinct score a threshold")
 
 
-def from_operating_points(points: Iterable[Events], corpus: Corpus, scenario: Scenario) -> Psds:
+def from_operating_points(points: Iterable[Events], corpus: EventTable, scenario: Scenario) -> Psds:
     """PSDS from the events at some thresholds, one table each; with few of them it comes out lower."""
     classes = len(corpus.classes)
     truth = Truth(corpus.events, classes)

@@ -1,0 +1,114 @@
+"""MAESTRO 1 to 3: some 200 hours of piano competitions on Disklaviers, sound and MIDI."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from datamodules.alignment.listing import SOUNDS, Drawn, Listing, Sound, audio_beside, by_stem, own_midi_pair, with_splits
+from datamodules.alignment.score import MIDI
+from datamodules.common.delimited import records
+from datamodules.common.errors import DataError
+from datamodules.common.splits import SPLITS
+
+MAESTRO_LAYOUT = (
+    "MAESTRO (maestro-vX.Y.Z.csv or .json, and a folder per year with .midi and .wav files; "
+    "magenta.tensorflow.org/datasets/maestro)"
+)
+COLUMNS = ("canonical_composer", "canonical_title", "split", "midi_filename", "audio_filename")
+
+
+def list_maestro(root: Path, font: str = "embedded", score_font: str = "embedded", split: Drawn = "piece") -> Listing:
+    """Every performance, its MIDI as the score; the splits are MAESTRO's own, which part pieces, unless drawn by recording.
+
+    Where no sound at all is there, as in the edition with MIDI alone, the performances are rendered in `font`.
+    Raises DataError where the table is missing or another one.
+    """
+    table = next((path for ending in ("csv", "json") for path in sorted(root.glob(f"maestro-*.{ending}"))), None)
+    if table is None:
+        raise DataError(f"{root} holds no table maestro-v3.0.0.csv: expected {MAESTRO_LAYOUT}.")
+    pairs, flaws = [], []
+    for row in _rows(table):
+        midi, sound = root / row["midi_filename"], audio_beside(root / row["audio_filename"])
+        name, piece = Path(row["midi_filename"]).stem, f"{row['canonical_composer']}: {row['canonical_title']}"
+        if not midi.is_file():
+            flaws.append(f"{midi} is missing, which {table.name} names: it is left out.")
+        elif row["split"] not in SPLITS:
+            flaws.append(f"{table} puts {name} into the unknown split '{row['split']}': it is left out.")
+        else:
+            performance = Sound(sound) if sound else Sound(midi, font)
+            pairs.append(own_midi_pair(name, piece, performance, midi, score_font)._replace(split=row["split"]))
+    silent = [pair for pair in pairs if pair.performance.font]
+    if len(silent) < len(pairs):
+        flaws += [f"{pair.midi} has no sound file, others have: it is left out." for pair in silent]
+        pairs = [pair for pair in pairs if not pair.performance.font]
+    return Listing(with_splits(pairs, split) if split == "recording" else pairs, flaws)
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    """The table's rows; as JSON it is a list of rows or a dictionary of columns."""
+    try:
+        table_rows = json.loads(table.read_text(encoding="utf-8")) if table.suffix == ".json" else records(table)
+        if isinstance(table_rows, dict):
+            table_rows = [{column: table_rows[column][key] for column in COLUMNS} for key in table_rows[COLUMNS[0]]]
+        return [{column: str(row[column]) for column in COLUMNS} for row in table_rows]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise DataError(f"{table} is damaged ({said}): expected the columns {', '.join(COLUMNS)}.") from error
+
+
+# MAPS, its pieces of music (MUS): piano sound with the MIDI that drove the piano, 30 pieces on each of 9 pianos.
+#
+# Seven pianos are software, two a Disklavier heard near and far. Pieces come back on other pianos: drawn by piece, they stay
+# together, drawn by recording, as the paper does, they do not.
+
+MAPS_LAYOUT = (
+    "MAPS (.../MUS/MAPS_MUS-PIECE_PIANO.wav with .mid and .txt beside it; a zip for each piano, open at "
+    "amubox.univ-amu.fr/index.php/s/iNG0xc5Td1Nv4rR)"
+)
+NAME = re.compile(r"MAPS_MUS-(?P<piece>.+)_(?P<piano>[^_]+)")
+
+
+def list_maps(root: Path, score_font: str = "embedded", split: Drawn = "piece", pianos: Sequence[str] | None = None) -> Listing:
+    """Every recording of a piece of music, its MIDI as the score.
+
+    pianos: those to take, such as ENSTDkCl; default: all. Raises DataError where there is no such recording.
+    """
+    sounds, midis = by_stem(root, "MAPS_MUS-*", SOUNDS), by_stem(root, "MAPS_MUS-*", MIDI)
+    named = {name: found for name in sorted({*sounds, *midis}) if (found := NAME.fullmatch(name))}
+    named = {name: found for name, found in named.items() if pianos is None or found["piano"] in pianos}
+    if not named:
+        chosen = f" of the pianos {', '.join(pianos)}" if pianos else ""
+        raise DataError(f"{root} holds no recording MAPS_MUS-PIECE_PIANO.wav{chosen}: expected {MAPS_LAYOUT}.")
+    pairs, flaws = [], []
+    for name, found in named.items():
+        if name not in midis:
+            flaws.append(f"{sounds[name]} has no {name}.mid beside it: it is left out.")
+        elif name not in sounds:
+            flaws.append(f"{midis[name]} has no {name}.wav beside it: it is left out.")
+        else:
+            pairs.append(own_midi_pair(name, found["piece"], Sound(sounds[name]), midis[name], score_font))
+    return Listing(with_splits(pairs, split), flaws)
+
+
+# SMD, the Saarland Music Data: 50 performances on a Disklavier, sound and MIDI.
+
+SMD_LAYOUT = (
+    "SMD (COMPOSER_WORK_PERFORMER_VERSION-SMD.wav or .mp3 and .mid of the same name, in one folder or in several; "
+    "SMD-piano_v2.zip, open at zenodo.org/records/13753319)"
+)
+
+
+def list_smd(root: Path, score_font: str = "embedded", split: Drawn = "piece") -> Listing:
+    """Every performance, its MIDI as the score; a piece is a movement. Raises DataError where there is none."""
+    sounds, midis = by_stem(root, "*-SMD", SOUNDS), by_stem(root, "*-SMD", MIDI)
+    if not sounds and not midis:
+        raise DataError(f"{root} holds no performance COMPOSER_WORK_PERFORMER_VERSION-SMD: expected {SMD_LAYOUT}.")
+    pairs = [
+        own_midi_pair(name, name.rsplit("_", 2)[0], Sound(path), midis[name], score_font)
+        for name, path in sorted(sounds.items())
+        if name in midis
+    ]
+    flaws = [f"{sounds[name]} has no MIDI file {name}.mid: it is left out." for name in sorted({*sounds} - {*midis})]
+    flaws += [f"{midis[name]} has no sound file {name}.wav or .mp3: it is left out." for name in sorted({*midis} - {*sounds})]
+    return Listing(with_splits(pairs, split), flaws)

@@ -1,0 +1,1 @@
+"""Audio files, packs and clips."""

@@ -1,0 +1,1 @@
+"""Parts that the data of several tasks share."""

@@ -1,0 +1,171 @@
+"""Report of what a run left out: kind, item and reason of each file, tag, event, track or note, in one shape for all tasks.
+
+`prepare` writes it to report.json, `fit`, `validate` and `test` to metrics.json, `predict` to its own JSON; all of them log it.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from datamodules.common.errors import DataError, printable
+
+log = logging.getLogger(__name__)
+
+SHOWN = 5
+"""Items of a group that are named on the screen."""
+
+KEPT = 100
+"""Items of a group that are named in metrics.json; report.json names all."""
+
+_ENDING = re.compile(r"(: it is left out)?\.?$")
+_VERB = re.compile(r" (is|has|holds|does|may|gives|cannot|puts|breaks|decodes) ")
+
+UNREADABLE = "cannot be read"
+"""Reason of an item that a loader process found to be unreadable during the run; the process logs the details."""
+
+
+@dataclass(frozen=True, order=True)
+class LeftOut:
+    """One item that a run does not use.
+
+    Args:
+        kind: what it is, as a singular noun: file, clip, tag, event, track, note, piece, stem
+        item: its name; for a file its path
+        reason: why, without the name; items of one kind and reason form a group
+        detail: what differs within a group, such as `2 clips`
+    """
+
+    kind: str
+    item: str
+    reason: str
+    detail: str = ""
+
+    @classmethod
+    def from_sentence(cls, kind: str, item: str, sentence: object, path: object = "") -> "LeftOut":
+        """An item whose error message begins with its name or path, which the reason does not repeat."""
+        reason = str(sentence)
+        for name in filter(None, (str(path), item)):
+            reason = reason.removeprefix(name)
+        return cls(kind, item, _ENDING.sub("", reason.lstrip(": ,")))
+
+    @classmethod
+    def from_subject(cls, kind: str, sentence: object) -> "LeftOut":
+        """An item named by the subject of a sentence: what stands before its verb."""
+        text = str(sentence)
+        verb = _VERB.search(text)
+        return cls.from_sentence(kind, text[: verb.start()] if verb else text, text.replace(" is left out: ", ": ", 1))
+
+    def __str__(self) -> str:
+        return f"{self.item} ({self.detail})" if self.detail else self.item
+
+    def row(self) -> list[str]:
+        """The fields as JSON takes them; `LeftOut(*row)` is the same item."""
+        return [self.kind, self.item, self.reason, self.detail]
+
+
+class LeftOutReport:
+    """Items left out, each once, grouped by kind and reason; one for each process.
+
+    `say()` logs what was added since it was last called, on rank 0. Loader processes have reports of their own: what they find
+    to be unreadable reaches this one through the shared flags that `watch()` is given.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[LeftOut, None] = {}
+        self._said: set[LeftOut] = set()
+        self._watched: list[tuple[str, Sequence[str], NamedOnce]] = []
+
+    def __len__(self) -> int:
+        return len(self.items())
+
+    def add(self, kind: str, item: str, reason: str, detail: str = "") -> None:
+        """Add one item; see `LeftOut`."""
+        self.extend([LeftOut(kind, item, reason, detail)])
+
+    def extend(self, items: Iterable[LeftOut], said: bool = False) -> None:
+        """Add items; one that is there already is not added again. said: they have been logged in other words."""
+        new = dict.fromkeys(items)
+        self._items.update(new)
+        self._said.update(new if said else ())
+
+    def watch(self, kind: str, names: Sequence[str], flags: "NamedOnce") -> None:
+        """Count items as left out once loader processes flag them as unreadable: `names` (rows,), one for each flag."""
+        self._watched.append((kind, names, flags))
+
+    def items(self) -> list[LeftOut]:
+        """Every item in order of kind, name and reason."""
+        known = {(entry.kind, entry.item) for entry in self._items}
+        flagged = {
+            LeftOut(kind, str(names[row]), UNREADABLE)
+            for kind, names, flags in self._watched
+            for row in flags.rows()
+            if (kind, str(names[row])) not in known
+        }
+        return sorted([*self._items, *flagged])
+
+    def groups(self) -> list[tuple[str, str, list[LeftOut]]]:
+        """(kind, reason, items), the largest group first."""
+        return _grouped(self.items())
+
+    def as_json(self, limit: int | None = KEPT) -> list[dict[str, Any]]:
+        """Groups as plain types: kind, reason, count, the first `limit` items by name (None: all), and details if any."""
+        return [_plain(*group, limit) for group in self.groups()]
+
+    def lines(self) -> list[str]:
+        """One sentence for each group, such as `Left out 2 tags: quiet (1 clip), rare (2 clips): too few clips`."""
+        return [_line(*group) for group in self.groups()]
+
+    def say(self) -> None:
+        """Log the groups of what was added since the last call, on rank 0."""
+        new = [entry for entry in self._items if entry not in self._said]
+        self._said.update(new)
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            for group in _grouped(sorted(new)):
+                log.warning("%s", _line(*group))
+
+
+def _grouped(items: Iterable[LeftOut]) -> list[tuple[str, str, list[LeftOut]]]:
+    groups: dict[tuple[str, str], list[LeftOut]] = {}
+    for entry in items:
+        groups.setdefault((entry.kind, entry.reason), []).append(entry)
+    return sorted(((*key, entries) for key, entries in groups.items()), key=lambda group: (-len(group[2]), *group[:2]))
+
+
+def _plain(kind: str, reason: str, entries: Sequence[LeftOut], limit: int | None) -> dict[str, Any]:
+    shown = entries[:limit]
+    details = {"details": [printable(entry.detail) for entry in shown]} if any(entry.detail for entry in shown) else {}
+    items = [printable(entry.item) for entry in shown]
+    return {"kind": kind, "reason": printable(reason), "count": len(entries), "items": items, **details}
+
+
+def _line(kind: str, reason: str, entries: Sequence[LeftOut]) -> str:
+    number = f"{len(entries)} {kind}{'' if len(entries) == 1 else 'es' if kind.endswith('s') else 's'}"
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return printable(f"Left out {number}: {', '.join(map(str, entries[:SHOWN]))}{more}: {reason}")
+
+
+# Items that cannot be read: named once in a run, and in training replaced by others.
+
+
+class NamedOnce:
+    """Flags of `count` items that could not be read, shared by the loader processes of a run, so that each is named once."""
+
+    def __init__(self, count: int) -> None:
+        self.named = torch.zeros(count, dtype=torch.uint8).share_memory_()
+
+    def report(self, item: int, error: DataError, strict: bool) -> None:
+        """Say that an item is left out and why, once; raise instead if strict."""
+        if strict:
+            raise error
+        if not self.named[item]:
+            self.named[item] = 1
+            log.warning("Left out: %s", printable(str(error)))
+
+    def rows(self) -> list[int]:
+        """Positions of the items that were named."""
+        return self.named.nonzero().flatten().tolist()

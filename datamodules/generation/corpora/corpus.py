@@ -1,0 +1,165 @@
+"""A corpus: where pieces come from, which split each is in, and why others were left out."""
+
+import copy
+import importlib.util
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import ClassVar, Self
+
+from datamodules.common.errors import DataError
+from datamodules.common.progress import progress
+from datamodules.common.workers import in_processes
+from datamodules.generation.piece import Piece
+from datamodules.generation.splitting import Dropped as Dropped
+from datamodules.generation.splitting import Splits as Splits
+
+_HERE = Path(__file__).parent
+_PATTERNS = ("corpora/*.py", "reading/*.py", "piece.py", "grid.py", "harmony.py", "voices.py", "splitting.py")
+READERS = tuple(path for pattern in _PATTERNS for path in sorted(_HERE.parent.glob(pattern)))
+"""Where a change may change what is read: every file that stands between the music and a piece."""
+
+
+class Unwanted(ValueError):
+    """A piece that a corpus leaves out; the sentence says why, without the piece's name."""
+
+
+class Corpus:
+    """Base of all corpora; subclasses take plain arguments, a folder `root` where the music is the user's.
+
+    Raises DataError where the root or its layout is missing.
+    """
+
+    name: ClassVar[str]
+    root: str | None = None
+
+    def in_folder(self, root: str) -> Self:
+        """The same corpus, whose music lies in another folder."""
+        corpus = copy.copy(self)
+        corpus.root = root
+        return corpus
+
+    def folder(self) -> Path:
+        """The folder of the music. Raises DataError where the user has to name one and did not, or it is no folder."""
+        raise NotImplementedError
+
+    def read(self) -> Splits:
+        """Parse everything; `datamodules.generation.pack` keeps the result, so that this happens once."""
+        raise NotImplementedError
+
+    def ingredients(self) -> list[object]:
+        """What the result depends on, but for the music: the arguments, and the readers' own text (Path)."""
+        arguments = {name: value for name, value in vars(self).items() if name != "root"}
+        return [type(self).__qualname__, sorted(arguments.items()), *READERS]
+
+    def sources(self) -> list[Path]:
+        """Files of the music, in order."""
+        return []
+
+
+class OwnMusic(Corpus):
+    """Base of the corpora whose music the user has on disk.
+
+    Args:
+        root: folder of the music
+    """
+
+    layout: ClassVar[str]  # what `root` must name, in words
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = root
+
+    def folder(self) -> Path:
+        """The folder of the music. Raises DataError where none was named or it is no folder."""
+        if self.root is None:
+            raise DataError(f"No music was named: give --data.root, {self.layout}.")
+        folder = Path(self.root).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"{folder} is no folder: --data.root must name {self.layout}.")
+        return folder
+
+    def file(self, name: str) -> Path:
+        """A file of the folder. Raises DataError where it is missing."""
+        path = self.folder() / name
+        if not path.is_file():
+            raise DataError(f"{path} is missing: --data.root must name {self.layout}.")
+        return path
+
+
+# Files -> pieces: one after the other or in several processes, a bad file never in the way of the others.
+
+MANY = 64
+"""Files from which on several processes read them."""
+Read = Callable[[Path, str], list[Piece]]
+Check = Callable[[Piece], None]
+
+
+def gather(
+    read: Read, files: Sequence[tuple[Path, str]], what: str, check: Check | None = None
+) -> tuple[list[Piece], list[Dropped]]:
+    """The pieces of all files in order, and for each file or piece that is left out the reason.
+
+    read: of (path, name of the piece or of the file's pieces); raises DataError for a damaged file and Unwanted for one
+        that is left out
+    what: the files in words, for the progress bar
+    check: raises Unwanted for a piece that is left out
+    """
+
+    attempt = partial(_attempt, read, check)
+    results = in_processes(attempt, files) if len(files) >= MANY else (attempt(*file) for file in files)
+    pieces: list[Piece] = []
+    dropped: list[Dropped] = []
+    for found in progress(results, f"reading {what}", len(files), "file", disable=len(files) < MANY):
+        for one in found:
+            (dropped if isinstance(one, Dropped) else pieces).append(one)
+    return pieces, dropped
+
+
+def _attempt(read: Read, check: Check | None, path: Path, name: str) -> list[Piece | Dropped]:
+    try:
+        pieces = read(path, name)
+    except Unwanted as reason:
+        return [Dropped(name, f"{name}: {reason}", False)]
+    except DataError as error:
+        return [Dropped(name, str(error), True)]
+    return [_checked(piece, check) for piece in pieces] if check else pieces
+
+
+def _checked(piece: Piece, check: Check) -> Piece | Dropped:
+    try:
+        check(piece)
+    except Unwanted as reason:
+        return Dropped(piece.name, f"{piece.name}: {reason}", False)
+    return piece
+
+
+# The scores bundled in the music21 wheel; music21 itself, which takes seconds to import, is not needed to find them.
+
+
+class Packaged(Corpus):
+    """Base of the corpora that lie in a folder of music21's."""
+
+    bundle: ClassVar[str] = ""  # the folder
+
+    def folder(self) -> Path:
+        """The folder in the wheel. Raises DataError where it is absent."""
+        spec = importlib.util.find_spec("music21")
+        path = Path(spec.origin).with_name("corpus") / self.bundle if spec and spec.origin else None
+        if path is None or not path.is_dir():
+            raise DataError(f"the scores bundled with music21 ({self.name}) are missing: pip install --force-reinstall music21")
+        return path
+
+    def ingredients(self) -> list[object]:
+        """Arguments, readers, and the package's version, which stands for its files."""
+        try:
+            return [*super().ingredients(), version("music21")]
+        except PackageNotFoundError:
+            return super().ingredients()
+
+
+def spread(items: list, number: int | None) -> list:
+    """So many of the items, evenly spread; None: all."""
+    if number is None or number >= len(items):
+        return items
+    return [items[index * len(items) // number] for index in range(number)]

@@ -1,0 +1,349 @@
+"""Standard MIDI Files -> pieces, in the file's own ticks."""
+
+import struct
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.common.errors import DataError, printable
+from datamodules.generation.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece, in_order
+from datamodules.generation.reading.notation import check_length, is_metre, read_symbol
+from datamodules.generation.voices import SLACK, from_high_to_low, monophonic, named_voice, part
+
+# Standard MIDI Files as their raw events: what a piece has no field for, kept to be written again as it was.
+
+OFF, ON, CONTROL, PROGRAM, PRESSURE, BEND = 0x8, 0x9, 0xB, 0xC, 0xD, 0xE
+META, SYSEX, ESCAPE = 0xFF, 0xF0, 0xF7
+NAME, LYRIC, MARKER, END_OF_TRACK, TEMPO, METRE = 0x03, 0x05, 0x06, 0x2F, 0x51, 0x58
+SYSTEM_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}
+"""Data bytes of system common messages, which no file should hold; the others have none."""
+LONGEST_NUMBER = 4  # bytes of a number in base 128
+
+
+class MidiEvent(NamedTuple):
+    """One message of a track, running status written out."""
+
+    tick: int
+    message: bytes
+
+    @property
+    def kind(self) -> int:
+        """Upper half of a channel message's status: OFF to BEND; 0xF of all others."""
+        return self.message[0] >> 4
+
+    @property
+    def meta(self) -> int | None:
+        """Type of a meta event; None of other messages."""
+        return self.message[1] if self.message[0] == META else None
+
+
+class SourceNote(NamedTuple):
+    """A note as two events of a track: `on` and `off` are their places in it."""
+
+    track: int
+    channel: int
+    on: int
+    off: int
+    onset: int
+    duration: int
+    pitch: int
+
+
+class MidiSource(NamedTuple):
+    """Tracks of a file as lists of events, in order, without their ends."""
+
+    ticks: int  # of a quarter note
+    tracks: list[list[MidiEvent]]
+
+    def notes(self) -> list[SourceNote]:
+        """Every note that ends; of several of one pitch the first that was struck ends first, as `reading.midi` has it."""
+        notes = []
+        for number, events in enumerate(self.tracks):
+            sounding: dict[tuple[int, int], deque[int]] = defaultdict(deque)
+            for place, event in enumerate(events):
+                if event.kind not in (OFF, ON):
+                    continue
+                channel, pitch, velocity = event.message[0] & 0xF, event.message[1], event.message[2]
+                if event.kind == ON and velocity:
+                    sounding[channel, pitch].append(place)
+                elif sounding[channel, pitch]:
+                    begun = sounding[channel, pitch].popleft()
+                    onset = events[begun].tick
+                    notes.append(SourceNote(number, channel, begun, place, onset, max(event.tick - onset, 1), pitch))
+        return notes
+
+    def counts(self) -> dict[str, int]:
+        """How many events there are of what only MIDI holds, by its name in the plural."""
+        counts: Counter[str] = Counter()
+        for event in (event for events in self.tracks for event in events):
+            name = _CHANNEL.get(event.kind) or _META.get(event.meta)
+            name = "system messages" if event.message[0] in (SYSEX, ESCAPE) else name
+            if name and (event.kind != CONTROL or event.message[1] not in (0, 32)):
+                counts[name] += 1
+        return dict(counts)
+
+
+_CHANNEL = {CONTROL: "controllers", BEND: "pitch bends", PRESSURE: "pressures", 0xA: "pressures"}
+_META = {0x01: "texts", 0x02: "copyright notes", LYRIC: "lyrics", MARKER: "markers", 0x07: "cue points"}
+
+
+def read_source(data: bytes) -> MidiSource:
+    """The events of a file of one sequence. Raises ValueError for bytes that are no events."""
+    ticks = int.from_bytes(data[12:14], "big")
+    place, tracks = 8 + int.from_bytes(data[4:8], "big"), []
+    while place + 8 <= len(data):
+        end = place + 8 + int.from_bytes(data[place + 4 : place + 8], "big")
+        if data[place : place + 4] == b"MTrk":
+            tracks.append(_events(data[place + 8 : end]))
+        place = end
+    return MidiSource(ticks, tracks)
+
+
+def _events(data: bytes) -> list[MidiEvent]:
+    events, place, now, status = [], 0, 0, 0
+    while place < len(data):
+        wait, place = _number(data, place)
+        now += wait
+        if place < len(data) and data[place] & 0x80:
+            status = data[place]
+            place += 1
+        if status < 0x80:
+            raise ValueError("data without a status")
+        begin, place = place, _end_of(data, place, status)
+        if place > len(data):
+            raise ValueError("an event is cut short")
+        event = MidiEvent(now, bytes((status,)) + data[begin:place])
+        if event.meta == END_OF_TRACK:
+            break
+        events.append(event)
+        status = status if status < SYSEX else 0
+    return events
+
+
+def _end_of(data: bytes, place: int, status: int) -> int:
+    """Place behind the message whose status stands before `place`."""
+    if status < SYSEX:
+        return place + (1 if status >> 4 in (PROGRAM, PRESSURE) else 2)
+    if status in (META, SYSEX, ESCAPE):
+        length, place = _number(data, place + (status == META))
+        return place + length
+    return place + SYSTEM_BYTES.get(status, 0)
+
+
+def _number(data: bytes, place: int) -> tuple[int, int]:
+    """A number in base 128, and the place behind it."""
+    number = 0
+    for length in range(LONGEST_NUMBER):
+        if place + length >= len(data):
+            break
+        number = number << 7 | data[place + length] & 0x7F
+        if not data[place + length] & 0x80:
+            return number, place + length + 1
+    raise ValueError("a number without an end")
+
+
+FEW = 4  # bars of 1/4 in a row that are written by programs that know no bars
+END, FERMATA, CHORD = "end", "fermata", "chord "
+"""Markers by which our writer keeps what MIDI has no event for."""
+
+
+def read_midi(path: Path) -> list[Piece]:
+    """The piece of a MIDI file; of format 2, which holds one in each track, all that sound.
+
+    Ticks, tempi, metres, key, programs and names are the file's, 4/4 where it names no metre; tempi and metres that change
+    after the last note are left out. A voice is a track (or channel), from high to low by mean pitch unless their names number
+    them; the notes of a lone track that is no single line are parted by `part`. A first bar alone in a shorter metre is the
+    pickup of the next one. Raises DataError for a file that is damaged or has no notes.
+    """
+    data = _bytes(path)
+    chunks = _sequences(data)
+    pieces, silent = [], None
+    for number, chunk in enumerate(chunks):
+        try:
+            pieces.append(_piece(_score(chunk, path), path, f"{path.stem}-{number + 1}" if len(chunks) > 1 else path.stem))
+        except Silent as error:
+            silent = silent or error
+    if not pieces:
+        raise silent or DataError(f"{printable(str(path))} holds no notes: expected a MIDI file of music.")
+    return pieces
+
+
+def source_of(path: Path) -> MidiSource | None:
+    """The events behind the first piece of `read_midi`; None where the file holds others than a MIDI file has."""
+    for chunk in _sequences(_bytes(path)):
+        try:
+            _piece(_score(chunk, path), path, "")
+            return read_source(chunk)
+        except Silent:
+            continue
+        except ValueError:
+            return None
+    return None
+
+
+class Silent(DataError):
+    """A file without a pitched note."""
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{printable(str(path))} cannot be read ({error.strerror}): expected a Standard MIDI File.") from error
+
+
+def _sequences(data: bytes) -> list[bytes]:
+    """The file itself; of format 2 each track as a file of its own."""
+    if data[:4] != b"MThd" or len(data) < 14 or data[8:10] != b"\0\2":
+        return [data]
+    header = data[:8] + struct.pack(">HH", 0, 1) + data[12:14]
+    place, found = 8 + int.from_bytes(data[4:8], "big"), []
+    while place + 8 <= len(data):
+        end = place + 8 + int.from_bytes(data[place + 4 : place + 8], "big")
+        if data[place : place + 4] == b"MTrk":
+            found.append(header + data[place:end])
+        place = end
+    return found
+
+
+def _score(data: bytes, path: Path) -> Any:
+    import symusic
+
+    if data[:4] != b"MThd":
+        raise DataError(f"{printable(str(path))} is no MIDI file: it does not begin with MThd, as a Standard MIDI File does.")
+    try:
+        score = symusic.Score.from_midi(data)
+    except (RuntimeError, ValueError, UnicodeDecodeError) as error:
+        said = (str(error).splitlines() or [""])[0].removeprefix("MiniMidi: ")
+        said = said.removeprefix("Invaild midi file! ").removesuffix(": iostream error").rstrip(" .!")
+        reason = f"{printable(str(path))} does not read as MIDI ({said or type(error).__name__})"
+        raise DataError(f"{reason}: expected a Standard MIDI File (.mid).") from error
+    if score.ticks_per_quarter <= 0:
+        raise DataError(f"{printable(str(path))} is damaged: it counts no ticks to the quarter note.")
+    return score
+
+
+def _piece(score: Any, path: Path, name: str) -> Piece:
+    tracks = [(track, _notes(track)) for track in score.tracks]
+    drums = [notes[:, :4] for track, notes in tracks if track.is_drum and len(notes)]
+    pitched = [(track, notes) for track, notes in tracks if not track.is_drum and len(notes)]
+    if not pitched:
+        what = "only drums" if drums else "no notes"
+        raise Silent(f"{printable(str(path))} holds {what}: expected a MIDI file with pitched notes.")
+    ticks = int(score.ticks_per_quarter)
+    notes, programs, names = _voices(pitched, ticks)
+    drums = np.concatenate(drums) if drums else np.zeros((0, 4), np.int32)
+    end = max(int((events[:, ONSET].astype(np.int64) + events[:, DURATION]).max()) for events in (notes, drums) if len(events))
+    tempi = _tempi(score)
+    check_length(tempi, ticks, end, path)
+    tonic, mode = _key(score)
+    markers = [(int(marker.time), marker.text) for marker in score.markers]
+    length = max([end, *(at for at, text in markers if text == END)])
+    metres, pickup = _metres(score, ticks)
+    metres, unsaid = _in_quarters(metres[metres[:, 0] < length], ticks, length)
+    return Piece(
+        notes,
+        ticks,
+        length=length,
+        name=name,
+        pickup=pickup,
+        metres=metres,
+        tempi=tempi[tempi[:, 0] < length],
+        tonic=tonic,
+        mode=mode,
+        fermatas=np.array([at for at, text in markers if text == FERMATA], np.int32),
+        chords=_chords(markers),
+        drums=drums[np.lexsort((drums[:, PITCH], drums[:, ONSET]))],
+        programs=programs,
+        names=names,
+        remarks=("its metre 1/4 is read as 4/4",) if unsaid else (),
+    )
+
+
+def _notes(track: Any) -> NDArray[np.int32]:
+    """(n, 5) notes of one track, at least a tick long, voice 0."""
+    columns = track.notes.numpy()
+    rows = np.zeros((len(columns["time"]), 5), np.int32)
+    rows[:, ONSET], rows[:, DURATION] = np.maximum(columns["time"], 0), np.maximum(columns["duration"], 1)
+    rows[:, PITCH], rows[:, VELOCITY] = columns["pitch"] & 127, np.clip(columns["velocity"], 1, 127)
+    return rows
+
+
+def _voices(
+    pitched: list[tuple[Any, NDArray[np.int32]]], ticks: int
+) -> tuple[NDArray[np.int32], tuple[int, ...], tuple[str, ...]]:
+    """All notes with their voices, and the program and the name of each voice."""
+    labels = [" ".join(track.name.split()) for track, _ in pitched]
+    named = [named_voice(label) for label in labels]
+    if len(pitched) == 1 and named[0] is None:
+        track, notes = pitched[0]
+        single = monophonic(notes, ticks // SLACK)
+        notes = in_order(notes) if single else part(notes, ticks // SLACK)
+        return notes, (int(track.program),) * (int(notes[:, VOICE].max()) + 1), (labels[0],) if single else ()
+    ours = None not in named and len(set(named)) == len(named)
+    for number, (_, notes) in enumerate(pitched):
+        notes[:, VOICE] = named[number] if ours else number
+    notes = np.concatenate([notes for _, notes in pitched])
+    known = {int(rows[0, VOICE]): (int(track.program), name) for (track, rows), name in zip(pitched, labels, strict=True)}
+    if not ours:
+        order = from_high_to_low(notes)
+        notes[:, VOICE] = np.argsort(order)[notes[:, VOICE]]
+        known = {place: known[int(voice)] for place, voice in enumerate(order)}
+    programs, names = zip(*(known.get(voice, (0, "")) for voice in range(max(known) + 1)), strict=True)
+    return in_order(notes), programs, names
+
+
+def _tempi(score: Any) -> NDArray[np.int32]:
+    """(m, 2): of several at one tick the last holds; 120 quarter notes a minute before the first."""
+    columns = score.tempos.numpy()
+    rows = zip(np.maximum(columns["time"], 0).tolist(), np.maximum(columns["mspq"], 1).tolist(), strict=True)
+    return np.array(_last({0: 500_000}, rows), np.int32)
+
+
+def _metres(score: Any, ticks: int) -> tuple[NDArray[np.int32], int]:
+    """(m, 3) metres, and the pickup, which is the first bar where it is alone in its metre and shorter than the next."""
+    columns = score.time_signatures.numpy()
+    rows = zip(*(columns[name].tolist() for name in ("time", "numerator", "denominator")), strict=True)
+    valid = ((max(at, 0), (over, under)) for at, over, under in rows if is_metre(over, under, ticks))
+    changes = _last({0: (4, 4)}, valid)
+    metres = np.array([(at, *metre) for at, metre in changes], np.int32)
+    if len(metres) > 1:
+        (_, over, under), (at, next_over, next_under) = metres[:2].tolist()
+        if at * under <= 4 * ticks * over and at * next_under < 4 * ticks * next_over:
+            return np.concatenate([[[0, next_over, next_under]], metres[2:]]).astype(np.int32), at
+    return metres, 0
+
+
+def _in_quarters(metres: NDArray[np.int32], ticks: int, length: int) -> tuple[NDArray[np.int32], bool]:
+    """Metres (m, 3) in which a stretch of FEW bars or more of 1/4, as programs write it that know no bars, is one of 4/4."""
+    lasts = np.diff(np.append(metres[:, 0], length))
+    unsaid = (metres[:, 1:] == (1, 4)).all(1) & (lasts >= FEW * ticks)
+    if not unsaid.any():
+        return metres, False
+    metres = metres.copy()
+    metres[unsaid, 1] = 4
+    changes = np.append(True, (metres[1:, 1:] != metres[:-1, 1:]).any(1))
+    return metres[changes], True
+
+
+def _last(first: dict[int, Any], rows: Iterable[tuple[int, Any]]) -> list:
+    """Events by time, as (time, value), of several at one time the last; pairs of plain numbers stay pairs."""
+    return sorted((first | dict(rows)).items())
+
+
+def _key(score: Any) -> tuple[int | None, str | None]:
+    """Tonic and mode of the first key signature."""
+    if not len(score.key_signatures):
+        return None, None
+    first = min(score.key_signatures, key=lambda signature: signature.time)
+    minor = first.tonality == 1
+    return (7 * int(first.key) + (9 if minor else 0)) % 12, "minor" if minor else "major"
+
+
+def _chords(markers: list[tuple[int, str]]) -> NDArray[np.int32]:
+    found = [(at, read_symbol(text.removeprefix(CHORD))) for at, text in markers if text.startswith(CHORD)]
+    return np.array([(at, *chord) for at, chord in found if chord], np.int32).reshape(-1, 3)

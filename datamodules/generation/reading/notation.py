@@ -1,0 +1,129 @@
+"""Chord symbols as text, such as Am7, F#dim or G7/B, and the root and quality that they stand for."""
+
+import re
+from collections.abc import Iterable, Sequence
+from math import lcm
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.common.errors import DataError, counted, printable
+from datamodules.demo.piece import STEPS
+from datamodules.generation.piece import QUALITIES
+from datamodules.generation.reading.repeats import Signs, play_order, played_once
+
+ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
+SUFFIXES = ("", "m", "dim", "aug", "7", "maj7", "m7", "sus")
+"""What `write_symbol` puts behind the root, in the order of QUALITIES."""
+LONGEST_SYMBOL = 40
+"""Characters of a symbol; `_TAIL` tries every way to part longer ones into its words."""
+_SYMBOL = re.compile(r"\(?([A-Ga-g])(##|#|bb|b|♯|♭)?([^/]*)(?:/.*)?")
+# What may follow the root: else it is a word, such as Fine.
+_TAIL = re.compile(r"(maj|ma|min|mi|m|dim|aug|sus|add|dom|alt|no|o|°|ø|Δ|[\^+\-#b()*,\d ])*")
+# Tried in this order, at the beginning of what follows the root in lower case; M was spelled out as maj.
+_SUFFIX = (
+    (r"(m|min|-)(\(?maj|\^|Δ)", "minor"),
+    (r"(maj|ma|j|\^|Δ)(7|9|11|13)|(\^|Δ)", "major seventh"),
+    (r"dim|o|°|ø|(m|min|-)(7|9)?\(?(b5|-5)", "diminished"),
+    (r"(maj|ma)?(6|add|2$|69)|(maj|ma)?$|\(", "major"),
+    (r"(m|min|mi|-)(7|9|11|13)", "minor seventh"),
+    (r"(m|min|mi|-)(6|add|2$|b6|\(|\*|$)", "minor"),
+    (r"(aug|\+)", "augmented"),
+    (r"(7|9|11|13)(#5|\+|aug)", "augmented"),
+    (r"(dom)?(7|9|11|13)(?!.*sus)", "dominant"),
+)
+
+
+def read_symbol(text: str) -> tuple[int, int] | None:
+    """Root (pitch class) and quality (index into QUALITIES) of a chord symbol; None where the text is none.
+
+    A bass note behind a slash is left out; an extension counts as the seventh chord below it, a half-diminished chord as
+    diminished, a sixth as the triad.
+    """
+    found = _SYMBOL.fullmatch(text.strip().rstrip(")")) if len(text) <= LONGEST_SYMBOL else None
+    if not found:
+        return None
+    accidental = (found[2] or "").replace("♯", "#").replace("♭", "b")
+    root = (STEPS[found[1].upper()] + accidental.count("#") - accidental.count("b")) % 12
+    quality = _quality(found[3].strip())
+    return None if quality is None else (root, QUALITIES.index(quality))
+
+
+def write_symbol(root: int, quality: int) -> str:
+    """A symbol that `read_symbol` reads as this root and quality."""
+    return ROOTS[root] + SUFFIXES[quality]
+
+
+def _quality(suffix: str) -> str | None:
+    plain = re.sub(r"M(?!in)", "maj", re.sub(r"M(?=aj|a\d|a$)", "m", suffix)).lower()
+    if not _TAIL.fullmatch(plain):
+        return None
+    return next((quality for pattern, quality in _SUFFIX if re.match(pattern, plain)), "other")
+
+
+# How long pieces and bars last, and that no damaged number makes them last for ever.
+
+LONGEST = 24 * 3600  # s: a file that ends later is damaged
+MOST_QUARTERS = 500_000  # likewise
+FEWEST_TICKS = 12  # of a quarter note: sixteenths and their triplets
+MOST_TICKS = 2**15 - 1  # of a quarter note, which MIDI can write
+MANY_TICKS = 10_080  # hold 128ths, and 3, 5, 7 and 9 notes in the time of others, where a file's own fractions are too odd
+
+
+def ticks_for(parts: Iterable[int]) -> int:
+    """Ticks of a quarter note that hold every one of its fractions 1 / part."""
+    ticks = lcm(FEWEST_TICKS, *parts)
+    return ticks if ticks <= MOST_TICKS else MANY_TICKS
+
+
+def seconds(tempi: NDArray[np.int32], ticks: int, end: int) -> float:
+    """When tick `end` comes. tempi: as of a piece, from tick 0 on; ticks: of a quarter note."""
+    inside = tempi[tempi[:, 0] < end].astype(float)
+    return float((np.diff([*inside[:, 0], end]) * inside[:, 1]).sum()) / (1e6 * ticks)
+
+
+def check_length(tempi: NDArray[np.int32], ticks: int, end: int, path: Path) -> None:
+    """Raises DataError where the last note ends after more than a day, or after more than half a million quarter notes."""
+    last = seconds(tempi, ticks, end)
+    if last > LONGEST or end > min(MOST_QUARTERS * ticks, 2**31 - 1):
+        when = f"{last / 3600:.0f} hours and {end / ticks:.0f} quarter notes"
+        raise DataError(f"{printable(str(path))} is damaged: its last note ends after {when}, more than a day's music.")
+
+
+def is_metre(beats: int, beat_type: int, ticks: int) -> bool:
+    """Whether numbers of a time signature are one, of bars that last a tick at least."""
+    return 0 < beats < 256 and beat_type in (1, 2, 4, 8, 16, 32, 64) and 4 * ticks * beats >= beat_type
+
+
+# Repeats of written music: as they stand, once through or as they are played; what is said of them.
+
+Repeats = Literal["written", "once", "played"]
+"""written: every measure once; once: of several endings the last alone; played: repeats, endings and jumps followed."""
+MOST_NOTES = 1_000_000
+"""Notes of a piece: repeats that ask for more are damaged."""
+
+
+def order_of(signs: Sequence[Signs], repeats: Repeats) -> list[int]:
+    """Indices of measures in the order in which they are read. Raises ValueError for signs without an end."""
+    if repeats == "written":
+        return list(range(len(signs)))
+    return play_order(signs) if repeats == "played" else played_once(signs)
+
+
+def order_remarks(written: int, order: Sequence[int], unit: str) -> list[str]:
+    """What an order of measures changes against the `written` ones, in sentences."""
+    if len(order) > written:
+        return [f"its repeats are played: {counted(written, unit)} written, {len(order)} read"]
+    return [left_out(f"{unit} of an earlier ending", written - len(set(order)))] if len(set(order)) < written else []
+
+
+def changes(events: Sequence[tuple]) -> list[tuple]:
+    """Events (time, ...) in order, each of which holds until the next, without those that say what holds already."""
+    return [event for place, event in enumerate(events) if not place or event[1:] != events[place - 1][1:]]
+
+
+def left_out(thing: str, number: int) -> str:
+    """A sentence such as `2 grace notes are left out`."""
+    return f"{counted(number, thing)} {'is' if number == 1 else 'are'} left out"

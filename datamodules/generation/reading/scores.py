@@ -1,0 +1,128 @@
+"""Engraved scores on disk: MusicXML, compressed or not, checked before it is parsed; Humdrum and MEI as music21 converts them."""
+
+import re
+import warnings
+import zipfile
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+from datamodules.common.errors import DataError, counted, printable
+from datamodules.generation.piece import Piece
+from datamodules.generation.reading.musicxml import ScoreReader
+from datamodules.generation.reading.notation import Repeats
+from datamodules.generation.reading.plausible_score import check_metres
+
+LARGEST = 64 << 20  # bytes of a score, unpacked
+CONTAINER = "META-INF/container.xml"
+
+
+def read_score(path: Path, repeats: Repeats = "once") -> Piece:
+    """The piece of a MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn) or MEI file; see `musicxml.Score`.
+
+    Raises DataError for a file that is damaged, too large, another kind of XML or without pitched notes.
+    """
+    root, shown = parsed_score(path), printable(str(path))
+    if root.tag == "score-timewise":
+        raise DataError(f"{shown} is timewise MusicXML: expected a partwise score, as every notation program writes it.")
+    if root.tag != "score-partwise":
+        raise DataError(f"{shown} is XML of the kind <{root.tag}>: expected MusicXML, which begins with <score-partwise>.")
+    try:
+        return ScoreReader(root, repeats).piece(path)
+    except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
+        raise DataError(f"{shown} is damaged: one of its elements cannot be understood ({error}).") from error
+
+
+def parsed_score(path: Path) -> ElementTree.Element:
+    """The MusicXML document of a file, whatever element it begins with."""
+    converted = path.suffix.lower() in (".krn", ".mei")
+    return _parsed(_converted(path) if converted else _unpacked(path), printable(str(path)))
+
+
+def _parsed(data: bytes, shown: str) -> ElementTree.Element:
+    """The document; one that declares entities is refused, since they can make it any size."""
+    if b"<!ENTITY" in data.replace(b"\0", b""):
+        raise DataError(f"{shown} declares XML entities, which no MusicXML needs: export the score again.")
+    try:
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{shown} is no XML ({error}): expected a MusicXML score.") from error
+
+
+def _unpacked(path: Path) -> bytes:
+    """The document, read into memory: nothing in a zip file can name another place on disk."""
+    shown = printable(str(path))
+    try:
+        if not zipfile.is_zipfile(path):
+            return _bounded(path.open("rb"), shown)
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            named = [name for name in names if name.endswith((".xml", ".musicxml")) and not name.startswith("META-INF/")]
+            if CONTAINER in names:
+                files = _parsed(_bounded(archive.open(CONTAINER), shown), shown).iter()
+                named = [one.get("full-path") for one in files if one.tag.endswith("rootfile")]
+            if not named or named[0] not in names:
+                raise DataError(f"{shown} is a zip file without a score: expected compressed MusicXML.")
+            return _bounded(archive.open(named[0]), shown)
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, zipfile.zlib.error) as error:
+        raise DataError(f"{shown} is damaged ({error}): expected MusicXML.") from error
+
+
+def _bounded(stream, shown: str) -> bytes:
+    with stream as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise DataError(f"{shown} holds a score of more than {LARGEST >> 20} MB: it is damaged or no score.")
+    return data
+
+
+def _converted(path: Path) -> bytes:
+    """MusicXML of a score in another format, by music21, whose pickled caches are neither read nor written."""
+    from music21 import converter
+    from music21.musicxml.m21ToXml import GeneralObjectExporter
+
+    try:
+        check_metres(path.read_bytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            score = converter.parse(path, forceSource=True, storePickle=False)
+            return GeneralObjectExporter(score).parse()
+    except Exception as error:  # music21 raises whatever its parsing runs into
+        raise DataError(f"{printable(str(path))} cannot be read as a score ({type(error).__name__}: {error}).") from error
+
+
+# Marks of a score beside its notes, such as lyrics and slurs, counted: no answer to a score carries them.
+
+MUSICXML = {
+    "lyric": "lyric",
+    "dynamics": "dynamic mark",
+    "wedge": "hairpin",
+    "slur": "slur",
+    "articulations": "articulation",
+    "ornaments": "ornament",
+    "technical": "technical mark",
+    "pedal": "pedal mark",
+    "words": "text",
+    "figured-bass": "figure",
+}
+"""Elements of MusicXML, and what they are in words; of those that begin and end the beginnings count."""
+ABC = {
+    "lyric line": re.compile(r"(?m)^[wW]:"),
+    "slur": re.compile(r"\((?=[\"^_=]*[A-Ga-g\[{])"),
+    "decoration": re.compile(r"![^!|\s]+!"),
+}
+
+
+def unread_marks(path: Path) -> list[str]:
+    """A sentence on the marks of a MusicXML or ABC file, if it has any; of other formats nothing is known."""
+    ending = path.suffix.lower()
+    if ending in (".musicxml", ".xml", ".mxl"):
+        elements = (one for one in parsed_score(path).iter() if one.get("type") not in ("stop", "continue"))
+        counts = Counter(MUSICXML[one.tag] for one in elements if one.tag in MUSICXML)
+    elif ending == ".abc":
+        text = path.read_text(encoding="utf-8", errors="replace")
+        counts = Counter({name: len(pattern.findall(text)) for name, pattern in ABC.items()})
+    else:
+        return []
+    listed = [counted(number, name) for name, number in counts.items() if number]
+    return [f"notes, chords, keys, metres and tempi are carried over, not {', '.join(listed)}"] if listed else []

@@ -1,0 +1,182 @@
+"""Edited MIDI files: the events of a user's file as they were, with other notes where a system wrote some."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from datamodules.generation.grid import bar_edges
+from datamodules.generation.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece
+from datamodules.generation.reading.midi import (
+    CHORD,
+    END,
+    MARKER,
+    META,
+    METRE,
+    NAME,
+    OFF,
+    ON,
+    TEMPO,
+    MidiEvent,
+    MidiSource,
+    SourceNote,
+)
+from datamodules.generation.voices import voice_names
+from datamodules.generation.writing.midi import CHANNELS, DRUMS, Events, chord_markers, end_marker, file, meta
+
+BEFORE, GIVEN, AFTER = range(3)
+"""Ranks among the events of a tick: ends of new notes, the file's own events, beginnings of new notes."""
+Place = tuple[int, int]  # track, channel
+Key = tuple[int, int, int]  # onset, duration, pitch
+
+
+def edited_midi(source: MidiSource, given: Piece, piece: Piece) -> bytes:
+    """The file `source` with the notes, drums and chords of `piece` in place of those of `given`.
+
+    All other events stay as they are, as far as the last bar of `given` reaches: controllers, bends, programs, lyrics, markers,
+    names. A voice goes on in the track and channel that it has in the file; one that the file lacks gets a track of its own.
+
+    Args:
+        source: events of the file
+        given: what was read from the file, every voice of it
+        piece: what to write, its ticks a multiple of the file's; voices beyond those of `given` are new
+    """
+    scale = piece.ticks // source.ticks
+    last = int(bar_edges(given)[-1])
+    tracks = [_kept(events, given, last) for events in source.tracks]
+    notes = source.notes()
+    gone, new = _changes(notes, given, piece, scale)
+    out: list[Events] = [
+        [(event.tick * scale, GIVEN, event.message) for place, event in events if (number, place) not in gone]
+        for number, events in enumerate(tracks)
+    ]
+    _add_markers(out, given, piece, scale)
+    homes = _homes(notes, given)
+    _name_tracks(out, source, homes, given, piece)
+    sounding = [(n.track, n.channel, n.pitch, n.onset * scale, (n.onset + n.duration) * scale) for n in notes]
+    sounding = [row for row, note in zip(sounding, notes, strict=True) if (note.track, note.on) not in gone]
+    _add_notes(out, new, homes, piece, _Pitches(sounding), _free_channels(source))
+    return file(out, piece.ticks, piece.length)
+
+
+def _kept(events: Sequence[MidiEvent], given: Piece, last: int) -> list[tuple[int, MidiEvent]]:
+    """Events of a track and their places in it, without those that come after the last bar, or change the time after the end."""
+    ends = {TEMPO: given.length, METRE: given.length}
+    placed = enumerate(events)
+    return [(n, event) for n, event in placed if event.tick < ends.get(event.meta, last + 1) or event.kind in (ON, OFF)]
+
+
+def _changes(
+    notes: Sequence[SourceNote], given: Piece, piece: Piece, scale: int
+) -> tuple[set[tuple[int, int]], list[tuple[int, ...]]]:
+    """Places (track, event) that go, and rows (onset, duration, pitch, velocity, voice) that are new; of drums voice -1."""
+    before, after = _rows(given.at(piece.ticks)), _rows(piece)
+    kept = Counter((*row[:3], row[4]) for row in before) & Counter((*row[:3], row[4]) for row in after)
+    dropped = Counter((*row[:3], row[4]) for row in before) - kept
+    removed: Counter[tuple] = Counter()
+    for (*key, voice), number in dropped.items():
+        removed[*key, voice < 0] += number
+    gone = set()
+    for note in reversed(notes):
+        key = (note.onset * scale, note.duration * scale, note.pitch, note.channel == DRUMS)
+        if removed[key] > 0:
+            removed[key] -= 1
+            gone |= {(note.track, note.on), (note.track, note.off)}
+    new = []
+    for row in after:
+        key = (*row[:3], row[4])
+        if kept[key] > 0:
+            kept[key] -= 1
+        else:
+            new.append(row)
+    return gone, new
+
+
+def _rows(piece: Piece) -> list[tuple[int, ...]]:
+    """All notes and drums as plain numbers, drums as voice -1."""
+    drums = np.concatenate([piece.drums, np.full((len(piece.drums), 1), -1, np.int32)], 1)
+    columns = [ONSET, DURATION, PITCH, VELOCITY, VOICE]
+    return [tuple(row) for row in np.concatenate([piece.notes[:, columns], drums[:, columns]]).tolist()]
+
+
+def _homes(notes: Sequence[SourceNote], given: Piece) -> dict[int, Place]:
+    """Track and channel of each voice: where most of its notes are."""
+    at: dict[Key, list[Place]] = defaultdict(list)
+    for note in notes:
+        at[note.onset, note.duration, note.pitch].append((note.track, note.channel))
+    counts: dict[int, Counter[Place]] = defaultdict(Counter)
+    for onset, duration, pitch, _, voice in _rows(given):
+        fits = [place for place in at[onset, duration, pitch] if (place[1] == DRUMS) == (voice < 0)]
+        counts[voice].update(fits)
+    return {voice: places.most_common(1)[0][0] for voice, places in counts.items() if places}
+
+
+def _add_markers(out: list[Events], given: Piece, piece: Piece, scale: int) -> None:
+    """Chord symbols and the end anew, where they are others."""
+    chords = not np.array_equal(given.at(piece.ticks).chords, piece.chords)
+    ends = given.length * scale != piece.length
+    for events in out:
+        events[:] = [event for event in events if not _stale(event[2], chords, ends)]
+    out[0] += (chord_markers(piece) if chords else []) + (end_marker(piece) if ends else [])
+
+
+def _stale(message: bytes, chords: bool, ends: bool) -> bool:
+    """Whether a message is a marker of our own that no longer holds; its text begins behind one byte of length."""
+    text = message[3:] if message[:2] == bytes((META, MARKER)) else b""
+    return (chords and text.startswith(CHORD.encode())) or (ends and text == END.encode())
+
+
+def _name_tracks(out: list[Events], source: MidiSource, homes: dict[int, Place], given: Piece, piece: Piece) -> None:
+    """Name the tracks of voices as our own files do, where the file names none and each voice has its own track."""
+    tracks = [homes[voice][0] for voice in range(given.voices) if voice in homes]
+    named = any(event.meta == NAME for track in tracks for event in source.tracks[track])
+    if named or any(given.names) or len(set(tracks)) < len(tracks) or len(tracks) < given.voices:
+        return
+    for track, name in zip(tracks, voice_names(piece.voices, piece.names), strict=False):
+        out[track].insert(0, (0, BEFORE, meta(NAME, name.encode())))
+
+
+def _free_channels(source: MidiSource) -> list[int]:
+    """Channels without notes or programs in the file; all where every one has some."""
+    used = {event.message[0] & 0xF for events in source.tracks for event in events if event.message[0] < 0xF0}
+    return [channel for channel in CHANNELS if channel not in used] or list(CHANNELS)
+
+
+class _Pitches:
+    """What sounds on each pitch of a channel, so that no new note ends a given one of the same pitch."""
+
+    def __init__(self, sounding: Iterable[tuple[int, int, int, int, int]]) -> None:
+        self.spans: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
+        for track, channel, pitch, onset, end in sounding:
+            self.spans[track, channel, pitch].append((onset, end))
+
+    def fit(self, place: Place, pitch: int, onset: int, end: int) -> int:
+        """The end of a note beside those of its pitch, which it outlasts or leaves room for; remembers it."""
+        spans = self.spans[*place, pitch]
+        for other, until in spans:
+            if other <= onset < until:
+                end = max(end, until)
+            elif onset < other < end:
+                end = other
+        spans.append((onset, end))
+        return end
+
+
+def _add_notes(
+    out: list[Events], new: Sequence[tuple[int, ...]], homes: dict[int, Place], piece: Piece, pitches: _Pitches, free: list[int]
+) -> None:
+    """Write new notes into their voices' tracks, of new voices into tracks that begin with a name and a program."""
+    names = voice_names(piece.voices, piece.names)
+    homes, fresh = dict(homes), 0
+    for onset, duration, pitch, velocity, voice in sorted(new, key=lambda row: (row[4], row[0])):
+        if voice not in homes:
+            channel = DRUMS if voice < 0 else free[fresh % len(free)]
+            fresh += voice >= 0
+            homes[voice] = len(out), channel
+            start: Events = [(0, BEFORE, meta(NAME, (names[voice] if voice >= 0 else "Drums").encode()))]
+            program = piece.programs[voice] if 0 <= voice < len(piece.programs) else 0
+            out.append(start + ([(0, GIVEN, bytes((0xC0 | channel, program)))] if voice >= 0 else []))
+        track, channel = homes[voice]
+        end = pitches.fit(homes[voice], pitch, onset, onset + duration)
+        out[track].append((onset, AFTER, bytes((ON << 4 | channel, pitch, min(max(velocity, 1), 127)))))
+        out[track].append((end, BEFORE, bytes((OFF << 4 | channel, pitch, 0))))

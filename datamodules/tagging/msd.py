@@ -1,0 +1,158 @@
+"""Million Song Dataset with Last.fm tags, in the split that Lee et al. (2017) published as pickles."""
+
+import io
+import logging
+import pickle
+import pickletools
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodules.common.errors import DataError
+from datamodules.common.report import locate
+from datamodules.tagging.data import Index, TaggingDataModule
+from datamodules.tagging.tags import published
+
+# Read pickles that hold nothing but data: an unpickler that builds no object of any class but numpy's arrays.
+
+MODULES = {"numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"}
+FUNCTIONS = {"_reconstruct", "scalar", "_frombuffer"}
+_PLACE, _SIZE = re.compile(rb"r(?=(.{4}))", re.DOTALL), re.compile(rb"\x96(?=(.{8}))", re.DOTALL)
+_WORDS = re.compile(rb"p(\d{1,18})")
+PLAIN = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+
+
+class _DataUnpickler(pickle.Unpickler):
+    """Finds what arrays are rebuilt with, under the names of numpy 1 and 2, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in PLAIN and (module not in MODULES or name not in FUNCTIONS):
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _asks_for_memory(data: bytes) -> bool:
+    """Whether an instruction names a place or a size beyond the file, for which the unpickler would allocate at once.
+
+    Only where bytes look like one are the instructions gone through, which takes a hundred times as long as reading them.
+    """
+    doubtful = any(int.from_bytes(found[1], "little") > len(data) for found in _PLACE.finditer(data))
+    doubtful |= any(int.from_bytes(found[1], "little") > len(data) for found in _SIZE.finditer(data))
+    doubtful |= any(int(found[1]) > len(data) for found in _WORDS.finditer(data))
+    if not doubtful:
+        return False
+    try:
+        places = [arg for code, arg, _ in pickletools.genops(data) if code.name in ("PUT", "LONG_BINPUT")]
+    except ValueError as error:  # it has fewer bytes than an instruction takes
+        return "expected" in str(error)
+    return max(places, default=0) > len(data)
+
+
+def load(path: Path) -> Any:
+    """Content of a pickle of Python 2 or 3: numbers, texts, containers and arrays; text of Python 2 as latin-1.
+
+    Raises DataError where the file is absent, damaged, or would build anything else.
+    """
+    try:
+        data = path.read_bytes()
+        if _asks_for_memory(data):
+            raise pickle.UnpicklingError("it asks for more memory than it has bytes")
+        return _DataUnpickler(io.BytesIO(data), encoding="latin1").load()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist.") from error
+    except Exception as error:
+        raise DataError(
+            f"{path} is not a pickle of plain data ({error or type(error).__name__}), so it was not loaded: "
+            f"download it again from where the list is published."
+        ) from error
+
+
+log = logging.getLogger(__name__)
+
+TRAIN, TEST, TAGS = "filtered_list_train.cP", "filtered_list_test.cP", "msd_id_to_tag_vector.cP"
+TAG_LIST = "50tagList.txt"
+TO_7DIGITAL, TO_PATH = "MSD_id_to_7D_id.pkl", "7D_id_to_path.pkl"
+LISTED, TRAINED = 213_454, 201_680
+METADATA = (".", "metadata", "data", "split/msd", "MSD_split", "lastfm_annotation")
+AUDIO = (".", "audio", "mp3", "songs", "msd")
+
+
+class MSD(TaggingDataModule):
+    """MSD with the 50 most frequent Last.fm tags: 201,680 / 11,774 / 28,435 clips of 29 s or more.
+
+    The first 201,680 ids of filtered_list_train.cP are train, the rest validation (a shorter list is cut in the
+    same proportion). Audio lies under id[2]/id[3]/id[4]/id.mp3, or where 7digital's two pickles say. The pickles are
+    of Python 2 or 3, ids text or bytes; they are read without building any object but arrays.
+
+    Args:
+        metadata: folder of the pickles and 50tagList.txt, where it is not under the root
+    """
+
+    name = "msd"
+    subset = "top50"
+    layout = f"the folder with {TRAIN}, {TEST}, {TAGS} and the audio as id[2]/id[3]/id[4]/id.mp3"
+
+    def __init__(self, root: str | None = None, metadata: str | None = None, **kwargs) -> None:
+        super().__init__(root, **kwargs)
+        self.metadata = metadata
+
+    def read_index(self, root: Path) -> Index:
+        """Every listed track: training list, then test list."""
+        folder = self._metadata_folder(root)
+        train, test = _ids(folder / TRAIN), _ids(folder / TEST)
+        cut = TRAINED if len(train) == LISTED else round(len(train) * TRAINED / LISTED)
+        if len(train) != LISTED:
+            log.warning("%s lists %d tracks, not %d: the first %d are train.", folder / TRAIN, len(train), LISTED, cut)
+        split = np.repeat(np.array([0, 1, 2], np.int8), [cut, len(train) - cut, len(test)])
+        names = (folder / TAG_LIST).read_text().splitlines() if (folder / TAG_LIST).is_file() else published("msd")
+        labels = _labels(folder / TAGS, train + test, len(names))
+        audio, paths = _audio(root, folder, train + test)
+        return Index(audio, names, paths, labels, split)
+
+    def _metadata_folder(self, root: Path) -> Path:
+        folders = [Path(self.metadata).expanduser()] if self.metadata else [root / folder for folder in METADATA]
+        for folder in folders:
+            if (folder / TRAIN).is_file():
+                return folder
+        raise DataError(f"{folders[0]} holds no {TRAIN}: --data.root must name {self.layout}. {self.advice()}")
+
+
+def _text(name: str | bytes | int) -> str:
+    return name.decode("latin1") if isinstance(name, bytes) else str(name)
+
+
+def _ids(path: Path) -> list[str]:
+    ids = load(path)
+    if not isinstance(ids, (list, tuple)) or not ids or not all(isinstance(one, (str, bytes)) and len(one) > 4 for one in ids):
+        raise DataError(f"{path} is not a list of MSD track ids: download it again.")
+    return [_text(one) for one in ids]
+
+
+def _mapping(path: Path) -> dict:
+    content = load(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is not a dictionary: download it again.")
+    return {_text(key): value for key, value in content.items()}
+
+
+def _labels(path: Path, ids: list[str], tags: int) -> np.ndarray:
+    vectors = _mapping(path)
+    labels = np.zeros((len(ids), tags), np.uint8)
+    for i, one in enumerate(ids):
+        vector = np.asarray(vectors[one]).ravel() if one in vectors else np.zeros(0)
+        if vector.size != tags:
+            raise DataError(f"{path} has no vector of {tags} tags for {one}: the lists do not belong together.")
+        labels[i] = vector != 0
+    return labels
+
+
+def _audio(root: Path, folder: Path, ids: list[str]) -> tuple[Path, np.ndarray]:
+    """The audio folder and the paths under it, by id, or by 7digital's names where more of those exist."""
+    ways = [(AUDIO, np.array([f"{one[2]}/{one[3]}/{one[4]}/{one}.mp3" for one in ids]))]
+    if (folder / TO_7DIGITAL).is_file() and (folder / TO_PATH).is_file():
+        numbers, names = _mapping(folder / TO_7DIGITAL), _mapping(folder / TO_PATH)
+        paths = [_text(names.get(_text(numbers.get(one, "")), f"unknown/{one}.mp3")) for one in ids]
+        ways.append((AUDIO, np.array(paths)))
+    return locate(root, *ways)

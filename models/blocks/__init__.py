@@ -1,0 +1,3 @@
+"""Building blocks that networks of several tasks share."""
+
+from models.blocks.features import LogMel as LogMel

@@ -1,0 +1,284 @@
+"""Columns of a binary frame that know nothing of one another."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.blocks.precision import full_precision
+from models.generation.frame_spec import FrameSpec
+from models.generation.heads.head import Head
+from models.generation.rbm import Boltzmann, LogEstimate, ais, block_gibbs, contrast
+from models.generation.sampling import Sampling, flip
+
+
+class BernoulliHead(Head):
+    """One sigmoid a column, all drawn independently: the output layer of the networks without a head of their own.
+
+    parts: (columns, width): the first so many columns see the first so many numbers of h alone and the other columns the
+        others alone, as chords and melody of `GroupedCore` do; None: every column sees all of h
+    """
+
+    def __init__(self, width: int, form: FrameSpec, parts: tuple[int, int] | None = None) -> None:
+        super().__init__(width, form)
+        if form.kind != "binary":
+            raise ValueError(f"BernoulliHead wants a binary view, this one has {form.kind}; SoftmaxHead or VoiceHead fits it")
+        self.out = nn.Linear(width, form.columns)
+        seen = torch.ones(form.columns, width)
+        if parts is not None:
+            columns, units = parts
+            seen[:columns, units:] = seen[columns:, :units] = 0
+        self.register_buffer("seen", seen, persistent=False)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """(..., width) -> (..., columns)."""
+        return F.linear(h, self.out.weight * self.seen, self.out.bias).float()
+
+    def nll(self, h: Tensor, y: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self.logits(h), y.float(), reduction="none").sum(-1)
+
+    def guess(self, h: Tensor, y: Tensor) -> Tensor:
+        return (self.logits(h) > 0).to(y.dtype)
+
+    def sample(
+        self,
+        h: Tensor,
+        values: Tensor,
+        fixed: Tensor | None,
+        sampling: Sampling,
+        generator: torch.Generator,
+        allowed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        logits = self.logits(h)
+        frame = flip(logits, sampling, generator)
+        if fixed is None:
+            return frame, logits.new_zeros(len(h))
+        cost = F.binary_cross_entropy_with_logits(logits, values.float(), reduction="none")
+        return torch.where(fixed, values, frame), -(cost * fixed).sum(-1)
+
+    @torch.no_grad()
+    def prepare(self, counts: Tensor) -> None:
+        self.out.bias.copy_(log_odds(counts))
+
+
+def log_odds(counts: Tensor) -> Tensor:
+    """Log-odds (columns,) of columns that were so often (columns, 2) off and on, each counted half once more."""
+    off, on = (counts.double() + 0.5).unbind(-1)
+    return (on / off).log()
+
+
+# Columns of a binary frame drawn one after the other, lowest pitch first, each knowing those before it.
+
+
+class NADEHead(Head):
+    """Neural autoregressive distribution estimator whose biases h gives (Boulanger-Lewandowski et al. 2012, section 4.3).
+
+    p(v_i | v_<i) = sigmoid(b_i + V_i sigmoid(c + W_<i v_<i)), b and c affine in h (Larochelle and Murray 2011). Exact.
+    The hidden units change at a note alone, so a frame of k notes has k + 1 states, not one a column: likelihoods take no
+    loop, and drawing loops over the notes of a frame.
+    """
+
+    def __init__(self, width: int, form: FrameSpec, hidden: int = 128) -> None:
+        super().__init__(width, form)
+        if form.kind != "binary":
+            raise ValueError(f"NADEHead wants a binary view, this one has {form.kind}; VoiceHead is its like for categories")
+        self.visible = nn.Linear(width, form.columns)
+        self.hidden = nn.Linear(width, hidden)
+        self.into = nn.Parameter(torch.randn(form.columns, hidden) * hidden**-0.5)
+        self.out = nn.Parameter(torch.randn(form.columns, hidden) * 0.01)
+
+    def nll(self, h: Tensor, y: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self.logits(h, y), y.float(), reduction="none").sum(-1)
+
+    def guess(self, h: Tensor, y: Tensor) -> Tensor:
+        return (self.logits(h, y) > 0).to(y.dtype)
+
+    def logits(self, h: Tensor, y: Tensor) -> Tensor:
+        """Of every column given those before it: (..., width), (..., columns) -> (..., columns) float32."""
+        with full_precision(h):
+            return self._logits(h.float().flatten(0, -2), y.float().flatten(0, -2)).view(y.shape)
+
+    def _logits(self, h: Tensor, y: Tensor) -> Tensor:
+        count = y.sum(-1, keepdim=True).long()
+        exported = torch.compiler.is_exporting()  # no size may then depend on what the numbers are
+        most = y.shape[-1] if exported else int(count.max()) if len(y) else 0
+        notes = torch.sort(y, dim=-1, descending=True, stable=True).indices[
+            :, :most
+        ]  # ascending pitches, then columns that are off
+        sounding = torch.arange(most, device=y.device) < count
+        added = (self.into[notes] * sounding[..., None]).cumsum(1)
+        states = self.hidden(h)[:, None] + F.pad(added, (0, 0, 1, 0))
+        of_state = states.sigmoid() @ self.out.T  # (n, notes + 1, columns)
+        below = (y.cumsum(-1) - y).long()
+        return self.visible(h) + of_state.gather(1, below[:, None])[:, 0]
+
+    def sample(
+        self,
+        h: Tensor,
+        values: Tensor,
+        fixed: Tensor | None,
+        sampling: Sampling,
+        generator: torch.Generator,
+        allowed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        with full_precision(h):
+            return self._sample(h.float(), values, fixed, sampling, generator)
+
+    def _sample(
+        self, h: Tensor, values: Tensor, fixed: Tensor | None, sampling: Sampling, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        bias, state = self.visible(h), self.hidden(h)
+        chance = torch.rand(bias.shape, generator=generator, device=h.device)
+        frame = torch.zeros_like(bias)
+        column = torch.arange(bias.shape[-1], device=h.device)
+        last = torch.full((len(h), 1), -1, device=h.device)
+        while True:
+            on = chance < chances(bias + state.sigmoid() @ self.out.T, sampling)
+            on = on if fixed is None else torch.where(fixed, values > 0, on)
+            # What lies above the next note is drawn again, from the same numbers, once the hidden units know that note.
+            on = on & (column > last)
+            more = on.any(-1, keepdim=True)
+            if not more.any():
+                break
+            last = torch.where(more, on.float().argmax(-1, keepdim=True), len(column))
+            note = last.clamp(max=len(column) - 1)
+            frame = frame.scatter_add(-1, note, more.float())
+            state = state + self.into[note[:, 0]] * more
+        frame = frame if fixed is None else torch.where(fixed, values.to(frame.dtype), frame)
+        if fixed is None:
+            return frame, frame.new_zeros(len(h))
+        cost = F.binary_cross_entropy_with_logits(self._logits(h, frame), frame, reduction="none")
+        return frame, -(cost * fixed).sum(-1)
+
+    @torch.no_grad()
+    def prepare(self, counts: Tensor) -> None:
+        self.visible.bias.copy_(log_odds(counts))
+
+
+def chances(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Probabilities of ones as they are drawn: 0 or 1 at temperature 0, and where the likelier has `top_p`."""
+    if sampling.temperature <= 0 or sampling.top_k == 1:
+        return (logits > 0).float()
+    chance = (logits / sampling.temperature).sigmoid()
+    if sampling.top_p < 1:
+        chance = torch.where(chance >= sampling.top_p, 1.0, torch.where(1 - chance >= sampling.top_p, 0.0, chance))
+    return chance
+
+
+# A restricted Boltzmann machine whose biases change with what came before: the head of the RNN-RBM.
+
+AT_ONCE = 2**15
+"""Chains that annealed importance sampling runs at once."""
+
+
+class RBMHead(Head):
+    """Conditional RBM of a binary frame, biases b + V h and c + U h (Boulanger-Lewandowski et al. 2012, equations 10, 11).
+
+    It learns by contrastive divergence, whose loss says nothing of the likelihood, nor of overfitting. Likelihoods are
+    estimated by annealed importance sampling (`nll_with_error`), from a seed that is made of the frames, so that the same
+    frames cost the same again.
+
+    Args:
+        width: of h
+        form: of the frames, binary
+        hidden: units
+        cd: Gibbs steps of contrastive divergence
+        gibbs: Gibbs steps for a frame that is drawn, from an empty frame
+        chains, temperatures: of annealed importance sampling; the more, the surer and the slower. On Bach's chorales 4 chains
+            of 100 temperatures make frames 0.03 to 0.05 nats too cheap, of 400 less than 0.025 (against 16 chains of 2000)
+        weighing: temperatures for the weight of fixed cells, by one chain
+        pretrain_steps: first calls of `loss` in training that do without h, so that the RBM learns by itself
+        seed: of the estimates
+
+    Raises:
+        ValueError: frames that are not binary.
+    """
+
+    likelihood = "estimate"
+
+    def __init__(
+        self,
+        width: int,
+        form: FrameSpec,
+        hidden: int = 150,
+        cd: int = 15,
+        gibbs: int = 25,
+        chains: int = 4,
+        temperatures: int = 200,
+        weighing: int = 50,
+        pretrain_steps: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(width, form)
+        if form.kind != "binary":
+            raise ValueError(f"RBMHead wants a binary view, this one has {form.kind}; VoiceHead fits it")
+        self.cd, self.gibbs, self.weighing, self.seed = cd, gibbs, weighing, seed
+        self.chains, self.temperatures, self.pretrain_steps = chains, temperatures, pretrain_steps
+        self.weight = nn.Parameter(torch.randn(form.columns, hidden) * 0.01)
+        self.visible, self.hidden = nn.Linear(width, form.columns), nn.Linear(width, hidden)
+        for layer in (self.visible, self.hidden):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+        self.register_buffer("base", torch.zeros(form.columns))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def machine(self, h: Tensor) -> Boltzmann:
+        """The RBM of each h (rows, width), in float32."""
+        return Boltzmann(self.weight.float(), self.visible(h.float()), self.hidden(h.float()))
+
+    def loss(self, h: Tensor, y: Tensor, valid: Tensor) -> Tensor:
+        """Contrastive divergence of a cell; only its gradient means anything."""
+        if self.training:
+            self.step += 1
+        with full_precision(h):
+            h, y = h[valid].float(), y[valid].float()
+            if self.training and self.step <= self.pretrain_steps:
+                h = 0.0 * h  # it takes part, or several ranks would wait for gradients of what gave it
+            difference, _ = contrast(self.machine(h), y, self.cd)
+            return difference.sum() / max(len(y), 1) / self.form.columns
+
+    def nll(self, h: Tensor, y: Tensor) -> Tensor:
+        return self.nll_with_error(h, y).value
+
+    @torch.no_grad()
+    def nll_with_error(self, h: Tensor, y: Tensor) -> LogEstimate:
+        """Nats (...,) of frames y (..., columns) given h (..., width), and the standard error of each; no gradient."""
+        generator = torch.Generator(h.device).manual_seed(self.seed + content(y))
+        rows = max(AT_ONCE // self.chains, 1)
+        parts = []
+        with full_precision(h):
+            for some_h, some_y in zip(h.flatten(0, -2).split(rows), y.flatten(0, -2).float().split(rows), strict=True):
+                machine = self.machine(some_h)
+                whole = ais(machine, self.base, self.chains, self.temperatures, generator)
+                parts.append(LogEstimate(machine.free_energy(some_y) + whole.value, whole.error))
+        return LogEstimate(*(torch.cat(part).view(h.shape[:-1]) for part in zip(*parts, strict=True)))
+
+    def sample(
+        self,
+        h: Tensor,
+        values: Tensor,
+        fixed: Tensor | None,
+        sampling: Sampling,
+        generator: torch.Generator,
+        allowed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As `Head.sample`; the log-weight is an estimate by annealed importance sampling."""
+        with full_precision(h):
+            machine, empty = self.machine(h), torch.zeros_like(values, dtype=torch.float32)
+            if fixed is None:
+                return block_gibbs(machine, empty, None, self.gibbs, sampling, generator), empty.new_zeros(len(h))
+            start = torch.where(fixed, values.float(), empty)
+            frame = block_gibbs(machine, start, fixed, self.gibbs, sampling, generator)
+            part = ais(machine, self.base, 1, self.weighing, generator, (start, fixed))
+            whole = ais(machine, self.base, 1, self.weighing, generator)
+            return frame, part.value - whole.value
+
+    @torch.no_grad()
+    def prepare(self, counts: Tensor) -> None:
+        self.base.copy_(log_odds(counts))
+        self.visible.bias.copy_(self.base)
+
+
+def content(y: Tensor) -> int:
+    """A number that other frames hardly have too."""
+    cells = y.flatten().long()
+    return int((cells * torch.arange(1, len(cells) + 1, device=y.device)).sum())

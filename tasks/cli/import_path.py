@@ -1,0 +1,53 @@
+"""Import path of the suite: its own packages before packages of the same names elsewhere."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Folder that holds the four packages: the clone, or the site-packages of an install."""
+PACKAGES = ("datamodules", "models", "losses")
+
+
+def refuse_other_packages() -> None:
+    """Check that packages already imported under the suite's names are the suite's own.
+
+    Raises:
+        ImportError: this process has imported another package of such a name.
+    """
+    for name in PACKAGES:
+        if (module := sys.modules.get(name)) is not None and not _is_ours(name, module):
+            folders = [str(folder) for folder in getattr(module, "__path__", ())]
+            where = getattr(module, "__file__", None) or ", ".join(folders) or "an unknown file"
+            raise ImportError(
+                f"this process has already imported another '{name}' from {where}, and quintet needs its own {ROOT / name}: "
+                "rename the other one, or run quintet in a process of its own"
+            )
+
+
+def is_own_process() -> bool:
+    """True in a process of `python -m tasks...` or `quintet`."""
+    program = sys.argv[0] if sys.argv else ""
+    return program == "-m" or Path(program).stem == "quintet"  # -m: while Python looks for the module that it will run
+
+
+def prefer_own_root() -> None:
+    """Search the suite's root before the working folder, which `python -m` puts first.
+
+    The working folder stays on the path, as the last entry, for classes of the user's own.
+    """
+    here = Path.cwd().resolve()
+    if here != ROOT:
+        others = [entry for entry in sys.path if not _is_folder(entry, here)]
+        sys.path[:] = others if len(others) == len(sys.path) else [*others, str(here)]
+    if not any(_is_folder(entry, ROOT) for entry in sys.path):  # an editable install is found by a finder behind the path
+        sys.path.insert(0, str(ROOT))
+
+
+def _is_ours(name: str, module: object) -> bool:
+    folders = list(getattr(module, "__path__", ()))
+    return any(_is_folder(folder, ROOT / name) for folder in folders)
+
+
+def _is_folder(entry: str, folder: Path) -> bool:
+    return os.path.realpath(entry or ".") == str(folder)

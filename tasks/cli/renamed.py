@@ -1,0 +1,149 @@
+"""Renamed parts of the suite: checkpoints and settings of earlier versions -> their names today.
+
+Four tables, applied where a checkpoint is read and where YAML is read. Names and order of parameters are kept otherwise, since
+the state of an optimizer is matched by position.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+CLASS_PATHS: dict[str, str] = {
+    "datamodules.mtat.MTAT": "datamodules.MTAT",
+    "datamodules.msd.MSD": "datamodules.MSD",
+    "datamodules.jamendo.Jamendo": "datamodules.Jamendo",
+    "datamodules.folder.Folder": "datamodules.Folder",
+    "datamodules.dcase2018.DCASE2018": "datamodules.DCASE2018",
+    "datamodules.desed.DESED": "datamodules.DESED",
+    "datamodules.soundscapes.Soundscapes": "datamodules.Soundscapes",
+    "datamodules.musdb.MUSDBHQ": "datamodules.MUSDBHQ",
+    "datamodules.musdb.MUSDB18": "datamodules.MUSDB18",
+    "datamodules.stem_folder.StemFolder": "datamodules.StemFolder",
+    "datamodules.loops.LoopSessions": "datamodules.LoopSessions",
+    "datamodules.alignment.rendered.Vienna": "datamodules.Vienna",
+    "datamodules.symbolic.data.SymbolicData": "datamodules.GenerationDataModule",
+    "datamodules.alignment.sets.PaperData": "datamodules.PaperData",
+    "datamodules.alignment.sets.MAPS": "datamodules.MAPS",
+    "datamodules.alignment.sets.SMD": "datamodules.SMD",
+    "datamodules.alignment.sets.MAESTRO": "datamodules.MAESTRO",
+    "datamodules.alignment.sets.ASAP": "datamodules.ASAP",
+    "datamodules.alignment.sets.MazurkaBL": "datamodules.MazurkaBL",
+    "datamodules.alignment.sets.Pairs": "datamodules.Pairs",
+    "datamodules.demo.data.TaggingDemo": "datamodules.TaggingDemo",
+    "datamodules.demo.data.SoundEventDemo": "datamodules.SoundEventDemo",
+    "datamodules.demo.data.SeparationDemo": "datamodules.SeparationDemo",
+    "datamodules.demo.data.AlignmentDemo": "datamodules.AlignmentDemo",
+    "datamodules.demo.data.GenerationDemo": "datamodules.GenerationDemo",
+    "datamodules.symbolic.corpora.Blues": "datamodules.generation.corpora.Blues",
+    "datamodules.symbolic.corpora.BoulangerLewandowski": "datamodules.generation.corpora.BoulangerLewandowski",
+    "datamodules.symbolic.corpora.Chorales": "datamodules.generation.corpora.Chorales",
+    "datamodules.symbolic.corpora.Composers": "datamodules.generation.corpora.Composers",
+    "datamodules.symbolic.corpora.FiddleTunes": "datamodules.generation.corpora.FiddleTunes",
+    "datamodules.symbolic.corpora.JSB": "datamodules.generation.corpora.JSB",
+    "datamodules.symbolic.corpora.MusicFolder": "datamodules.generation.corpora.MusicFolder",
+    "datamodules.symbolic.corpora.Nottingham": "datamodules.generation.corpora.Nottingham",
+    "datamodules.symbolic.corpora.POP909": "datamodules.generation.corpora.POP909",
+    "datamodules.symbolic.views.AbcText": "datamodules.generation.views.AbcText",
+    "datamodules.symbolic.views.BarImage": "datamodules.generation.views.BarImage",
+    "datamodules.symbolic.views.ChordMelody": "datamodules.generation.views.ChordMelody",
+    "datamodules.symbolic.views.Drums": "datamodules.generation.views.Drums",
+    "datamodules.symbolic.views.NoteTuples": "datamodules.generation.views.NoteTuples",
+    "datamodules.symbolic.views.PianoRoll": "datamodules.generation.views.PianoRoll",
+    "datamodules.symbolic.views.Serial": "datamodules.generation.views.Serial",
+    "datamodules.symbolic.views.VoiceGrid": "datamodules.generation.views.VoiceGrid",
+    "models.features.LogMel": "models.blocks.LogMel",
+    "models.sed.CRNN": "models.sed.DetectionCRNN",
+    "models.tagging.CRNN": "models.tagging.TaggingCRNN",
+    "models.alignment.front.STFT": "models.alignment.front.LogSTFT",
+    "models.alignment.front.Match": "models.alignment.front.SpectralRise",
+    "tasks.sed.schedule.RampDecay": "tasks.sed.RampDecay",
+    "tasks.alignment.objective.PairObjective": "tasks.alignment.PairObjective",
+    "tasks.alignment.objective.SalienceObjective": "tasks.alignment.SalienceObjective",
+    "losses.meta_tasnet.MetaTasNetLoss": "losses.MetaTasNetLoss",
+}
+"""Class path of an earlier version -> class path today."""
+ARGUMENTS: dict[str, dict[str, str]] = {}
+"""Class path today -> name of an argument in an earlier version -> its name today."""
+STATE_KEYS: dict[str, list[tuple[str, str]]] = {}
+"""Task -> patterns of names of weights in an earlier version, and what replaces them, as in `re.sub`."""
+CALLBACK_STATES: dict[str, str] = {}
+"""Class name of a callback in an earlier version -> its name today: its state is stored by it, and a miss only warned of."""
+
+
+def renamed_settings(value: Any) -> Any:
+    """Nested settings of a config or checkpoint: class paths, and the arguments of their classes."""
+    if isinstance(value, list):
+        return [renamed_settings(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    settings = {key: renamed_settings(item) for key, item in value.items()}
+    for key, arguments in (("class_path", "init_args"), ("_class_path", None)):
+        path = settings.get(key)
+        if not isinstance(path, str):
+            continue
+        settings[key] = path = CLASS_PATHS.get(path, path)
+        if arguments is None:
+            settings = renamed_arguments(settings, path)
+        elif isinstance(settings.get(arguments), dict):
+            settings[arguments] = renamed_arguments(settings[arguments], path)
+    return settings
+
+
+def renamed_arguments(arguments: Mapping[str, Any], class_path: str) -> dict[str, Any]:
+    """Arguments of one class; one that is given under its name today wins."""
+    names = ARGUMENTS.get(class_path, {})
+    kept = {key: value for key, value in arguments.items() if key not in names}
+    return {names[key]: value for key, value in arguments.items() if key in names} | kept
+
+
+def renamed_config(content: Any, module: str) -> Any:
+    """Settings of a config file, whose `model` section holds the arguments of the task's module."""
+    settings = renamed_settings(content)
+    if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
+        settings["model"] = renamed_arguments(settings["model"], module)
+    return settings
+
+
+def renamed_word(word: str, module: str) -> str:
+    """Word of a command line: a class path, alone or behind `--option=`, or an option of the task's module."""
+    option, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if option.startswith("--model."):
+        name, dot, rest = option.removeprefix("--model.").partition(".")
+        option = f"--model.{ARGUMENTS.get(module, {}).get(name, name)}{dot}{rest}"
+    return f"{option}{sign}{CLASS_PATHS.get(value, value)}"
+
+
+def renamed_checkpoint(content: Mapping[str, Any], task: str, module: str) -> dict[str, Any]:
+    """Content of a checkpoint.
+
+    Args:
+        content: as it was read
+        task: name of its task
+        module: class path of the task's module, whose arguments the checkpoint stores without it
+    """
+    renamed = dict(content)
+    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+        if isinstance(renamed.get(key), dict):
+            renamed[key] = renamed_settings(renamed[key])
+    if isinstance(renamed.get("hyper_parameters"), dict):
+        renamed["hyper_parameters"] = renamed_arguments(renamed["hyper_parameters"], module)
+    if isinstance(renamed.get("state_dict"), dict) and task in STATE_KEYS:
+        # In place: Lightning's state dictionaries carry metadata, and their order is that of the parameters.
+        state = {_renamed_key(key, task): value for key, value in renamed["state_dict"].items()}
+        renamed["state_dict"].clear()
+        renamed["state_dict"].update(state)
+    if isinstance(renamed.get("callbacks"), dict):
+        renamed["callbacks"] = {_renamed_callback(key): value for key, value in renamed["callbacks"].items()}
+    return renamed
+
+
+def _renamed_key(key: str, task: str) -> str:
+    for pattern, replacement in STATE_KEYS[task]:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def _renamed_callback(key: str) -> str:
+    """State key of a callback: its class name, alone or followed by its settings in braces."""
+    name, brace, settings = key.partition("{")
+    return f"{CALLBACK_STATES.get(name, name)}{brace}{settings}"

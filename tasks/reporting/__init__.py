@@ -1,0 +1,1 @@
+"""Tables, figures and comparisons that reports of several tasks share."""

@@ -14,8 +14,8 @@ import numpy as np
 from datamodules.alignment.reading import read_score
 from datamodules.alignment.score import Score
 from datamodules.common.errors import DataError
+from datamodules.generation.piece import STEPS
 
-STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 ALTERATIONS = {"n": 0, "#": 1, "##": 2, "x": 2, "b": -1, "bb": -2}
 CLOCK = {"midiClockUnits": 480.0, "midiClockRate": 500_000.0}
 """Ticks a quarter note and microseconds a quarter note, where a file does not say."""

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from datamodules.common.errors import DataError
+from datamodules.generation.piece import STEPS
 from datamodules.generation.reading.plausible_score import check_metres, check_numbers
 from datamodules.generation.reading.repeats import Signs, musicxml_signs
 
@@ -19,7 +20,6 @@ from datamodules.generation.reading.repeats import Signs, musicxml_signs
 #
 # Humdrum needs none of it: its pitches sound as they are encoded, and `*ITr` says how to write them.
 
-STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 SHARPS = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"]
 """Name of each pitch class: what is transposed is for the ear, no longer to be read."""
 MEI_ALTERATIONS = {"s": 1, "f": -1, "ss": 2, "x": 2, "ff": -2, "n": 0, "ns": 1, "nf": -1, "xs": 3, "sx": 3, "ts": 3, "tf": -3}

@@ -10,7 +10,7 @@ from datamodules.alignment.listing import Sound
 from datamodules.alignment.reading import read_score
 from datamodules.alignment.score import Notes, Score
 from datamodules.audio import reading, render
-from datamodules.audio.render import DRUMS
+from datamodules.audio.midi_file import DRUMS
 from datamodules.common import checksum
 from datamodules.common.cache import cache_root, probe, write_atomically
 from datamodules.common.errors import DataError

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.alignment.score import Notes, Score
+from datamodules.audio.midi_file import CHANNELS, DRUMS, NAME, file_bytes, meta, metre, tempo
 from datamodules.common.cache import cache_root, unwritable, write_atomically
 
 PRECISION = 4e-4  # s: what a note may lie off its time
@@ -39,13 +40,13 @@ def warp(score: Score, events: np.ndarray) -> Score:
 
 def kept_midi(score: Score, cache_dir: str | Path | None = None) -> Path:
     """The MIDI file of a score below the cache folder, written if it is not there; its notes are the score's to 1 ms."""
-    made = write_midi(score.notes, score.beats, score.bars)
-    name = f"{Path(score.path).stem}-{hashlib.sha256(made).hexdigest()[:12]}.mid"
+    content = write_midi(score.notes, score.beats, score.bars)
+    name = f"{Path(score.path).stem}-{hashlib.sha256(content).hexdigest()[:12]}.mid"
     path = cache_root(cache_dir) / "alignment" / "midi" / name
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, lambda file: file.write(made))
+            write_atomically(path, lambda file: file.write(content))
         except OSError as error:
             raise unwritable(path.parent, error) from error
     return path
@@ -58,25 +59,22 @@ def write_midi(notes: Notes, beats: np.ndarray | None = None, bars: np.ndarray |
     sequencer's grid follows them, and the bars as time signatures over 4. None or empty: 120 beats a minute.
     Times are kept to 1 ms. Raises ValueError for beats that do not rise from 0 s on.
     """
-    import symusic
-
     end = float(notes.offset.max())
     grid = _grid(np.arange(0.0, end + PULSE, PULSE) if beats is None or not len(beats) else np.asarray(beats, float), end)
     ticks = next((t for t in RESOLUTIONS if np.diff(grid).max() / (2 * t) <= PRECISION), RESOLUTIONS[-1])
     tempi, times = _tempi(grid)
-    score = symusic.Score(ticks)
-    for beat in np.flatnonzero(np.diff(tempi, prepend=-1)):
-        score.tempos.append(symusic.Tempo(int(beat) * ticks, mspq=int(tempi[beat])))
-    for beat, count in _signatures(grid, bars):
-        score.time_signatures.append(symusic.TimeSignature(beat * ticks, count, 4))
+    frame = [(beat * ticks, 0, tempo(int(tempi[beat]))) for beat in np.flatnonzero(np.diff(tempi, prepend=-1)).tolist()]
+    frame += [(beat * ticks, 0, metre(count, 4)) for beat, count in _signatures(grid, bars)]
     at = np.arange(len(times)) * ticks
     onset, offset = (np.rint(np.interp(time, times, at)).astype(int) for time in (notes.onset, notes.offset))
-    for program in np.unique(notes.program):
-        track = symusic.Track("drums" if program < 0 else "", max(int(program), 0), bool(program < 0))
-        for one in _sounding(notes, onset, offset, program):
-            track.notes.append(symusic.Note(*one))
-        score.tracks.append(track)
-    return score.dumps_midi()
+    tracks = [frame]
+    for number, program in enumerate(np.unique(notes.program).tolist()):
+        channel = DRUMS if program < 0 else CHANNELS[number % len(CHANNELS)]
+        tracks.append([(0, 0, bytes((0xC0 | channel, program)))] if program >= 0 else [(0, 0, meta(NAME, b"drums"))])
+        for first, length, pitch, velocity in _sounding(notes, onset, offset, program):
+            tracks[-1].append((first, 2, bytes((0x90 | channel, pitch, velocity))))
+            tracks[-1].append((first + length, 1, bytes((0x80 | channel, pitch, 0))))
+    return file_bytes(tracks, ticks, 0)
 
 
 def _grid(beats: np.ndarray, end: float) -> np.ndarray:

@@ -7,7 +7,6 @@ The SoundFont, where no other is named, is TimGM6mb (GPL-2), the one inside the 
 import importlib.util
 import io
 import shutil
-import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from datamodules.audio.midi_file import file_bytes
 from datamodules.common.errors import DataError
 from datamodules.common.progress import progress
 from datamodules.common.workers import in_processes
@@ -30,7 +30,6 @@ GAIN = 2.0
 FLUIDSYNTH_GAIN = 0.43
 TICKS = 480
 TICKS_PER_SECOND = 2 * TICKS  # at the default tempo of 120 quarter notes a minute
-DRUMS = 9  # channel 10, counted from 0
 # The SoundFont's drum kits, as programs on channel 10.
 KITS = {"standard": 0, "room": 8, "power": 16, "electronic": 24, "analog": 25, "jazz": 32, "brush": 40, "orchestra": 48}
 VOLUME, EXPRESSION = 7, 11
@@ -64,24 +63,11 @@ def midi_file(notes: Iterable[RenderedNote], programs: Mapping[int, int], end: f
         first = _ticks(note.start)
         events.append((first, 3, bytes((0x90 | note.channel, note.pitch, note.velocity))))
         events.append((max(first + 1, _ticks(note.end)), 2, bytes((0x80 | note.channel, note.pitch, 0))))
-    track, now = bytearray(), 0
-    for tick, _, message in sorted(events):
-        track += _variable_length(tick - now) + message
-        now = tick
-    track += _variable_length(max(0, _ticks(end) - now)) + b"\xff\x2f\x00"
-    return b"MThd" + struct.pack(">IHHH", 6, 0, 1, TICKS) + b"MTrk" + struct.pack(">I", len(track)) + bytes(track)
+    return file_bytes([sorted(events)], TICKS, _ticks(end))
 
 
 def _ticks(seconds: float) -> int:
     return round(seconds * TICKS_PER_SECOND)
-
-
-def _variable_length(number: int) -> bytes:
-    """A number in MIDI's base 128, highest digit first, the top bit set on all but the last."""
-    digits = [number & 0x7F]
-    while number := number >> 7:
-        digits.append(0x80 | number & 0x7F)
-    return bytes(reversed(digits))
 
 
 def render(midi: bytes, seconds: float | None = None, font: Path | None = None) -> np.ndarray:

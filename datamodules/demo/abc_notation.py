@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from datamodules.demo.piece import STEPS, DemoPiece, QuarterNote
+from datamodules.demo.piece import DemoPiece, QuarterNote
+from datamodules.generation.piece import STEPS
+from datamodules.generation.reading.abc_voice import ACCIDENTALS, TUPLETS
 
 # The part of the mode's name that counts -> major or minor, and how many fifths its signature lies from major's.
 MODES = {
@@ -20,9 +22,6 @@ MODES = {
     "aeo": ("minor", -3),
     "dor": ("minor", -2),
 }
-ACCIDENTALS = {"^": 1, "^^": 2, "_": -1, "__": -2, "=": 0}
-# (n notes in the time of: the default of a tuplet sign without a second number.
-TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}
 SHORTEST = 24  # notes of a tune that is worth reading
 TOKEN = re.compile(
     r"(?P<skip>\"[^\"]*\"|![^!]*!|\{[^}]*\}|\((?!\d)|[\s`).~HLMOPSTuv\\])"

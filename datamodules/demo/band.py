@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.audio.render import DRUMS, EXPRESSION, KITS, VOLUME, Control, RenderedNote, midi_file
+from datamodules.audio.midi_file import DRUMS
+from datamodules.audio.render import EXPRESSION, KITS, VOLUME, Control, RenderedNote, midi_file
 from datamodules.demo import accompany, cutting, plan
 from datamodules.demo.accompany import Tone
 from datamodules.demo.arrange import INSTRUMENTS

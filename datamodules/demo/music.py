@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 from datamodules.common.errors import DataError
 from datamodules.demo.abc_notation import read_abc
-from datamodules.demo.piece import STEPS, DemoPiece, QuarterNote
+from datamodules.demo.piece import DemoPiece, QuarterNote
+from datamodules.generation.piece import STEPS
 
 # MusicXML scores of plain polyphony -> pieces, some twenty times as fast as music21.
 

@@ -2,9 +2,6 @@
 
 from typing import NamedTuple
 
-# Semitones of the natural notes above C.
-STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-
 
 class QuarterNote(NamedTuple):
     """Onset and duration in quarter notes (0: the first downbeat, below it: the pickup), MIDI pitch."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.audio import render
-from datamodules.audio.render import DRUMS, RenderedNote
+from datamodules.audio import midi_file, render
+from datamodules.audio.midi_file import DRUMS
+from datamodules.audio.render import RenderedNote
 from datamodules.demo.cache import build_once
 from datamodules.sed import scenes
 from datamodules.sed.scenes import Recipe
@@ -100,7 +101,7 @@ def bed(variant: int, rate: int, seed: int = 0) -> np.ndarray:
 
 CLIPS = {"weak": 192, "unlabeled": 448, "validation": 96, "test": 160}
 VARIANTS = {"train": 16, "validation": 4, "test": 8}  # sounds of each class, and backgrounds
-SOURCES = tuple(Path(path) for path in (render.__file__, __file__))
+SOURCES = tuple(Path(path) for path in (midi_file.__file__, render.__file__, __file__))
 RECIPE = Recipe(snr_db=(-3.0, 15.0), empty=1 / 12)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from datamodules.audio import render
+from datamodules.audio import midi_file, render
 from datamodules.demo import accompany, arrange, music, plan
 from datamodules.demo.cache import build_once
 from datamodules.demo.piece import DemoPiece
@@ -32,7 +32,7 @@ COLLECTIONS = {
 
 
 PARTS = ("abc_notation", "accompany", "arrange", "cutting", "music", "piece", "plan", "tagging")
-SOURCES = (*(Path(__file__).with_name(f"{part}.py") for part in PARTS), Path(render.__file__))
+SOURCES = (*(Path(__file__).with_name(f"{part}.py") for part in PARTS), Path(midi_file.__file__), Path(render.__file__))
 """What decides how the set turns out."""
 
 

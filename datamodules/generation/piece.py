@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 ONSET, DURATION, PITCH, VELOCITY, VOICE = range(5)
 """Columns of `Piece.notes`."""
+STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+"""Semitones of the natural notes above C."""
 QUALITIES = ("major", "minor", "diminished", "augmented", "dominant", "major seventh", "minor seventh", "other")
 """What the third column of `Piece.chords` counts in."""
 

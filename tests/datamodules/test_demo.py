@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from datamodules.audio import render
+from datamodules.audio.midi_file import DRUMS
 from datamodules.audio.render import Control, RenderedNote, midi_file
 from datamodules.common.errors import DataError
 from datamodules.demo import accompany, arrange, music, plan, tagging
@@ -38,8 +39,8 @@ def rows(root):
 def test_midi_file_is_read_back_by_another_library():
     import pretty_midi
 
-    notes = [RenderedNote(0.25, 1.0, 0, 60, 90), RenderedNote(1.0, 1.5, 0, 60, 80), RenderedNote(0.5, 3.0, render.DRUMS, 36, 100)]
-    data = midi_file(notes, {0: 40, render.DRUMS: 8}, 4.0, [Control(0.1, 0, render.VOLUME, 77)])
+    notes = [RenderedNote(0.25, 1.0, 0, 60, 90), RenderedNote(1.0, 1.5, 0, 60, 80), RenderedNote(0.5, 3.0, DRUMS, 36, 100)]
+    data = midi_file(notes, {0: 40, DRUMS: 8}, 4.0, [Control(0.1, 0, render.VOLUME, 77)])
     read = pretty_midi.PrettyMIDI(io.BytesIO(data))
     assert [(i.program, i.is_drum) for i in read.instruments] == [(40, False), (8, True)]
     heard = [(n.start, n.end, n.pitch, n.velocity) for n in read.instruments[0].notes]

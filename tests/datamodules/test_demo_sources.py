@@ -9,7 +9,7 @@ from datamodules.demo import alignment, separation, soundscapes, tagging
 
 ROOT = Path(__file__).parents[2]
 SHARED = ("datamodules.audio", "datamodules.alignment")  # whose files count where a demo draws on those in MAKERS
-MAKERS = ("render", "degrade")
+MAKERS = ("midi_file", "render", "degrade")
 
 
 def drawn_on(path, found=()):

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.common.errors import DataError, printable
-from datamodules.demo.piece import STEPS
 from datamodules.generation.grid import VELOCITY_WRITTEN
-from datamodules.generation.piece import Piece, in_order
+from datamodules.generation.piece import STEPS, Piece, in_order
 from datamodules.generation.reading.abc_voice import Voice, unfolded
 from datamodules.generation.reading.notation import (
     FEWEST_TICKS,

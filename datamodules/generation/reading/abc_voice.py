@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from datamodules.demo.abc_notation import ACCIDENTALS, TUPLETS
-from datamodules.demo.piece import STEPS
+from datamodules.generation.piece import STEPS
 from datamodules.generation.reading.notation import read_symbol
 from datamodules.generation.reading.repeats import WORDS, Signs, numbers_of, runs_of
 
@@ -24,6 +23,9 @@ MARKS = {
 """Decorations such as `!D.C.!`, and the fields of `Signs` for them."""
 JUMPS = ("dacapo", "dalsegno", "fine")
 MOST_PASSES = 9
+ACCIDENTALS = {"^": 1, "^^": 2, "_": -1, "__": -2, "=": 0}
+TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}
+"""Notes of a tuplet -> how many of their length they last, if the sign does not say."""
 Stretch = tuple[Fraction, Fraction]
 
 

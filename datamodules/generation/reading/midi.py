@@ -18,7 +18,7 @@ from datamodules.generation.voices import SLACK, from_high_to_low, monophonic, n
 
 OFF, ON, CONTROL, PROGRAM, PRESSURE, BEND = 0x8, 0x9, 0xB, 0xC, 0xD, 0xE
 META, SYSEX, ESCAPE = 0xFF, 0xF0, 0xF7
-NAME, LYRIC, MARKER, END_OF_TRACK, TEMPO, METRE = 0x03, 0x05, 0x06, 0x2F, 0x51, 0x58
+LYRIC, MARKER, END_OF_TRACK = 0x05, 0x06, 0x2F
 SYSTEM_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 """Data bytes of system common messages, which no file should hold; the others have none."""
 LONGEST_NUMBER = 4  # bytes of a number in base 128

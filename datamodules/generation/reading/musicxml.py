@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.common.errors import DataError, printable
-from datamodules.demo.piece import STEPS
 from datamodules.generation.grid import VELOCITY_WRITTEN
-from datamodules.generation.piece import QUALITIES, VOICE, Piece, in_order
+from datamodules.generation.piece import QUALITIES, STEPS, VOICE, Piece, in_order
 from datamodules.generation.reading.notation import (
     MOST_NOTES,
     Repeats,

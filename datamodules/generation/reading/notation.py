@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.common.errors import DataError, counted, printable
-from datamodules.demo.piece import STEPS
-from datamodules.generation.piece import QUALITIES
+from datamodules.generation.piece import QUALITIES, STEPS
 from datamodules.generation.reading.repeats import Signs, play_order, played_once
 
 ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")

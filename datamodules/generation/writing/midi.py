@@ -2,25 +2,19 @@
 
 import math
 import struct
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.audio.midi_file import CHANNELS, DRUMS, KEY, NAME, Events, file_bytes, meta, metre, tempo
 from datamodules.audio.render import RATE, render
 from datamodules.common.errors import DataError
 from datamodules.generation.harmony import fifths_of
 from datamodules.generation.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece
-from datamodules.generation.reading.midi import CHORD, END, FERMATA, MARKER, METRE, NAME, TEMPO
+from datamodules.generation.reading.midi import CHORD, END, FERMATA, MARKER
 from datamodules.generation.reading.notation import MOST_TICKS, seconds, write_symbol
 from datamodules.generation.voices import voice_names
-
-CHANNELS = (*range(9), *range(10, 16))
-DRUMS = 9
-KEY = 0x59
-
-Events = list[tuple[int, int, bytes]]  # tick, rank among those of one tick, message
 
 
 def midi_bytes(piece: Piece) -> bytes:
@@ -39,18 +33,18 @@ def midi_bytes(piece: Piece) -> bytes:
         tracks.append(start + _played(piece.voice(voice)[:, :VOICE], channel))
     if len(piece.drums):
         tracks.append([(0, 0, meta(NAME, b"Drums")), *_played(piece.drums, DRUMS)])
-    return file(tracks, piece.ticks, piece.length)
+    return file_bytes(tracks, piece.ticks, piece.length)
 
 
 def _frame(piece: Piece) -> Events:
     """What holds for all voices."""
     events: Events = [(0, 0, meta(NAME, piece.title.encode()))] if piece.title else []
     for tick, over, under in _metres(piece):
-        events.append((tick, 1, meta(METRE, bytes((over, under.bit_length() - 1, 24, 8)))))
+        events.append((tick, 1, metre(over, under)))
     if piece.tonic is not None and piece.mode is not None:
         fifths = fifths_of(piece.tonic, piece.mode)
         events.append((0, 1, meta(KEY, struct.pack("bB", fifths, piece.mode == "minor"))))
-    events += [(tick, 2, meta(TEMPO, length.to_bytes(3, "big"))) for tick, length in piece.tempi.tolist()]
+    events += [(tick, 2, tempo(length)) for tick, length in piece.tempi.tolist()]
     events += [(tick, 4, meta(MARKER, FERMATA.encode())) for tick in piece.fermatas.tolist()]
     return events + chord_markers(piece) + end_marker(piece)
 
@@ -87,34 +81,6 @@ def _played(notes: NDArray[np.int32], channel: int) -> Events:
         events.append((onset, 2, bytes((0x90 | channel, pitch, min(max(velocity, 1), 127)))))
         events.append((onset + duration, 1, bytes((0x80 | channel, pitch, 0))))
     return events
-
-
-def file(tracks: Sequence[Events], ticks: int, length: int) -> bytes:
-    """A file of these tracks, of format 0 where it is one; each lasts `length` ticks at least."""
-    header = b"MThd" + struct.pack(">IHHH", 6, min(len(tracks) - 1, 1), len(tracks), ticks)
-    return header + b"".join(_track(events, length) for events in tracks)
-
-
-def _track(events: Events, length: int) -> bytes:
-    packed, now = bytearray(), 0
-    for tick, _, message in sorted(events, key=lambda event: event[:2]):
-        packed += _base128(tick - now) + message
-        now = tick
-    packed += _base128(max(0, length - now)) + b"\xff\x2f\x00"
-    return b"MTrk" + struct.pack(">I", len(packed)) + bytes(packed)
-
-
-def meta(kind: int, content: bytes) -> bytes:
-    """A meta event."""
-    return bytes((0xFF, kind)) + _base128(len(content)) + content
-
-
-def _base128(number: int) -> bytes:
-    """A number in base 128, highest digit first, the top bit set on all but the last."""
-    digits = [number & 0x7F]
-    while number := number >> 7:
-        digits.append(0x80 | number & 0x7F)
-    return bytes(reversed(digits))
 
 
 # Pieces -> sound, by the SoundFont renderer that the suite's embedded sets are made with.

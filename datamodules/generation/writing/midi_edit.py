@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from datamodules.audio.midi_file import CHANNELS, DRUMS, METRE, NAME, TEMPO, Events, file_bytes, meta
 from datamodules.generation.grid import bar_edges
 from datamodules.generation.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece
 from datamodules.generation.reading.midi import (
@@ -12,17 +13,14 @@ from datamodules.generation.reading.midi import (
     END,
     MARKER,
     META,
-    METRE,
-    NAME,
     OFF,
     ON,
-    TEMPO,
     MidiEvent,
     MidiSource,
     SourceNote,
 )
 from datamodules.generation.voices import voice_names
-from datamodules.generation.writing.midi import CHANNELS, DRUMS, Events, chord_markers, end_marker, file, meta
+from datamodules.generation.writing.midi import chord_markers, end_marker
 
 BEFORE, GIVEN, AFTER = range(3)
 """Ranks among the events of a tick: ends of new notes, the file's own events, beginnings of new notes."""
@@ -56,7 +54,7 @@ def edited_midi(source: MidiSource, given: Piece, piece: Piece) -> bytes:
     sounding = [(n.track, n.channel, n.pitch, n.onset * scale, (n.onset + n.duration) * scale) for n in notes]
     sounding = [row for row, note in zip(sounding, notes, strict=True) if (note.track, note.on) not in gone]
     _add_notes(out, new, homes, piece, _Pitches(sounding), _free_channels(source))
-    return file(out, piece.ticks, piece.length)
+    return file_bytes(out, piece.ticks, piece.length)
 
 
 def _kept(events: Sequence[MidiEvent], given: Piece, last: int) -> list[tuple[int, MidiEvent]]:

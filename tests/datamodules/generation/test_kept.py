@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules.audio.midi_file import NAME
 from datamodules.common.errors import DataError
 from datamodules.generation.adapting import closed
 from datamodules.generation.piece import DURATION, ONSET, PITCH, VOICE, in_order
 from datamodules.generation.reading import read_piece
-from datamodules.generation.reading.midi import LYRIC, NAME, MidiSource, read_source
+from datamodules.generation.reading.midi import LYRIC, MidiSource, read_source
 from datamodules.generation.user_pieces import UserPieces
 from datamodules.generation.views import BarImage, PianoRoll, Serial, VoiceGrid
 from datamodules.generation.voices import likely_melody, monophonic

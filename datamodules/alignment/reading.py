@@ -1,66 +1,80 @@
-"""Files of scores -> `Score`: MIDI, MusicXML, MEI, Humdrum and ABC, with each way to play their repeats."""
+"""Score files (MIDI, MusicXML, MEI, Humdrum, ABC) -> `Score` in seconds, one for each way of playing the repeats."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from datamodules.alignment.engraved import read_engraved
 from datamodules.alignment.metre import Measure, beats_and_bars
-from datamodules.alignment.midi import read_midi, tick_clock
 from datamodules.alignment.score import ENGRAVED, MIDI, SCORES, TUNES, Origin, Score, notes_of
-from datamodules.common.errors import DataError
+from datamodules.audio.midi_file import DRUMS, NAME
+from datamodules.common.errors import DataError, printable
 from datamodules.generation.grid import bar_edges
-from datamodules.generation.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece, same
+from datamodules.generation.piece import VOICE, Piece, same
 from datamodules.generation.reading import read_piece
+from datamodules.generation.reading.midi import LYRIC, MidiSource, read_midi, read_source
+from datamodules.generation.reading.notation import seconds
+
+WAYS = ("all repeats", "no repeats")
+SHORTEST = 1e-3  # s, of a note whose end is its start
+MOST_BEATS = 1e6  # more are a sign of damage
 
 
 def read_score(path: str | Path) -> Score:
-    """A score by its file's ending (SCORES): MIDI, MusicXML, MEI, Humdrum or ABC, the written repeats played.
+    """A score with its written repeats played.
 
-    Engraved scores are read by partitura, of the extra `score`. Raises DataError for a file that is missing, damaged, of
-    another kind or without notes.
+    Args:
+        path: a file with one of the endings SCORES; MEI and Humdrum need partitura, of the extra `score`
+
+    Raises:
+        DataError: the file is missing, damaged, of another kind or without notes.
     """
     return unfoldings(path)[0][1]
 
 
 def unfoldings(path: str | Path) -> list[tuple[str, Score]]:
-    """The ways in which the written repeats may be played, each with its name; first the usual one. Of MIDI there is one."""
+    """The ways of playing the written repeats, as (name, score), the usual one first; of MIDI there is one."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist: name a score ({', '.join(SCORES)}).")
     if path.suffix.lower() in MIDI:
-        return [("as written", read_midi(path))]
+        piece = read_midi(path, drums_alone=True)[0]
+        return [("as written", in_seconds(piece, path, _midi_origins(path.read_bytes(), piece)))]
     if path.suffix.lower() in TUNES:
-        return read_tune(path)
+        played, once = read_piece(path, "played"), read_piece(path, "once")
+        if same(played, once):
+            return [("as written", in_seconds(played, path, _voices_of(played)))]
+        return [(name, in_seconds(piece, path, _voices_of(piece))) for name, piece in zip(WAYS, (played, once), strict=True)]
     if path.suffix.lower() not in ENGRAVED:
         raise DataError(f"{path} is no score: known are files that end in {', '.join(SCORES)}.")
     return read_engraved(path)
 
 
-def read_tune(path: Path) -> list[tuple[str, Score]]:
-    """The ways in which a tune may be played, each with its name: all repeats and jumps first, then none.
+def in_seconds(piece: Piece, path: Path, origins: Sequence[Origin]) -> Score:
+    """A piece in seconds of its tempi, with beats and bars of its metres; chord symbols are not played.
 
-    Chord symbols are not played. Raises DataError as `datamodules.generation.reading.read_piece`.
+    Args:
+        piece: the piece
+        path: its file
+        origins: of the piece's notes and then of its drums
+
+    Raises:
+        DataError: the piece has more than MOST_BEATS beats.
     """
-    played, once = read_piece(path, "played"), read_piece(path, "once")
-    if same(played, once):
-        return [("as written", _score(played, path))]
-    return [("all repeats", _score(played, path)), ("no repeats", _score(once, path))]
-
-
-def _score(piece: Piece, path: Path) -> Score:
-    seconds = tick_clock([(int(tick), int(length)) for tick, length in piece.tempi], piece.ticks)
-    beats, bars = beats_and_bars(_measures(piece))
-    rows = piece.notes[np.lexsort((piece.notes[:, PITCH], piece.notes[:, ONSET]))]
-    onset = seconds(rows[:, ONSET].astype(float))
-    offset = seconds((rows[:, ONSET] + rows[:, DURATION]).astype(float))
-    program = [piece.programs[voice] if voice < len(piece.programs) else 0 for voice in rows[:, VOICE]]
-    origins = [Origin(piece.names[voice] if voice < len(piece.names) else "", voice=str(voice + 1)) for voice in rows[:, VOICE]]
+    if piece.length / piece.ticks * piece.metres[:, 2].max() / 4 > MOST_BEATS:
+        raise DataError(f"{path} is damaged: it lasts more than {MOST_BEATS:.0e} beats.")
+    onset, duration, pitch, velocity = np.concatenate([piece.notes[:, :VOICE], piece.drums]).astype(float).T
+    programs = np.array([*piece.programs, *[0] * (piece.voices - len(piece.programs))], int)
+    program = np.append(programs[piece.notes[:, VOICE]], np.full(len(piece.drums), -1))
+    start, end = (seconds(piece.tempi, piece.ticks, ticks) for ticks in (onset, onset + duration))
+    beats, bars = (np.array(quarters, float) * piece.ticks for quarters in beats_and_bars(_measures(piece)))
+    order = np.lexsort((pitch, start))  # of `notes_of`
     return Score(
-        notes_of(onset, offset, rows[:, PITCH], rows[:, VELOCITY], program),
-        *(seconds(np.array(quarters, float) * piece.ticks) for quarters in (beats, bars)),
+        notes_of(start, np.maximum(end, start + SHORTEST), pitch, velocity, program),
+        *(seconds(piece.tempi, piece.ticks, ticks) for ticks in (beats, bars)),
         str(path),
-        origins=tuple(origins),
+        origins=tuple(origins[index] for index in order),
     )
 
 
@@ -70,6 +84,41 @@ def _measures(piece: Piece) -> list[Measure]:
     metres = [piece.metres[np.searchsorted(piece.metres[:, 0], edge, side="right") - 1] for edge in edges]
     ends = [*edges[1:-1], max(piece.length, edges[-2] + 1)]
     return [
-        Measure(float(start / piece.ticks), float(end / piece.ticks), int(over), int(under))
-        for start, end, (_, over, under) in zip(edges, ends, metres, strict=False)
+        Measure(float(start / piece.ticks), float(end / piece.ticks), int(beats), int(beat_type))
+        for start, end, (_, beats, beat_type) in zip(edges, ends, metres, strict=False)
     ]
+
+
+def _voices_of(piece: Piece) -> list[Origin]:
+    """Name and number of each note's voice."""
+    voices = piece.notes[:, VOICE].tolist()
+    return [Origin(piece.names[voice] if voice < len(piece.names) else "", voice=str(voice + 1)) for voice in voices]
+
+
+def _midi_origins(data: bytes, piece: Piece) -> list[Origin]:
+    """Track name of each note, then of each drum, and the lyric event of the note's track at its onset."""
+    known: dict[tuple[int, int, bool], Origin] = {}
+    try:
+        source = read_source(data) if b"\xff\x03" in data or b"\xff\x05" in data else MidiSource(1, [])
+    except (ValueError, IndexError):  # damaged events, which `read_midi` skips
+        source = MidiSource(1, [])
+    texts = [{(event.meta, event.tick): _text(event.message) for event in events if event.meta} for events in source.tracks]
+    names = [next((text for (meta, _), text in track.items() if meta == NAME), "") for track in texts]
+    for note in source.notes():
+        key, lyric = (note.onset, note.pitch, note.channel == DRUMS), texts[note.track].get((LYRIC, note.onset), "")
+        if key not in known or lyric:
+            known[key] = Origin(names[note.track], lyric=lyric)
+    notes = [known.get((onset, pitch, False), Origin()) for onset, _, pitch, *_ in piece.notes.tolist()]
+    if piece.names:
+        notes = [origin._replace(part=piece.names[voice]) for origin, voice in zip(notes, piece.notes[:, VOICE], strict=True)]
+    return notes + [known.get((onset, pitch, True), Origin()) for onset, _, pitch, _ in piece.drums.tolist()]
+
+
+def _text(message: bytes) -> str:
+    """Text of a meta event, UTF-8 or else Latin-1, without the signs by which karaoke files begin lines."""
+    length = next((index for index in range(2, len(message)) if message[index] < 0x80), len(message)) + 1
+    try:
+        text = message[length:].decode()
+    except UnicodeDecodeError:
+        text = message[length:].decode("latin-1")
+    return printable(text).strip().lstrip("/\\")

@@ -151,20 +151,28 @@ END, FERMATA, CHORD = "end", "fermata", "chord "
 """Markers by which our writer keeps what MIDI has no event for."""
 
 
-def read_midi(path: Path) -> list[Piece]:
+def read_midi(path: Path, drums_alone: bool = False) -> list[Piece]:
     """The piece of a MIDI file; of format 2, which holds one in each track, all that sound.
 
     Ticks, tempi, metres, key, programs and names are the file's, 4/4 where it names no metre; tempi and metres that change
     after the last note are left out. A voice is a track (or channel), from high to low by mean pitch unless their names number
     them; the notes of a lone track that is no single line are parted by `part`. A first bar alone in a shorter metre is the
-    pickup of the next one. Raises DataError for a file that is damaged or has no notes.
+    pickup of the next one.
+
+    Args:
+        path: the file
+        drums_alone: whether a file without pitched notes is read
+
+    Raises:
+        DataError: the file is damaged or has no notes.
     """
     data = _bytes(path)
     chunks = _sequences(data)
     pieces, silent = [], None
     for number, chunk in enumerate(chunks):
         try:
-            pieces.append(_piece(_score(chunk, path), path, f"{path.stem}-{number + 1}" if len(chunks) > 1 else path.stem))
+            name = f"{path.stem}-{number + 1}" if len(chunks) > 1 else path.stem
+            pieces.append(_piece(_score(chunk, path), path, name, drums_alone))
         except Silent as error:
             silent = silent or error
     if not pieces:
@@ -227,11 +235,11 @@ def _score(data: bytes, path: Path) -> Any:
     return score
 
 
-def _piece(score: Any, path: Path, name: str) -> Piece:
+def _piece(score: Any, path: Path, name: str, drums_alone: bool = False) -> Piece:
     tracks = [(track, _notes(track)) for track in score.tracks]
     drums = [notes[:, :4] for track, notes in tracks if track.is_drum and len(notes)]
     pitched = [(track, notes) for track, notes in tracks if not track.is_drum and len(notes)]
-    if not pitched:
+    if not pitched and not (drums and drums_alone):
         what = "only drums" if drums else "no notes"
         raise Silent(f"{printable(str(path))} holds {what}: expected a MIDI file with pitched notes.")
     ticks = int(score.ticks_per_quarter)
@@ -277,6 +285,8 @@ def _voices(
     pitched: list[tuple[Any, NDArray[np.int32]]], ticks: int
 ) -> tuple[NDArray[np.int32], tuple[int, ...], tuple[str, ...]]:
     """All notes with their voices, and the program and the name of each voice."""
+    if not pitched:
+        return np.zeros((0, 5), np.int32), (), ()
     labels = [" ".join(track.name.split()) for track, _ in pitched]
     named = [named_voice(label) for label in labels]
     if len(pitched) == 1 and named[0] is None:

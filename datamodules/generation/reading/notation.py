@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from datamodules.common.errors import DataError, counted, printable
 from datamodules.generation.piece import QUALITIES, STEPS
@@ -77,15 +77,17 @@ def ticks_for(parts: Iterable[int]) -> int:
     return ticks if ticks <= MOST_TICKS else MANY_TICKS
 
 
-def seconds(tempi: NDArray[np.int32], ticks: int, end: int) -> float:
-    """When tick `end` comes. tempi: as of a piece, from tick 0 on; ticks: of a quarter note."""
-    inside = tempi[tempi[:, 0] < end].astype(float)
-    return float((np.diff([*inside[:, 0], end]) * inside[:, 1]).sum()) / (1e6 * ticks)
+def seconds(tempi: NDArray[np.int32], ticks: int, at: ArrayLike) -> NDArray[np.float64]:
+    """Times in s of the ticks `at`. tempi: as of a piece, from tick 0 on; ticks: of a quarter note."""
+    at, begins, lasts = np.asarray(at, float), tempi[:, 0].astype(float), tempi[:, 1] / (1e6 * ticks)
+    passed = np.concatenate([[0.0], np.cumsum(np.diff(begins) * lasts[:-1])])
+    tempo = np.searchsorted(begins, at, side="right") - 1
+    return passed[tempo] + (at - begins[tempo]) * lasts[tempo]
 
 
 def check_length(tempi: NDArray[np.int32], ticks: int, end: int, path: Path) -> None:
     """Raises DataError where the last note ends after more than a day, or after more than half a million quarter notes."""
-    last = seconds(tempi, ticks, end)
+    last = float(seconds(tempi, ticks, end))
     if last > LONGEST or end > min(MOST_QUARTERS * ticks, 2**31 - 1):
         when = f"{last / 3600:.0f} hours and {end / ticks:.0f} quarter notes"
         raise DataError(f"{printable(str(path))} is damaged: its last note ends after {when}, more than a day's music.")

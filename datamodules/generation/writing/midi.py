@@ -98,7 +98,7 @@ def preview(piece: Piece, rate: int = 44_100) -> NDArray[np.float32]:
     """
     import soxr
 
-    lasts = seconds(piece.tempi, piece.ticks, piece.length)
+    lasts = float(seconds(piece.tempi, piece.ticks, piece.length))
     if lasts > LONGEST:
         raise DataError(f"{piece.name or 'the piece'} lasts {lasts / 60:.0f} minutes: a preview has at most {LONGEST // 60}.")
     tail = round(TAIL * 1e6 / int(piece.tempi[-1, 1]) * piece.ticks)  # the renderer stops where the file ends

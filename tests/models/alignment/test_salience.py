@@ -225,11 +225,11 @@ def test_semitones_and_frames_are_pooled_about_their_middle(tmp_path):
 @pytest.mark.parametrize(("name", "precision", "recall"), [("multif0", 0.75, 0.8), ("pitch", 0.85, 0.7)])
 def test_published_weights_find_the_notes(name, precision, recall):
     """A rendered fugue, its notes known: frames' peaks over bins above 0.1. Measured over 20 s: 0.80, 0.88; 0.90, 0.78."""
-    from datamodules.alignment.midi import read_midi
+    from datamodules.alignment.reading import read_score
     from datamodules.alignment.sounds import synthesize
 
     root = Path(os.environ["QUINTET_DATA"])
-    notes = read_midi(root / "alignment/real_audio/Bach-fugue_bwv_858.mid").notes
+    notes = read_score(root / "alignment/real_audio/Bach-fugue_bwv_858.mid").notes
     front = Salience(str(root / f"pretrained/deep_salience/{name}.h5"))
     assert sum(p.numel() for p in front.net.parameters()) == 406_253
     salience = front.salience(torch.from_numpy(synthesize(notes, RATE)[: 10 * RATE])[None])[0]

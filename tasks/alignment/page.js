@@ -160,7 +160,7 @@ bar.addEventListener("change", () => {
   if (found) seek(found[0]);
 });
 document.addEventListener("keydown", (event) => {
-  const acts = { " ": () => (sound.paused ? sound.play() : sound.pause()), ArrowLeft: () => step(-1), ArrowRight: () => step(1) };
+  const acts = { ArrowLeft: () => step(-1), ArrowRight: () => step(1) };
   if (!acts[event.key] || ["INPUT", "AUDIO"].includes(event.target.tagName)) return;
   event.preventDefault();
   acts[event.key]();

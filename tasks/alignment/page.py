@@ -1,9 +1,6 @@
 """A page that plays a recording and follows its score: one HTML file that fetches nothing."""
 
-import base64
 import html
-import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,8 @@ import numpy as np
 
 from tasks.alignment.aligned import Aligned, notes_played
 from tasks.alignment.output_tables import bar_rows, beat_rows, note_name
+from tasks.reporting import page as reporting
+from tasks.reporting.page import filled, text_of
 from tasks.writers.output_files import counted
 
 FOLDER = Path(__file__).parent  # of the page that is filled in
@@ -25,25 +24,15 @@ def page(aligned: Aligned, sound: str) -> str:
         aligned: the recording and its score
         sound: where its sound is: a relative address, or the sound itself by `embedded`
     """
+    body = filled(text_of(FOLDER / "body.html"), {"about": html.escape(_about(aligned)), "sound": html.escape(sound)})
+    style, script = text_of(FOLDER / "page.css"), text_of(FOLDER / "page.js")
     name = Path(aligned.path).name
-    parts = {
-        "title": html.escape(name),
-        "about": html.escape(_about(aligned)),
-        "sound": html.escape(sound),
-        "style": (FOLDER / "page.css").read_text(encoding="utf-8"),
-        "script": (FOLDER / "page.js").read_text(encoding="utf-8"),
-        "data": json.dumps(_content(aligned), separators=(",", ":"), allow_nan=False),
-    }
-    template = (FOLDER / "page.html").read_text(encoding="utf-8")
-    # One sweep: braces in a file's name are left alone.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+    return reporting.page(name, body, data=_content(aligned), style=style, script=script, media="data: 'self' file:")
 
 
 def embedded(flac: bytes) -> str | None:
-    """Address that holds the sound itself; None where it is too large for that."""
-    if len(flac) > EMBEDDED_BYTES:
-        return None
-    return f"data:audio/flac;base64,{base64.b64encode(flac).decode()}"
+    """The `data:` address of a sound; None if it has more than EMBEDDED_BYTES."""
+    return None if len(flac) > EMBEDDED_BYTES else reporting.embedded(flac, "audio/flac")
 
 
 def _about(aligned: Aligned) -> str:

@@ -1,6 +1,5 @@
 """`compare`'s page: the tables and pictures of all runs, and a few pieces of each to see and hear, in one file."""
 
-import base64
 import html
 import io
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from tasks.generation.tables import by_corpus
 from tasks.reporting.comparison import Group
 from tasks.reporting.comparison_tables import Section
+from tasks.reporting.page import embedded, page
 from tasks.writers.output_files import write_text
 
 # Previews small enough to stand in a page.
@@ -44,7 +44,7 @@ STYLE = (
 
 def write_page(path: Path, groups: Sequence[Group], figures: Sequence[Path], sections: Sequence[Section]) -> Path:
     """Write the page; it needs neither network nor other files."""
-    parts = ["<h1>Music generation: systems on the same data</h1>", *map(_table, sections)]
+    parts = list(map(_table, sections))
     corpora = list(by_corpus(groups))
     captions = [f"<figcaption>{_caption(path, corpora)}</figcaption>" for path in figures]
     parts += [f"<figure>{said}{_picture(path, path.stem)}</figure>" for said, path in zip(captions, figures, strict=True)]
@@ -54,8 +54,7 @@ def write_page(path: Path, groups: Sequence[Group], figures: Sequence[Path], sec
         if heard:
             parts.append(f"<h2>{html.escape(one.name)}</h2>")
             parts += [_piece(file) for file in heard]
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Music generation</title><style>{STYLE}</style>'
-    write_text(path, f"{head}<body>{''.join(parts)}</body></html>\n")
+    write_text(path, page("Music generation: systems on the same data", "".join(parts), style=STYLE))
     return path
 
 
@@ -79,13 +78,9 @@ def _caption(path: Path, corpora: Sequence[str]) -> str:
 def _piece(midi: Path) -> str:
     picture, sound = midi.with_suffix(".png"), midi.with_suffix(".wav")
     shown = _picture(picture, midi.stem) if picture.is_file() else ""
-    heard = f'<audio controls src="data:audio/ogg;base64,{_encoded(ogg(sound))}"></audio>' if sound.is_file() else ""
+    heard = f'<audio controls src="{embedded(ogg(sound), "audio/ogg")}"></audio>' if sound.is_file() else ""
     return f"<figure>{shown}{heard}</figure>"
 
 
 def _picture(path: Path, name: str) -> str:
-    return f'<img alt="{html.escape(name)}" src="data:image/png;base64,{_encoded(path.read_bytes())}">'
-
-
-def _encoded(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+    return f'<img alt="{html.escape(name)}" src="{embedded(path.read_bytes(), "image/png")}">'

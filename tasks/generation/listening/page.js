@@ -97,9 +97,6 @@ function run() {
   function sound(id, name) {
     const audio = make("audio", { controls: true, preload: "auto", src: data.sounds[id] });
     audio.setAttribute("aria-label", name);
-    audio.addEventListener("play", () => {
-      for (const other of screen.querySelectorAll("audio")) if (other !== audio) other.pause();
-    });
     audio.addEventListener("timeupdate", () => { if (audio.currentTime > data.least) heard.add(id); });
     audio.addEventListener("ended", () => heard.add(id));
     return make("div", {}, make("p", { className: "sound" }, name), audio);

@@ -1,11 +1,7 @@
 """The page of a blind listening test: one HTML file that plays from a disk without a network, and the key to its names."""
 
-import base64
-import html
 import io
-import json
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,9 +12,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from tasks.reporting import page as reporting
+from tasks.reporting.page import text_of
 from tasks.writers.output_files import write_json, write_text
 
-FOLDER = Path(__file__).parent  # of the page that is filled in
+FOLDER = Path(__file__).parent  # of style and script
+BODY = """<progress id="progress" value="0" max="1" aria-label="Progress"></progress>
+<main id="screen"><noscript>This test needs JavaScript, which works without a network.</noscript></main>"""
 KEY = "key.json"
 SHEETS = 60  # plans that listeners draw one of
 LEAST_S, HEARD_S, FADE_S = 4.0, 3.0, 0.5
@@ -85,7 +85,8 @@ def write_page(
         "sheets": sheets,
         "sounds": {name: sounds[name] for name in sorted(sounds)},
     }
-    write_text(path, _filled(title, content))
+    style, script = text_of(FOLDER / "page.css"), text_of(FOLDER / "page.js")
+    write_text(path, reporting.page(title, BODY, data=content, style=style, script=script))
     key = {name: {"system": one.system, "piece": one.piece, "real": one.real} for name, one in by_name.items()}
     write_json(path.with_name(KEY), {"test": test, "human": questions.human, "excerpts": key})
     return path.with_name(KEY)
@@ -97,18 +98,6 @@ def _intro(human: str, pairs: int, singles: int) -> list[str]:
         f"have learned from {human}; all are played by the same instrument.",
         "Answer as you feel: there is no time limit, and you may listen again. You can close the page and go on later.",
     ]
-
-
-def _filled(title: str, content: dict[str, Any]) -> str:
-    parts = {
-        "title": html.escape(title),
-        "style": (FOLDER / "page.css").read_text(encoding="utf-8"),
-        "script": (FOLDER / "page.js").read_text(encoding="utf-8"),
-        # No tag can end or begin inside the data.
-        "data": json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-    }
-    template = (FOLDER / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 
 def _sheet(by_name: dict[str, Stimulus], questions: ListeningDesign, draw: random.Random) -> dict[str, Any]:
@@ -179,4 +168,4 @@ def _read(excerpt: Stimulus) -> tuple[NDArray[np.float64], int]:
 def _address(samples: NDArray[np.float64], rate: int) -> str:
     kept = io.BytesIO()
     soundfile.write(kept, samples, rate, format="FLAC", subtype="PCM_16")
-    return f"data:audio/flac;base64,{base64.b64encode(kept.getvalue()).decode()}"
+    return reporting.embedded(kept.getvalue(), "audio/flac")

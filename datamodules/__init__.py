@@ -34,5 +34,4 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class on first use."""
     return import_name(__name__, name, _HOMES)

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from datamodules.alignment.reading import read_score
-from datamodules.audio.reading import EXTENSIONS
-from datamodules.common.splits import SPLITS, Split, deal, draw
+from datamodules.audio.reading import AUDIO_SUFFIXES
+from datamodules.common.splits import SPLITS, Split, assign_splits, draw_splits
 
 # One recording and its score, whatever set they come from: what sounds, and which times belong together.
 
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
     midi: Path | None  # MIDI in the performance's own time: by it training knows which frames match; None: not to train on
 
 
-SOUNDS = (".wav", *(ending for ending in EXTENSIONS if ending != ".wav"))
+SOUNDS = (".wav", *(ending for ending in AUDIO_SUFFIXES if ending != ".wav"))
 """Endings of sound files, the one that loses nothing first."""
 
 MANY = 10  # of so many groups a tenth can be held out
@@ -61,9 +61,9 @@ def with_splits(pairs: Sequence[Pair], by: Drawn) -> list[Pair]:
     groups = [pair.piece if by == "piece" else pair.name for pair in pairs]
     names, sizes = np.unique(groups, return_counts=True)
     if len(names) >= MANY:
-        drawn: dict[str, Split] = {group: SPLITS[place] for group, place in zip(groups, draw(groups), strict=True)}
+        drawn: dict[str, Split] = {group: SPLITS[place] for group, place in zip(groups, draw_splits(groups), strict=True)}
     else:
-        drawn = dict(zip(names.tolist(), deal(names.tolist(), sizes.tolist()), strict=True)) if len(names) else {}
+        drawn = dict(zip(names.tolist(), assign_splits(names.tolist(), sizes.tolist()), strict=True)) if len(names) else {}
     return [pair._replace(split=drawn[group]) for pair, group in zip(pairs, groups, strict=True)]
 
 

@@ -37,7 +37,7 @@ class ScoredRecordings(UserFiles):
     """
 
     name = "recordings"
-    indifferent = UserFiles.indifferent | {"scores"}  # each recording's score stands in its item
+    ignored_options = UserFiles.ignored_options | {"scores"}  # each recording's score stands in its item
     spec_class = AlignmentSpec
 
     def __init__(self, inputs: list[str] | str | None = None, scores: list[str] | str | None = None, **kwargs: Any) -> None:

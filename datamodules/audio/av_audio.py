@@ -1,8 +1,8 @@
-"""Sound of films and of files that libsndfile does not read, by PyAV, an optional extra: no ffmpeg program is needed.
+"""PyAV decoder (optional extra `video`): video files and audio formats beyond libsndfile -> float32 blocks (frames, channels).
 
-Samples lie where the file's time stamps put them: sound that starts after the pictures is preceded by silence, a gap is
-filled with it, and the samples that an encoder put before the beginning are dropped. Second 0 is where the first of all
-streams, sound or pictures, starts; `datamodules.sed.embeddings` counts from the same.
+Samples are placed by their time stamps: audio that starts after the video is preceded by silence, gaps are filled with
+silence, and encoder delay before time 0 is dropped. Time 0 is the start of the first stream, audio or video, as in
+`datamodules.sed.embeddings`.
 """
 
 import os
@@ -17,51 +17,52 @@ from datamodules.audio.level import ChannelPower, Mixdown
 from datamodules.audio.wav import check_rate
 from datamodules.common.errors import DataError
 
-FILMS = (
+VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".3gp", ".ogv", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg",
 )  # fmt: skip
-"""Endings of films."""
-SOUNDS = (".m4a", ".m4b", ".aac", ".wma", ".mka", ".ac3", ".amr", ".ape", ".wv")
-"""Endings of sound files that libsndfile does not decode."""
-ENDINGS = FILMS + SOUNDS
+"""Suffixes of video files."""
+PYAV_AUDIO_SUFFIXES = (".m4a", ".m4b", ".aac", ".wma", ".mka", ".ac3", ".amr", ".ape", ".wv")
+"""Suffixes of audio files that libsndfile does not decode."""
+PYAV_SUFFIXES = VIDEO_SUFFIXES + PYAV_AUDIO_SUFFIXES
 FORMATS = (
     "mov,matroska,webm,avi,asf,flv,mpegts,mpeg,mpegvideo,h264,hevc,m4v,ogg,aac,ac3,eac3,amr,ape,wv,wav,w64,flac,mp3,aiff,caf,au"
 )
-"""Containers that may be opened: of others some name further files or addresses, which would be opened too."""
+"""Containers that may be opened; playlist formats are excluded, since they refer to further files or addresses."""
 SLACK_S = 0.015
-"""Time stamps are that imprecise in some containers, s: what they differ by more is a gap or an overlap."""
+"""Precision of time stamps, s: a larger difference is a gap or an overlap."""
 BREAK_S = 10.0
-"""A step in the time stamps of a broadcast stream, or back in any file, that means another clock, s."""
+"""Step in the time stamps that means a new clock, s: forward in broadcast streams, back in any file."""
 TOLERANCE_S = 0.5
-"""Sound that ends so much before the length claimed is reported, s."""
+"""Audio that ends earlier than declared by more than this is reported, s."""
 BLOCK = 1 << 17
-"""Frames of silence given at a time."""
+"""Largest block of silence, frames."""
 
 
 class ContainerHeader(NamedTuple):
-    """What a container says of its first sound stream."""
+    """Header of a container and of its first audio stream."""
 
     sample_rate: int
     channels: int
-    streams: int  # sound streams
+    streams: int  # audio streams
     seconds: float
 
 
 def header(path: str | Path) -> ContainerHeader:
-    """Rate, channels and number of sound streams. Raises DataError where the file does not open or holds no sound."""
+    """Read the header of a container. Raises DataError if it cannot be opened or holds no audio."""
     with open_container(path) as container:
-        streams = _sounds(container, path)
-        rate, channels = _kind(container, streams[0], path)
+        streams = _audio_streams(container, path)
+        rate, channels = _first_format(container, streams[0], path)
         return ContainerHeader(rate, channels, len(streams), (container.duration or 0) / 1e6)
 
 
 def blocks(path: str | Path) -> Iterator[tuple[int, np.ndarray]]:
-    """(sound stream, (frames, channels) float32) in the order of the file, all streams in one pass.
+    """Decode all audio streams in one pass: (stream number, (frames, channels) float32) in file order.
 
-    Raises DataError where decoding breaks off.
+    Raises:
+        DataError: a stream is damaged.
     """
     with open_container(path) as container:
-        streams = _sounds(container, path)
+        streams = _audio_streams(container, path)
         tracks = {stream.index: AVTrack(container, stream) for stream in streams}
         number = {stream.index: i for i, stream in enumerate(streams)}
         for packet in _packets(container, streams):
@@ -73,10 +74,10 @@ def blocks(path: str | Path) -> Iterator[tuple[int, np.ndarray]]:
 
 
 class AVSource:
-    """First sound of a file as float32 at its own rate; after the last block `damage` tells what was wrong (None: nothing).
+    """First audio stream of a file, decoded to float32 at its own rate; same interface as `decoding.AudioSource`.
 
-    mono, channel, power: as in `datamodules.audio.decoding.AudioSource`.
-    Raises DataError where the file does not open or holds no sound.
+    Raises:
+        DataError: the file cannot be opened or holds no audio.
     """
 
     format = "PyAV"
@@ -87,7 +88,7 @@ class AVSource:
         head = header(path)
         self.rate, self.channels = head.sample_rate, head.channels
         self.claimed = int(head.seconds * head.sample_rate)
-        # A wild header must not allocate memory: few codecs store less than 500 bytes a second.
+        # A damaged header must not allocate memory: few codecs store less than 500 bytes a second.
         self.expected = min(self.claimed, int(Path(path).stat().st_size / 500 * self.rate) + BLOCK)
 
     def __enter__(self) -> Self:
@@ -97,7 +98,7 @@ class AVSource:
         self.close()
 
     def close(self) -> None:
-        """Nothing to close: the file is open only while it is decoded."""
+        """Do nothing: the file is open only while it is decoded."""
 
     @property
     def power(self) -> ChannelPower | None:
@@ -105,10 +106,10 @@ class AVSource:
         return self.mixdown.power
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The sound from second 0, block by block. Raises DataError where there is none, or where it is not finite."""
+        """Decode from time 0, block by block. Raises DataError if there is no audio or it is not finite."""
         total = 0
         with open_container(self.path) as container:
-            stream = _sounds(container, self.path)[0]
+            stream = _audio_streams(container, self.path)[0]
             track = AVTrack(container, stream, self.rate)
             for packet in _packets(container, [stream]):
                 for block in track.decode(packet):
@@ -116,15 +117,15 @@ class AVSource:
                         raise DataError(f"{self.path} holds NaN or infinite samples: replace it or leave it out.")
                     total += len(block)
                     yield self.mixdown(block) if self.mono else block
-            end = _end(container, stream)
+            end = _declared_end(container, stream)
         if not total:
             raise DataError(f"{self.path} holds no audio: replace it or leave it out.")
         self.damage = track.damage
         if end is not None and end - total / self.rate > TOLERANCE_S:
-            self.damage = f"decodes to {total / self.rate:.1f} s where its header claims {end:.1f} s"
+            self.damage = f"decodes to {total / self.rate:.1f} s, but its header claims {end:.1f} s"
 
     def frames(self, start: int, count: int) -> np.ndarray:
-        """Frames `start .. start + count` as far as the sound goes; decoded from its beginning, so that they are exact."""
+        """Decode frames `start .. start + count`, from the beginning of the file for exact positions."""
         pieces, position = [np.zeros(0 if self.mono else (0, self.channels), np.float32)], 0
         for block in self.blocks():
             pieces.append(block[max(0, start - position) : max(0, start + count - position)])
@@ -135,9 +136,9 @@ class AVSource:
 
 
 class AVTrack:
-    """Decodes one sound stream to blocks (frames, channels) float32 that lie where their time stamps put them.
+    """Decoder of one audio stream: packets -> blocks (frames, channels) float32 at `rate`, placed by their time stamps.
 
-    rate: samples/s of the blocks, where the stream's own may change; channels are those of its first frame.
+    Rate (default) and channel layout are those of the first frame.
     """
 
     def __init__(self, container: Any, stream: Any, rate: int | None = None) -> None:
@@ -148,7 +149,7 @@ class AVTrack:
         self._longest = BREAK_S if broadcast or not container.duration else container.duration / 1e6 + BREAK_S
 
     def decode(self, packet: Any) -> Iterator[np.ndarray]:
-        """Blocks of a packet; of one that does not decode none, which `damage` then says."""
+        """Decode a packet; a damaged one gives no blocks and sets `damage`."""
         import av
 
         try:
@@ -163,9 +164,9 @@ class AVTrack:
             except av.FFmpegError:  # a damaged frame may claim channels or a rate that no resampler takes
                 self.damage = self.damage or f"is damaged at {self.written / (self.rate or 1):.1f} s"
                 continue
-            yield from self._place(frame, planar)
+            yield from self._at_time_stamp(frame, planar)
 
-    def _place(self, frame: Any, planar: list[Any]) -> Iterator[np.ndarray]:
+    def _at_time_stamp(self, frame: Any, planar: list[Any]) -> Iterator[np.ndarray]:
         pieces = [plain.to_ndarray().T for plain in planar]
         if not pieces:
             return
@@ -173,7 +174,7 @@ class AVTrack:
         if frame.pts is not None:
             late = round((float(frame.pts * frame.time_base) - self.start) * self.rate) - self.written
         if not -BREAK_S * self.rate < late < self._longest * self.rate:
-            self.start, late = self.start + late / self.rate, 0  # another clock: what follows goes on from here
+            self.start, late = self.start + late / self.rate, 0  # new clock: continue without gap
         if self.written and abs(late) <= SLACK_S * self.rate:
             late = 0
         for first in range(0, late, BLOCK):
@@ -184,7 +185,7 @@ class AVTrack:
             yield block
 
     def _planar(self, frame: Any) -> list[Any]:
-        """A frame as planar floats of the first frame's channels, at one rate throughout."""
+        """Convert a frame to planar floats with the channels of the first frame, at one rate."""
         import av
 
         self.rate, self._layout = self.rate or frame.sample_rate, self._layout or frame.layout
@@ -195,7 +196,7 @@ class AVTrack:
 
 
 def origin(container: Any) -> float:
-    """Second at which the first stream of sound or pictures starts, on the container's clock; never before 0."""
+    """Start of the first audio or video stream on the container's clock, s, at least 0."""
     starts = [
         float(stream.start_time * stream.time_base)
         for stream in (*container.streams.audio, *container.streams.video)
@@ -206,36 +207,36 @@ def origin(container: Any) -> float:
 
 @contextmanager
 def open_container(path: str | Path) -> Iterator[Any]:
-    """An open file. Raises DataError where PyAV is missing, or where the file is none of FORMATS."""
-    require(path)
+    """Open a file with PyAV. Raises DataError if PyAV is not installed or the file is not in one of FORMATS."""
+    require_pyav(path)
     import av
 
     with ExitStack() as stack:
         try:
-            # By its name it might be taken for an address, and one that is no UTF-8 cannot be given at all.
+            # A file object: PyAV could take a name for an address, and cannot encode one that is not UTF-8.
             file = stack.enter_context(Path(path).open("rb"))
             options = {"format_whitelist": FORMATS}
             container = stack.enter_context(av.open(file, metadata_errors="replace", options=options))
         except (av.FFmpegError, OSError) as error:
             raise DataError(
-                f"{path} does not open as a sound file or film ({error.strerror}): it is damaged or another kind of file; "
+                f"{path} cannot be opened as an audio or video file ({error.strerror}): it is damaged or of another kind; "
                 f"replace it or leave it out."
             ) from error
         yield container
 
 
-def _sounds(container: Any, path: str | Path) -> list[Any]:
+def _audio_streams(container: Any, path: str | Path) -> list[Any]:
     if not container.streams.audio:
-        what = "is a film without a sound track" if container.streams.video else "holds no sound"
-        raise DataError(f"{path} {what}: expected a sound file, or a film with sound; leave it out.")
+        problem = "is a video file without audio" if container.streams.video else "holds no audio stream"
+        raise DataError(f"{path} {problem}: expected an audio file, or a video file with audio; leave it out.")
     for stream in container.streams.audio:
-        if rate := getattr(stream, "rate", None):  # a stream of an unknown kind has none
+        if rate := getattr(stream, "rate", None):  # a stream of an unknown codec has none
             check_rate(path, rate)
     return list(container.streams.audio)
 
 
-def _kind(container: Any, stream: Any, path: str | Path) -> tuple[int, int]:
-    """Rate and channels of the first frame that decodes: a header may name half the rate, and some name none."""
+def _first_format(container: Any, stream: Any, path: str | Path) -> tuple[int, int]:
+    """Rate (Hz) and channels of the first decoded frame: headers may hold half the rate, or none."""
     import av
 
     for packet in _packets(container, [stream]):
@@ -249,7 +250,7 @@ def _kind(container: Any, stream: Any, path: str | Path) -> tuple[int, int]:
 
 
 def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
-    """Packets as far as the file goes."""
+    """Packets up to the end of the file or the first that cannot be read."""
     import av
 
     packets = container.demux(streams)
@@ -263,18 +264,18 @@ def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
         yield packet
 
 
-def _end(container: Any, stream: Any) -> float | None:
-    """Second at which the sound should end, where the file says."""
+def _declared_end(container: Any, stream: Any) -> float | None:
+    """Declared end of the audio, s; None if the file does not declare it."""
     if container.format.name == "aac":
-        return None  # it guesses by the bit rate
+        return None  # estimated from the bit rate
     if stream.duration:
         start = stream.start_time or 0
         return float((start + stream.duration) * stream.time_base) - origin(container)
     return container.duration / 1e6 if container.duration and not container.streams.video else None
 
 
-def installed() -> bool:
-    """Whether PyAV is."""
+def is_installed() -> bool:
+    """True if PyAV can be imported."""
     try:
         import av  # noqa: F401
     except ImportError:
@@ -282,12 +283,12 @@ def installed() -> bool:
     return True
 
 
-def require(path: str | Path) -> None:
-    """Raise DataError, which says how to install it, where PyAV is not."""
-    if not installed():
-        raise DataError(needed(path))
+def require_pyav(path: str | Path) -> None:
+    """Raise DataError with the install command if PyAV is not installed."""
+    if not is_installed():
+        raise DataError(install_hint(path))
 
 
-def needed(path: str | Path) -> str:
-    """The sentence on a file that only PyAV reads."""
+def install_hint(path: str | Path) -> str:
+    """Message for a file that only PyAV reads: the install command."""
     return f"{path} is read by PyAV, which is not installed: pip install -e '.[video]' (or: pip install av)."

@@ -1,4 +1,4 @@
-"""The clips of one split, wherever their audio lies: in the files themselves or in a pack."""
+"""Clips of one split with labels and reference levels: position -> int16 samples, from a pack or from audio files."""
 
 from pathlib import Path
 from typing import Protocol
@@ -9,41 +9,41 @@ import torch
 from datamodules.audio import reading
 from datamodules.audio.pack import Level, measure
 from datamodules.common.errors import DataError, printable
-from datamodules.common.left_out import NamedOnce
+from datamodules.common.left_out import UnreadableFlags
 
 
 class Store(Protocol):
-    """Audio of a data set by row, int16 at one rate: `pack.Pack` or `FileAudio`."""
+    """Audio of a data set by row, int16 (samples,) at one rate: `pack.Pack` or `FileAudio`."""
 
     def length(self, row: int) -> int:
-        """Samples that the row holds."""
+        """Length in samples."""
 
     def claim(self, row: int) -> int:
-        """Samples that the row is said to hold; costs little, never to be trusted."""
+        """Length in samples as declared by the file header: cheap, may be wrong."""
 
     def read(self, row: int, start: int, samples: int) -> np.ndarray:
-        """Samples `start .. start + samples` as far as they go."""
+        """Samples `start .. start + samples`, fewer at the end."""
 
     def whole(self, row: int) -> np.ndarray:
         """All samples."""
 
 
 class FileAudio:
-    """Clips decoded from their files at each reading; raises DataError by name for one that does not decode."""
+    """Store that decodes audio files at each read; raises DataError for a file that does not decode."""
 
     def __init__(self, root: Path, paths: np.ndarray, rate: int) -> None:
         self.root, self.paths, self.rate = root, paths, rate
 
     def length(self, row: int) -> int:
-        """Samples that decoding yields: decodes the file."""
+        """Length of the decoded file in samples: decodes it."""
         return reading.length(self._path(row), self.rate)
 
     def claim(self, row: int) -> int:
-        """Samples that the header claims."""
+        """Length in samples as declared by the header."""
         return reading.claimed_length(self._path(row), self.rate)
 
     def read(self, row: int, start: int, samples: int) -> np.ndarray:
-        """int16 samples `start .. start + samples`, decoding little more than them."""
+        """int16 samples `start .. start + samples`, decoding little more than those."""
         return reading.to_int16(reading.read(self._path(row), start, samples, self.rate))
 
     def whole(self, row: int) -> np.ndarray:
@@ -55,19 +55,22 @@ class FileAudio:
 
 
 class SharedRows:
-    """What the loader processes of a run share about each row: its reference level, and whether it was named as bad.
+    """Reference levels and unreadable flags of all rows, in memory shared by the loader processes.
 
-    levels (rows,) float32 dB: from the table that `prepare` stored, else measured once and kept.
+    Args:
+        rows: number of rows
+        extractor: reference level of a clip; None if the network needs none
+        levels: (rows,) float32 dB stored by `prepare`; default: measured on first use
     """
 
     def __init__(self, rows: int, extractor: Level | None, levels: np.ndarray | None = None) -> None:
         self.extractor = extractor
         self.levels = torch.full((rows,), torch.nan) if levels is None else torch.from_numpy(levels)
         self.levels.share_memory_()
-        self.unreadable = NamedOnce(rows)
+        self.unreadable = UnreadableFlags(rows)
 
     def level(self, row: int, store: Store, whole: np.ndarray | None = None) -> float:
-        """dB of a row; NaN where the network needs none. `whole`: its samples, if at hand."""
+        """Reference level of a row in dB, NaN if the network needs none; `whole`: its samples, if already read."""
         if self.extractor is None:
             return float("nan")
         if self.levels[row].isnan():
@@ -76,9 +79,15 @@ class SharedRows:
 
 
 class Clips:
-    """One split: `paths` (clips,) str relative to the root, `labels` (clips, tags) uint8, and their audio by position.
+    """Clips of one split.
 
-    A clip that cannot be read is named once per run, unless `strict`: then its DataError is raised.
+    Args:
+        paths: (clips,) str relative to the root
+        labels: (clips, tags) uint8
+        rows: (clips,) row of each clip in `store` and `shared`
+        store: audio
+        shared: levels and unreadable flags
+        strict: raise the DataError of an unreadable clip instead of logging it once per run
     """
 
     def __init__(
@@ -92,19 +101,19 @@ class Clips:
         return len(self.rows)
 
     def name(self, clip: int) -> str:
-        """Path of a clip, safe to print and to log."""
+        """Printable path of a clip."""
         return self.names[clip]
 
     def length(self, clip: int) -> int:
-        """Samples of a clip."""
+        """Length of a clip in samples."""
         return self.store.length(self.rows[clip])
 
     def claim(self, clip: int) -> int:
-        """Samples that a clip is said to have."""
+        """Length of a clip in samples as declared by its header."""
         return self.store.claim(self.rows[clip])
 
     def read(self, clip: int, start: int, samples: int) -> np.ndarray:
-        """int16 samples `start .. start + samples` of a clip, as far as it goes."""
+        """int16 samples `start .. start + samples` of a clip, fewer at its end."""
         return self.store.read(self.rows[clip], start, samples)
 
     def whole(self, clip: int) -> np.ndarray:
@@ -112,9 +121,9 @@ class Clips:
         return self.store.whole(self.rows[clip])
 
     def level(self, clip: int, whole: np.ndarray | None = None) -> float:
-        """Reference level of a clip in dB, NaN where the network needs none."""
+        """Reference level of a clip in dB, NaN if the network needs none."""
         return self.shared.level(self.rows[clip], self.store, whole)
 
     def report(self, clip: int, error: DataError) -> None:
-        """Name an unreadable clip, once over all workers; raise instead if strict."""
+        """Log an unreadable clip, once over all workers; raise the error if strict."""
         self.shared.unreadable.report(self.rows[clip], error, self.strict)

@@ -1,11 +1,12 @@
-"""Decode one audio file as blocks or at any place in it: by libsndfile, around what its formats get wrong, or by PyAV."""
+"""Decoder of one audio file: path -> float32 blocks or crops (frames, channels), by libsndfile or PyAV.
+
+libmpg123 inside libsndfile prints notes on damaged mp3 files to standard error. Neither library has a switch for them
+(libsndfile issue 958), and redirecting file descriptor 2 would take along the messages of other threads.
+"""
 
 import io
 import os
-import re
-import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Self
 
@@ -18,71 +19,22 @@ from datamodules.audio.level import ChannelPower, Mixdown
 from datamodules.audio.wav import check_rate
 from datamodules.common.errors import DataError
 
-# Keep the notes of the mp3 decoder off the terminal: what is wrong with a file is said once, in a sentence with its name.
-
-_NOTE = re.compile(rb"(Note|Warning): |.*libmpg123|\s*$")
-
-
-@contextmanager
-def without_notes() -> Iterator[None]:
-    """Within, file descriptor 2 is held back; at the end all lines but libmpg123's are passed on.
-
-    libsndfile has no switch for them. Only for the main thread, which a process that forks or draws a progress bar is in:
-    held back for longer, other threads' lines would come late.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    try:
-        terminal = os.dup(2)
-    except OSError:  # no terminal, no notes
-        yield
-        return
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)  # more than a pipe holds is lost instead of waited for
-    os.dup2(writer, 2)
-    os.close(writer)
-    try:
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        _pass_on(reader)
-
-
-def _pass_on(reader: int) -> None:
-    os.set_blocking(reader, False)
-    said = b""
-    with suppress(BlockingIOError):  # a process forked meanwhile still holds the other end
-        while part := os.read(reader, 1 << 16):
-            said += part
-    os.close(reader)
-    kept = b"".join(line for line in said.splitlines(keepends=True) if not _NOTE.match(line))
-    if kept:
-        os.write(2, kept)
-
-
 BLOCK = 1 << 17
 """Frames decoded at a time, so that an hour of six channels never lies in memory at once."""
 
 MP3_PREROLL = 8 * 1152
-"""Frames decoded and thrown away before an mp3 crop.
-
-A frame may keep its bits in up to nine frames before it, so that what a decoder yields right after a seek is
-wrong for up to 0.3 s in files of low or variable bit rate.
-"""
+"""Frames decoded and dropped before an mp3 crop: the bit reservoir reaches back up to nine mp3 frames, so that audio right
+after a seek is wrong for up to 0.3 s at low or variable bit rates."""
 
 VORBIS_SEEK_S = 60
-"""Ogg Vorbis crops that start before this are decoded from the file's start, s.
-
-After a seek libsndfile misplaces Vorbis by up to 20 ms where short blocks meet a page, and in the last page.
-"""
+"""Ogg Vorbis crops that start before this are decoded from the file's start, s: after a seek libsndfile displaces Vorbis by up
+to 20 ms where short blocks meet a page, and in the last page."""
 
 TOLERANCE_S = 0.5
-"""A file that decodes to less than its header claims by more than this is reported, s."""
+"""A file that decodes to less than its header declares by more than this is reported, s."""
 
 ENDLESS = 64
-"""Times its size that an mp3 may decode to beyond the guess: from 320 down to less than 8 kbit/s."""
+"""Declared size of an `_Endless` mp3 as a multiple of its real size: covers 320 down to less than 8 kbit/s."""
 
 MPEG = ("MP3", "MPEG")
 """libsndfile's names of mp3 files."""
@@ -92,28 +44,27 @@ ID3_TAG = 128
 
 
 def system_path(path: str | Path) -> str | bytes:
-    """Path as soundfile takes it: in the bytes of the system, since it fails to encode a name that is no UTF-8."""
+    """Path for soundfile: bytes except on Windows, since soundfile cannot encode a name that is not UTF-8."""
     return os.fspath(path) if os.name == "nt" else os.fsencode(path)
 
 
 class StreamedFile(soundfile.SoundFile):
-    """Sound file that is read on from where it is, unless `seek` is called.
+    """Sound file that is read sequentially unless `seek` is called.
 
-    soundfile seeks after every read of a file that can: an mp3 decoder then forgets the bits it kept, and up to 0.3 s are
-    wrong.
+    soundfile seeks after every read of a seekable file. This empties the bit reservoir of an mp3 decoder, and up to 0.3 s
+    are wrong.
     """
 
     def seekable(self) -> bool:
-        """False for MPEG audio, in which soundfile must not seek unasked."""
+        """False for MPEG audio, so that soundfile does not seek after reading."""
         return self.format not in MPEG and super().seekable()
 
 
 def open_audio(path: str | Path, kind: type[soundfile.SoundFile] = soundfile.SoundFile) -> soundfile.SoundFile:
-    """Open a file for reading, as an instance of `kind`. Raises DataError, which says why, where it does not open."""
+    """Open a file for reading, as an instance of `kind`. Raises DataError if it cannot be opened."""
     path = os.fspath(path)
     try:
-        with without_notes():
-            file = kind(system_path(path))
+        file = kind(system_path(path))
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(_why(path)) from error
     try:
@@ -125,31 +76,31 @@ def open_audio(path: str | Path, kind: type[soundfile.SoundFile] = soundfile.Sou
 
 
 def open_source(path: str | Path, mono: bool = True, channel: int | None = None) -> "AudioSource | AVSource":
-    """A file to be decoded, by PyAV where it is one of `av_audio.ENDINGS` or libsndfile cannot open it.
+    """Open a file for decoding, by PyAV for `av_audio.PYAV_SUFFIXES` and if libsndfile cannot open it.
 
     Args:
-        path: sound file or film
+        path: audio or video file
         mono, channel: as in `AudioSource`
 
     Raises:
-        DataError: the file does not open; where PyAV would read it, the command that installs it.
+        DataError: the file cannot be opened, or needs PyAV, which is not installed.
     """
     path = os.fspath(path)
     if (reason := _absent(path)) is not None:
         raise DataError(reason)
-    if path.lower().endswith(av_audio.ENDINGS):
-        if av_audio.installed():
+    if path.lower().endswith(av_audio.PYAV_SUFFIXES):
+        if av_audio.is_installed():
             return AVSource(path, mono, channel)
-        source = AudioSource(path, mono, channel)  # the ending may lie
-        if source.format in MPEG:  # whose decoder takes any film for sound
+        source = AudioSource(path, mono, channel)  # the suffix may be wrong
+        if source.format in MPEG:  # the mp3 decoder accepts any video file
             source.close()
-            raise DataError(av_audio.needed(path))
+            raise DataError(av_audio.install_hint(path))
         return source
     try:
         return AudioSource(path, mono, channel)
     except DataError:
         try:
-            if av_audio.installed():
+            if av_audio.is_installed():
                 return AVSource(path, mono, channel)
         except DataError:
             pass
@@ -157,7 +108,7 @@ def open_source(path: str | Path, mono: bool = True, channel: int | None = None)
 
 
 def _absent(path: str) -> str | None:
-    """One sentence on a file that is not there to be opened; None: it is."""
+    """Error message for a missing, empty or protected file; None: it can be opened."""
     file = Path(path)
     if not file.exists():
         return f"{path} is a broken link to {file.readlink()}." if file.is_symlink() else f"{path} does not exist."
@@ -169,21 +120,26 @@ def _absent(path: str) -> str | None:
 
 
 def _why(path: str) -> str:
-    """One sentence on a file that does not open."""
+    """Error message for a file that cannot be opened."""
     if (reason := _absent(path)) is not None:
         return reason
-    if path.lower().endswith(av_audio.ENDINGS):
-        return av_audio.needed(path)
+    if path.lower().endswith(av_audio.PYAV_SUFFIXES):
+        return av_audio.install_hint(path)
     return f"{path} does not decode as audio (wav, flac, ogg and mp3 do): replace it or leave it out."
 
 
 class AudioSource:
-    """An open file as float32 at its own rate; after the last block `damage` tells why that came early (None: it did not).
+    """Open audio file, decoded to float32 at its own rate.
 
-    mono: mix the channels to blocks (frames,); without it blocks are (frames, channels), as in the file.
-    channel: with `mono`, take this channel alone instead of the mean of all.
+    Attributes:
+        damage: after the last block, the reason why decoding stopped early; None: it did not
+        power: powers of the channels mixed so far, which show whether they cancel; None: nothing was mixed
+        mixdown: downmix of the blocks
 
-    `power` sums up the channels that were mixed so far (None: there was nothing to mix), which shows whether they cancel.
+    Args:
+        path: sound file
+        mono: mix the channels to blocks (frames,); otherwise blocks are (frames, channels)
+        channel: with `mono`, use this channel alone instead of the mean
     """
 
     def __init__(self, path: str | Path, mono: bool = True, channel: int | None = None) -> None:
@@ -194,7 +150,7 @@ class AudioSource:
         self.format = self.file.format
         self._mp3 = self.format in MPEG
         self.damage: str | None = None
-        # A wild header must not allocate memory; an array for more than this grows as it is filled.
+        # A damaged header must not allocate memory; a longer array grows as it is filled.
         self.plausible = int(Path(self.path).stat().st_size / 500 * self.rate) + BLOCK
 
     def __enter__(self) -> Self:
@@ -214,21 +170,21 @@ class AudioSource:
 
     @property
     def claimed(self) -> int:
-        """Frames that the header claims."""
+        """Frames declared by the header."""
         return self.file.frames
 
     @property
     def expected(self) -> int:
-        """The same, as far as the file's size allows."""
+        """Declared frames, limited to what the file's size allows."""
         return max(0, min(self.claimed, self.plausible))
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The file from its start, block by block. Raises DataError where it yields nothing."""
+        """Decode the file from its start, block by block. Raises DataError if it holds no audio."""
         total, claimed = 0, self.file.frames
         while len(block := self._read(BLOCK)):
             total += len(block)
             yield block
-        if self._mp3 and self.damage is None and total == self.file.frames and self._trust_no_size():
+        if self._mp3 and self.damage is None and total == self.file.frames and self._reopen_endless():
             while len(block := self.frames(total, BLOCK)):
                 total += len(block)
                 yield block
@@ -237,45 +193,42 @@ class AudioSource:
         if self.damage:
             self.damage = f"breaks off at {total / self.rate:.1f} s"
         elif claimed - total > TOLERANCE_S * self.rate:
-            self.damage = f"decodes to {total / self.rate:.1f} s where its header claims {claimed / self.rate:.1f} s"
+            self.damage = f"decodes to {total / self.rate:.1f} s, but its header claims {claimed / self.rate:.1f} s"
 
     def frames(self, start: int, count: int) -> np.ndarray:
-        """Frames `start .. start + count` as far as the file goes."""
+        """Decode frames `start .. start + count`, fewer at the end of the file."""
         preroll = 0
         if self._mp3:
             preroll = min(start, MP3_PREROLL)
             if start + count > self.file.frames:
-                self._trust_no_size()
+                self._reopen_endless()
         elif self.file.subtype == "VORBIS":
             preroll = start if start <= VORBIS_SEEK_S * self.rate else 0
         try:
-            with self._hushed():
-                self.file.seek(start - preroll)
+            self.file.seek(start - preroll)
         except (soundfile.LibsndfileError, RuntimeError, ValueError):
             return self._nothing()
         return self._read(count + preroll)[preroll:]
 
-    def _trust_no_size(self) -> bool:
-        """Reopen an mp3 so that its size says nothing; whether its claimed length came from that and may be too short.
+    def _reopen_endless(self) -> bool:
+        """Reopen an mp3 without frame count as a file of unlimited size; False if its length is known.
 
-        Without a tag that counts frames the length is guessed from the first frame's bit rate, and libsndfile reads no
-        further, so that a file of variable rate that begins loud would lose its end.
+        Without a Xing or VBRI tag libsndfile estimates the length from the first frame's bit rate and stops there, so that a
+        file of variable rate with a loud beginning would lose its end.
         """
         if _counts_frames(self.path):
             return False
         self.file.close()
         try:
-            with without_notes():
-                self.file = StreamedFile(_Endless(self.path))
-        except (soundfile.LibsndfileError, RuntimeError):  # a header that is one only with the file's size known
+            self.file = StreamedFile(_Endless(self.path))
+        except (soundfile.LibsndfileError, RuntimeError):  # a header that is valid only for the file's own size
             self.file = open_audio(self.path, StreamedFile)
             self.damage = "breaks off"
         return self.damage is None
 
     def _read(self, count: int) -> np.ndarray:
         try:
-            with self._hushed():
-                block = self.file.read(count, dtype="float32", always_2d=True)
+            block = self.file.read(count, dtype="float32", always_2d=True)
         # soundfile turns an error code of the mp3 decoder into a negative array size.
         except (soundfile.LibsndfileError, RuntimeError, ValueError):
             self.damage = "breaks off"
@@ -286,15 +239,12 @@ class AudioSource:
             raise DataError(f"{self.path} holds NaN or infinite samples: replace it or leave it out.")
         return block
 
-    def _hushed(self) -> AbstractContextManager[None]:
-        return without_notes() if self._mp3 else nullcontext()
-
     def _nothing(self) -> np.ndarray:
         return np.zeros(0 if self.mono else (0, self.channels), np.float32)
 
 
 def _counts_frames(path: str) -> bool:
-    """Whether the first frame of an mp3, after any ID3v2 tag, is one that tells the number of frames."""
+    """True if the first frame of an mp3, after any ID3v2 tag, holds the number of frames (Xing, Info or VBRI)."""
     with Path(path).open("rb") as file:
         head = file.read(10)
         if head.startswith(b"ID3"):
@@ -306,7 +256,7 @@ def _counts_frames(path: str) -> bool:
 
 
 class _Endless(io.FileIO):
-    """A file that claims to be much longer than it is, with an empty ID3 tag's place at the end it claims."""
+    """File that reports ENDLESS times its size, with zeros for the ID3 tag at that end."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

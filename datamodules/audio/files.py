@@ -1,4 +1,4 @@
-"""A user's own audio to run a network on: files, folders and globs, each file whole, one at a time."""
+"""Inputs of `predict`: files, folders and globs -> one whole file per batch."""
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -17,49 +17,41 @@ from datamodules.common.input_spec import TaggingSpec
 
 
 class FileBatch(NamedTuple):
-    """One file: `audio` (samples,) float32 mono at the network's rate, empty where `error` says why.
-
-    `damage` says why it is shorter than it should be, `remark` how its channels were mixed down, where that is unusual.
-    """
+    """One decoded file."""
 
     path: str
-    audio: Tensor
+    audio: Tensor  # (samples,) float32 mono at the network's rate; empty after an error
     error: str | None
-    damage: str | None = None
-    remark: str | None = None
+    damage: str | None = None  # reason why it is shorter than its header declares
+    remark: str | None = None  # unusual downmix or level
 
 
 class InputItem(NamedTuple):
-    """One prediction to make.
+    """One prediction to make."""
 
-    `path` is that of its batch; `key` the same for every spelling of the input; `files` what it is read from; `name` its path
-    relative to the folder that was named; `stem` what its outputs are called after; `about` tells apart what is asked of one
-    file in several ways.
-    """
-
-    path: str
-    key: str
-    files: tuple[str, ...]
-    name: str
-    stem: str
-    about: str = ""
+    path: str  # path in its batch
+    key: str  # the same for every spelling of the path
+    files: tuple[str, ...]  # files it is read from
+    name: str  # path relative to the input folder
+    stem: str  # base name of its outputs
+    about: str = ""  # distinguishes several requests on one file
 
 
 class UserFiles(SuiteDataModule):
-    """Base of what `predict` reads: files of a user's own, shared among the ranks, one a batch.
+    """Base of the data modules of `predict`: user files, shared among the ranks, one per batch.
 
     Args:
         inputs: files, folders (searched to any depth) and globs, alone or in a list
-        num_workers: processes that open or decode ahead
+        num_workers: loader processes
         strict: stop at the first file that cannot be read
     """
 
     name = "files"
-    what = "audio file"
-    endings: tuple[str, ...] = reading.READABLE
-    indifferent = frozenset({"inputs", "num_workers", "strict", "cache_dir", "batch_size", "batch_scope", "seed"})
-    """Options that change no prediction."""
-    allow_zero_length_dataloader_with_multiple_devices = True  # fewer files than processes, or all of them done
+    noun = "audio file"  # of messages
+    suffixes: tuple[str, ...] = reading.MEDIA_SUFFIXES
+    ignored_options = frozenset({"inputs", "num_workers", "strict", "cache_dir", "batch_size", "batch_scope", "seed"})
+    """Options that do not change predictions."""
+    allow_zero_length_dataloader_with_multiple_devices = True  # fewer files than processes, or all are done
 
     def __init__(self, inputs: list[str] | str | None = None, num_workers: int = 0, seed: int = 0, strict: bool = False) -> None:
         super().__init__(num_workers=num_workers, seed=seed, strict=strict)
@@ -68,33 +60,33 @@ class UserFiles(SuiteDataModule):
         self._done: frozenset[str] = frozenset()
 
     def set_files(self, inputs: Sequence[str] = (), **others: Sequence[str]) -> None:
-        """Take lists of files instead of those given at first. Raises DataError for a list that is not read here."""
+        """Replace the inputs. Raises DataError for a list that this data module does not read."""
         if others:
             raise DataError(f"--data.{next(iter(others))} is not read here: give files, folders or globs as --data.inputs.")
         self.inputs = list(inputs)
 
     def exclude(self, folder: Path) -> None:
-        """Search no inputs in this folder: that of the outputs may lie among the inputs."""
+        """Exclude a folder from the search, such as that of the outputs."""
         self._excluded = folder
 
     def leave_out(self, keys: Collection[str]) -> None:
-        """Read none of the items of these keys: they are done."""
+        """Skip the items with these keys, which are done."""
         self._done = frozenset(keys)
 
     def files(self) -> list[InputFile]:
-        """Every file once, sorted by path. Raises DataError where an input names nothing."""
-        return search(self.inputs, self.endings, self.what, excluded=self._excluded)
+        """Every file once, sorted by path. Raises DataError if an input matches no file."""
+        return search(self.inputs, self.suffixes, self.noun, excluded=self._excluded)
 
     def paths(self) -> list[str]:
         """Paths of all files."""
         return [file.path for file in self.files()]
 
     def items(self) -> list[InputItem]:
-        """Every prediction to make, those that are left out among them."""
+        """Every prediction to make, skipped ones included."""
         return [item_of(file) for file in self.files()]
 
     def remaining(self) -> list[InputItem]:
-        """Items that are not left out."""
+        """Items that are not skipped."""
         return [item for item in self.items() if item.key not in self._done]
 
     def predict_dataloader(self) -> DataLoader:
@@ -108,15 +100,15 @@ class UserFiles(SuiteDataModule):
 
 
 def item_of(file: InputFile, *others: str) -> InputItem:
-    """Prediction on one file, read together with others."""
+    """Prediction on one file, read together with `others`."""
     return InputItem(file.path, file.key, (file.path, *others), file.name, Path(file.path).stem)
 
 
 class AudioFiles(UserFiles):
-    """Audio files to predict on; one that cannot be read is yielded with its error.
+    """Audio files to predict on; an unreadable file is yielded with its error.
 
     Args:
-        tags: names of the network's outputs, which its checkpoint knows
+        tags: names of the network's outputs, from its checkpoint
     """
 
     spec_class = TaggingSpec
@@ -126,14 +118,14 @@ class AudioFiles(UserFiles):
         self.tags = list(tags or [])
 
     def predict_set(self) -> Dataset:
-        """Every file, decoded. Raises DataError where an input names nothing."""
+        """Decoded files. Raises DataError if an input matches no file."""
         rate = self.spec.window.sample_rate
         paths = [item.path for item in self.remaining()]
         return DecodedFiles(paths, partial(reading.decode, rate=rate), self.strict)
 
 
 class DecodedFiles(Dataset):
-    """Files as `FileBatch`; `decode` (path) -> Decoded raises DataError, which is raised on if strict."""
+    """Files as `FileBatch`; a DataError of `decode` (path -> Decoded) is kept in the batch, or raised if strict."""
 
     def __init__(self, paths: list[str], decode: Callable[[str], reading.Decoded], strict: bool) -> None:
         self.paths, self.decode, self.strict = paths, decode, strict
@@ -152,19 +144,16 @@ class DecodedFiles(Dataset):
             return FileBatch(path, torch.zeros(0), str(error))
 
 
-def find(inputs: Sequence[str], endings: Sequence[str] = UserFiles.endings, what: str = UserFiles.what) -> list[str]:
-    """Paths of the files that files, folders and globs name, each once, sorted. Raises DataError for one that names nothing."""
-    return [file.path for file in search(inputs, endings, what)]
-
-
-# A user's own recordings, sound files and films alike, to predict on.
+def find(inputs: Sequence[str], suffixes: Sequence[str] = UserFiles.suffixes, noun: str = UserFiles.noun) -> list[str]:
+    """Paths of files, folders and globs, each file once, sorted. Raises DataError for an input that matches no file."""
+    return [file.path for file in search(inputs, suffixes, noun)]
 
 
 class Recordings(UserFiles):
-    """Sound files and films to predict on, named but not read: one may be hours long.
+    """Audio and video files to predict on, listed but not read, since one may be hours long.
 
     Args:
-        classes: names of the network's outputs, which its checkpoint knows
+        classes: names of the network's outputs, from its checkpoint
     """
 
     def __init__(self, inputs: list[str] | str | None = None, classes: list[str] | None = None, **kwargs: Any) -> None:
@@ -172,7 +161,7 @@ class Recordings(UserFiles):
         self.classes = list(classes or [])
 
     def predict_set(self) -> Dataset:
-        """Every file by its path. Raises DataError where an input names nothing."""
+        """Paths of all files. Raises DataError if an input matches no file."""
         return ListedFiles([item.path for item in self.remaining()])
 
 

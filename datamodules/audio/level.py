@@ -1,7 +1,7 @@
-"""Level of recordings: robust level, silence, clicks, and downmix of channels that cancel each other.
+"""Level of recordings on numpy waveforms: robust level, silence, clicks, and downmix of channels that cancel each other.
 
-Functions of waveforms on numpy, shared by the readers here and by the tasks. Networks do not import it (the rooms are
-separate): `models.sed.MelFrontEnd` computes the same robust level for padded batches on the device.
+`models.sed.MelFrontEnd` computes the same robust level for padded batches on the device, since models do not import
+datamodules.
 """
 
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from typing import NamedTuple
 import numpy as np
 
 PERCENTILE = 99.9
-"""Percentile of the magnitude that stands for the level of a recording: clicks of up to 0.1 % of its length do not count."""
+"""Percentile of the magnitude used as level: clicks of up to 0.1 % of the length do not count."""
 CREST = 1.9
-"""Peak of ordinary material over its robust level; full scale is put there."""
+"""Peak of ordinary audio over its robust level, as a factor."""
 CLICK_DB = 20.0
-"""Peak over the robust level beyond which a recording holds clicks."""
+"""Peak over the robust level beyond which a recording holds clicks, dB."""
 INAUDIBLE_DB = -75.0
-"""Robust level of a window, of full scale, below which it holds no event."""
+"""Robust level below which a window holds no event, dB of full scale."""
 QUIET_DB = -60.0
-"""Robust level, of full scale, below which a recording is quiet, which is not silent."""
+"""Robust level below which a recording is quiet (but not silent), dB of full scale."""
 RAISED_DB = -20.0
-"""Robust level that quiet recordings are raised to, of full scale."""
+"""Robust level to which quiet recordings are raised, dB of full scale."""
 SILENCE = 1e-6
-"""Largest departure from the mean of a silent recording, the last bits of 24: a resampled constant is not quite constant."""
+"""Largest deviation from the mean of a silent recording: a resampled constant varies in the last of 24 bits."""
 CANCELLED = 0.06
 """Power of a mixed-down signal, relative to that of uncorrelated channels, below which channels cancel each other."""
 
@@ -37,20 +37,20 @@ def robust_level(audio: np.ndarray) -> float:
     """
     if not len(audio):
         return 0.0
-    place = PERCENTILE / 100 * (len(audio) - 1)
-    below = int(place)
+    position = PERCENTILE / 100 * (len(audio) - 1)
+    below = int(position)
     above = min(below + 1, len(audio) - 1)
     magnitude = np.partition(np.abs(audio), (below, above))
-    return float(magnitude[below] + (place - below) * (magnitude[above] - magnitude[below]))
+    return float(magnitude[below] + (position - below) * (magnitude[above] - magnitude[below]))
 
 
 def decibels(level: float) -> float:
-    """Level in [0, 1] in dB of full scale, -200 at the least."""
+    """Level in [0, 1] in dB of full scale, at least -200."""
     return 20 * float(np.log10(max(level, 1e-10)))
 
 
 def is_silent(audio: np.ndarray) -> bool:
-    """Whether a recording holds nothing but a constant; a soft one is not silent.
+    """True for a constant recording; a quiet one is not silent.
 
     Args:
         audio: (samples,) floats in [-1, 1)
@@ -62,18 +62,18 @@ def is_silent(audio: np.ndarray) -> bool:
 
 
 def is_inaudible(audio: np.ndarray) -> bool:
-    """Whether a window (samples,) lies below -75 dB of full scale: digital silence, dither, noise of the last bits."""
+    """True for a window (samples,) below -75 dB of full scale: digital silence, dither, noise of the last bits."""
     return decibels(robust_level(audio)) < INAUDIBLE_DB
 
 
 def click_db(audio: np.ndarray) -> float:
-    """Peak over the robust level in dB; infinite for a lone click in silence, 0 for silence."""
+    """Peak over the robust level in dB; infinite for a single click in silence, 0 for silence."""
     peak = float(np.abs(audio).max(initial=0.0))
     return decibels(peak) - decibels(robust_level(audio)) if peak else 0.0
 
 
 def raised(audio: np.ndarray) -> tuple[np.ndarray, str | None]:
-    """A quiet recording at an ordinary level, and a sentence on that; any other as it is, and None.
+    """Raise a quiet recording to an ordinary level; returns it with a remark, or any other recording unchanged with None.
 
     Args:
         audio: (samples,) float32 in [-1, 1)
@@ -86,18 +86,18 @@ def raised(audio: np.ndarray) -> tuple[np.ndarray, str | None]:
 
 
 class ChannelPower(NamedTuple):
-    """Sums of squares of each channel (channels,) and of their mean, over any number of blocks."""
+    """Energy of each channel (channels,) and of their mean: sums of squares over any number of blocks."""
 
     channels: np.ndarray
     mean: float
 
     def joined(self, other: "ChannelPower") -> "ChannelPower":
-        """Powers of two blocks together."""
+        """Sum over two blocks."""
         return ChannelPower(self.channels + other.channels, self.mean + other.mean)
 
     @property
     def cancelled(self) -> bool:
-        """Whether the mean of the channels loses what they hold, as that of anti-phase stereo does."""
+        """True if the channels cancel in their mean, as anti-phase stereo does."""
         uncorrelated = float(self.channels.sum()) / len(self.channels) ** 2
         return len(self.channels) > 1 and uncorrelated > 0 and self.mean < CANCELLED * uncorrelated
 
@@ -107,7 +107,7 @@ class ChannelPower(NamedTuple):
         return int(self.channels.argmax())
 
     def remark(self) -> str:
-        """Sentence for the user on channels that cancel each other."""
+        """Message on channels that cancel each other."""
         return f"its channels cancel each other (anti-phase): channel {self.loudest + 1}, the loudest, is used alone"
 
 
@@ -118,10 +118,10 @@ def channel_power(block: np.ndarray) -> ChannelPower:
 
 
 class Mixdown:
-    """Mixes blocks of a recording down, and sums up the powers of their channels.
+    """Downmix of a recording, block by block, with the powers of its channels.
 
     Args:
-        channel: channel that is taken alone instead of the mean of all
+        channel: channel to use alone instead of the mean
 
     `power` is of the blocks so far (None: there was nothing to mix), which shows whether their channels cancel.
     """
@@ -142,13 +142,13 @@ class Mixdown:
 
 
 def downmix(block: np.ndarray) -> tuple[np.ndarray, str | None]:
-    """Mix a whole recording down to mono; channels that cancel each other give way to the loudest of them.
+    """Mix a whole recording down to mono; if its channels cancel each other, the loudest is used alone.
 
     Args:
         block: (frames, channels) float32
 
     Returns:
-        (frames,) float32, and a sentence for the user where channels cancel each other.
+        (frames,) float32, and a message if channels cancel each other.
     """
     if block.shape[1] == 1:
         return block[:, 0], None

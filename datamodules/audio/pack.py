@@ -1,8 +1,7 @@
-"""A data set as one packed int16 memory map: decoded, resampled and mixed down once, then read at random for free.
+"""Pack of a data set: all clips decoded, resampled and mixed down once, as int16 memory maps with random access.
 
-A pack is a folder of shards (`00000.i16` samples, `00000.npz` their index) with `index.npz` over all of them, and
-`levels-KEY.npy` for each extractor whose reference levels were measured. `packing.build` makes one. Samples and levels
-end with their checksum.
+A pack is a folder of shards (`00000.i16` samples, `00000.npz` their index), `index.npz` over all of them, and
+`levels-KEY.npy` for each extractor whose reference levels were measured. Samples and levels end with their checksum.
 """
 
 import hashlib
@@ -30,25 +29,22 @@ Level = Callable[[Tensor], Tensor]
 
 
 class Flaw(NamedTuple):
-    """A file with something wrong: its path as listed, one sentence, and whether it is used nevertheless."""
+    """Damaged or unreadable file."""
 
-    path: str
-    message: str
-    used: bool
+    path: str  # as listed
+    message: str  # one sentence
+    used: bool  # False: left out
 
 
 def pack_folder(cache_dir: str | Path | None, name: str, root: Path, paths: Sequence[bytes], rate: int) -> Path:
-    """Where the pack of `paths` under `root` at `rate` Hz lies or would lie: the name changes with any file, not with `root`."""
+    """Folder of the pack of `paths` under `root` at `rate` Hz; its name changes with any file, but not with `root`."""
     base = os.fsencode(root) + b"/"
     key = fingerprint(f"{VERSION} {rate} {len(paths)}", ((path, base + path) for path in paths))
     return cached(cache_dir, "packs", f"{name}-{rate}-{key}", whole="index.npz")
 
 
 def level_key(level: Level, rate: int) -> str:
-    """Ten hex digits for what an extractor answers to four fixed signals: its settings, whatever their names.
-
-    Rounded to 0.01 dB, which machines agree on; should they not, the table is computed once more.
-    """
+    """Key of an extractor: ten hex digits of its levels (rounded to 0.01 dB) for four fixed signals."""
     time = torch.arange(rate, dtype=torch.float64) / rate
     noise = torch.from_numpy(np.random.Generator(np.random.PCG64(0)).uniform(-1, 1, rate))
     ramp = torch.linspace(0, 1, rate, dtype=torch.float64)
@@ -56,14 +52,17 @@ def level_key(level: Level, rate: int) -> str:
         [noise, torch.sin(2 * torch.pi * 110 * time) * ramp, noise.diff(prepend=noise[:1]) / 2, noise.cumsum(0) / rate]
     )
     with torch.no_grad():
-        answer = level((signals * 8192).round().to(torch.int16)).double()
-    return hashlib.sha256(answer.mul(100).round().long().numpy().tobytes()).hexdigest()[:10]
+        levels = level((signals * 8192).round().to(torch.int16)).double()
+    return hashlib.sha256(levels.mul(100).round().long().numpy().tobytes()).hexdigest()[:10]
 
 
 class Pack:
-    """A finished pack, read by position in the list of paths it was built from.
+    """Reader of a finished pack, by position in the list of paths that it was built from.
 
-    Raises DataError where it is damaged. Picklable; maps are opened on first use in each process.
+    Picklable; memory maps are opened on first use in each process.
+
+    Raises:
+        DataError: the index or a shard is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,14 +79,14 @@ class Pack:
 
     @staticmethod
     def exists(folder: Path) -> bool:
-        """Whether a finished pack lies there."""
+        """True if the folder holds a finished pack."""
         return (folder / "index.npz").is_file()
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_maps": {}}
 
     def damaged(self) -> list[int]:
-        """Shards whose samples are missing, cut short or not as they were written; each is read once a process."""
+        """Shards whose samples are missing, truncated or corrupt; each is checked once per process."""
         shards = {samples_path(self.folder, shard): shard for shard in range(-(-len(self.lengths) // self.per_shard))}
         short = [path for path, shard in shards.items() if not path.is_file() or path.stat().st_size != self._bytes(shard)]
         rest = checksum.damaged([path for path in shards if path not in short], "checking the pack")
@@ -99,13 +98,13 @@ class Pack:
         return 2 * int(self.lengths[clips].sum()) + checksum.TRAILER
 
     def length(self, clip: int) -> int:
-        """Samples of a clip; 0 for a file that could not be read."""
+        """Length of a clip in samples; 0 for an unreadable file."""
         return int(self.lengths[clip])
 
     claim = length
 
     def read(self, clip: int, start: int, samples: int) -> np.ndarray:
-        """int16 samples `start .. start + samples` of a clip, as far as it goes."""
+        """int16 samples `start .. start + samples` of a clip, fewer at its end."""
         if self.status[clip] == UNREADABLE:
             raise DataError(self._why(clip))
         shard = clip // self.per_shard
@@ -124,7 +123,7 @@ class Pack:
         return [Flaw(os.fsdecode(self.paths[i]), self._why(i), self.status[i] == DAMAGED) for i in np.flatnonzero(self.status)]
 
     def levels(self, key: str) -> np.ndarray | None:
-        """Reference level of every clip (clips,) float32 dB, if `prepare` stored it for this extractor."""
+        """Reference levels (clips,) float32 dB, if `prepare` stored them for this extractor."""
         path = self.folder / f"levels-{key}.npy"
         return np.load(path, allow_pickle=False) if path.is_file() and not checksum.damaged([path]) else None
 
@@ -134,7 +133,7 @@ class Pack:
     def _map(self, shard: int) -> np.ndarray:
         path, size = samples_path(self.folder, shard), self._bytes(shard)
         if not path.is_file() or path.stat().st_size != size:
-            raise DataError(f"{path} is missing or cut short: start again, and the pack is built again.")
+            raise DataError(f"{path} is missing or truncated: start again, and the pack is built again.")
         samples = (size - checksum.TRAILER) // 2
         return np.memmap(path, np.int16, "r", shape=samples) if samples else np.zeros(0, np.int16)
 
@@ -146,14 +145,11 @@ def measure(level: Level, samples: np.ndarray) -> float:
 
 
 def samples_path(folder: Path, shard: int) -> Path:
-    """Samples of one shard: int16, clip after clip, then their checksum."""
+    """File of the samples of one shard: int16, clip after clip, then their checksum."""
     return folder / f"{shard:05}.i16"
 
 
-# Build a pack: in parallel, with a progress bar, once for all processes that ask, and resumable after any kill.
-#
-# Every file is written under a temporary name, flushed to disk and renamed, a shard's index after its samples:
-# whatever bears its final name is whole, so a build that was killed goes on where it stopped.
+# Building, resumable after a kill: every file is renamed once it is complete, a shard's index after its samples.
 
 log = logging.getLogger(__name__)
 
@@ -169,11 +165,12 @@ def build(
     workers: int | None = None,
     strict: bool = False,
 ) -> Pack:
-    """Build the pack of `paths` (clips,) bytes under `root` at `rate` Hz, or what is missing of it, and open it.
+    """Build a pack, or its missing and damaged shards, and open it; one of several concurrent processes builds.
 
-    Of several processes that ask at once one builds, the others wait. `level` also stores each clip's reference.
-    Shards that are damaged are built again, which is said.
-    workers: processes, default one per core. Raises DataError for a full disk, and for the first bad file if strict.
+    paths: (clips,) bytes relative to the root; level: extractor of stored reference levels; workers: default one per core
+
+    Raises:
+        DataError: the disk is full, or the first damaged or unreadable file if strict.
     """
     key = None if level is None else level_key(level, rate)
     with exclusive(folder.with_name(f"{folder.name}.lock"), f"the pack {folder}"):
@@ -193,12 +190,12 @@ def build(
 
 
 class _Shards:
-    """The work to do, shard by shard."""
+    """Shards of a pack that is being built."""
 
     def __init__(self, folder: Path, root: Path, paths: np.ndarray, rate: int, level: Level | None, key: str | None) -> None:
         self.folder, self.root, self.paths, self.rate = folder, root, np.asarray(paths, dtype=bytes), rate
         self.level, self.key = level, key
-        # A function of the list alone: the shards of a killed build fit whoever goes on.
+        # Depends on the list alone, so that another process can resume a killed build.
         self.per_shard = max(16, -(-len(paths) // SHARDS))
 
     def __len__(self) -> int:
@@ -211,7 +208,7 @@ class _Shards:
         return _index(self.folder, shard).is_file() and (self.key is None or self.level_path(shard).is_file())
 
     def intact(self, shard: int) -> bool:
-        """Whether a shard's samples and index are as they were written."""
+        """True if a shard's samples and index are not corrupt."""
         try:
             with np.load(_index(self.folder, shard), allow_pickle=False) as index:
                 lengths = index["lengths"]
@@ -224,7 +221,7 @@ class _Shards:
         return self.folder / f"{shard:05}.levels-{self.key}.npy"
 
     def write(self, shard: int) -> tuple[int, str]:
-        """Do a shard; (clips done, first complaint or "")."""
+        """Build a shard; returns (number of clips, first message or "")."""
         try:
             if not _index(self.folder, shard).is_file():
                 self._decode(shard)
@@ -274,7 +271,7 @@ class _Shards:
 
 
 def _discard_damaged(job: _Shards) -> None:
-    """Delete what is damaged of a finished pack, so that it is built again."""
+    """Delete the damaged shards of a finished pack, so that they are built again."""
     if not Pack.exists(job.folder):
         return
     try:
@@ -296,7 +293,6 @@ def _index(folder: Path, shard: int) -> Path:
 
 
 def _run(job: _Shards, workers: int | None, strict: bool) -> None:
-
     left = [shard for shard in range(len(job)) if not job.done(shard)]
     if not left:
         return
@@ -319,7 +315,7 @@ def _require_space(job: _Shards) -> None:
 
 
 def _merge(job: _Shards) -> None:
-    """Join the shards' indices; `index.npz` last, since it declares the pack finished."""
+    """Join the shards' indices; `index.npz` is written last, since it marks the pack as finished."""
     if job.key is not None:
         levels = [np.load(job.level_path(shard)) for shard in range(len(job))]
         path = job.folder / f"levels-{job.key}.npy"

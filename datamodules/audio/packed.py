@@ -1,4 +1,4 @@
-"""Data whose clips are listed by name, and whose audio is read from a pack or from the files themselves."""
+"""Base data module of listed audio files: list of paths -> clips from a pack or from the files, with a report of bad files."""
 
 import glob
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ ClipLevel = Callable[[Tensor], Tensor]
 
 
 class Files(NamedTuple):
-    """Rows of what is listed, by what lies on disk."""
+    """Rows of the listed files by state on disk."""
 
     present: np.ndarray
     missing: np.ndarray
@@ -32,13 +32,13 @@ class Files(NamedTuple):
 
 
 class PackedDataModule(RootedDataModule):
-    """Base of the data modules that read whole clips of mono audio by name.
+    """Base of the data modules that read whole clips of mono audio by path.
 
-    Subclasses say what is listed and at which rate it is wanted; `files` says what of it is there, `store` reads it.
+    Subclasses give the list of paths and the sampling rate; `files` holds their state on disk, `store` reads them.
 
     Args:
-        pack: read from the pack that `prepare` builds: `auto` if it is there, `require` it, `build` it when first
-            needed, or `never`: decode the files themselves
+        pack: source of the audio: `auto` reads the pack of `prepare` if it exists, `require` stops without it, `build`
+            builds it on first use, `never` decodes the files
         eval_batch_size: clips per evaluation batch on each rank
     """
 
@@ -57,28 +57,28 @@ class PackedDataModule(RootedDataModule):
         self.pack, self.eval_batch_size = pack, eval_batch_size
 
     def listing(self) -> tuple[Path, np.ndarray]:
-        """Folder of the audio, and the paths (clips,) str of all clips relative to it."""
+        """Folder of the audio and paths (clips,) str of all clips relative to it."""
         raise NotImplementedError
 
     def rate(self) -> int:
-        """Rate in Hz at which clips are wanted."""
+        """Sampling rate of the clips, Hz."""
         raise NotImplementedError
 
     def clip_level(self) -> ClipLevel | None:
-        """Reference level that is kept with each clip; None: none is."""
+        """Extractor of the reference level of each clip, or None."""
         return None
 
     def row_splits(self) -> Sequence[str]:
-        """Split of each listed clip (clips,), empty for one that is in none."""
+        """Split of each listed clip (clips,), empty for none."""
         raise NotImplementedError
 
     @cached_property
     def files(self) -> Files:
-        """Which listed files are there. Raises DataError where none is, or, if strict, where one is not."""
+        """State of the listed files. Raises DataError if all are missing or, if strict, any is."""
         audio, paths = self.listing()
         sizes = coverage.sizes(audio, paths)
-        found = Files(np.flatnonzero(sizes > 0), np.flatnonzero(sizes < 0), np.flatnonzero(sizes == 0))
-        if not len(found.present):
+        files = Files(np.flatnonzero(sizes > 0), np.flatnonzero(sizes < 0), np.flatnonzero(sizes == 0))
+        if not len(files.present):
             first = f" (the first would be {audio / str(paths[0])})" if len(paths) else ""
             raise DataError(
                 f"None of the {len(paths)} listed audio files is in {audio}{first}: --data.root must name {self.layout}. "
@@ -86,21 +86,24 @@ class PackedDataModule(RootedDataModule):
             )
         lacking = np.flatnonzero(sizes <= 0)
         if len(lacking):
-            said = f"{audio / str(paths[lacking[0]])} is {'missing' if sizes[lacking[0]] < 0 else 'empty'}"
             if self.strict:
-                raise DataError(f"{said}: copy it again, or go on without such files by --data.strict false.")
-            for rows, reason in ((found.missing, "missing"), (found.empty, "empty")):
+                state = "missing" if sizes[lacking[0]] < 0 else "empty"
+                raise DataError(
+                    f"{audio / str(paths[lacking[0]])} is {state}: copy it again, or go on without such files by "
+                    f"--data.strict false."
+                )
+            for rows, reason in ((files.missing, "missing"), (files.empty, "empty")):
                 self.left_out.extend(LeftOut("file", str(path), f"{reason} in {audio}") for path in paths[rows])
             self.left_out.say()
-        return found
+        return files
 
     @cached_property
     def store(self) -> tuple[Store, SharedRows]:
-        """Audio of the rows in `files.present`, from a pack or from the files, and what the processes share of them."""
+        """Audio of the rows in `files.present`, from a pack or from the files, and their shared levels and flags."""
         audio, paths = self.listing()
         paths = paths[self.files.present]
         pack = self._find_pack()
-        self._say(pack)
+        self._log_source(pack)
         if pack is None:
             shared = SharedRows(len(paths), self.clip_level())
             self.left_out.watch("file", paths, shared.unreadable)
@@ -114,27 +117,27 @@ class PackedDataModule(RootedDataModule):
         table = None if level is None else pack.levels(level_key(level, self.rate()))
         return pack, SharedRows(len(paths), level, table)
 
-    def _say(self, pack: Pack | None) -> None:
-        """Log once where the audio is read from, and packs of earlier versions that are not used."""
+    def _log_source(self, pack: Pack | None) -> None:
+        """Log the source of the audio and unused packs of earlier versions."""
         if pack is not None:
             rank_zero_info(f"Audio is read from the pack {pack.folder}.")
             return
         folder = self.pack_folder()
         rank_zero_info(
-            f"No pack in {folder}: decoding {len(self.files.present)} files in every epoch, which `prepare` or --data.pack build "
-            "does once."
+            f"No pack in {folder}: {len(self.files.present)} files are decoded in every epoch; `prepare` or --data.pack build "
+            "decode them once."
         )
         other = sorted(folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*/index.npz"))
         if other:
-            rank_zero_info(f"{other[0].parent} is a pack of other files, or of an earlier version that cannot be used any more.")
+            rank_zero_info(f"{other[0].parent} is a pack of other files or of an earlier version and is not used.")
 
     def leave_out(self, audio: Path, flaws: Sequence[Flaw]) -> None:
-        """Report files that do not decode; audio: the folder that their paths are relative to."""
+        """Report unreadable files, whose paths are relative to the folder `audio`."""
         self.left_out.extend(LeftOut.from_sentence("file", flaw.path, flaw.message, audio / flaw.path) for flaw in flaws)
         self.left_out.say()
 
     def readable(self) -> np.ndarray:
-        """Whether each of the rows in `files.present` can be read (present,) bool, as far as is known."""
+        """Mask (present,) of the rows in `files.present` that are not known to be unreadable."""
         store, _ = self.store
         return store.status != UNREADABLE if isinstance(store, Pack) else np.ones(len(self.files.present), bool)
 
@@ -146,11 +149,11 @@ class PackedDataModule(RootedDataModule):
         if Pack.exists(folder := self.pack_folder()):
             return self._opened(folder)
         if self.pack == "require":
-            raise DataError(f"There is no pack of these files in {folder}: build it with `prepare`. {self.advice()}")
+            raise DataError(f"No pack of these files in {folder}: build it with `prepare`. {self.advice()}")
         return None
 
     def _opened(self, folder: Path) -> Pack:
-        """A pack that is there; what is damaged of it is built again."""
+        """Open an existing pack; damaged shards are built again."""
         try:
             pack = Pack(folder)
             return self.build_pack() if pack.damaged() else pack
@@ -158,27 +161,28 @@ class PackedDataModule(RootedDataModule):
             return self.build_pack()
 
     def build_pack(self) -> Pack:
-        """Build the pack of all present files, or open it if it is there."""
+        """Build the pack of all present files, or open it if it exists."""
         audio, _ = self.listing()
         return build(self.pack_folder(), audio, self._present_bytes(), self.rate(), self.clip_level(), strict=self.strict)
 
     def pack_folder(self) -> Path:
-        """Where the pack of the present files lies or would lie: the name changes with them, and not with their folder."""
+        """Folder of the pack of the present files; its name changes with them, but not with their folder."""
         audio, _ = self.listing()
-        return pack_folder(self.cache_dir, self.cached_as, audio, self._present_bytes(), self.rate())
+        return pack_folder(self.cache_dir, self.cache_name, audio, self._present_bytes(), self.rate())
 
     def _present_bytes(self) -> np.ndarray:
         _, paths = self.listing()
         return np.char.encode(paths[self.files.present], "utf-8", "surrogateescape")
 
 
-# What of a set of clips is usable, said in a report: every listed file, and the clips of each tag or list.
+# Reports of `prepare`
 
 
 def report(data: PackedDataModule, pack: Pack | None, folder: Path) -> dict:
-    """Counts, and the first files of each kind, of a tagging set; `folder`/report.json names every file.
+    """Write `folder`/report.json of a tagging set; returns counts and the first files of each kind.
 
-    Raises the first unreadable file, as DataError, if the data are strict.
+    Raises:
+        DataError: the first unreadable file, if the data are strict.
     """
     index, (lists, usable) = data.index, survey(data, pack)
     counts = {
@@ -195,9 +199,10 @@ def report(data: PackedDataModule, pack: Pack | None, folder: Path) -> dict:
 
 
 def survey(data: PackedDataModule, pack: Pack | None) -> tuple[dict[str, list[str]], np.ndarray]:
-    """Files by what is wrong with them, and the rows of what is listed that can be used (usable,).
+    """Lists of bad files by kind, and rows of the usable files (usable,).
 
-    Raises the first unreadable file, as DataError, if the data are strict.
+    Raises:
+        DataError: the first unreadable file, if the data are strict.
     """
     (audio, paths), files = data.listing(), data.files
     flaws = pack.flaws() if pack else coverage.check(audio, paths[files.present])
@@ -211,24 +216,24 @@ def survey(data: PackedDataModule, pack: Pack | None) -> tuple[dict[str, list[st
         raise DataError(lists["unreadable"][0])
     data.leave_out(audio, [flaw for flaw in flaws if not flaw.used])
     bad = {flaw.path for flaw in flaws if not flaw.used}
-    places = [place for place, row in enumerate(files.present) if paths[row] not in bad]
-    usable = files.present[places] if places else np.zeros(0, np.int64)
-    lists["identical"] = _identical(data, pack, usable, places)
+    packed_rows = [index for index, row in enumerate(files.present) if paths[row] not in bad]
+    usable = files.present[packed_rows] if packed_rows else np.zeros(0, np.int64)
+    lists["identical"] = _identical(data, pack, usable, packed_rows)
     return lists, usable
 
 
-def _identical(data: PackedDataModule, pack: Pack | None, rows: np.ndarray, places: list[int]) -> list[str]:
-    """A sentence on each recording that is in two splits; rows: listed clips, places: theirs in the pack."""
+def _identical(data: PackedDataModule, pack: Pack | None, rows: np.ndarray, packed_rows: list[int]) -> list[str]:
+    """One sentence for each recording in two splits; rows: listed clips, packed_rows: the same in the pack."""
     (audio, paths), splits = data.listing(), data.row_splits()
-    chosen = [(row, place) for row, place in zip(rows.tolist(), places, strict=True) if splits[row]]
+    chosen = [(row, packed) for row, packed in zip(rows.tolist(), packed_rows, strict=True) if splits[row]]
     recordings = [Recording(str(paths[row]), splits[row], audio / str(paths[row])) for row, _ in chosen]
-    same = identical_files(recordings) if pack is None else identical_clips(recordings, pack, [place for _, place in chosen])
+    same = identical_files(recordings) if pack is None else identical_clips(recordings, pack, [packed for _, packed in chosen])
     warn("In two splits: %s.", same)
     return same
 
 
 def size(pack: Pack | None) -> dict | None:
-    """What a pack takes on disk, and others of the same set beside it."""
+    """Folder and size of a pack, and other packs of the same data set beside it."""
     if pack is None:
         return None
     samples = int(pack.lengths.sum())
@@ -239,7 +244,7 @@ def size(pack: Pack | None) -> dict | None:
         "sample_rate": pack.rate,
         "hours": round(samples / pack.rate / 3600, 3),
         "gigabytes": round(2 * samples / 1e9, 3),
-        "others_of_this_name": sorted(others),  # of other files or older ones: nothing deletes them
+        "others_of_this_name": sorted(others),  # never deleted
     }
 
 

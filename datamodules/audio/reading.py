@@ -1,7 +1,7 @@
-"""Read audio files: decode, mix down to mono, resample, crop by seeking.
+"""Audio reader: file -> mono float32 (samples,) at one rate, whole, in blocks or cropped.
 
-Decoding is libsndfile's (mp3, wav, flac, ogg), or PyAV's where that is installed (m4a, aac, wma, films); nothing here trusts
-the length that a file's header claims.
+Decoded by libsndfile (mp3, wav, flac, ogg) or, if installed, PyAV (m4a, aac, wma, video), resampled by soxr. Lengths
+declared by headers are not trusted.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from datamodules.audio.av_audio import FILMS, SOUNDS, AVSource
+from datamodules.audio.av_audio import PYAV_AUDIO_SUFFIXES, VIDEO_SUFFIXES, AVSource
 from datamodules.audio.decoding import AudioSource, open_source
 from datamodules.audio.level import ChannelPower, downmix
 from datamodules.common.errors import DataError
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64", *SOUNDS)
-"""File name endings of sound files; the last of them need PyAV."""
+AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64", *PYAV_AUDIO_SUFFIXES)
+"""Suffixes of audio files; the last of them need PyAV."""
 
-READABLE = EXTENSIONS + FILMS
-"""File name endings of sound files and films."""
+MEDIA_SUFFIXES = AUDIO_SUFFIXES + VIDEO_SUFFIXES
+"""Suffixes of audio and video files."""
 
 MOST_CHANNELS = 64
-"""Channels beyond which an array must be (samples, channels) by mistake."""
+"""More channels than this: the array is (samples, channels) by mistake."""
 
 LOUDEST = 4.0
-"""Largest magnitude of floats that can still be overdriven audio; full scale is 1."""
+"""Largest magnitude of overdriven float audio; full scale is 1."""
 
 RESAMPLER = "HQ"
 CONTEXT_S = 0.05
-"""Context on both sides of a resampled crop, s: makes it equal the crop of the whole to 1e-5."""
+"""Context on both sides of a resampled crop, s, for equality with the whole file to 1e-5."""
 
 
 class AudioHeader(NamedTuple):
-    """What a file says of itself; `frames` is a claim, often wrong for mp3."""
+    """Header of a file; `frames` is often wrong for mp3."""
 
     sample_rate: int
     channels: int
@@ -51,55 +51,55 @@ class AudioHeader(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A whole file: `audio` (samples,) float32 mono, what was wrong with it and how it was mixed down (None: nothing to say)."""
+    """Decoded file."""
 
-    audio: np.ndarray
-    damage: str | None
-    remark: str | None = None
+    audio: np.ndarray  # (samples,) float32 mono
+    damage: str | None  # reason why decoding stopped early
+    remark: str | None = None  # unusual downmix or level
 
 
 def header(path: str | Path) -> AudioHeader:
-    """Sampling rate, channels and claimed frames of a file. Raises DataError where it cannot be opened."""
+    """Header of a file. Raises DataError if it cannot be opened."""
     with open_source(path) as source:
         return AudioHeader(source.rate, source.channels, max(0, source.claimed), source.format)
 
 
 def resampled(frames: int, source_rate: int, rate: int) -> int:
-    """Samples that `frames` at `source_rate` become at `rate`."""
+    """Number of samples at `rate` Hz after resampling `frames` from `source_rate` Hz."""
     return (2 * frames * rate + source_rate) // (2 * source_rate)
 
 
 def claimed_length(path: str | Path, rate: int) -> int:
-    """Samples at `rate` that the header claims: cheap, not to be trusted."""
+    """Length in samples at `rate` as declared by the header: cheap, may be wrong."""
     claim = header(path)
     return resampled(claim.frames, claim.sample_rate, rate)
 
 
 def length(path: str | Path, rate: int) -> int:
-    """Samples at `rate` that decoding the file yields. Raises DataError where that is none."""
+    """Length of the decoded file in samples at `rate`. Raises DataError if it holds no audio."""
     with open_source(path) as source:
         return resampled(sum(len(block) for block in source.blocks()), source.rate, rate)
 
 
 def duration(path: str | Path) -> float:
-    """Seconds that decoding the file yields. Raises DataError where that is none."""
+    """Duration of the decoded file in s. Raises DataError if it holds no audio."""
     with open_source(path) as source:
         return sum(len(block) for block in source.blocks()) / source.rate
 
 
 def read(path: str | Path, start: int, samples: int, rate: int) -> np.ndarray:
-    """Crop `start .. start + samples`, both in samples at `rate`, of the file as mono float32 at that rate.
+    """Read samples `start .. start + samples` (at `rate`) of a file as mono float32 (samples,), fewer at its end.
 
-    Only the crop and a little context are decoded. Shorter than asked where the file ends, and empty beyond.
-    Equals the same crop of `read_file` to 1e-5 (Ogg Vorbis beyond its first minute: displaced by up to 20 ms).
+    Decodes only the crop and a little context. Equals the same crop of `read_file` to 1e-5 (Ogg Vorbis beyond its first
+    minute: displaced by up to 20 ms).
     """
     with open_source(path) as source:
-        piece = _crop(source, start, samples, rate)
+        audio = _crop(source, start, samples, rate)
         if source.power is None or not source.power.cancelled:
-            return piece
+            return audio
     channel = loudest_of_cancelling(path)
     if channel is None:
-        return piece
+        return audio
     with open_source(path, channel=channel) as source:
         return _crop(source, start, samples, rate)
 
@@ -110,25 +110,24 @@ def _crop(source: AudioSource | AVSource, start: int, samples: int, rate: int) -
     common = math.gcd(source.rate, rate)
     up, down = rate // common, source.rate // common
     context = math.ceil(CONTEXT_S * rate)
-    # Output samples and input frames fall on each other once every `up` samples: starting there keeps the
-    # resampler's phase that of the whole file.
+    # Output samples and input frames coincide once every `up` samples: a start there keeps the resampler's phase.
     grid = max(0, start - context) // up
     stop = math.ceil((start + samples + context) * source.rate / rate)
-    piece = source.frames(grid * down, stop - grid * down)
+    audio = source.frames(grid * down, stop - grid * down)
     offset = start - grid * up
-    return require_finite(_resample(piece, source.rate, rate)[offset : offset + samples], source.path)
+    return require_finite(_resample(audio, source.rate, rate)[offset : offset + samples], source.path)
 
 
 def read_file(path: str | Path, rate: int) -> np.ndarray:
-    """The whole file as mono float32 (samples,) at `rate`. Raises DataError where nothing decodes."""
+    """Read a whole file as mono float32 (samples,) at `rate`. Raises DataError if nothing decodes."""
     return decode(path, rate).audio
 
 
 def decode(path: str | Path, rate: int) -> Decoded:
-    """The whole file at `rate`, decoded block by block, with a sentence on any damage.
+    """Decode a whole file at `rate`; of a truncated or damaged file the readable part, with the reason.
 
-    A truncated or partly damaged file gives what it yields. Raises DataError where that is nothing, or where
-    the audio holds NaN or infinity.
+    Raises:
+        DataError: the file holds no audio, or NaN or infinite samples.
     """
     with open_source(path) as source:
         whole, power = _whole(source, rate), source.power
@@ -140,7 +139,7 @@ def decode(path: str | Path, rate: int) -> Decoded:
 
 
 def _remark(block: np.ndarray, other: str | None = None) -> str | None:
-    """Sentence on samples far beyond full scale, joined to another one."""
+    """Remark on samples far beyond full scale, joined to another remark."""
     loud = overload(largest(block))
     return "; ".join(filter(None, (other, loud and f"it {loud}"))) or None
 
@@ -155,7 +154,7 @@ def _whole(source: AudioSource | AVSource, rate: int) -> np.ndarray:
 
 
 def _blocks(source: AudioSource | AVSource, rate: int) -> Iterator[np.ndarray]:
-    """An open file at `rate`, block by block. Raises DataError where resampling leaves what is not finite."""
+    """Resampled blocks of an open file. Raises DataError if resampling gives NaN or infinity."""
     to_rate = resampler(source.rate, rate, 1, source.path)
     for block in source.blocks():
         yield to_rate(block, False)
@@ -163,10 +162,10 @@ def _blocks(source: AudioSource | AVSource, rate: int) -> Iterator[np.ndarray]:
 
 
 class AudioBlocks:
-    """A file as blocks (samples,) of mono float32 at `rate`, which together are what `decode` gives, in constant memory.
+    """Same samples as `decode`, as an iterable of blocks (samples,) in constant memory.
 
-    A file of several channels is read twice: whether they cancel each other shows at its end.
-    `damage` and `remark` are those of `Decoded`, known after the last block.
+    A file of several channels is read twice, since channels that cancel each other are known at its end. `damage` and
+    `remark` are those of `Decoded`, set after the last block.
     """
 
     def __init__(self, path: str | Path, rate: int) -> None:
@@ -191,13 +190,13 @@ class AudioBlocks:
 
 
 def loudest_of_cancelling(path: str | Path) -> int | None:
-    """Channel that is used alone because all together cancel each other in the whole file; None: their mean is used."""
+    """Loudest channel of a file whose channels cancel each other; None if they do not."""
     power = _power(path)
     return power.loudest if power is not None and power.cancelled else None
 
 
 def _power(path: str | Path) -> ChannelPower | None:
-    """Powers of a whole file's channels; None for mono."""
+    """Channel powers of a whole file; None for mono."""
     if header(path).channels == 1:
         return None
     stat = Path(path).stat()
@@ -206,7 +205,7 @@ def _power(path: str | Path) -> ChannelPower | None:
 
 @lru_cache(1024)
 def _measured(path: str, size: int, changed: int) -> ChannelPower | None:
-    """Powers of a file of that size and time of change, by decoding it."""
+    """Channel powers of a decoded file; size and time of change are part of the cache key."""
     with open_source(path) as source:
         for _ in source.blocks():
             pass
@@ -214,9 +213,10 @@ def _measured(path: str, size: int, changed: int) -> ChannelPower | None:
 
 
 def mono(audio: ArrayLike, source_rate: int, rate: int) -> np.ndarray:
-    """Audio in memory, (samples,) or (channels, samples), as float32 (samples,) at `rate`, mixed down like a file.
+    """Convert audio in memory to mono float32 (samples,) at `rate`, mixed down like a file; see `as_waveform`.
 
-    Floats in [-1, 1) or int16; arrays and tensors. Raises ValueError for anything else, and for no samples, NaN and infinity.
+    Raises:
+        ValueError: other shapes or types, no samples, NaN or infinity.
     """
     waveform = as_waveform(audio)
     if not waveform.size:
@@ -231,9 +231,9 @@ def mono(audio: ArrayLike, source_rate: int, rate: int) -> np.ndarray:
 
 
 def as_waveform(audio: ArrayLike) -> np.ndarray:
-    """Floats in [-1, 1) or int16, (samples,) or (channels, samples), as float32 (channels, samples).
+    """Convert floats in [-1, 1) or int16, (samples,) or (channels, samples), to float32 (channels, samples).
 
-    Floats far beyond full scale, such as integers that were cast, are warned of. Raises ValueError for other shapes and types.
+    Warns of floats far beyond full scale, such as cast integers. Raises ValueError for other shapes and types.
     """
     audio = np.atleast_2d(np.asarray(audio))
     if audio.ndim != 2 or len(audio) > MOST_CHANNELS:
@@ -249,41 +249,41 @@ def as_waveform(audio: ArrayLike) -> np.ndarray:
 
 
 def largest(audio: np.ndarray) -> float:
-    """Largest magnitude of floats of any shape, without a copy of them; 0 for none."""
+    """Largest magnitude of an array of any shape, without a copy; 0 for an empty one."""
     return max(float(audio.max(initial=0.0)), -float(audio.min(initial=0.0)))
 
 
 def overload(peak: float) -> str | None:
-    """Warning about floats whose largest magnitude lies far beyond full scale, or None."""
+    """Warning about a peak far beyond full scale, or None."""
     if not peak > LOUDEST:
         return None
-    return f"reaches {peak:.3g} where 1 is full scale: integers that were cast to float must be divided by their full scale"
+    return f"reaches {peak:.3g}, but full scale is 1: divide integers that were cast to float by their full scale"
 
 
 def require_finite(audio: np.ndarray, path: str | Path) -> np.ndarray:
-    """The audio itself, any shape. Raises DataError, which names the file, where it holds NaN or infinity."""
+    """Return the audio, any shape. Raises DataError if it holds NaN or infinity."""
     if not np.isfinite(audio).all():
         raise DataError(f"{path} holds NaN, infinite or far too large samples: replace it or leave it out.")
     return audio
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:
-    """float32 in [-1, 1) as int16, rounded and clipped."""
+    """Convert float32 in [-1, 1) to int16, rounded and clipped."""
     return np.clip(np.rint(audio * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
 class _Growing:
-    """A float32 array appended to, without holding everything twice."""
+    """Growing float32 array; resized in place instead of copied."""
 
     def __init__(self, expected: int) -> None:
         self.data = np.empty(expected, np.float32)
         self.used = 0
 
-    def append(self, piece: np.ndarray) -> None:
-        if self.used + len(piece) > len(self.data):
-            self.data.resize(int((self.used + len(piece)) * 1.25), refcheck=False)
-        self.data[self.used : self.used + len(piece)] = piece
-        self.used += len(piece)
+    def append(self, block: np.ndarray) -> None:
+        if self.used + len(block) > len(self.data):
+            self.data.resize(int((self.used + len(block)) * 1.25), refcheck=False)
+        self.data[self.used : self.used + len(block)] = block
+        self.used += len(block)
 
     def close(self) -> np.ndarray:
         self.data.resize(self.used, refcheck=False)
@@ -291,9 +291,9 @@ class _Growing:
 
 
 def resampler(source_rate: int, rate: int, channels: int, path: str | Path) -> Callable[[np.ndarray, bool], np.ndarray]:
-    """A function (block, last) -> resampled block; blocks are (n, channels), or (n,) of one channel.
+    """Streaming resampler: function (block, last) -> resampled block, of (n, channels) or (n,) for one channel.
 
-    The function raises DataError, which names the path, where resampling leaves what is not finite.
+    The function raises DataError with the path if resampling gives NaN or infinity.
     """
     if source_rate == rate:
         return lambda block, last: block

@@ -1,7 +1,7 @@
-"""MIDI to sound: notes -> Standard MIDI File -> samples at one fixed gain.
+"""MIDI synthesis: notes -> Standard MIDI File -> samples (samples, 2) at 48 kHz with one fixed gain.
 
-The renderer is `midirenderer` (a wheel, no system package), or a `fluidsynth` program where that cannot be imported.
-The SoundFont, where no other is named, is TimGM6mb (GPL-2), the one inside the `pretty_midi` wheel.
+Rendered by `midirenderer` (a wheel), or by a `fluidsynth` program if that cannot be imported. The default SoundFont is
+TimGM6mb (GPL-2) of the `pretty_midi` wheel.
 """
 
 import importlib.util
@@ -23,8 +23,8 @@ from datamodules.common.progress import progress
 from datamodules.common.workers import in_processes
 
 RATE = 48_000
-# Velocity 100 peaks near 0.05; with four lines and drums at full velocity this stays just under full scale.
-# One constant for every clip: loudness is a label, so nothing may be normalised by clip.
+# Velocity 100 peaks near 0.05; four lines and drums at full velocity stay just under full scale. Clips are not
+# normalised one by one, since loudness is a label.
 GAIN = 2.0
 # At its default of 0.2 fluidsynth 2.3 plays most programs 6.6 dB below midirenderer (a few 3.5 dB above).
 FLUIDSYNTH_GAIN = 0.43
@@ -36,7 +36,7 @@ VOLUME, EXPRESSION = 7, 11
 
 
 class RenderedNote(NamedTuple):
-    """One note: start and end in s, MIDI channel 0-15 (9: drums), pitch and velocity 1-127."""
+    """MIDI note: start and end in s, channel 0-15 (9: drums), pitch and velocity 1-127."""
 
     start: float
     end: float
@@ -46,7 +46,7 @@ class RenderedNote(NamedTuple):
 
 
 class Control(NamedTuple):
-    """One control change: time in s, MIDI channel 0-15, controller number and value 0-127."""
+    """MIDI control change: time in s, channel 0-15, controller number and value 0-127."""
 
     time: float
     channel: int
@@ -55,8 +55,8 @@ class Control(NamedTuple):
 
 
 def midi_file(notes: Iterable[RenderedNote], programs: Mapping[int, int], end: float, controls: Iterable[Control] = ()) -> bytes:
-    """A Standard MIDI File, format 0. `programs`: channel -> program; `end` s: the renderer stops there."""
-    # At one tick: programs first, then controls, then note-offs before note-ons, so repeated notes sound again.
+    """Encode a Standard MIDI File, format 0. `programs`: channel -> program; `end`: end of the file, s."""
+    # Order within a tick: programs, controls, note-offs, note-ons, so that repeated notes sound again.
     events = [(0, 0, bytes((0xC0 | channel, program))) for channel, program in programs.items()]
     events += [(_ticks(c.time), 1, bytes((0xB0 | c.channel, c.number, c.value))) for c in controls]
     for note in notes:
@@ -71,10 +71,9 @@ def _ticks(seconds: float) -> int:
 
 
 def render(midi: bytes, seconds: float | None = None, font: Path | None = None) -> np.ndarray:
-    """Sound of a MIDI file -> (samples, 2) float32 at 48 kHz, times GAIN; cut or zero-filled to `seconds` if given.
+    """Render a MIDI file to (samples, 2) float32 at 48 kHz, times GAIN, trimmed or zero-padded to `seconds` if given.
 
-    font: another SoundFont (.sf2) than the embedded one. Raises DataError if there is neither `midirenderer`, nor
-    `fluidsynth`, or no SoundFont.
+    font: SoundFont (.sf2), default the embedded one. Raises DataError if there is no renderer or no SoundFont.
     """
     samples, _ = soundfile.read(io.BytesIO(_renderer()(midi, font or soundfont())), dtype="float32", always_2d=True)
     if seconds is not None:
@@ -84,7 +83,7 @@ def render(midi: bytes, seconds: float | None = None, font: Path | None = None) 
 
 
 def render_mono(midi: bytes, rate: int, seconds: float | None = None, font: Path | None = None) -> np.ndarray:
-    """Sound of a MIDI file -> (samples,) float32 within [-1, 1) at `rate` Hz, channels averaged."""
+    """Render a MIDI file to mono (samples,) float32 in [-1, 1) at `rate` Hz."""
     import soxr
 
     mono = soxr.resample(render(midi, seconds, font).mean(1), RATE, rate)
@@ -92,12 +91,8 @@ def render_mono(midi: bytes, rate: int, seconds: float | None = None, font: Path
 
 
 def parallel(function: Callable, calls: Sequence[tuple], processes: int | None, description: str) -> None:
-    """`function(*call)` for every call, over `processes` (default: one a core), with a progress bar.
-
-    Raises what a call raised.
-    """
-
-    _renderer()  # complain here, and read the SoundFont once for all processes that are forked
+    """Run `function(*call)` for every call in `processes` (default: one per core) with a progress bar; re-raises errors."""
+    _renderer()  # raises here if there is none; the SoundFont is read once for all forked processes
     _font_bytes(soundfont())
     for _ in progress(in_processes(function, calls, processes), description, len(calls), "clip"):
         pass
@@ -105,7 +100,7 @@ def parallel(function: Callable, calls: Sequence[tuple], processes: int | None, 
 
 @cache
 def soundfont() -> Path:
-    """The SoundFont inside the pretty_midi wheel, found without importing the package."""
+    """SoundFont of the pretty_midi wheel, located without importing the package."""
     spec = importlib.util.find_spec("pretty_midi")
     path = Path(spec.origin).with_name("TimGM6mb.sf2") if spec and spec.origin else None
     if path is None or not path.is_file():
@@ -115,7 +110,7 @@ def soundfont() -> Path:
 
 @cache
 def _renderer():
-    """The function (MIDI bytes, SoundFont) -> WAV bytes that this machine has."""
+    """Renderer of this machine: (MIDI bytes, SoundFont) -> WAV bytes."""
     try:
         import midirenderer
     except ImportError:
@@ -129,7 +124,7 @@ def _renderer():
 @lru_cache(maxsize=1)
 def _font_bytes(font: Path) -> bytes:
     if not font.is_file():
-        raise DataError(f"the SoundFont {font} does not exist: name an .sf2 file, or leave it out for the embedded one")
+        raise DataError(f"SoundFont {font} not found: give an .sf2 file, or omit the option for the embedded one")
     return font.read_bytes()
 
 

@@ -1,7 +1,7 @@
-"""Which chunks of a clip a network hears: the random crop of training, the policies of evaluation, timelines.
+"""Chunks of a clip: random crops for training, evaluation policies (starts and weights) and timelines.
 
-All starts lie on the network's grid of `hop` samples and are given in samples; a chunk at start s spans
-s - lead .. s - lead + samples, with zeros where the clip is not.
+Starts are in samples, on the network's grid of `hop` samples; a chunk at start s spans s - lead .. s - lead + samples,
+zero-padded beyond the clip.
 """
 
 from typing import NamedTuple
@@ -13,16 +13,16 @@ CHUNKS = 16
 
 
 class Window(NamedTuple):
-    """One chunk as a network wants it: Hz, samples with context, grid of starts and leading context in samples."""
+    """Chunk that a network reads."""
 
-    sample_rate: int
-    samples: int
-    hop: int
-    lead: int
+    sample_rate: int  # Hz
+    samples: int  # with context
+    hop: int  # samples from one possible start to the next
+    lead: int  # samples of context before the start
 
 
 def units(window: Window) -> int:
-    """Grid points that one chunk covers: spectrogram frames, or samples for a network on raw audio."""
+    """Grid points of a chunk: spectrogram frames, or samples for a network on raw audio."""
     return 1 + (window.samples - 2 * window.lead) // window.hop if window.lead else window.samples // window.hop
 
 
@@ -32,19 +32,19 @@ def total(window: Window, samples: int) -> int:
 
 
 def positions(window: Window, samples: int) -> int:
-    """Number of places where a chunk fits into the clip; 1 for a clip that is shorter than a chunk."""
+    """Number of possible starts of a chunk in a clip; 1 for a clip shorter than a chunk."""
     return max(0, total(window, samples) - units(window)) + 1
 
 
 def crop(window: Window, samples: int, generator: np.random.Generator) -> int:
-    """Start of one random chunk, each place on the grid equally likely."""
+    """Start of a random chunk, uniform over the grid."""
     return int(generator.integers(positions(window, samples))) * window.hop
 
 
 def won16(window: Window, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts (16,) int64 and equal weights (16,) as in Won, Chun, Serra's code: i * ((total - units) // 16).
+    """Starts (16,) int64 and equal weights (16,) as in the code of Won, Chun and Serra: i * ((total - units) // 16).
 
-    The clip's last sixteenth is never heard. A clip shorter than a chunk is one zero-padded chunk.
+    The last sixteenth of the clip is not covered. A clip shorter than a chunk is one zero-padded chunk.
     """
     if total(window, samples) < units(window):
         return _single()
@@ -53,22 +53,22 @@ def won16(window: Window, samples: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cover(window: Window, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts (chunks,) int64 and weights (chunks,) summing to 1: chunk after chunk, the last one flush with the end.
+    """Starts (chunks,) int64 and weights (chunks,) summing to 1: consecutive chunks, the last one flush with the end.
 
-    A chunk weighs what it adds to the part already covered.
+    The weight of a chunk is the part of the clip that it adds to the chunks before.
     """
-    whole, one = total(window, samples), units(window)
-    if whole <= one:
+    length, chunk = total(window, samples), units(window)
+    if length <= chunk:
         return _single()
-    starts = np.append(np.arange(0, whole - one, one), whole - one)
-    ends = starts + one
-    return starts * window.hop, np.diff(ends, prepend=0) / whole
+    starts = np.append(np.arange(0, length - chunk, chunk), length - chunk)
+    return starts * window.hop, np.diff(starts + chunk, prepend=0) / length
 
 
 def every(window: Window, samples: int, hop_s: float) -> tuple[np.ndarray, np.ndarray]:
     """Starts (chunks,) int64 every `hop_s` seconds (rounded to the grid), the last flush with the end; equal weights.
 
-    Raises ValueError where `hop_s` is not positive.
+    Raises:
+        ValueError: `hop_s` is not positive.
     """
     if not hop_s > 0:
         raise ValueError(f"The hop of a timeline must be positive, not {hop_s} s.")
@@ -79,9 +79,9 @@ def every(window: Window, samples: int, hop_s: float) -> tuple[np.ndarray, np.nd
 
 
 def cut(audio: np.ndarray, window: Window, start: int, offset: int = 0) -> np.ndarray:
-    """The chunk (window.samples,) at `start`, zeros outside the clip; `audio` begins at sample `offset` of the clip.
+    """Chunk (window.samples,) at `start`, zero-padded outside `audio`, which begins at sample `offset` of the clip.
 
-    A view of `audio` where the chunk lies wholly inside.
+    A view of `audio` if the chunk lies inside.
     """
     begin = start - window.lead - offset
     if begin >= 0 and begin + window.samples <= len(audio):
@@ -97,14 +97,11 @@ def _single() -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(1, np.int64), np.ones(1)
 
 
-# When the frames of a network are: what a sample is to an output frame, and a second to both.
-
-
 class FrameGrid(NamedTuple):
-    """Output frames of a network on a centred spectrogram: frame k comes from spectrogram frames pool*k .. pool*(k+1)-1.
+    """Times of a network's output frames on a centred spectrogram: frame k pools spectrogram frames pool*k .. pool*(k+1)-1.
 
-    It stands for the time from k * step to (k + 1) * step; what it saw is centred (pool - 1) / 2 spectrogram frames later
-    than its beginning.
+    Frame k represents the time from k * step to (k + 1) * step; its input is centred (pool - 1) / 2 spectrogram frames after
+    its beginning.
     """
 
     sample_rate: int  # Hz
@@ -117,17 +114,17 @@ class FrameGrid(NamedTuple):
         return self.pool * self.hop / self.sample_rate
 
     def count(self, samples: int) -> int:
-        """Output frames of a recording: whole ones, at least one."""
+        """Number of complete output frames of a recording, at least one."""
         return max(1, (1 + samples // self.hop) // self.pool)
 
     def centres(self, samples: int) -> np.ndarray:
-        """Centre (frames,) s of what each output frame of a recording has seen."""
+        """Centre (frames,) s of the input of each output frame of a recording."""
         return (self.pool * np.arange(self.count(samples)) + (self.pool - 1) / 2) * self.hop / self.sample_rate
 
     def activity(self, label: np.ndarray, onset: np.ndarray, offset: np.ndarray, frames: int, classes: int) -> np.ndarray:
-        """Events (events,) of one recording as 0 and 1 (frames, classes) uint8: a frame is on where an event covers half of it.
+        """Convert events (events,) of one recording to frame targets (frames, classes) uint8 in {0, 1}.
 
-        An event too short to cover half of any frame turns on the one in which its middle lies.
+        A frame is active if an event covers half of it; a shorter event activates the frame at its middle.
         """
         out = np.zeros((frames, classes), np.uint8)
         begin, stop = np.rint(onset / self.step).astype(int), np.rint(offset / self.step).astype(int)

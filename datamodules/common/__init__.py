@@ -1,1 +1,1 @@
-"""Parts that the data of several tasks share."""
+"""Shared parts of the data modules: base class, sampler, cache, locks, reports."""

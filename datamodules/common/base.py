@@ -1,7 +1,7 @@
-"""What every datamodule shares: the order of the data, its split over ranks, and where a resumed run goes on.
+"""Base data module: loaders, exactly resumable sampling order, sharding over ranks.
 
-The order is a pure function of (seed, epoch), so nothing about it needs to be stored: a resumed run asks the
-restored loop how far it got and skips that many indices without decoding anything.
+The order is a function of (seed, epoch) alone. A resumed run reads its position from the restored loop and skips that many
+indices without decoding anything.
 """
 
 import hashlib
@@ -19,31 +19,36 @@ from datamodules.common.cache import cache_root
 from datamodules.common.errors import DataError
 from datamodules.common.lazy_names import public_path
 from datamodules.common.left_out import LeftOutReport
-from datamodules.common.workers import mix, outlive_signals
-
-# Private parts of Lightning that the data need; those of the command line and the callbacks are in `tasks`.
+from datamodules.common.workers import ignore_run_signals, mix
 
 
-def reshards(trainer: pl.Trainer) -> bool:
-    """True where Lightning would replace a loader's sampler by a DistributedSampler."""
+def replaces_sampler(trainer: pl.Trainer) -> bool:
+    """True if Lightning would replace a loader's sampler by a DistributedSampler (reads a private attribute)."""
     return trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler
 
 
 def permutation(length: int, seed: int, epoch: int) -> torch.Tensor:
-    """The order of one epoch: (length,) int64, a function of its arguments alone."""
+    """Order of one epoch: (length,) int64, a function of its arguments alone."""
     return torch.randperm(length, generator=torch.Generator().manual_seed(mix(seed, epoch)))
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (index, item seed) for one rank: a pure function of (seed, epoch, rank, world).
+    """Sampler of (index, item seed) for one rank, a function of (seed, epoch, rank, world).
 
-    Global batch b of an epoch is the same set of items for any number of ranks and workers; a rank takes its
-    contiguous share. The tail that fills no global batch is dropped, so all ranks take equally many steps.
+    Global batch b of an epoch is the same set of items for any number of ranks and workers; a rank takes its contiguous
+    share. The incomplete last global batch is dropped, so that all ranks take the same number of steps. `len` is always
+    the whole epoch: Lightning itself adds the batches that a resumed epoch has behind it.
 
-    length: items in the set; batch_size: items per rank and step; epoch, start: where the first pass begins, start
-    counting batches already done. `len` is always the whole epoch: Lightning itself adds the batches that a
-    resumed epoch has behind it.
-    Raises DataError when the set holds less than one global batch.
+    Args:
+        length: items in the set
+        batch_size: items per rank and step
+        seed: of the order and of the item seeds
+        rank, world: of this process
+        epoch: first epoch
+        start: batches of it that are already done
+
+    Raises:
+        DataError: the set is smaller than one global batch.
     """
 
     def __init__(
@@ -52,14 +57,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
         if length < batch_size * world:
             raise DataError(
                 f"The training set has {length} items but one global batch needs {batch_size * world}: "
-                f"lower --data.batch_size or check the data set with the `prepare` verb."
+                f"lower --data.batch_size or check the data set with `prepare`."
             )
         self.length, self.batch_size, self.seed, self.rank, self.world = length, batch_size, seed, rank, world
         self.steps = length // (batch_size * world)
         self.epoch, self.start = epoch, start
 
     def set_epoch(self, epoch: int) -> None:
-        """Called before each epoch, but in a resumed run after its workers began to read: that place stays."""
+        """Set the epoch; of a resumed epoch, whose workers have begun to read, the position is kept."""
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
@@ -75,18 +80,19 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class EvaluationShard(Sampler[int]):
-    """Indices rank, rank + world, ... : every item on exactly one rank, nothing padded or dropped.
+    """Sampler of the indices rank, rank + world, ...: every item on exactly one rank, without padding.
 
-    Raises DataError when some rank would get no item, since it would then miss the collective operations.
+    Raises:
+        DataError: a rank would get no item and miss the collective operations.
     """
 
     def __init__(self, length: int, rank: int = 0, world: int = 1):
         if not length:
-            raise DataError("An evaluation set is empty: check the data set with the `prepare` verb.")
+            raise DataError("An evaluation set is empty: check the data set with `prepare`.")
         if length < world:
             raise DataError(
                 f"An evaluation set of {length} items cannot be shared by {world} processes: "
-                f"set --trainer.devices to {length} or less, or check the data set with the `prepare` verb."
+                f"set --trainer.devices to {length} or less, or check the data set with `prepare`."
             )
         self.indices = range(rank, length, world)
 
@@ -98,12 +104,11 @@ class EvaluationShard(Sampler[int]):
 
 
 def resume_position(trainer: "pl.Trainer | None") -> tuple[int, int]:
-    """(epoch, batches of it already done) from which training data are wanted, asked when the loader is made.
+    """Position of a new training loader: (epoch, batches of it already done).
 
-    After a checkpoint was restored Lightning's counters still say how far the loop got: `started` epochs, where
-    `current_epoch` has or has not moved on depending on the hook that saved, and `processed` batches (`completed`
-    lags by one when saved in `on_train_batch_end`). Batches of an unfinished accumulation window are done again,
-    because their gradient is lost.
+    After a checkpoint is restored, Lightning's counters hold the position: `started` epochs (`current_epoch` depends on the
+    hook that saved) and `processed` batches (`completed` lags by one if saved in `on_train_batch_end`). Batches of an
+    incomplete accumulation window are repeated, because their gradient is lost.
     """
     if trainer is None:
         return 0, 0
@@ -119,31 +124,33 @@ def resume_position(trainer: "pl.Trainer | None") -> tuple[int, int]:
 
 
 class SuiteDataModule(pl.LightningDataModule):
-    """Loaders of every task: subclasses give map-style sets and collate functions.
+    """Base of all data modules: builds the loaders from the map-style sets and collate functions of a subclass.
 
-    A training set is indexed by (index, seed) and draws all its randomness from that seed; evaluation sets by index.
-    What a subclass takes as `**kwargs` and hands on to here is an option of it on the command line, and kept in checkpoints.
+    A training set is indexed by (index, seed) and takes all randomness from that seed; evaluation sets by index. Arguments
+    that a subclass passes on as `**kwargs` are options of it on the command line, and are stored in checkpoints.
 
-    `left_out`: what the data hold that this run does not use, and why; subclasses add to it where they drop anything.
+    Attributes:
+        left_out: report of files, clips, tags, ... that this run does not use; subclasses add to it
 
     Args:
         batch_size: training items per step, over all ranks or per rank
-        batch_scope: what batch_size counts: `global` or `rank`
+        batch_scope: scope of batch_size: `global` or `rank`
         num_workers: loader processes per rank; the batches do not depend on it
         seed: of the order and of each item
-        strict: stop at the first file that is missing or cannot be used, instead of naming it and going on without it
-        cache_dir: where what is computed once is kept (default $QUINTET_CACHE, else .cache); what only that default holds is
-            read from there
+        strict: stop at the first missing or unusable file instead of leaving it out
+        cache_dir: folder of computed files (default $QUINTET_CACHE, else .cache); files that only the default folder holds
+            are read from there
 
-    Raises ValueError for impossible numbers; loaders raise DataError when the set does not fit the ranks.
+    Raises:
+        ValueError: impossible numbers.
     """
 
     spec_class: type | None = None
-    """Class of `datamodules.common.input_spec` that `connect` takes; None where the data need to know nothing of the network."""
+    """Class of `datamodules.common.input_spec` that `connect` takes; None: the data do not depend on the network."""
     per_spec: tuple[str, ...] = ()
     """Cached properties that depend on `spec`."""
     eval_batch_size: int = 1
-    worker_start: str | None = None  # "spawn" where a library does not survive fork
+    worker_start: str | None = None  # "spawn" if a library does not survive fork
 
     def __init__(
         self,
@@ -164,10 +171,7 @@ class SuiteDataModule(pl.LightningDataModule):
         self._spec: Any = None
 
     def connect(self, spec: Any) -> None:
-        """Take what the network reads, once, before loaders and features are asked for.
-
-        Args:
-            spec: of the class `spec_class`
+        """Set the input specification of the network, of class `spec_class`, before loaders and features are used.
 
         Raises:
             TypeError: a specification of another task.
@@ -190,17 +194,14 @@ class SuiteDataModule(pl.LightningDataModule):
         return self._spec is not None
 
     def with_spec(self, spec: Any) -> Self:
-        """The same data for another network: a copy that shares the report of what is left out.
-
-        What was computed of the first network's inputs (cached properties in `per_spec`) is computed anew.
-        """
+        """Copy of the data module for another network; cached properties in `per_spec` are dropped, `left_out` is shared."""
         other = type(self).__new__(type(self))  # copy.copy leaves out what spawned workers do not get
         vars(other).update({name: value for name, value in vars(self).items() if name not in self.per_spec})
         other.connect(spec)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """Spawned workers get this object with its collate functions, but never the Trainer, and a report of their own."""
+        """State for spawned workers: without the Trainer, with an empty report."""
         return vars(self) | {"trainer": None, "left_out": LeftOutReport()}
 
     def train_set(self) -> Dataset:
@@ -215,8 +216,8 @@ class SuiteDataModule(pl.LightningDataModule):
     def predict_set(self) -> Dataset:
         raise self._missing("inputs to predict")
 
-    def _missing(self, what: str) -> NotImplementedError:
-        return NotImplementedError(f"{type(self).__name__} has no {what}.")
+    def _missing(self, name: str) -> NotImplementedError:
+        return NotImplementedError(f"{type(self).__name__} has no {name}.")
 
     def collate(self, items: Sequence[Any]) -> Any:
         return default_collate(items)
@@ -225,36 +226,32 @@ class SuiteDataModule(pl.LightningDataModule):
         return self.collate(items)
 
     def prepare(self, report_dir: Path) -> dict:
-        """The `prepare` verb: check the data set, build packs, return the report that it writes to report_dir."""
+        """Check the data set, build packs and write a report to report_dir (subcommand `prepare`); returns the report."""
         return {}
 
     def advice(self) -> str:
-        """The command that says what is wrong with a data set, empty where there is none."""
+        """Command that checks the data set, for error messages; empty if there is none."""
         return ""
 
     def report_folder(self) -> Path:
-        """Where `prepare` writes its report unless told otherwise."""
+        """Default folder of the report of `prepare`."""
         return cache_root(self.cache_dir) / "reports" / type(self).__name__
 
     def require(self, split: Literal["validation", "test"]) -> None:
-        """Build the set of a split that is needed later.
-
-        Raises:
-            DataError: it is missing, empty, or does not fit the ranks.
-        """
+        """Build the set of a split that is used later. Raises DataError if it is missing, empty or too small for the ranks."""
         dataset = self.validation_set() if split == "validation" else self.test_set()
         EvaluationShard(len(dataset), *self.ranks())
 
     def ranks(self) -> tuple[int, int]:
-        """(rank, world) of this process; (0, 1) without a Trainer. Raises ValueError if Lightning would re-shard."""
+        """(rank, world) of this process; (0, 1) without a Trainer. Raises ValueError if Lightning would shard again."""
         if self.trainer is None:
             return 0, 1
-        if reshards(self.trainer):
+        if replaces_sampler(self.trainer):
             raise ValueError("The suite shards its own data: set --trainer.use_distributed_sampler false.")
         return self.trainer.global_rank, self.trainer.world_size
 
     def rank_batch(self, batch_size: int | None = None) -> int:
-        """This rank's share of a (global) batch; batch_size: of one stream where batches are mixed."""
+        """This rank's share of a batch; batch_size: of one stream of mixed batches."""
         _, world = self.ranks()
         batch_size = self.batch_size if batch_size is None else batch_size
         if self.batch_scope == "rank":
@@ -262,12 +259,12 @@ class SuiteDataModule(pl.LightningDataModule):
         if batch_size % world:
             raise DataError(
                 f"The global batch of {batch_size} does not divide over {world} processes: choose a multiple of "
-                f"{world} as --data.batch_size, or say --data.batch_scope rank."
+                f"{world} as --data.batch_size, or set --data.batch_scope rank."
             )
         return batch_size // world
 
     def train_sampler(self, dataset: Sized) -> Sampler:
-        """The order of the training items; mixed batches override this (and keep `resume_position`)."""
+        """Sampler of the training items; an override must use `resume_position`."""
         rank, world = self.ranks()
         return EpochSampler(len(dataset), self.rank_batch(), self.seed, rank, world, *resume_position(self.trainer))
 
@@ -305,59 +302,56 @@ class SuiteDataModule(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             multiprocessing_context=self.worker_start if workers else None,
-            # Samplers run in the main process: a kept worker holds nothing that a resumed run would miss.
+            # Samplers run in the main process: a persistent worker holds no state that a resumed run would miss.
             persistent_workers=persistent and workers > 0,
-            worker_init_fn=outlive_signals if workers else None,
+            worker_init_fn=ignore_run_signals if workers else None,
         )
 
 
-# Data that lie in a folder which the user names.
-
-
 class RootedDataModule(SuiteDataModule):
-    """Base of the data modules that read a data set's own folder.
+    """Base of the data modules that read the folder of a data set.
 
     Args:
         root: folder of the data set
     """
 
-    task: str  # whose `prepare` verb says what is wrong with the folder
-    layout: str  # what `root` must name, in words
-    name: str  # results are filed under it
-    subset: str = "full"  # what a printed number has to name beside it
+    task: str  # its `prepare` subcommand checks the folder
+    layout: str  # description of the expected folder, for messages
+    name: str  # of the data set in results
+    subset: str = "full"  # printed beside the name
 
     def __init__(self, root: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root = root
 
     def find_root(self) -> Path:
-        """The folder of the data set. Raises DataError where none was named or it is no folder."""
+        """Folder of the data set. Raises DataError if --data.root is not given or not a folder."""
         if self.root is None:
-            raise DataError(f"No data set was named: give --data.root, {self.layout}.")
+            raise DataError(f"--data.root is required: {self.layout}.")
         root = Path(self.root).expanduser()
         if not root.is_dir():
-            raise DataError(f"{root} is no folder: --data.root must name {self.layout}. {self.advice()}")
+            raise DataError(f"{root} is not a folder: --data.root must name {self.layout}. {self.advice()}")
         return root
 
     @property
-    def cached_as(self) -> str:
-        """Name that cached files bear: of the kind of data set, whatever the user's folder is called."""
+    def cache_name(self) -> str:
+        """Name of cached files: the kind of data set, independent of the user's folder name."""
         kind = type(self).name
         return kind if isinstance(kind, str) else type(self).__name__.lower()
 
     def advice(self) -> str:
-        """The command that says what is wrong with a data set."""
+        """Command that checks the data set."""
         kind = public_path(type(self))
         root = str(self.root or "DIR")
         typed = f'"{root}"' if " " in root else root
         return f"Check it with: python -m tasks.{self.task} prepare --data {kind} --data.root {typed}"
 
     def report_folder(self) -> Path:
-        """Where `prepare` writes its report: in the cache, one folder for each set, since no run is meant."""
+        """Default folder of the report of `prepare`: in the cache, one for each data set."""
         settings = f"{type(self).__qualname__} {self.find_root().resolve()} {self.subset}"
         key = hashlib.sha256(settings.encode(errors="surrogateescape")).hexdigest()[:6]
         return super().report_folder().parent / self.task / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', self.name)}-{key}"
 
     def remarks(self) -> dict:
-        """What else the report of `prepare` says about this kind of data set."""
+        """Further entries of the report of `prepare`."""
         return {}

@@ -1,6 +1,6 @@
-"""What is computed once and kept on disk: where it lies, what it is called after, and that one process alone makes it.
+"""Cache on disk: folders, content fingerprints, and files that one of several processes builds.
 
-Whatever bears its final name is whole: files and folders are made under a temporary name, which a kill leaves behind.
+Files and folders are built under a temporary name and renamed once they are complete.
 """
 
 import errno
@@ -25,32 +25,29 @@ POLL_S = 0.1
 """Seconds between two attempts to take a lock that another process holds."""
 
 PROBED = 50_000
-"""Files of a set whose content counts for its fingerprint; of larger sets every second, third, ..."""
+"""Largest number of files whose content is probed for a fingerprint; of larger sets every second, third, ..."""
 
 SMALL, BLOCK = 1 << 16, 1 << 12
 
 
 def cache_root(cache_dir: str | Path | None) -> Path:
-    """Where packs, conversions and rendered sets live: the option, else $QUINTET_CACHE, else `.cache` where one works."""
+    """Cache folder: the option, else $QUINTET_CACHE, else `.cache` in the working folder."""
     return Path(cache_dir or os.environ.get("QUINTET_CACHE") or ".cache").expanduser()
 
 
 def cached(cache_dir: str | Path | None, *parts: str, whole: str = "") -> Path:
-    """Where something is kept: below `cache_root(cache_dir)`, or in the shared cache where only that has it already.
+    """Path below `cache_root(cache_dir)`, or in the shared cache if only that holds it; whole: file of a complete folder.
 
     The shared cache is that of a command without `--data.cache_dir`, such as a `prepare` before the jobs of a cluster.
-    `whole`: a file in it without which it is not finished.
     """
     own, shared = cache_root(cache_dir).joinpath(*parts), cache_root(None).joinpath(*parts)
     return shared if not (own / whole).exists() and (shared / whole).exists() else own
 
 
 def fingerprint(settings: str, files: Iterable[tuple[bytes, bytes]]) -> str:
-    """Twelve hex digits that change with the settings and with any file's name, size or content, wherever the files lie.
+    """Twelve hex digits of settings and files: names, sizes and probed contents, but neither location nor time of change.
 
-    Copies of a data set have the same: times of change do not count. Contents count by `probe`, of PROBED files at most.
-
-    files: (name that counts, path where it lies), as bytes: a Path for each of 240,000 files takes seconds.
+    files: (name, path) as bytes, since a Path for each of 240,000 files takes seconds
     """
     files = list(files)
     step = -(-len(files) // PROBED) or 1
@@ -62,34 +59,26 @@ def fingerprint(settings: str, files: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 def probe(path: bytes | str | Path) -> str:
-    """Size and checksum of a file's content: of all of it up to 64 KiB, else of four blocks of 4 KiB spread over it."""
+    """Size and CRC-32 of a file: of the whole content up to 64 KiB, else of four blocks of 4 KiB spread over it."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  a Path takes longer than the reading
         size = os.fstat(file.fileno()).st_size
         if size <= SMALL:
             return f"{size}|{zlib.crc32(file.read(SMALL))}"
         crc = 0
-        for place in range(4):
-            file.seek((size - BLOCK) * (place + 1) // 4)
+        for block in range(4):
+            file.seek((size - BLOCK) * (block + 1) // 4)
             crc = zlib.crc32(file.read(BLOCK), crc)
         return f"{size}|{crc}"
 
 
 @contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock; wait while another process holds it.
-
-    Args:
-        path: lock file
-        what: thing that is built, for the sentence about waiting
-
-    Raises:
-        DataError: the lock file cannot be written.
-    """
+def exclusive(path: Path, product: str) -> Iterator[None]:
+    """Hold a lock file while `product` is built, after waiting for other processes. Raises DataError if it is not writable."""
     lock, waiting = Lock(path), False
     try:
         while not lock.acquire():
             if not waiting:
-                log.warning("Waiting for %s, which builds %s.", lock.owner() or "another process", what)
+                log.warning("Waiting for %s, which builds %s.", lock.owner() or "another process", product)
             waiting = True
             time.sleep(POLL_S)
     except OSError as error:
@@ -101,7 +90,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any], sealed: bool = False) -> None:
-    """Call `write` on a binary file that gets its name once all of it is on disk; `sealed`: with its checksum at the end."""
+    """Write a file by `write(binary file)` and rename it to `path` once it is on disk; `sealed`: append its checksum."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -113,20 +102,17 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], sealed: bool 
             os.fsync(file.fileno())
         part.replace(path)
     finally:
-        with suppress(OSError):  # what went wrong before is the error to report
+        with suppress(OSError):  # do not hide an earlier error
             part.unlink(missing_ok=True)
 
 
-def build_folder(folder: Path, make: Callable[[Path], None], what: str) -> Path:
-    """`folder`, filled by `make(part)` if no run has done so; of several processes that ask at once one builds.
-
-    After a kill the next run starts anew, and so it does where a file is missing or not as it was written.
-    """
+def build_folder(folder: Path, make: Callable[[Path], None], product: str) -> Path:
+    """Fill `folder` by `make(temporary folder)` unless it exists and is intact; one of several concurrent processes builds."""
     if folder.is_dir() and not checksum.damaged_by_table(folder):
         return folder
-    with exclusive(folder.with_name(f"{folder.name}.lock"), what):
+    with exclusive(folder.with_name(f"{folder.name}.lock"), product):
         if folder.is_dir() and (bad := checksum.damaged_by_table(folder)):
-            log.warning("%s is damaged (%s first of %d files): %s are built again.", folder, bad[0].name, len(bad), what)
+            log.warning("%s is damaged (%s first of %d files): %s are built again.", folder, bad[0].name, len(bad), product)
             shutil.rmtree(folder)
         if not folder.is_dir():
             part = folder.with_name(f"{folder.name}.part")
@@ -145,23 +131,24 @@ def build_folder(folder: Path, make: Callable[[Path], None], what: str) -> Path:
     return folder
 
 
-def require_space(folder: Path, items: Sequence, size: Callable[[Any], float], what: str, else_do: str = "") -> None:
-    """Refuse to fill a disk: `size` estimates the bytes of one item, and is asked for some; DataError: it cannot tell."""
-    claims = []
+def require_space(folder: Path, items: Sequence, size: Callable[[Any], float], subject: str, alternative: str = "") -> None:
+    """Raise DataError if the disk of `folder` has less space than the items need, by the `size` (bytes) of a sample of them.
+
+    subject, alternative: beginning of the message, such as "The pack needs", and end
+    """
+    estimates = []
     for item in items[:: max(1, len(items) // 64)]:
-        try:
-            claims.append(size(item))
-        except DataError:
-            continue
-    need = len(items) * sum(claims) / len(claims) if claims else 0.0
+        with suppress(DataError):
+            estimates.append(size(item))
+    need = len(items) * sum(estimates) / len(estimates) if estimates else 0.0
     free = shutil.disk_usage(folder).free
     if need > free:
         raise DataError(
-            f"{what} about {need / 1e9:.1f} GB but {folder} has {free / 1e9:.1f} GB free: choose another "
-            f"--data.cache_dir{else_do}."
+            f"{subject} about {need / 1e9:.1f} GB but {folder} has {free / 1e9:.1f} GB free: choose another "
+            f"--data.cache_dir{alternative}."
         )
 
 
 def unwritable(folder: Path, error: OSError) -> DataError:
-    """What to say of a disk that is full or refuses."""
+    """Error for a disk that is full or read-only."""
     return DataError(f"{folder} cannot be written ({error.strerror}): free some space or choose another --data.cache_dir.")

@@ -1,7 +1,7 @@
-"""Checksums of cached files: a trailer of 12 bytes behind a file's content, or one table for a folder; checked once a process.
+"""CRC-32 checksums of cached files: a trailer of 12 bytes per file, or a table per folder; checked once per process.
 
-CRC-32 of zlib runs at 2 GiB/s on one core here, faster than disks read, and lets threads run side by side. Every process
-checks what it is about to use, so that none maps a file that another one is replacing.
+zlib's CRC-32 is faster than disks (2 GiB/s per core) and releases the interpreter lock. Every process checks the files that
+it is about to use, so that it never maps a file that another process replaces.
 """
 
 import json
@@ -20,22 +20,22 @@ MARK = b"crc-32: "
 TRAILER = len(MARK) + 4
 BLOCK = 1 << 20
 LARGE = 2 << 30
-"""Bytes above which checking shows its progress."""
+"""Bytes above which checking shows progress."""
 
 TABLE = "checksums.json"
 """Sizes and checksums of all other files of a folder."""
 
 _checked: dict[str, tuple[int, int]] = {}
-"""Size and time of change of files that this process has found to be whole."""
+"""Size and time of change of files that this process has checked."""
 
 
 def trailer(path: Path) -> bytes:
-    """What `seal`ing a file appends to it: a mark and the checksum of its content."""
+    """Trailer of a file: a mark and the checksum of its content."""
     return MARK + _crc(path, path.stat().st_size).to_bytes(4, "little")
 
 
 def damaged(paths: Iterable[Path], title: str = "checking the cache") -> list[Path]:
-    """Those of sealed files that are missing, cut short or not as they were written; each is read once a process."""
+    """Missing, truncated or corrupt files among files with a trailer; each is checked once per process."""
     paths = list(paths)
     unknown = [path for path in paths if not _known(path)]
     return [path for path, whole in zip(unknown, _each(_is_whole, unknown, title), strict=True) if not whole]
@@ -49,7 +49,7 @@ def write_table(folder: Path) -> None:
 
 
 def damaged_by_table(folder: Path) -> list[Path]:
-    """Files of a folder that differ from its table; none for a folder of earlier versions, which has no table."""
+    """Files of a folder that differ from its table; none without a table (folders of earlier versions)."""
     table = folder / TABLE
     if not table.is_file():
         return []
@@ -96,11 +96,10 @@ def _crc(path: Path, size: int) -> int:
 
 
 def _each(check: Callable[[Path], bool], paths: Sequence[Path], title: str) -> list[bool]:
-    """What a check says of each file, from as many threads as there are cores."""
+    """Run a check on each file, in one thread per core."""
     total = sum(path.stat().st_size for path in paths if path.is_file())
     with ThreadPoolExecutor(max(1, min(cores(), len(paths)))) as pool:
-        answers = pool.map(check, paths)
-        return list(progress(answers, title, len(paths), "file", disable=total < LARGE))
+        return list(progress(pool.map(check, paths), title, len(paths), "file", disable=total < LARGE))
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Delimited text: rows of tab-separated tables, which have no quoting, and of comma- or semicolon-separated ones, which do."""
+"""Delimited text -> rows: tab-separated tables without quoting, comma- or semicolon-separated ones with CSV quoting."""
 
 import csv
 import re
@@ -11,23 +11,22 @@ DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def delimiter_of(header: str) -> str:
-    """Tab, semicolon or comma, whichever a table's first line has most of; a tab where it has none."""
+    """Most frequent of tab, semicolon and comma in the first line of a table; a tab if it has none."""
     return max("\t;,", key=header.count)
 
 
 def rows(lines: Iterable[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a table with the number of their last line, from 1; empty lines are passed over.
+    """Yield (number of the last line, from 1, cells) of each row that is not empty.
 
-    A tab-separated cell is what stands between tabs, without the quotes that may surround it whole: one that begins with a
-    quote does not swallow the lines behind it. Elsewhere quotes are those of CSV.
+    A quote in a tab-separated cell does not span lines; quotes around a whole cell are removed.
 
     Args:
-        lines: of the file, with their ends
+        lines: of the file, with line ends
         delimiter: between cells
         path: of the file, for messages
 
     Raises:
-        DataError: a quote of a CSV file is never closed, or text follows one.
+        DataError: a quote of a CSV file is not closed or followed by text.
     """
     if delimiter == "\t":
         for number, line in enumerate(lines, 1):
@@ -43,15 +42,15 @@ def rows(lines: Iterable[str], delimiter: str, path: Path) -> Iterator[tuple[int
                 yield reader.line_num, row
             start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}, line {start}: {error}; close the quote, or double quotes that belong to the text.") from error
+        raise DataError(f"{path}, line {start}: {error}; close the quote, or double quotes inside the text.") from error
 
 
 def records(path: Path, errors: str = "strict") -> list[dict[str, str]]:
-    """Rows of a table with a header, by column; a cell that a row lacks is empty.
+    """Rows of a table with a header as dictionaries; missing cells are empty.
 
     Args:
-        path: of a table separated by commas, semicolons or tabs, in UTF-8
-        errors: how bytes that are no UTF-8 are read
+        path: table separated by commas, semicolons or tabs, in UTF-8
+        errors: error handler for bytes that are not UTF-8
 
     Raises:
         DataError: as `rows`.
@@ -67,13 +66,12 @@ def records(path: Path, errors: str = "strict") -> list[dict[str, str]]:
 
 
 def number(cell: str) -> float:
-    """A number with a decimal point or a decimal comma. Raises ValueError for anything else."""
+    """Parse a number with a decimal point or comma. Raises ValueError for anything else."""
     text = cell.strip()
     return float(text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text)
 
 
 def _unquoted(cell: str) -> str:
-    """A cell without the quotes that surround it whole."""
     if len(cell) > 1 and cell[0] == cell[-1] == '"':
         return cell[1:-1].replace('""', '"')
     return cell

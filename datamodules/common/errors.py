@@ -1,14 +1,14 @@
-"""The one error that data can cause and a user can mend, and how messages name files and numbers."""
+"""Error class of user data, and text helpers for messages: printable file names, plurals."""
 
 
 class DataError(Exception):
-    """Data on disk is not as expected: one sentence with the file, what was expected and what mends it.
+    """Error in user data: one sentence with the file, what was expected and what helps.
 
     The command line prints it without a traceback and exits with status 2.
     """
 
     def __str__(self) -> str:
-        """The sentence alone: a loader's worker hands its error over as text behind its own traceback."""
+        """The message alone: a loader process passes its error on as text behind its own traceback."""
         text = super().__str__()
         if text.startswith("Caught DataError in "):
             return text.rstrip().rsplit("DataError: ", 1)[-1]
@@ -16,19 +16,19 @@ class DataError(Exception):
 
 
 def printable(text: str) -> str:
-    """Text with the bytes of file names that are no UTF-8 replaced: safe to print and to log."""
+    """Replace bytes of file names that are not UTF-8, for printing and logging."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def counted(number: int, thing: str) -> str:
-    """A number with its noun, which gets an s for the plural before any "of": 1 file, 2 files, 2 notes of a chord."""
-    noun, of, rest = thing.partition(" of ")
-    return f"{number} {noun}{'s' * (number != 1)}{of}{rest}"
+    """Number with its noun, in the plural if it is not 1: 1 file, 2 files, 2 notes of a chord."""
+    noun, separator, rest = thing.partition(" of ")
+    return f"{number} {noun}{'s' * (number != 1)}{separator}{rest}"
 
 
 def escaped(text: str) -> str:
-    """Text with the bytes of file names that are no UTF-8 written as `\\xff`: printable, and different for different names."""
+    """Escape bytes of file names that are not UTF-8 as `\\xff`: printable and unique."""
     try:
         return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    except UnicodeEncodeError:  # half a UTF-16 pair, in a name on Windows
+    except UnicodeEncodeError:  # half a UTF-16 pair in a Windows file name
         return text.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Files that paths, folders and globs name: links followed, loops guarded, broken links kept so that they can be reported."""
+"""File search: paths, folders and globs -> files; links are followed once, broken links are kept for reports."""
 
 import fnmatch
 import glob
@@ -16,43 +16,39 @@ log = logging.getLogger(__name__)
 
 
 class InputFile(NamedTuple):
-    """A file that was asked for.
+    """Input file."""
 
-    `path` is spelled as the user did; `name` is relative to the folder or glob that names it, with `/`; `key` is the same
-    for every spelling of one directory entry, and printable.
-    """
-
-    path: str
-    name: str
-    key: str
+    path: str  # as the user spells it
+    name: str  # relative to the folder or glob, with `/`
+    key: str  # the same for every spelling of a directory entry, printable
 
 
 def search(
-    inputs: Sequence[str], endings: Sequence[str], what: str, option: str = "--data.inputs", excluded: Path | None = None
+    inputs: Sequence[str], suffixes: Sequence[str], noun: str, option: str = "--data.inputs", excluded: Path | None = None
 ) -> list[InputFile]:
-    """Files that inputs name, each directory entry once, sorted by path.
+    """Find the files of inputs, each directory entry once, sorted by path.
 
-    A file named outright is taken whatever its ending; folders and globs give those of the endings alone, hidden files left
-    out. A link and its target are two files; a song by its relative and its absolute path is one.
+    A file given by its path may have any suffix. A link and its target are two files; the relative and the absolute path of
+    a file are one.
 
     Args:
         inputs: files, folders (searched to any depth) and globs
-        endings: lower-case suffixes that folders and globs give
-        what: noun of a file, for messages
+        suffixes: lower-case suffixes of the files in folders and globs; hidden files are skipped
+        noun: kind of file, for messages
         option: option that the inputs come from, for messages
-        excluded: folder that no search enters, such as that of the outputs
+        excluded: folder that is not searched, such as that of the outputs
 
     Raises:
-        DataError: an input names nothing.
+        DataError: an input matches no file.
     """
     if not inputs:
-        raise DataError(f"Nothing to predict on: give files, folders or globs as {option} song{endings[0]}.")
+        raise DataError(f"Nothing to predict on: give files, folders or globs as {option} song{suffixes[0]}.")
     folders: dict[Path, Path] = {}
     files: dict[str, InputFile] = {}
     for text in inputs:
-        matches = _matches(text, endings, excluded)
+        matches = _matches(text, suffixes, excluded)
         if not matches:
-            raise _names_nothing(text, endings, what, option)
+            raise _no_match(text, suffixes, noun, option)
         for path, name in matches:
             key = entry_key(path, folders)
             files.setdefault(key, InputFile(str(path), name, key))
@@ -60,10 +56,7 @@ def search(
 
 
 def entry_key(path: str | Path, folders: dict[Path, Path] | None = None) -> str:
-    """Absolute path of a directory entry, printable: its folder resolved, the entry itself not followed if it is a link.
-
-    folders: resolved folders, kept from call to call.
-    """
+    """Printable absolute path of a directory entry: its folder is resolved, a link itself is not; folders: cache of calls."""
     file = Path(path).expanduser()
     folders = {} if folders is None else folders
     if file.parent not in folders:
@@ -72,26 +65,25 @@ def entry_key(path: str | Path, folders: dict[Path, Path] | None = None) -> str:
 
 
 def is_broken_link(path: Path) -> bool:
-    """Whether a path is a link to nothing, or to itself."""
+    """True for a link to nothing or to itself."""
     return path.is_symlink() and not path.exists()
 
 
-def files_under(folder: Path, endings: Sequence[str], excluded: Path | None = None) -> list[Path]:
-    """Files of these endings at any depth, broken links among them, hidden files left out.
+def files_under(folder: Path, suffixes: Sequence[str], excluded: Path | None = None) -> list[Path]:
+    """Files of these suffixes at any depth, broken links included, hidden files excluded.
 
-    Every folder is searched once however many links lead to it, those reached without links first, so that loops end.
+    Every folder is searched once, so that loops of links end; folders reached without links come first.
     """
     files: list[Path] = []
     searched = _identities(excluded)
     plain, linked = deque([folder]), deque[Path]()
     while plain or linked:
-        place = (plain or linked).popleft()
-        entries = _entries(place, searched)
-        for entry in entries:
-            path = place / entry.name
+        current = (plain or linked).popleft()
+        for entry in _entries(current, searched):
+            path = current / entry.name
             if entry.is_dir():
                 (linked if entry.is_symlink() else plain).append(path)
-            elif _is_wanted(path, endings):
+            elif _is_wanted(path, suffixes):
                 files.append(path)
     return files
 
@@ -104,7 +96,7 @@ def _identities(folder: Path | None) -> set[tuple[int, int]]:
 
 
 def _entries(folder: Path, searched: set[tuple[int, int]]) -> list[os.DirEntry]:
-    """Entries of a folder that was not searched yet; one that cannot be read is said."""
+    """Entries of a folder; none if it was searched before, or cannot be read, which is logged."""
     try:
         stat = folder.stat()
         if (stat.st_dev, stat.st_ino) in searched:
@@ -117,21 +109,21 @@ def _entries(folder: Path, searched: set[tuple[int, int]]) -> list[os.DirEntry]:
         return []
 
 
-def _is_wanted(path: Path, endings: Sequence[str]) -> bool:
-    if path.suffix.lower() not in endings or path.name.startswith("."):
+def _is_wanted(path: Path, suffixes: Sequence[str]) -> bool:
+    if path.suffix.lower() not in suffixes or path.name.startswith("."):
         return False
     return path.is_file() or is_broken_link(path)
 
 
-def _matches(text: str, endings: Sequence[str], excluded: Path | None) -> list[tuple[Path, str]]:
-    """Files that one input names, each with its name relative to the input's folder."""
+def _matches(text: str, suffixes: Sequence[str], excluded: Path | None) -> list[tuple[Path, str]]:
+    """Files of one input, each with its name relative to the input's folder."""
     path = Path(text).expanduser()
     if path.is_file() or is_broken_link(path):
         return [(path, path.name)]
     if path.is_dir():
-        root, files = path, files_under(path, endings, excluded)
+        root, files = path, files_under(path, suffixes, excluded)
     else:
-        root, files = _glob_root(path), _glob_files(path, endings, excluded)
+        root, files = _glob_root(path), _glob_files(path, suffixes, excluded)
     return [(file, file.relative_to(root).as_posix()) for file in files]
 
 
@@ -142,20 +134,20 @@ def _glob_root(pattern: Path) -> Path:
     return Path(*parts[:fixed])
 
 
-def _glob_files(pattern: Path, endings: Sequence[str], excluded: Path | None) -> list[Path]:
-    """Files that a glob matches, and those in folders that it matches; `**` is any number of folders, links followed."""
+def _glob_files(pattern: Path, suffixes: Sequence[str], excluded: Path | None) -> list[Path]:
+    """Files that a glob matches, and those below folders that it matches; `**` follows links."""
     if "**" in pattern.parts:
         depth = pattern.parts.index("**")
         rest = _as_expression(pattern.parts[depth:])
         above = Path(*pattern.parts[:depth])
         roots = [Path(match) for match in glob.glob(str(above))] if glob.has_magic(str(above)) else [above]  # noqa: PTH207  takes absolute patterns
-        found = [(root, file) for root in roots if root.is_dir() for file in files_under(root, endings, excluded)]
-        return [file for root, file in found if _matches_from_top(rest, file.relative_to(root))]
+        pairs = [(root, file) for root in roots if root.is_dir() for file in files_under(root, suffixes, excluded)]
+        return [file for root, file in pairs if _matches_from_top(rest, file.relative_to(root))]
     files: list[Path] = []
     for match in map(Path, glob.glob(str(pattern))):  # noqa: PTH207  takes absolute patterns
         if match.is_dir():
-            files += files_under(match, endings, excluded)
-        elif _is_wanted(match, endings):
+            files += files_under(match, suffixes, excluded)
+        elif _is_wanted(match, suffixes):
             files.append(match)
     return files
 
@@ -166,48 +158,48 @@ def _as_expression(parts: Sequence[str]) -> re.Pattern[str]:
 
 
 def _one_component(pattern: str) -> str:
-    """Regular expression of one component and its slash; a wildcard stays within it."""
+    """Regular expression of one component and its slash; wildcards do not cross it."""
     return fnmatch.translate(pattern).replace(r"\Z", "").replace(r"\z", "").replace(".*", "[^/]*") + "/"
 
 
 def _matches_from_top(expression: re.Pattern[str], path: PurePath) -> bool:
-    """Whether the path or a folder above it matches."""
-    return any(expression.fullmatch(f"{place.as_posix()}/") for place in (path, *path.parents[:-1]))
+    """True if the path or a folder above it matches."""
+    return any(expression.fullmatch(f"{part.as_posix()}/") for part in (path, *path.parents[:-1]))
 
 
-def _names_nothing(text: str, endings: Sequence[str], what: str, option: str) -> DataError:
+def _no_match(text: str, suffixes: Sequence[str], noun: str, option: str) -> DataError:
     if Path(text).expanduser().is_dir():
-        kind = f"holds no {what}"
+        problem = f"holds no {noun}"
     else:
-        kind = f"matches no {what}" if glob.has_magic(text) else "does not exist"
-    return DataError(f"{printable(text)} {kind}: {option} takes files ({', '.join(endings[:4])}), folders and globs.")
+        problem = f"matches no {noun}" if glob.has_magic(text) else "does not exist"
+    return DataError(f"{printable(text)} {problem}: {option} takes files ({', '.join(suffixes[:4])}), folders and globs.")
 
 
-# Paths that a table lists, relative or absolute -> paths relative to the folder of the audio.
+# Paths listed in tables
 
 
 def relative_to(folder: Path, paths: Sequence[str], root: Path) -> list[str]:
-    """Listed paths as text relative to `folder`; relative ones stay as they are.
+    """Convert listed paths to paths relative to `folder`; relative paths are not changed.
 
-    An absolute path that does not exist, because the data were copied from another place or machine, stands for the file of
-    the longest matching end of it below `root`, if there is one.
+    An absolute path that does not exist, because the data were copied from elsewhere, is replaced by the file below `root`
+    that shares the longest end of the path.
     """
     return [_relative(folder, path, root) if is_absolute(path) else path for path in paths]
 
 
 def is_absolute(path: str) -> bool:
-    """Whether a path is absolute here or on Windows."""
+    """True if a path is absolute on this system or on Windows."""
     return path.startswith(("/", "\\\\")) or path[1:3] in (":/", ":\\")
 
 
 def _relative(folder: Path, path: str, root: Path) -> str:
-    place = Path(path)
-    if not place.is_absolute() or not place.is_file():
-        place = _moved(path, root) or place
+    file = Path(path)
+    if not file.is_absolute() or not file.is_file():
+        file = _moved(path, root) or file
     try:
-        return os.path.relpath(place, folder)
+        return os.path.relpath(file, folder)
     except ValueError:  # on another drive
-        return str(place)
+        return str(file)
 
 
 def _moved(path: str, root: Path) -> Path | None:

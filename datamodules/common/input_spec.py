@@ -1,4 +1,4 @@
-"""Input specifications: what a network reads, as a module tells it to its data by `connect`."""
+"""Input specifications of networks, passed from a LightningModule to its data module by `connect`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from datamodules.audio.windows import FrameGrid, Window
 Align = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Embeddings (n, dim), their times (n,) s and frame centres (frames,) s -> embeddings on the frames (frames, dim)."""
 Extract = Callable[[np.ndarray, float], np.ndarray]
-"""Audio (samples,) and cents -> features (channels, bins, frames) float32; analysed so many cents higher."""
+"""Audio (samples,) and transposition in cents -> features (channels, bins, frames) float32."""
 
 
 class ExtractorLike(Protocol):
@@ -28,11 +28,11 @@ class ExtractorLike(Protocol):
 
 @dataclass(frozen=True)
 class TaggingSpec:
-    """Chunks that a tagging network reads.
+    """Input of a tagging network: chunks of waveform.
 
     Attributes:
         window: chunk (samples, Hz), its hop and its context
-        clip_level: waveform of a whole clip (1, samples) -> reference level (1,) in dB; None where the network needs none
+        clip_level: waveform of a whole clip (1, samples) -> reference level (1,) in dB; None if the network needs none
     """
 
     window: Window
@@ -41,13 +41,13 @@ class TaggingSpec:
 
 @dataclass(frozen=True)
 class SEDSpec:
-    """Frames and embeddings that a sound event network reads.
+    """Input of a sound event network: clips, with embeddings on its output frames.
 
     Attributes:
         grid: output frames of the network, at its sample rate
-        align: puts embeddings on the frames
+        align: resamples embeddings to the frames
         extractors: pretrained networks by stream
-        features: clip (1, samples) int16 -> log-mel (frames, bands) whose statistics standardise the input; None: no such
+        features: clip (1, samples) int16 -> log-mel (frames, bands) whose statistics standardise the input, or None
     """
 
     grid: FrameGrid
@@ -58,10 +58,10 @@ class SEDSpec:
 
 @dataclass(frozen=True)
 class SeparationSpec:
-    """Magnitudes whose statistics a separation network starts from.
+    """Transform whose training-set statistics initialise a separation network.
 
     Attributes:
-        spectrogram: signal (channels, samples) -> magnitudes (channels, bins, frames); None where it starts from none
+        spectrogram: signal (channels, samples) -> magnitudes (channels, bins, frames); None if no statistics are needed
         key: name of the transform, which changes with its settings
     """
 
@@ -71,18 +71,17 @@ class SeparationSpec:
 
 @dataclass(frozen=True)
 class AlignmentSpec:
-    """Features that an alignment network reads.
+    """Input of an alignment network: features of a front end.
 
-    What depends on weights or the device is a function, called when features are computed: by then the network may have
-    moved to a GPU, and weights may have been loaded.
+    Functions are called when features are computed, after weights were loaded and the network was moved to a device.
 
     Attributes:
         sample_rate: Hz
-        frame_s: from frame to frame, s
-        context: frames that an embedding sees
+        frame_s: hop of the frames, s
+        context: receptive field of an embedding, frames
         extract: front end
         feature_key: returns the name of the features, which changes with settings and weights
-        on_cpu: returns whether several processes may extract at once
+        on_cpu: returns True if several processes may extract features at once
     """
 
     sample_rate: int

@@ -1,4 +1,4 @@
-"""Public names of a package, imported on first use: a config says `datamodules.MTAT`, and no other data set is imported."""
+"""Lazily imported public names of a package (PEP 562), so that `datamodules.MTAT` imports no other data set."""
 
 import importlib
 from collections.abc import Mapping
@@ -6,23 +6,14 @@ from typing import Any
 
 
 def import_name(package: str, name: str, homes: Mapping[str, str]) -> Any:
-    """Attribute of a package, from the module that defines it (PEP 562).
-
-    Args:
-        package: name of the package that is asked
-        name: attribute
-        homes: attribute -> module
-
-    Raises:
-        AttributeError: the package has no such name.
-    """
+    """Import a public name of a package from its module in `homes` (name -> module). Raises AttributeError if unknown."""
     if name not in homes:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     return getattr(importlib.import_module(homes[name]), name)
 
 
 def public_path(cls: type) -> str:
-    """Shortest import path of a class, as configs spell it."""
+    """Shortest import path of a class, as in configs."""
     parts = cls.__module__.split(".")
     for size in range(1, len(parts)):
         package = ".".join(parts[:size])

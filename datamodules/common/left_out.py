@@ -1,6 +1,6 @@
-"""Report of what a run left out: kind, item and reason of each file, tag, event, track or note, in one shape for all tasks.
+"""Report of items that a run leaves out: kind, name and reason of files, clips, tags, events, tracks, notes.
 
-`prepare` writes it to report.json, `fit`, `validate` and `test` to metrics.json, `predict` to its own JSON; all of them log it.
+`prepare` writes it to report.json, `fit`, `validate` and `test` to metrics.json, `predict` to its own JSON; all log it.
 """
 
 import logging
@@ -17,7 +17,7 @@ from datamodules.common.errors import DataError, printable
 log = logging.getLogger(__name__)
 
 SHOWN = 5
-"""Items of a group that are named on the screen."""
+"""Items of a group that are named in the log."""
 
 KEPT = 100
 """Items of a group that are named in metrics.json; report.json names all."""
@@ -26,18 +26,18 @@ _ENDING = re.compile(r"(: it is left out)?\.?$")
 _VERB = re.compile(r" (is|has|holds|does|may|gives|cannot|puts|breaks|decodes) ")
 
 UNREADABLE = "cannot be read"
-"""Reason of an item that a loader process found to be unreadable during the run; the process logs the details."""
+"""Reason of an item that a loader process could not read; the process logs the details."""
 
 
 @dataclass(frozen=True, order=True)
 class LeftOut:
-    """One item that a run does not use.
+    """Item that a run does not use.
 
     Args:
-        kind: what it is, as a singular noun: file, clip, tag, event, track, note, piece, stem
-        item: its name; for a file its path
-        reason: why, without the name; items of one kind and reason form a group
-        detail: what differs within a group, such as `2 clips`
+        kind: singular noun: file, clip, tag, event, track, note, piece, stem
+        item: name; of a file its path
+        reason: reason without the name; items of one kind and reason form a group
+        detail: detail that differs within a group, such as `2 clips`
     """
 
     kind: str
@@ -47,7 +47,7 @@ class LeftOut:
 
     @classmethod
     def from_sentence(cls, kind: str, item: str, sentence: object, path: object = "") -> "LeftOut":
-        """An item whose error message begins with its name or path, which the reason does not repeat."""
+        """Item from an error message, whose leading name or path is removed from the reason."""
         reason = str(sentence)
         for name in filter(None, (str(path), item)):
             reason = reason.removeprefix(name)
@@ -55,7 +55,7 @@ class LeftOut:
 
     @classmethod
     def from_subject(cls, kind: str, sentence: object) -> "LeftOut":
-        """An item named by the subject of a sentence: what stands before its verb."""
+        """Item from a sentence whose subject, the part before the verb, is its name."""
         text = str(sentence)
         verb = _VERB.search(text)
         return cls.from_sentence(kind, text[: verb.start()] if verb else text, text.replace(" is left out: ", ": ", 1))
@@ -64,21 +64,20 @@ class LeftOut:
         return f"{self.item} ({self.detail})" if self.detail else self.item
 
     def row(self) -> list[str]:
-        """The fields as JSON takes them; `LeftOut(*row)` is the same item."""
+        """Fields as a JSON list; `LeftOut(*row)` is the same item."""
         return [self.kind, self.item, self.reason, self.detail]
 
 
 class LeftOutReport:
-    """Items left out, each once, grouped by kind and reason; one for each process.
+    """Items left out by one process, each once, grouped by kind and reason.
 
-    `say()` logs what was added since it was last called, on rank 0. Loader processes have reports of their own: what they find
-    to be unreadable reaches this one through the shared flags that `watch()` is given.
+    Loader processes have reports of their own; items that they cannot read arrive through the shared flags of `watch`.
     """
 
     def __init__(self) -> None:
         self._items: dict[LeftOut, None] = {}
-        self._said: set[LeftOut] = set()
-        self._watched: list[tuple[str, Sequence[str], NamedOnce]] = []
+        self._logged: set[LeftOut] = set()
+        self._watched: list[tuple[str, Sequence[str], UnreadableFlags]] = []
 
     def __len__(self) -> int:
         return len(self.items())
@@ -87,18 +86,18 @@ class LeftOutReport:
         """Add one item; see `LeftOut`."""
         self.extend([LeftOut(kind, item, reason, detail)])
 
-    def extend(self, items: Iterable[LeftOut], said: bool = False) -> None:
-        """Add items; one that is there already is not added again. said: they have been logged in other words."""
+    def extend(self, items: Iterable[LeftOut], logged: bool = False) -> None:
+        """Add new items; logged: they were logged already."""
         new = dict.fromkeys(items)
         self._items.update(new)
-        self._said.update(new if said else ())
+        self._logged.update(new if logged else ())
 
-    def watch(self, kind: str, names: Sequence[str], flags: "NamedOnce") -> None:
-        """Count items as left out once loader processes flag them as unreadable: `names` (rows,), one for each flag."""
+    def watch(self, kind: str, names: Sequence[str], flags: "UnreadableFlags") -> None:
+        """Include items that loader processes flag as unreadable; `names` (rows,): one for each flag."""
         self._watched.append((kind, names, flags))
 
     def items(self) -> list[LeftOut]:
-        """Every item in order of kind, name and reason."""
+        """All items, sorted by kind, name and reason."""
         known = {(entry.kind, entry.item) for entry in self._items}
         flagged = {
             LeftOut(kind, str(names[row]), UNREADABLE)
@@ -113,17 +112,17 @@ class LeftOutReport:
         return _grouped(self.items())
 
     def as_json(self, limit: int | None = KEPT) -> list[dict[str, Any]]:
-        """Groups as plain types: kind, reason, count, the first `limit` items by name (None: all), and details if any."""
+        """Groups as plain types: kind, reason, count, the first `limit` items (None: all), and details if any."""
         return [_plain(*group, limit) for group in self.groups()]
 
     def lines(self) -> list[str]:
-        """One sentence for each group, such as `Left out 2 tags: quiet (1 clip), rare (2 clips): too few clips`."""
+        """One line per group, such as `Left out 2 tags: quiet (1 clip), rare (2 clips): too few clips`."""
         return [_line(*group) for group in self.groups()]
 
     def say(self) -> None:
-        """Log the groups of what was added since the last call, on rank 0."""
-        new = [entry for entry in self._items if entry not in self._said]
-        self._said.update(new)
+        """Log the items added since the last call, on rank 0."""
+        new = [entry for entry in self._items if entry not in self._logged]
+        self._logged.update(new)
         if getattr(rank_zero_only, "rank", 0) == 0:
             for group in _grouped(sorted(new)):
                 log.warning("%s", _line(*group))
@@ -137,9 +136,9 @@ def _grouped(items: Iterable[LeftOut]) -> list[tuple[str, str, list[LeftOut]]]:
 
 
 def _plain(kind: str, reason: str, entries: Sequence[LeftOut], limit: int | None) -> dict[str, Any]:
-    shown = entries[:limit]
-    details = {"details": [printable(entry.detail) for entry in shown]} if any(entry.detail for entry in shown) else {}
-    items = [printable(entry.item) for entry in shown]
+    first = entries[:limit]
+    details = {"details": [printable(entry.detail) for entry in first]} if any(entry.detail for entry in first) else {}
+    items = [printable(entry.item) for entry in first]
     return {"kind": kind, "reason": printable(reason), "count": len(entries), "items": items, **details}
 
 
@@ -149,23 +148,20 @@ def _line(kind: str, reason: str, entries: Sequence[LeftOut]) -> str:
     return printable(f"Left out {number}: {', '.join(map(str, entries[:SHOWN]))}{more}: {reason}")
 
 
-# Items that cannot be read: named once in a run, and in training replaced by others.
-
-
-class NamedOnce:
-    """Flags of `count` items that could not be read, shared by the loader processes of a run, so that each is named once."""
+class UnreadableFlags:
+    """Flags of unreadable items, shared by the loader processes of a run, so that each item is logged once."""
 
     def __init__(self, count: int) -> None:
-        self.named = torch.zeros(count, dtype=torch.uint8).share_memory_()
+        self.flags = torch.zeros(count, dtype=torch.uint8).share_memory_()
 
     def report(self, item: int, error: DataError, strict: bool) -> None:
-        """Say that an item is left out and why, once; raise instead if strict."""
+        """Flag an item and log its error, once; raise the error if strict."""
         if strict:
             raise error
-        if not self.named[item]:
-            self.named[item] = 1
+        if not self.flags[item]:
+            self.flags[item] = 1
             log.warning("Left out: %s", printable(str(error)))
 
     def rows(self) -> list[int]:
-        """Positions of the items that were named."""
-        return self.named.nonzero().flatten().tolist()
+        """Positions of the flagged items."""
+        return self.flags.nonzero().flatten().tolist()

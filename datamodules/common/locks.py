@@ -1,4 +1,4 @@
-"""Locks between processes, on every system and file system: a lock file, or a claim by mkdir where there are no file locks."""
+"""Locks between processes on any file system: a lock file, or a folder with a heartbeat if file locks are not supported."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 BEAT_S = 15.0
 """Seconds between two heartbeats of a claim."""
 STALE_S = 120.0
-"""Seconds without heartbeat after which a claim is void."""
+"""Seconds without heartbeat after which a claim is stale."""
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -34,16 +34,16 @@ class Owner(NamedTuple):
         return f"process {self.pid} on {self.host}"
 
     def is_dead(self) -> bool:
-        """Whether the process is known to have ended: only one of this host can be asked."""
+        """True if the process ran on this host and has ended."""
         return self.host == socket.gethostname() and not is_alive(self.pid)
 
 
 class Lock:
-    """Lock of a path, held by one process at a time; the owner's host and pid stand beside it, in `<path>.owner`.
+    """Lock of a path, held by one process at a time; `<path>.owner` holds its host and pid.
 
-    The kernel frees a lock file when its holder dies. Where the file system has none, `<path>.claim` is a folder that
-    only one process can make. Its heartbeat is the time of change of a file in it; a claim without heartbeat for two
-    minutes, or whose process has ended on this host, is taken over.
+    The kernel frees a lock file when its holder dies. On file systems without file locks the lock is a folder
+    `<path>.claim`. Its heartbeat is the time of change of a file in it; a claim without heartbeat for two minutes, or of a
+    process that has ended on this host, is taken over.
 
     Args:
         path: lock file
@@ -57,7 +57,7 @@ class Lock:
 
     @property
     def held(self) -> bool:
-        """Whether this object holds the lock."""
+        """True if this object holds the lock."""
         return self._file is not None or self._claim is not None
 
     def acquire(self) -> bool:
@@ -77,19 +77,19 @@ class Lock:
                 raise
             return self._acquire_by_mkdir()
         self._file = file
-        with suppress(OSError):  # it only serves the sentences of others
+        with suppress(OSError):  # only used in messages
             self._owner_file.write_text(_this_process(), encoding="utf-8")
         return True
 
     def release(self) -> None:
-        """Give the lock back and remove its files."""
+        """Release the lock and remove its files."""
         if self._claim is not None:
             self._claim.release()
             self._claim = None
         if self._file is not None:
             with suppress(OSError):
                 self._owner_file.unlink(missing_ok=True)
-            # While it is held, since its name may be another process's the moment after; Windows removes no open file.
+            # Removed while it is held, since the name may be another process's right after; Windows removes no open file.
             if self.temporary and os.name != "nt":
                 self.path.unlink(missing_ok=True)
             self._file.release()
@@ -99,7 +99,7 @@ class Lock:
                     self.path.unlink(missing_ok=True)
 
     def owner(self) -> Owner | None:
-        """Who holds the lock, as far as it is known."""
+        """Holder of the lock, if known."""
         return _read_owner(self._owner_file) or _read_owner(_claim_folder(self.path) / _MkdirClaim.OWNER)
 
     @property
@@ -116,7 +116,7 @@ class Lock:
 
 
 class _MkdirClaim:
-    """Folder that says who holds a lock, kept alive by a thread."""
+    """Folder that marks a lock as held, with a heartbeat thread."""
 
     OWNER = "owner.json"
 
@@ -125,8 +125,8 @@ class _MkdirClaim:
         self._ended = threading.Event()
 
     def acquire(self) -> bool:
-        """Make the folder, or take it over from a process that has ended."""
-        if self.folder.exists() and not self._take_away():
+        """Create the folder, or take it over from a process that has ended."""
+        if self.folder.exists() and not self._remove_stale():
             return False
         try:
             self.folder.mkdir()
@@ -146,21 +146,21 @@ class _MkdirClaim:
             with suppress(OSError):
                 os.utime(self.folder / self.OWNER)
 
-    def _take_away(self) -> bool:
-        """Move a void claim out of the way; of several processes one succeeds."""
-        if not _is_void(self.folder):
+    def _remove_stale(self) -> bool:
+        """Remove a stale claim; of several processes one succeeds."""
+        if not _is_stale(self.folder):
             return False
         aside = self.folder.with_name(f"{self.folder.name}.{secrets.token_hex(4)}")
         with suppress(OSError):
             self.folder.rename(aside)
-            if _is_void(aside):
+            if _is_stale(aside):
                 shutil.rmtree(aside, ignore_errors=True)
                 return True
-            aside.rename(self.folder)  # another process took the void claim over in between
+            aside.rename(self.folder)  # another process took the stale claim over in between
         return False
 
 
-def _is_void(claim: Path) -> bool:
+def _is_stale(claim: Path) -> bool:
     owner = _read_owner(claim / _MkdirClaim.OWNER)
     if owner is not None and owner.is_dead():
         return True
@@ -182,7 +182,7 @@ def _file_system_time(folder: Path) -> float:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this host exists."""
+    """True if a process of this host exists."""
     if os.name == "nt":
         return _is_alive_on_windows(pid)
     try:

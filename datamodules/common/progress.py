@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, else a line when it is done and one a minute before."""
+"""Progress of long work: a tqdm bar in a terminal, else log lines once a minute and at the end."""
 
 import sys
 import time
@@ -11,14 +11,14 @@ EVERY_S = 60.0
 
 
 def progress(items: Iterable | None = None, desc: str = "", total: int | None = None, unit: str = "it", **options: Any) -> Any:
-    """Bar to iterate over or to `update`, on standard error.
+    """Progress bar on standard error, to iterate over or to `update`.
 
     Args:
-        items: what is iterated over
-        desc: what is done
-        total: number of items, where they do not say it
-        unit: name of an item
-        options: `initial`, `disable`, and what else tqdm takes in a terminal
+        items: iterable
+        desc: description of the work
+        total: number of items; default: `len(items)`
+        unit: noun of an item
+        options: `initial`, `disable`, and further options of tqdm
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
@@ -28,17 +28,17 @@ def progress(items: Iterable | None = None, desc: str = "", total: int | None = 
 
 
 class Lines:
-    """Progress as whole lines, for logs; has what the suite uses of tqdm.
+    """Progress as lines of text, with the part of tqdm's interface that the suite uses.
 
     Args:
-        items: what is iterated over
-        desc: what is done
+        items: iterable
+        desc: description of the work
         total: number of items
-        unit: name of an item
+        unit: noun of an item
         initial: items done before
-        disable: say nothing
+        disable: print nothing
         every_s: seconds between two lines
-        file: default standard error
+        file: default: standard error
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Lines:
         self.total = len(items) if total is None and hasattr(items, "__len__") else total
         self.n, self.initial, self.every_s = initial, initial, every_s
         self.postfix, self._file = "", file
-        self._start = self._told = time.monotonic()
+        self._start = self._printed = time.monotonic()
 
     def __iter__(self) -> Iterator[Any]:
         with self:
@@ -71,23 +71,23 @@ class Lines:
         self.close()
 
     def update(self, n: float = 1) -> None:
-        """Count items; says so once a minute."""
+        """Count items; prints a line once a minute."""
         self.n += n
-        if time.monotonic() - self._told >= self.every_s and self.n != self.total:
-            of = "" if self.total is None else f" of {_number(self.total)}"
-            self._write(f"{_number(self.n)}{of} {self._units()}")
+        if time.monotonic() - self._printed >= self.every_s and self.n != self.total:
+            total = "" if self.total is None else f" of {_number(self.total)}"
+            self._write(f"{_number(self.n)}{total} {self._units()}")
 
     def close(self) -> None:
-        """Say what was done, once."""
+        """Print the final line, once."""
         if self.n > self.initial or self.postfix:
             self._write(f"{_number(self.n)} {self._units()}")
         self.disable = True
 
     def set_description_str(self, desc: str) -> None:
-        """Name of the current item, which a bar shows: lines are of the whole."""
+        """Do nothing: only a bar shows the current item."""
 
     def set_postfix_str(self, text: str) -> None:
-        """Set the text after the count in the line that `close` writes."""
+        """Set the text after the count in the final line."""
         self.postfix = text
 
     def _units(self) -> str:
@@ -97,12 +97,12 @@ class Lines:
         return " ".join([f"{noun}{'es' if noun.endswith('ch') else 's'}", *rest])
 
     def _write(self, count: str) -> None:
-        self._told = time.monotonic()
+        self._printed = time.monotonic()
         if not self.disable:
-            line = f"{self.desc}: {count} in {self._told - self._start:.0f} s"
+            line = f"{self.desc}: {count} in {self._printed - self._start:.0f} s"
             print(f"{line}, {self.postfix}" if self.postfix else line, file=self._file or sys.stderr, flush=True)
 
 
 def _number(count: float) -> str:
-    """A count to a tenth, such as `36` or `8.2`: seconds of audio are no whole numbers."""
+    """Count rounded to a tenth, such as `36` or `8.2` (seconds of audio)."""
     return f"{round(count, 1):.7g}"

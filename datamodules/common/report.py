@@ -1,4 +1,4 @@
-"""What `prepare` says of a data set: everything in report.json, the first files of each kind on the screen."""
+"""Reports of `prepare`: counts and lists of files -> report.json, with the first files of each kind in the log."""
 
 import hashlib
 import logging
@@ -20,7 +20,7 @@ from datamodules.common.whole import write_json
 log = logging.getLogger(__name__)
 
 SHOWN = 10
-"""Files of a kind that are named on the screen."""
+"""Files of a kind that are named in the log."""
 
 
 def write_report(
@@ -31,10 +31,15 @@ def write_report(
     results: Mapping[str, Any],
     **details: Any,
 ) -> dict:
-    """Write `folder`/report.json and return what is shown of it.
+    """Write `folder`/report.json and return a summary for the screen.
 
-    counts: how much is listed and `usable`; files: sentences or paths by what is wrong, all of them for the file alone;
-    results: what `prepare` made; details: for the file alone.
+    Args:
+        data: data module
+        folder: of the report
+        counts: numbers of listed and usable items
+        files: paths or sentences by problem, all in the file, the first few in the summary
+        results: products of `prepare`
+        details: further entries of the file
     """
     files = {kind: [printable(text) for text in texts] for kind, texts in files.items()}
     summary = {
@@ -58,40 +63,39 @@ def warn(text: str, sentences: Sequence[object]) -> None:
     for sentence in sentences[:SHOWN]:
         log.warning(text, printable(str(sentence)))
     if len(sentences) > SHOWN:
-        log.warning("... and %d more: the `prepare` verb writes a report of all.", len(sentences) - SHOWN)
+        log.warning("... and %d more: `prepare` writes a report of all.", len(sentences) - SHOWN)
 
 
-# Where the listed files lie, which of them are there, and which of those do not even open.
+# Presence and headers of listed files
 
 
-def locate(root: Path, *ways: tuple[Sequence[str], np.ndarray]) -> tuple[Path, np.ndarray]:
-    """A folder under `root` and the paths relative to it of which, of some, most exist; the first where none does.
+def locate(root: Path, *layouts: tuple[Sequence[str], np.ndarray]) -> tuple[Path, np.ndarray]:
+    """Choose the folder under `root`, and the paths relative to it, with the most existing files of a sample.
 
-    ways: (folders to try, paths (files,) str as they would be named there)
+    layouts: (candidate folders, paths (files,) str relative to them); the first candidate is returned if no file exists
     """
 
-    def found(way: tuple[Path, np.ndarray]) -> int:
-        folder, paths = way
+    def existing(layout: tuple[Path, np.ndarray]) -> int:
+        folder, paths = layout
         return sum((folder / path).is_file() for path in paths[:: max(1, len(paths) // 64)].tolist())
 
-    return max(((root / folder, paths) for folders, paths in ways for folder in folders), key=found)
+    return max(((root / folder, paths) for folders, paths in layouts for folder in folders), key=existing)
 
 
 def sizes(folder: Path, paths: np.ndarray) -> np.ndarray:
-    """Bytes of each file (files,), -1 for one that is not there."""
+    """Size of each file (files,) in bytes, -1 for a missing one."""
     base = os.fspath(folder) + "/"
-    found = np.full(len(paths), -1, np.int64)
+    size = np.full(len(paths), -1, np.int64)
     for i, path in enumerate(paths.tolist()):
         try:
-            found[i] = os.stat(base + path).st_size  # noqa: PTH116  a Path for each of 240,000 files takes seconds
+            size[i] = os.stat(base + path).st_size  # noqa: PTH116  a Path for each of 240,000 files takes seconds
         except OSError:
             continue
-    return found
+    return size
 
 
 def check(folder: Path, paths: np.ndarray) -> list[Flaw]:
-    """Files that do not even open; without decoding them, for want of a pack."""
-
+    """Files whose header cannot be read; they are not decoded."""
     flaws = []
     for path in progress(paths.tolist(), "checking audio", unit="file"):
         try:
@@ -101,31 +105,29 @@ def check(folder: Path, paths: np.ndarray) -> list[Flaw]:
     return flaws
 
 
-# Identical recordings in two splits: files by their bytes, packed audio by its samples -> pairs of names.
-#
-# Few files are read whole: of those with one size, the ends and the middle are compared first.
+# Identical recordings in two splits
 
 SAMPLE = 1 << 14
-"""Bytes, or samples of packed audio, that are compared at three places before a whole recording is."""
+"""Bytes, or samples of packed audio, compared at the ends and in the middle before whole recordings are read."""
 
 
 class Recording(NamedTuple):
-    """One recording of a data set: its name, its split, and where its file lies (None: in a pack alone)."""
+    """Recording of a data set."""
 
     name: str
     split: str
-    path: Path | None
+    path: Path | None  # None: in a pack alone
 
 
 def identical_files(recordings: Sequence[Recording]) -> list[str]:
-    """One sentence for each set of files of equal bytes that lie in more than one split."""
+    """One sentence for each group of identical files in more than one split."""
     paths = [recording.path for recording in recordings]
     keys = [lambda i: _size(paths[i]), lambda i: _digest(_parts(paths[i])), lambda i: _digest(_blocks(paths[i]))]
     return _sentences(recordings, _groups(recordings, keys))
 
 
 def identical_clips(recordings: Sequence[Recording], pack: Pack, rows: Sequence[int]) -> list[str]:
-    """The same by decoded samples of a pack, whatever the files' formats and tags; `rows` (recordings,) of the pack."""
+    """Like `identical_files`, by the decoded samples of a pack; `rows` (recordings,): rows of the pack."""
 
     def excerpts(i: int) -> str:
         length = pack.length(rows[i])
@@ -136,7 +138,7 @@ def identical_clips(recordings: Sequence[Recording], pack: Pack, rows: Sequence[
 
 
 def _groups(recordings: Sequence[Recording], keys: Sequence[Callable[[int], Hashable | None]]) -> list[list[int]]:
-    """Positions of recordings that agree in all keys, asked one after the other, and lie in more than one split."""
+    """Groups of recordings, by position, that agree in all keys (evaluated in order) and are in more than one split."""
     groups = [list(range(len(recordings)))]
     for key in keys:
         finer: dict[Hashable, list[int]] = defaultdict(list)
@@ -154,7 +156,7 @@ def _sentences(recordings: Sequence[Recording], groups: Iterable[list[int]]) -> 
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a file; None for one that is not there or empty."""
+    """Size of a file in bytes; None if it is missing or empty."""
     try:
         return path.stat().st_size or None
     except OSError:

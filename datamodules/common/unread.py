@@ -1,4 +1,4 @@
-"""Options of a data module that nothing reads in its present setting: refused or warned of by name, not ignored."""
+"""Checks for options of a data module that have no effect in its present setting: an error or a warning by name."""
 
 import inspect
 import logging
@@ -13,22 +13,19 @@ log = logging.getLogger(__name__)
 
 
 def refuse_unread(kind: type, options: Mapping[str, Any], why: str) -> None:
-    """Refuse options that would be ignored.
+    """Raise DataError if an option without effect differs from its default.
 
     Args:
-        kind: class that takes them
-        options: values by name; those that equal the default are taken to be left alone
-        why: where they are not read and what reads them, as the end of a sentence
-
-    Raises:
-        DataError: one of them differs from its default.
+        kind: class that takes the options
+        options: values by name
+        why: setting in which they have no effect, as the end of a sentence
     """
     if sentence := _sentence(kind, options, why):
         raise DataError(sentence)
 
 
-def say_unread(kind: type, options: Mapping[str, Any], why: str) -> None:
-    """Warn of options that are ignored, where configs name them that serve other settings too; see `refuse_unread`."""
+def warn_unread(kind: type, options: Mapping[str, Any], why: str) -> None:
+    """Like `refuse_unread`, as a warning, for options that a shared config sets."""
     sentence = _sentence(kind, options, why)
     if sentence and getattr(rank_zero_only, "rank", 0) == 0:
         log.warning("%s", sentence)
@@ -42,11 +39,11 @@ def _sentence(kind: type, options: Mapping[str, Any], why: str) -> str:
 
 
 def defaults(kind: type) -> dict[str, Any]:
-    """Defaults of everything that the constructors of a class and of its bases take."""
+    """Default values of the constructor arguments of a class and its bases."""
     values: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         parameters = inspect.signature(base.__init__).parameters.values() if "__init__" in vars(base) else ()
-        values |= {one.name: one.default for one in parameters if one.default is not one.empty}
+        values |= {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
     return values
 
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all: a temporary name, then one rename."""
+"""Atomic file writing: a temporary file, renamed once it is complete."""
 
 import json
 import os
@@ -10,20 +10,20 @@ from typing import Any
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Temporary path beside `path` that takes its place when the block succeeds and vanishes when it fails."""
+    """Context of a temporary path beside `path`, renamed to it on success and deleted on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
-        _open_to_readers(temporary)
+        _apply_umask(temporary)
         temporary.replace(path)
     finally:
-        with suppress(OSError):  # what went wrong before is the error to report
+        with suppress(OSError):  # do not hide an earlier error
             temporary.unlink(missing_ok=True)
 
 
-def _open_to_readers(path: Path) -> None:
-    """Give a file that its writer made private (safetensors: 0600) the mode that new files get by the umask."""
+def _apply_umask(path: Path) -> None:
+    """Set the mode of new files (by the umask) on a file that its writer made private (safetensors: 0600)."""
     if os.name != "posix" or path.stat().st_mode & 0o077:
         return
     usual = path.with_name(f"{path.name}.mode")

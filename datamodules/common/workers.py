@@ -1,4 +1,4 @@
-"""Processes that read or make data: how many, work shared among them, and their life under signals meant for the run."""
+"""Loader processes: retries, seed mixing, parallel map, and signal handling."""
 
 import os
 import signal
@@ -11,32 +11,27 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.common.errors import DataError
 
 Item = TypeVar("Item")
-
-
 RETRIES = 20
 
 
-def until_read(read: Callable[[int], Item | None], what: str) -> Item:
-    """The first of `read(0)`, `read(1)`, ... that is not None. Raises DataError where RETRIES of `what` in a row are."""
+def first_readable(read: Callable[[int], Item | None], noun: str) -> Item:
+    """First of `read(0)`, `read(1)`, ... that is not None. Raises DataError after RETRIES; `noun` (plural) for the message."""
     for attempt in range(RETRIES):
         if (item := read(attempt)) is not None:
             return item
-    raise DataError(f"{RETRIES} training {what} in a row cannot be read: check the data set with the `prepare` verb.")
+    raise DataError(f"{RETRIES} training {noun} in a row cannot be read: check the data set with `prepare`.")
 
 
-def or_another(read: Callable[[int], Item | None], first: int, clips: int, seed: int) -> Item:
-    """What `read(first)` gives, or where that is None of another of so many clips, drawn by the seed."""
-    return until_read(lambda attempt: read(mix(seed, attempt) % clips if attempt else first), "clips")
+def read_or_replace(read: Callable[[int], Item | None], first: int, clips: int, seed: int) -> Item:
+    """Result of `read(first)` or, if that is None, of other clips drawn by the seed."""
+    return first_readable(lambda attempt: read(mix(seed, attempt) % clips if attempt else first), "clips")
 
 
 _MASK = (1 << 64) - 1
 
 
 def mix(*values: int) -> int:
-    """One well-spread integer in [0, 2**63) from any integers, order mattering; equal on every machine.
-
-    SplitMix64's finaliser (Steele, Lea, Flood 2014) after each value: neighbouring epochs or ranks share nothing.
-    """
+    """Hash integers, in order, to a seed in [0, 2**63): SplitMix64 (Steele, Lea and Flood 2014), equal on every machine."""
     state = 0
     for value in values:
         state = ((state ^ (value & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
@@ -63,10 +58,7 @@ class _Calls(Dataset):
 
 
 def in_processes(function: Callable, calls: Sequence[tuple], processes: int | None = None) -> Iterator[Any]:
-    """What `function(*call)` returns for every call, in their order, from so many processes (default: one a core).
-
-    Raises what a call raised.
-    """
+    """Parallel map: results of `function(*call)` in order, from `processes` (default: one per core); re-raises errors."""
     processes = min(processes or cores(), len(calls))
     return iter(DataLoader(_Calls(function, calls), batch_size=None, num_workers=processes, collate_fn=_same))
 
@@ -75,8 +67,8 @@ def _same(result: Any) -> Any:
     return result
 
 
-def outlive_signals(_worker: int) -> None:
-    """A cluster signals whole process groups: a worker that died at once would crash the run that is to stop in order."""
+def ignore_run_signals(_worker: int) -> None:
+    """Ignore signals that a cluster sends to the whole process group, so that the main process can stop in order."""
     if hasattr(signal, "sigwaitinfo"):  # Linux
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -85,7 +77,7 @@ def outlive_signals(_worker: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this worker when its own main process says so, and only then."""
+    """End this worker on SIGTERM of its own main process only."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)

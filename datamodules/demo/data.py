@@ -4,7 +4,7 @@ from pathlib import Path
 
 from datamodules.alignment.listing import Listing
 from datamodules.alignment.sets import MAPS
-from datamodules.common.unread import refuse_unread, say_unread
+from datamodules.common.unread import refuse_unread, warn_unread
 from datamodules.demo import alignment, separation, soundscapes, tagging
 from datamodules.generation.data import GenerationDataModule
 from datamodules.sed.dcase import DCASE2018
@@ -26,7 +26,7 @@ class TaggingDemo(MTAT):
     def __init__(self, root: str | None = None, pieces: dict[str, int] | None = None, **kwargs) -> None:
         super().__init__(root, **kwargs)
         if root is not None:
-            say_unread(type(self), {"pieces": pieces}, RENDERED)
+            warn_unread(type(self), {"pieces": pieces}, RENDERED)
         self.pieces = pieces or tagging.PIECES
         # Results are filed under this name: never that of the real set for the embedded one.
         self.name = "demo" if root is None else "mtat"
@@ -46,7 +46,7 @@ class SeparationDemo(MUSDBHQ):
     def __init__(self, root: str | None = None, tunes: int | None = None, **kwargs) -> None:
         super().__init__(root, **kwargs)
         if root is not None:
-            say_unread(type(self), {"tunes": tunes}, RENDERED)
+            warn_unread(type(self), {"tunes": tunes}, RENDERED)
         self.tunes = separation.TUNES if tunes is None else tunes
         self.name = "demo" if root is None else "musdb18hq"
 
@@ -78,7 +78,7 @@ class SoundEventDemo(DCASE2018):
     ) -> None:
         super().__init__(root, **kwargs)
         if root is not None:
-            say_unread(type(self), {"clips": clips, "variants": variants}, RENDERED)
+            warn_unread(type(self), {"clips": clips, "variants": variants}, RENDERED)
         self.rendered = clips or soundscapes.CLIPS, variants or soundscapes.VARIANTS
         self.name = "demo" if root is None else "dcase2018"
 
@@ -104,7 +104,7 @@ class AlignmentDemo(MAPS):
         if root is None:
             refuse_unread(type(self), {"split": self.split}, "without --data.root, since its players are its splits")
         else:
-            say_unread(type(self), {"pieces": pieces}, RENDERED)
+            warn_unread(type(self), {"pieces": pieces}, RENDERED)
         self.pieces = pieces or alignment.PIECES
         self.name = "demo" if root is None else "maps"
 

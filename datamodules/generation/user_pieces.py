@@ -60,9 +60,9 @@ class UserPieces(UserFiles):
     """
 
     name = "pieces"
-    what = "music file"
-    endings = MUSIC
-    indifferent = UserFiles.indifferent - {"seed"}
+    noun = "music file"
+    suffixes = MUSIC
+    ignored_options = UserFiles.ignored_options - {"seed"}
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Sound event data: whole clips, weakly, strongly or not labelled, mixed in fixed shares to train on."""
+"""Sound event data module: lists of weakly, strongly and unlabelled clips -> batches with a fixed share of each list."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from datamodules.audio.clips import Clips
-from datamodules.audio.mean_std import Moments, measured_once, moments, of_all
+from datamodules.audio.mean_std import Moments, cached_mean_std, combined_moments, moments
 from datamodules.audio.packed import PackedDataModule, size, survey
 from datamodules.common.base import EpochSampler, permutation, resume_position
 from datamodules.common.cache import cached, fingerprint
@@ -27,24 +27,20 @@ from datamodules.sed.embeddings import EmbeddingCache
 from datamodules.sed.event_clips import ClipList, EventClips, EventItem, SoundBatch, StreamClips, WholeClips, collate
 from datamodules.sed.events import EventTable, clip_offsets
 
-# Mean and deviation of a network's features over the clips it trains on, band by band.
-
 VERSION = 1
 
 
 def statistics(
     cache_dir: str | None, name: str, root: Path, lists: Sequence[Clips], features: Callable[[Tensor], Tensor], rate: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (bands,) float32 over all frames of all clips.
+    """Mean and standard deviation (bands,) float32 over all frames of all clips, cached by name, files and features.
 
-    features: (1, samples) int16 at `rate` Hz -> (frames, bands); root: what the clips' paths are relative to. Kept in the cache
-    under `name` and what decides the numbers.
-    Raises DataError where no clip can be read.
+    features: (1, samples) int16 at `rate` Hz -> (frames, bands). Raises DataError if no clip can be read.
     """
-    places = [(clips, clip) for clips in lists for clip in range(len(clips))]
+    items = [(clips, clip) for clips in lists for clip in range(len(clips))]
 
     def read(index: int) -> Moments | None:
-        clips, clip = places[index]
+        clips, clip = items[index]
         try:
             audio = torch.from_numpy(clips.whole(clip))[None]
         except DataError as error:
@@ -54,28 +50,25 @@ def statistics(
             return moments(features(audio).double().T.contiguous())
 
     path = cached(cache_dir, "statistics", f"{name}-{_key(root, lists, features, rate)}.npz")
-    return measured_once(path, lambda: of_all(read, len(places), "clip"))
+    return cached_mean_std(path, lambda: combined_moments(read, len(items), "clip"))
 
 
 def _key(root: Path, lists: Sequence[Clips], features: Callable[[Tensor], Tensor], rate: int) -> str:
-    """Changes with any file that is measured and with what the features answer to noise, whatever their settings are called."""
+    """Fingerprint of the measured files and of the features of fixed noise."""
     noise = np.random.Generator(np.random.PCG64(0)).uniform(-8192, 8192, rate).round()
     with torch.no_grad():
-        answer = features(torch.from_numpy(noise).to(torch.int16)[None]).double()
-    heard = hashlib.sha256(answer.mul(100).round().long().numpy().tobytes()).hexdigest()[:10]
+        values = features(torch.from_numpy(noise).to(torch.int16)[None]).double()
+    digest = hashlib.sha256(values.mul(100).round().long().numpy().tobytes()).hexdigest()[:10]
     paths = [os.fsencode(str(path)) for clips in lists for path in clips.paths]
-    return fingerprint(f"{VERSION} {rate} {heard}", ((path, os.fsencode(root) + b"/" + path) for path in paths))
-
-
-# Batches mixed from several streams, a fixed share of each: no stream repeats an item before all its items were used.
-#
-# Where a stream stands follows from the number of batches behind it, so that nothing is stored and a resumed run goes on exactly.
+    return fingerprint(f"{VERSION} {rate} {digest}", ((path, os.fsencode(root) + b"/" + path) for path in paths))
 
 
 class IndexStream:
-    """An endless sequence of a set's indices: one shuffled pass after another.
+    """Endless sequence of a set's indices, one shuffled pass after another: position p is `order(p // length)[p % length]`.
 
-    length: items; seed: of the order. Position p is item `order(p // length)[p % length]`.
+    Args:
+        length: number of items
+        seed: of the order
     """
 
     def __init__(self, length: int, seed: int) -> None:
@@ -83,21 +76,27 @@ class IndexStream:
         self._cycle, self._order = -1, torch.zeros(0, dtype=torch.long)
 
     def __getitem__(self, position: int) -> int:
-        cycle, place = divmod(position, self.length)
+        cycle, index = divmod(position, self.length)
         if cycle != self._cycle:
             self._cycle, self._order = cycle, permutation(self.length, self.seed, cycle)
-        return int(self._order[place])
+        return int(self._order[index])
 
 
 class MixedSampler(EpochSampler):
-    """Yields (index, item seed) for one rank, each batch with its share of every stream, streams in order.
+    """Sampler of (index, item seed) for one rank: each batch holds a fixed share of every stream, streams in order.
 
-    Indices count through the streams one after another: those of the second begin where the first ends. An epoch is
-    `steps` batches, wherever the streams then stand; the next goes on from there. Ranks take disjoint parts of each
-    stream's share.
+    Indices count through the concatenated streams. An epoch is `steps` batches, and the next one continues the streams;
+    their positions follow from the number of batches, so that a resumed run is exact. No stream repeats an item before all
+    its items were used. Ranks take disjoint parts of each share.
 
-    lengths: items of each stream; shares: its items per rank and batch. For the others see `EpochSampler`.
-    Raises DataError for a stream without items of which a share is wanted.
+    Args:
+        lengths: items of each stream
+        shares: items of each stream per rank and batch
+        steps: batches per epoch
+        seed, rank, world, epoch, start: as in `EpochSampler`
+
+    Raises:
+        DataError: a stream with a share has no items.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class MixedSampler(EpochSampler):
         start: int = 0,
     ) -> None:
         if any(share and not length for length, share in zip(lengths, shares, strict=True)):
-            raise DataError(f"A stream without clips cannot fill its share of each batch: clips {lengths}, shares {shares}.")
+            raise DataError(f"A stream without clips cannot fill its share of the batches: clips {lengths}, shares {shares}.")
         self.lengths, self.shares = tuple(lengths), tuple(shares)
         super().__init__(steps * sum(shares) * world, sum(shares), seed, rank, world, epoch, start)
 
@@ -130,17 +129,17 @@ EVALUATED = ("validation", "test")
 
 
 def _relative(listed: ClipList, root: Path) -> ClipList:
-    """A list whose table may name clips by absolute paths, by paths relative to its folder."""
+    """Convert absolute paths of a list to paths relative to its folder."""
     return listed._replace(names=tuple(relative_to(root / listed.folder, listed.names, root)))
 
 
 class SEDDataModule(PackedDataModule):
-    """Any sound event data set: subclasses read its tables into lists of clips.
+    """Base of the sound event data sets: subclasses read their tables into lists of clips.
 
     Args:
-        streams: how many clips of which list a training batch holds, such as {weak: 24, unlabeled: 24}
-        batches_per_epoch: steps of an epoch; lists go round without repeating a clip before all were used
-        seconds: longest piece of a clip to train on
+        streams: clips of each list in a training batch, such as {weak: 24, unlabeled: 24}
+        batches_per_epoch: steps of an epoch; no clip is repeated before all clips of its list were used
+        seconds: longest excerpt of a clip in training
     """
 
     spec_class = SEDSpec
@@ -169,13 +168,13 @@ class SEDDataModule(PackedDataModule):
         self._corpora: dict[str, EventTable] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Loader processes need no networks, which may not travel."""
+        """State for loader processes: without networks, which may not be picklable."""
         spec = self._spec and replace(self._spec, extractors={}, features=None)
         return super().__getstate__() | {"_spec": spec}
 
     @property
     def dims(self) -> dict[str, int]:
-        """Numbers per frame of each embedding stream."""
+        """Dimension of each embedding stream."""
         return {stream: cache.dim for stream, cache in self.embedded[0].items()}
 
     @property
@@ -184,40 +183,37 @@ class SEDDataModule(PackedDataModule):
         raise NotImplementedError(f"{type(self).__name__} knows no classes: choose a data set as --data.")
 
     def read_lists(self, root: Path) -> dict[str, ClipList]:
-        """Every list of the data set by name, `validation` and `test` among them.
-
-        Raises DataError where the tables are not as expected.
-        """
+        """Read all lists of the data set, including `validation` and `test`. Raises DataError for invalid tables."""
         raise NotImplementedError(f"{type(self).__name__} lists no clips: choose a data set as --data.")
 
     @cached_property
     def lists(self) -> dict[str, ClipList]:
-        """The lists that are trained or evaluated on. Raises DataError for a wrong root or a stream that is no list."""
+        """Lists used for training and evaluation. Raises DataError for a wrong root or an unknown stream."""
         lists, root = self.read_lists(self.find_root()), self.find_root()
         for stream in self.streams:
             if stream not in lists or stream in EVALUATED:
                 offered = ", ".join(name for name in lists if name not in EVALUATED)
-                raise DataError(f"{self.name} has no list {stream!r} to train on: --data.streams takes {offered}.")
+                raise DataError(f"{self.name} has no training list {stream!r}: --data.streams takes {offered}.")
         used = {name: _relative(lists[name], root) for name in (*self.streams, *EVALUATED) if name in lists}
-        warn("%s", [remark for one in used.values() for remark in one.remarks])
-        self.left_out.extend((row for one in used.values() for row in one.left_out), said=True)
+        warn("%s", [remark for clips in used.values() for remark in clips.remarks])
+        self.left_out.extend((row for clips in used.values() for row in clips.left_out), logged=True)
         return used
 
     def listing(self) -> tuple[Path, np.ndarray]:
-        """The root, and the paths of all clips in the order of `lists`."""
-        return self.find_root(), np.array([f"{one.folder}/{name}" for one in self.lists.values() for name in one.names])
+        """Root and paths of all clips, in the order of `lists`."""
+        return self.find_root(), np.array([f"{clips.folder}/{name}" for clips in self.lists.values() for name in clips.names])
 
     def row_splits(self) -> list[str]:
-        """Split of each clip in the order of `lists`: `train` for all lists that are trained on."""
-        return [name if name in EVALUATED else "train" for name, one in self.lists.items() for _ in one.names]
+        """Split of each clip in the order of `lists`; `train` for all training lists."""
+        return [name if name in EVALUATED else "train" for name, clips in self.lists.items() for _ in clips.names]
 
     def rate(self) -> int:
-        """The network's rate. Raises ValueError before `connect`."""
+        """Sampling rate of the network, Hz. Raises ValueError before `connect`."""
         return self.spec.grid.sample_rate
 
     @cached_property
     def embedded(self) -> tuple[dict[str, EmbeddingCache], dict[Path, str]]:
-        """Embeddings by stream of every clip that is there, extracted where they are not kept; and why a clip has none."""
+        """Embedding caches by stream, with all present clips extracted, and error messages of clips without embeddings."""
         root, paths = self.listing()
         clips = [root / path for path in paths[self.files.present]]
         extractors = self.spec.extractors.items()
@@ -231,25 +227,25 @@ class SEDDataModule(PackedDataModule):
         return caches, faults
 
     def clips(self, name: str) -> EventClips:
-        """The readable clips of a list. Raises DataError where there are none."""
+        """Readable clips of a list. Raises DataError if there are none."""
         (root, paths), present, chosen = self.listing(), self.files.present, self.lists[name]
-        first = sum(len(one.names) for one in list(self.lists.values())[: list(self.lists).index(name)])
+        first = sum(len(clips.names) for clips in list(self.lists.values())[: list(self.lists).index(name)])
         caches, faults = self.embedded
         usable = (present >= first) & (present < first + len(chosen.names)) & self.readable()
         rows = np.array([row for row in np.flatnonzero(usable) if root / paths[present[row]] not in faults], np.int64)
         if not len(rows):
             raise DataError(
-                f"{self.name} has no readable clip of the list {name} ({len(chosen.names)} are named) in "
+                f"{self.name} has no readable clip of the list {name} ({len(chosen.names)} are listed) in "
                 f"{root / chosen.folder}: --data.root must name {self.layout}. {self.advice()}"
             )
         clips = Clips(paths[present[rows]], np.zeros((len(rows), 0)), rows, *self.store, self.strict)
-        place = present[rows] - first
-        return EventClips(clips, place, chosen, caches, root, self.spec.grid, self.spec.align, len(self.classes))
+        position = present[rows] - first
+        return EventClips(clips, position, chosen, caches, root, self.spec.grid, self.spec.align, len(self.classes))
 
     def corpus(self, name: Literal["validation", "test"]) -> EventTable:
-        """Names, lengths and events of the clips of a list, in the order in which they are evaluated; measured once.
+        """Names, durations and events of the clips of a list, in the order of evaluation.
 
-        A clip that turns out unreadable has no length and no events, and no scores either.
+        An unreadable clip has duration 0 and no events; it has no scores either.
         """
         if name not in self._corpora:
             self._corpora[name] = self._corpus(self.clips(name))
@@ -262,66 +258,64 @@ class SEDDataModule(PackedDataModule):
         return chosen._replace(durations=lengths, events=clip_offsets(chosen.events, lengths))
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (bands,) float32 of `features` over the clips that are trained on, each once.
+        """Mean and standard deviation (bands,) float32 of `spec.features` over the training clips, cached.
 
-        Measured once for all processes and runs. Raises ValueError for a network that is not standardised by them.
+        Raises:
+            ValueError: the specification has no features.
         """
         if self.spec.features is None:
             raise ValueError("this network is not standardised by its training set: its SEDSpec has no features")
         lists = [self.clips(stream).clips for stream in self.streams]
-        return statistics(self.cache_dir, self.cached_as, self.find_root(), lists, self.spec.features, self.rate())
+        return statistics(self.cache_dir, self.cache_name, self.find_root(), lists, self.spec.features, self.rate())
 
     def train_set(self) -> StreamClips:
-        """The streams one after another; an item's seed draws its piece."""
+        """Concatenated streams; the seed of an item draws its excerpt."""
         return StreamClips([self.clips(stream) for stream in self.streams], self.seconds)
 
     def validation_set(self) -> WholeClips:
-        """Every validation clip."""
+        """All validation clips."""
         return WholeClips(self.clips("validation"))
 
     def test_set(self) -> WholeClips:
-        """Every test clip."""
+        """All test clips."""
         return WholeClips(self.clips("test"))
 
     def train_sampler(self, dataset: StreamClips) -> MixedSampler:
-        """Batches with each stream's share, wherever the streams stand."""
-        rank, world = self.ranks()
-        shares = [self.rank_batch(share) for share in self.streams.values()]
-        place = resume_position(self.trainer)
-        return MixedSampler(dataset.lengths, shares, self.batches_per_epoch, self.seed, rank, world, *place)
+        """Sampler of batches with a share of each stream."""
+        shares, position = [self.rank_batch(share) for share in self.streams.values()], resume_position(self.trainer)
+        return MixedSampler(dataset.lengths, shares, self.batches_per_epoch, self.seed, *self.ranks(), *position)
 
     @property
     def collate(self) -> Callable[[Sequence[EventItem | None]], SoundBatch]:
-        """Clips -> one batch without those that could not be read; sizes are looked up once per loader."""
+        """Collate function: clips -> batch without unreadable ones."""
         return partial(collate, grid=self.spec.grid, classes=len(self.classes), dims=self.dims)
 
     def prepare(self, report_dir: Path) -> dict:
-        """Say what is present, missing and unreadable; build the pack (unless `pack: never`), embeddings and statistics."""
+        """Report present, missing and unreadable clips; build the pack (unless `pack: never`), embeddings and statistics."""
         pack = None if self.pack == "never" else self.build_pack()
         (lists, usable), (caches, faults) = survey(self, pack), self.embedded
         measured = None if self.spec.features is None else [len(values) for values in self.statistics()]
-        made = {
+        results = {
             "pack": size(pack),
             "embeddings": {name: str(cache.folder) for name, cache in caches.items()},
             "bands": measured and measured[0],
         }
         lists["without_embeddings"] = sorted(faults.values())
-        lists["remarks"] = [remark for one in self.lists.values() for remark in one.remarks]
-        return write_report(self, report_dir, self._counts(usable), lists, made)
+        lists["remarks"] = [remark for clips in self.lists.values() for remark in clips.remarks]
+        return write_report(self, report_dir, self._counts(usable), lists, results)
 
     def _counts(self, usable: np.ndarray) -> dict:
-        """Per list: how many clips it names, how many can be used, and in how many of these each class occurs or how often."""
+        """Listed and usable clips of each list, with the usable clips and events per class."""
         counts, first = {}, 0
-        for name, one in self.lists.items():
-            mine = usable[(usable >= first) & (usable < first + len(one.names))] - first
-            counts[name] = {"listed": len(one.names), "usable": len(mine)}
-            if one.tags is not None:
-                counts[name]["clips_per_class"] = dict(zip(self.classes, one.tags[mine].sum(0).tolist(), strict=True))
-            if one.events is not None:
-                kept = one.events.label[np.isin(one.events.clip, mine)]
-                counts[name]["events_per_class"] = dict(
-                    zip(self.classes, np.bincount(kept, minlength=len(self.classes)).tolist(), strict=True)
-                )
-                counts[name]["without_events"] = len(mine) - int(one.tags[mine].any(1).sum())
-            first += len(one.names)
+        for name, clips in self.lists.items():
+            mine = usable[(usable >= first) & (usable < first + len(clips.names))] - first
+            counts[name] = {"listed": len(clips.names), "usable": len(mine)}
+            if clips.tags is not None:
+                counts[name]["clips_per_class"] = dict(zip(self.classes, clips.tags[mine].sum(0).tolist(), strict=True))
+            if clips.events is not None:
+                labels = clips.events.label[np.isin(clips.events.clip, mine)]
+                events = np.bincount(labels, minlength=len(self.classes)).tolist()
+                counts[name]["events_per_class"] = dict(zip(self.classes, events, strict=True))
+                counts[name]["without_events"] = len(mine) - int(clips.tags[mine].any(1).sum())
+            first += len(clips.names)
         return {"lists": counts}

@@ -1,4 +1,4 @@
-"""DCASE 2018 task 4: weakly labelled and unlabelled clips of YouTube, strongly labelled ones to validate and test."""
+"""DCASE 2018 task 4 and DESED: weakly labelled and unlabelled training clips, strongly labelled validation and test clips."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -22,9 +22,9 @@ CLASSES = (
     "Speech",
     "Vacuum_cleaner",
 )
-"""The ten classes, in the order of the task; those of DESED are the same."""
+"""Ten classes of the task, in its order, and of DESED."""
 
-# List -> its table under metadata/, the folder of its clips under audio/, what the table says.
+# List -> table under metadata/, folder of the clips under audio/, kind of labels.
 LISTS = {
     "weak": ("train/weak.csv", "train/weak", "weak"),
     "unlabeled": ("train/unlabel_in_domain.csv", "train/unlabel_in_domain", "none"),
@@ -35,10 +35,10 @@ LISTS = {
 
 
 class DCASE2018(SEDDataModule):
-    """The task's own folders: metadata/ with its tables, audio/ with what of the clips could be had, video/ beside it.
+    """DCASE 2018 task 4: metadata/ with the tables, audio/ with the clips, optionally video/.
 
-    The paper validates on what the task calls `test` and tests on what it calls `eval`. A partial download is used as far as it
-    goes; `prepare` says how far. Films lie as their clips do: audio/test/NAME.wav, video/test/NAME.mp4.
+    The paper validates on the task's `test` list and tests on its `eval` list. A partial download is used as it is;
+    `prepare` reports the missing clips. Videos have the paths of their clips: audio/test/NAME.wav, video/test/NAME.mp4.
     """
 
     name = "dcase2018"
@@ -50,16 +50,16 @@ class DCASE2018(SEDDataModule):
 
     @property
     def classes(self) -> list[str]:
-        """The ten classes of the task."""
+        """Ten classes of the task."""
         return list(CLASSES)
 
     def read_lists(self, root: Path) -> dict[str, ClipList]:
-        """The lists whose table is there. Raises DataError where none is, or one is not as expected."""
+        """Read the lists whose table exists. Raises DataError if none does or one is invalid."""
         tables: ClassVar = {name: (root / "metadata" / path, *rest) for name, (path, *rest) in self.tables.items()}
         present = {name: table for name, table in tables.items() if table[0].is_file()}
         if not present:
             first = next(iter(tables.values()))[0]
-            raise DataError(f"{first} is not there: --data.root must name {self.layout}.")
+            raise DataError(f"{first} not found: --data.root must name {self.layout}.")
         return {name: self._read(*table) for name, table in present.items()}
 
     def _read(self, path: Path, folder: str, kind: str) -> ClipList:
@@ -75,13 +75,10 @@ class DCASE2018(SEDDataModule):
         return ClipList(folder, strong.names, tags, strong.events, strong.remarks, strong.left_out)
 
 
-# DESED, the domestic sounds of DCASE 2019 to 2024 task 4: real clips weakly, strongly or not labelled, and soundscapes.
-
-
 class DESED(DCASE2018):
-    """The data set's own folders `dataset/{metadata,audio}`; lists that are not there are not used.
+    """DESED (DCASE 2019 to 2024 task 4): folders `dataset/{metadata,audio}`; missing lists are not used.
 
-    Lists to train on are weak, unlabeled, synthetic and strong; `validation` validates, the public evaluation set tests.
+    Training lists are weak, unlabeled, synthetic and strong; the test list is the public evaluation set.
     """
 
     name = "desed"

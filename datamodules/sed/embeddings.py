@@ -1,4 +1,4 @@
-"""What pretrained networks say of each clip: computed once, kept on disk clip by clip, so that a killed run goes on."""
+"""Cache of pretrained embeddings: clip -> (n, dim) float16 with times, one file per clip; and video decoding by PyAV."""
 
 import hashlib
 import logging
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datamodules.audio import reading
-from datamodules.audio.av_audio import FILMS, open_container, origin
+from datamodules.audio.av_audio import VIDEO_SUFFIXES, open_container, origin
 from datamodules.common import checksum
 from datamodules.common.cache import cache_root, cached, exclusive, probe, unwritable, write_atomically
 from datamodules.common.errors import DataError
@@ -21,17 +21,20 @@ log = logging.getLogger(__name__)
 
 
 class Embeddings(NamedTuple):
-    """Of one clip: values (n, dim) float16 and the centre (n,) s of what each of them heard or saw."""
+    """Embeddings of one clip."""
 
-    values: np.ndarray
-    times: np.ndarray
+    values: np.ndarray  # (n, dim) float16
+    times: np.ndarray  # (n,) s, centre of the input of each embedding
 
 
 class EmbeddingCache:
-    """Embeddings of clips by one extractor, a file for each clip.
+    """Embeddings of clips by one extractor, one file per clip, in a folder named by the extractor's fingerprint.
 
-    cache_dir: as of the data module; they lie in a folder of this extractor's. stream: its name among the network's inputs;
-    root: of the data set, in which films lie beside the audio.
+    Args:
+        cache_dir: option of the data module
+        stream: name of the embeddings among the network's inputs
+        extractor: pretrained network
+        root: folder of the data set, with videos beside the audio
     """
 
     def __init__(self, cache_dir: str | Path | None, stream: str, extractor: ExtractorLike, root: Path) -> None:
@@ -41,15 +44,15 @@ class EmbeddingCache:
         self.extractor, self.dim, self.kind, self.root = extractor, extractor.dim, extractor.kind, root
 
     def __getstate__(self) -> dict:
-        """Loader processes read; they need no network."""
+        """State for loader processes: without the network."""
         return self.__dict__ | {"extractor": None}
 
     def build(self, clips: Sequence[Path], strict: bool = False) -> dict[Path, str]:
-        """Extract what is missing; returns one sentence for each clip that has no signal or cannot be read.
+        """Extract missing embeddings, in one of several concurrent processes; returns the error message of each unusable clip.
 
-        Of several processes that ask at once one extracts. Raises the first such sentence as DataError if strict.
+        Raises:
+            DataError: the first error, if strict.
         """
-
         faults: dict[Path, str] = {}
         if not self._missing(clips, faults):
             return faults
@@ -65,7 +68,7 @@ class EmbeddingCache:
         return faults
 
     def read(self, clip: Path) -> Embeddings:
-        """Embeddings of a clip. Raises DataError where there are none."""
+        """Read the embeddings of a clip. Raises DataError if there are none."""
         path = self._path(clip)
         try:
             return _read(path)
@@ -75,7 +78,7 @@ class EmbeddingCache:
             raise DataError(f"{path} is damaged: delete it and run `prepare` again.") from error
 
     def _missing(self, clips: Sequence[Path], faults: dict[Path, str]) -> list[Path]:
-        """Clips without embeddings, or with damaged ones, which is said; those without a signal go to `faults`."""
+        """Clips with missing or damaged embeddings; clips without a source file are added to `faults`."""
         paths: dict[Path, Path] = {}
         for clip in clips:
             try:
@@ -83,15 +86,15 @@ class EmbeddingCache:
                 paths[clip] = path
             except DataError as error:
                 faults[clip] = str(error)
-        there = [path for path in paths.values() if path.is_file()]
-        if bad := set(checksum.damaged(there, "checking embeddings")):
-            log.warning("%d of %d embeddings in %s are damaged and computed again.", len(bad), len(there), self.folder)
+        existing = [path for path in paths.values() if path.is_file()]
+        if bad := set(checksum.damaged(existing, "checking embeddings")):
+            log.warning("%d of %d embeddings in %s are damaged and computed again.", len(bad), len(existing), self.folder)
             for path in bad:
                 path.unlink(missing_ok=True)
         return [clip for clip, path in paths.items() if not path.is_file()]
 
     def _adopt(self, clip: Path, path: Path) -> None:
-        """Take over embeddings of earlier versions, whose names held the file's place and time of change."""
+        """Rename embeddings of earlier versions, whose names depend on the path and time of change of the file."""
         if path.is_file():
             return
         source = self._source(clip)
@@ -108,11 +111,11 @@ class EmbeddingCache:
         old.unlink()
 
     def _source(self, clip: Path) -> Path:
-        """The file that a clip's signal is read from."""
-        return film_of(clip, self.root) if self.kind == "video" else clip
+        """Audio or video file of a clip."""
+        return video_path(clip, self.root) if self.kind == "video" else clip
 
     def _path(self, clip: Path) -> Path:
-        """Where a clip's embeddings lie: the name changes with the file's content alone, so that copies have the same."""
+        """File of a clip's embeddings, named by the content of its source, so that copies share it."""
         if clip not in self._digests:
             source = self._source(clip)
             try:
@@ -140,68 +143,69 @@ def _read(path: Path) -> Embeddings:
 
 
 def embed(extractor: ExtractorLike, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings and times of a file, its sound or its images. Raises DataError where it has none or does not decode."""
+    """Embeddings and times of a file's audio or images. Raises DataError if it has none or does not decode."""
     if extractor.kind == "video":
         return extractor.extract(images(path, extractor.fps))
     return extractor.extract(reading.read_file(path, extractor.sample_rate))
 
 
-def film_of(clip: Path, root: Path) -> Path:
-    """For a clip root/audio/A/B.wav the film root/video/A/B.mp4 (or another ending), for a film that film."""
-    if clip.suffix.lower() in FILMS:
+def video_path(clip: Path, root: Path) -> Path:
+    """Video of a clip: root/audio/A/B.wav -> root/video/A/B.mp4 (or another suffix); of a video file itself."""
+    if clip.suffix.lower() in VIDEO_SUFFIXES:
         return clip
     try:
         inside = clip.relative_to(root / "audio")
     except ValueError:
         inside = Path(clip.name)
-    films = [(root / "video" / inside).with_suffix(ending) for ending in FILMS]
-    return next((film for film in films if film.is_file()), films[0])
+    videos = [(root / "video" / inside).with_suffix(suffix) for suffix in VIDEO_SUFFIXES]
+    return next((video for video in videos if video.is_file()), videos[0])
 
 
-# Images of films by PyAV, an optional extra: the only place that decodes video.
+# Video decoding
 
 SLACK_S = 0.002
 """Time stamps are rounded to milliseconds in some containers, s."""
 RATE = 25.0
-"""Images a second where a film says nothing of the time, neither stamps nor a rate."""
+"""Default frame rate of a video without time stamps and rate, images/s."""
 
 
 def images(path: str | Path, fps: float, height: int = 224, width: int = 224) -> np.ndarray:
-    """Images (images, height, width, 3) uint8 RGB of a film at the times 0, 1/fps, ... up to its end: at each the one shown.
+    """Images (images, height, width, 3) uint8 RGB of a video at the times 0, 1/fps, ... up to and including its end.
 
-    Both ends count, as in the paper: 10 s at 15 images/s are 151. Second 0 is where the first stream starts, as for sound;
-    until the first image that one is shown. Without time stamps images follow each other at the film's rate.
+    10 s at 15 images/s give 151 images, as in the paper. Time 0 is the start of the first stream, as for audio; before the
+    first image that image is used. Images without time stamps follow each other at the frame rate.
 
-    Raises DataError where the file does not open, has no images, or does not decode.
+    Raises:
+        DataError: the file cannot be opened, has no images, or does not decode.
     """
-    nothing = f"{path} has no images: expected a film with a video track."
-    with open_container(path) as film:
-        if not film.streams.video:
-            raise DataError(nothing)
-        out = _shown(film, fps, height, width, path)
+    message = f"{path} has no images: expected a file with a video stream."
+    with open_container(path) as container:
+        if not container.streams.video:
+            raise DataError(message)
+        out = _sample_images(container, fps, height, width, path)
     if not out:
-        raise DataError(nothing)
+        raise DataError(message)
     return np.stack(out)
 
 
-def _shown(film: Any, fps: float, height: int, width: int, path: str | Path) -> list[np.ndarray]:
+def _sample_images(container: Any, fps: float, height: int, width: int, path: str | Path) -> list[np.ndarray]:
     import av
 
-    stream = film.streams.video[0]
+    stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     rate = float(stream.average_rate or stream.guessed_rate or RATE)
-    start, end, shown, out = origin(film), 0.0, None, []
+    start, end, current, out = origin(container), 0.0, None, []
     try:
-        for frame in film.decode(stream):
+        for frame in container.decode(stream):
             time = end if frame.pts is None else float(frame.pts * frame.time_base) - start
-            while shown is not None and len(out) / fps < time - SLACK_S:
-                out.append(shown)
-            shown, end = frame.to_ndarray(format="rgb24", width=width, height=height), time + 1 / rate
+            while current is not None and len(out) / fps < time - SLACK_S:
+                out.append(current)
+            current, end = frame.to_ndarray(format="rgb24", width=width, height=height), time + 1 / rate
     except av.FFmpegError as error:
-        if shown is None:
-            raise DataError(f"{path} does not decode as a film ({error.strerror}): replace it or leave it out.") from error
+        if current is None:
+            raise DataError(f"{path} does not decode as a video ({error.strerror}): replace it or leave it out.") from error
     if stream.duration:
         end = max(end, float(((stream.start_time or 0) + stream.duration) * stream.time_base) - start)
-    while shown is not None and (len(out) / fps <= end + SLACK_S or not out):
-        out.append(shown)
+    while current is not None and (len(out) / fps <= end + SLACK_S or not out):
+        out.append(current)
     return out

@@ -1,4 +1,4 @@
-"""Clips of a sound event data set as a loader's items: their sound, what is known of them, and their embeddings."""
+"""Items and batches of sound event data: audio, clip tags, frame activity and embeddings of clips."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,38 +14,38 @@ from datamodules.audio.windows import FrameGrid
 from datamodules.common.errors import DataError
 from datamodules.common.input_spec import Align
 from datamodules.common.left_out import LeftOut
-from datamodules.common.workers import or_another
+from datamodules.common.workers import read_or_replace
 from datamodules.sed.embeddings import EmbeddingCache
 from datamodules.sed.events import Events
 
 
 class ClipList(NamedTuple):
-    """One list of a data set: clips of one folder, and what is known of them."""
+    """List of a data set: clips of one folder with their labels."""
 
     folder: str  # of the audio, relative to the root
     names: tuple[str, ...]  # (clips,)
-    tags: np.ndarray | None = None  # (clips, classes) bool, which classes occur; None: not known
-    events: Events | None = None  # None: not known when they sound
+    tags: np.ndarray | None = None  # (clips, classes) bool: occurring classes; None: unlabelled
+    events: Events | None = None  # None: without strong labels
     remarks: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()  # rows of its table
 
 
 class SoundBatch(NamedTuple):
-    """Clips of any length, followed by zeros, with what is known of each."""
+    """Zero-padded batch of clips with their labels and embeddings."""
 
     audio: Tensor  # (batch, samples) int16
     length: Tensor  # (batch,) int64, samples of each clip
-    tags: Tensor  # (batch, classes) float32 in {0, 1}: which classes occur
-    tagged: Tensor  # (batch,) bool: whether that is known
-    activity: Tensor  # (batch, frames, classes) float32 in {0, 1}: when they sound
-    timed: Tensor  # (batch,) bool: whether that is known
+    tags: Tensor  # (batch, classes) float32 in {0, 1}
+    tagged: Tensor  # (batch,) bool: clips with known tags
+    activity: Tensor  # (batch, frames, classes) float32 in {0, 1}
+    timed: Tensor  # (batch,) bool: clips with known activity
     embeddings: dict[str, Tensor]  # (batch, frames, dim) float32 by stream, on the network's frames
     clip: Tensor  # (batch,) int64, position among the readable clips of its list
     names: tuple[str, ...]  # (batch,)
 
 
 class EventItem(NamedTuple):
-    """One clip, or a piece of it, on its way into a batch."""
+    """Item of the data sets: a clip or an excerpt of it."""
 
     audio: np.ndarray  # (samples,) int16
     tags: np.ndarray | None  # (classes,)
@@ -56,17 +56,17 @@ class EventItem(NamedTuple):
 
 
 class EventClips:
-    """The readable clips of one list.
+    """Readable clips of one list.
 
     Args:
-        clips: their audio
-        position: (clips,) place of each in the list
-        listed: the list
+        clips: audio
+        position: (clips,) position of each in the list
+        listed: list
         caches: embeddings by stream
         root: folder that the clips' paths are relative to
-        grid: frames of the network
-        align: puts embeddings on frames
-        classes: how many there are
+        grid: output frames of the network
+        align: resamples embeddings to frames
+        classes: number of classes
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class EventClips:
         return len(self.clips)
 
     def samples(self, clip: int) -> int:
-        """Length of a clip; 0 for one that cannot be read, which is said."""
+        """Length of a clip in samples; 0 for an unreadable one, which is logged."""
         try:
             return self.clips.length(clip)
         except DataError as error:
@@ -95,25 +95,25 @@ class EventClips:
             return 0
 
     def item(self, clip: int, longest: float = np.inf, seed: int = 0) -> EventItem:
-        """A clip, or of one that lasts over `longest` s a piece drawn by the seed. Raises DataError if unreadable."""
+        """A clip, or an excerpt of `longest` s at a random position. Raises DataError if unreadable."""
         audio = self.clips.whole(clip)
         frames = self.grid.count(len(audio))
         step, first = self.grid.pool * self.grid.hop, 0
         kept = min(len(audio), int(min(longest, len(audio)) * self.grid.sample_rate))
         if kept < len(audio):
             first = int(np.random.default_rng(seed).integers((len(audio) - kept) // step + 1))
-        piece = slice(first, first + self.grid.count(kept))
+        excerpt = slice(first, first + self.grid.count(kept))
         return EventItem(
             audio[first * step : first * step + kept],
             None if self.listed.tags is None else self.listed.tags[self.position[clip]],
-            None if self.listed.events is None else self._activity(clip, frames)[piece],
-            {stream: values[piece] for stream, values in self._embeddings(clip, len(audio)).items()},
+            None if self.listed.events is None else self._activity(clip, frames)[excerpt],
+            {stream: values[excerpt] for stream, values in self._embeddings(clip, len(audio)).items()},
             clip,
             self.clips.name(clip),
         )
 
     def readable(self, clip: int, longest: float = np.inf, seed: int = 0) -> EventItem | None:
-        """As `item`; None for a clip that cannot be read, which is named."""
+        """Like `item`; None for an unreadable clip, which is logged."""
         try:
             return self.item(clip, longest, seed)
         except DataError as error:
@@ -126,12 +126,12 @@ class EventClips:
 
     def _embeddings(self, clip: int, samples: int) -> dict[str, np.ndarray]:
         centres, path = self.grid.centres(samples), self.root / str(self.clips.paths[clip])
-        found = {stream: cache.read(path) for stream, cache in self.caches.items()}
-        return {stream: self.align(one.values, one.times, centres) for stream, one in found.items()}
+        embeddings = {stream: cache.read(path) for stream, cache in self.caches.items()}
+        return {stream: self.align(values, times, centres) for stream, (values, times) in embeddings.items()}
 
 
 class WholeClips(Dataset):
-    """Every clip of a list, as a whole; None for one that cannot be read."""
+    """Whole clips of a list; None for an unreadable one."""
 
     def __init__(self, clips: EventClips) -> None:
         self.clips = clips
@@ -144,9 +144,11 @@ class WholeClips(Dataset):
 
 
 class StreamClips(Dataset):
-    """The clips of several lists one after another, indexed by (index, seed); an unreadable one is replaced by another.
+    """Concatenated clips of several lists, indexed by (index, seed); an unreadable clip is replaced by another of its list.
 
-    longest: s of a clip that are used.
+    Args:
+        streams: lists
+        longest: length of the excerpts, s
     """
 
     def __init__(self, streams: Sequence[EventClips], longest: float) -> None:
@@ -161,11 +163,11 @@ class StreamClips(Dataset):
         index, seed = item
         k = int(np.searchsorted(self.ends, index, side="right"))
         stream, first = self.streams[k], index - (int(self.ends[k]) - self.lengths[k])
-        return or_another(lambda clip: stream.readable(clip, self.longest, seed), first, len(stream), seed)
+        return read_or_replace(lambda clip: stream.readable(clip, self.longest, seed), first, len(stream), seed)
 
 
 def collate(items: Sequence[EventItem | None], grid: FrameGrid, classes: int, dims: Mapping[str, int]) -> SoundBatch:
-    """Clips as one batch, those that could not be read left out; zeros follow shorter ones and stand for what is unknown."""
+    """Zero-padded batch of the items that are not None; unknown labels are zeros."""
     read = [item for item in items if item is not None]
     samples = max((len(item.audio) for item in read), default=0)
     frames = grid.count(samples) if read else 0

@@ -1,4 +1,4 @@
-"""A corpus of sound events as one flat table: who sounds where, in which clip."""
+"""Sound events of a corpus as flat arrays: clip, class, onset and offset (s)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Events(NamedTuple):
 
 
 class EventTable(NamedTuple):
-    """Clips and what sounds in them; clips without events count too."""
+    """Clips, including those without events, and their events."""
 
     names: tuple[str, ...]  # (clips,) file names
     durations: NDArray[np.float64]  # (clips,) s
@@ -25,7 +25,7 @@ class EventTable(NamedTuple):
     events: Events
 
     def select(self, clips: ArrayLike) -> "EventTable":
-        """The same of some clips, by their distinct positions (chosen,), in that order."""
+        """Table of the clips at distinct positions (chosen,), in that order."""
         clips = np.asarray(clips, dtype=np.int64)
         new = np.full(len(self.names), -1)
         new[clips] = np.arange(len(clips))
@@ -34,45 +34,45 @@ class EventTable(NamedTuple):
         return EventTable(tuple(self.names[i] for i in clips), self.durations[clips], self.classes, events)
 
     def tags(self) -> NDArray[np.bool_]:
-        """Which classes occur in which clip, (clips, classes)."""
-        found = np.zeros((len(self.names), len(self.classes)), dtype=bool)
-        found[self.events.clip, self.events.label] = True
-        return found
+        """Occurring classes of each clip, (clips, classes)."""
+        tags = np.zeros((len(self.names), len(self.classes)), dtype=bool)
+        tags[self.events.clip, self.events.label] = True
+        return tags
 
 
 def table(clip: ArrayLike = (), label: ArrayLike = (), onset: ArrayLike = (), offset: ArrayLike = ()) -> Events:
-    """Sort columns, each (events,), into a table; without arguments an empty one."""
+    """Build a sorted table from columns, each (events,); default: an empty one."""
     clip, label = (np.asarray(x, dtype=np.int64) for x in (clip, label))
     onset, offset = (np.asarray(x, dtype=np.float64) for x in (onset, offset))
     return take(Events(clip, label, onset, offset), np.lexsort((label, offset, onset, clip)))
 
 
 def take(events: Events, rows: NDArray) -> Events:
-    """Rows by a mask or by positions."""
+    """Select rows by a mask or by positions."""
     return Events(*(column[rows] for column in events))
 
 
 def clip_offsets(events: Events, durations: NDArray[np.float64]) -> Events:
-    """Cut events at the ends of their clips, (clips,) s; what begins after the end is left out."""
+    """Trim events to the durations of their clips (clips,) s; events that begin after the end are dropped."""
     ends = np.asarray(durations, dtype=np.float64)[events.clip]
     inside = take(events, events.onset < ends)
     return table(inside.clip, inside.label, inside.onset, np.minimum(inside.offset, ends[events.onset < ends]))
 
 
 class Merged(NamedTuple):
-    """A table without overlaps within a class, and what had to be merged for it."""
+    """Table without overlaps within a class."""
 
     events: Events
-    rows: NDArray[np.int64]  # (merged rows,) positions in the table before
-    made: int  # events that those rows became
+    rows: NDArray[np.int64]  # (merged rows,) positions in the original table
+    result_count: int  # number of events after merging those rows
 
 
 def merge_overlaps(events: Events) -> Merged:
-    """Join events of one class and clip that overlap, duplicates included; events that only touch stay apart."""
+    """Merge overlapping events of one class and clip, including duplicates; adjacent events are kept apart."""
     order = np.lexsort((events.offset, events.onset, events.label, events.clip))
     clip, label, onset, offset = take(events, order)
     group = np.cumsum(np.append(True, (np.diff(clip) != 0) | (np.diff(label) != 0)))[: len(clip)]
-    # The latest end so far within a group: ranked by group first, one running maximum serves all groups.
+    # Latest end so far within a group: with ends ranked by group first, one running maximum serves all groups.
     by_end = np.lexsort((offset, group))
     reached = offset[by_end[np.maximum.accumulate(np.argsort(by_end))]]
     starts = np.ones(len(clip), dtype=bool)
@@ -85,13 +85,13 @@ def merge_overlaps(events: Events) -> Merged:
 
 
 def to_tsv(names: Sequence[str], classes: Sequence[str], events: Events, empty: bool = True) -> str:
-    """Text of a DCASE table: filename, onset, offset, event_label, tab-separated, s with three decimals or more.
+    """Format a DCASE table: filename, onset, offset, event_label, tab-separated, times in s with at least three decimals.
 
     Args:
         names: (clips,)
         classes: names of the labels
-        events: to write
-        empty: write a row with empty cells for every clip without events, as the DCASE 2018 evaluation set does
+        events: events
+        empty: include a row with empty cells for every clip without events, as the DCASE 2018 evaluation set does
     """
     lines: list[list[str]] = [[] for _ in names]
     for clip, label, onset, offset in zip(*(column.tolist() for column in events), strict=True):
@@ -101,6 +101,6 @@ def to_tsv(names: Sequence[str], classes: Sequence[str], events: Events, empty: 
 
 
 def _seconds(time: float) -> str:
-    """At least milliseconds, and as many digits as the number needs to come back the same."""
+    """Format a time exactly, with at least three decimals."""
     short = f"{time:.3f}"
     return short if float(short) == time else repr(time)

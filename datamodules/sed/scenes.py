@@ -1,6 +1,6 @@
-"""Soundscapes with strong labels, mixed by rule from isolated sounds over a background, in DCASE 2018 task 4's layout on disk.
+"""Soundscape synthesis: isolated sounds and backgrounds -> scenes with strong labels, in the layout of DCASE 2018 task 4.
 
-Where a sound begins and ends is read off its own energy, so that a label never covers what cannot be heard.
+Onsets and offsets are those of a sound's energy above the background, so that labels do not cover inaudible parts.
 """
 
 import string
@@ -14,16 +14,16 @@ import soundfile
 from datamodules.sed.events import table, to_tsv
 
 FRAME_S = 0.01
-RANGE_DB = 30.0  # a sound is on where it is less than this under its loudest moment,
-SILENT_DB = -80.0  # of full scale: a sound that is never louder is none
-MASKED_DB = 6.0  # and less than this under the background it lies in
+RANGE_DB = 30.0  # a sound is active above its loudest frame minus this
+SILENT_DB = -80.0  # of full scale: level of the loudest frame below which a sound is silent
+MASKED_DB = 6.0  # a sound is active above the background level minus this
 GAP_S = 0.2  # shorter pauses belong to the event
 SHORTEST_S = 0.05
-CLASSES_AT_ONCE = (0.04, 0.56, 0.31, 0.09)  # how many scenes have none, one, two, three classes
+CLASSES_AT_ONCE = (0.04, 0.56, 0.31, 0.09)  # shares of scenes with 0, 1, 2, 3 classes
 PEAK = 0.9
-FAINT_DB = (-40.0, -20.0)  # level of a faint background without events, relative to an ordinary one
+FAINT_DB = (-40.0, -20.0)  # gain of a faint background without events
 
-LISTS = {  # subset -> its table in metadata/, its folder in audio/, whether it names events, classes or neither
+LISTS = {  # subset -> table in metadata/, folder in audio/, kind of labels
     "weak": ("train/weak.csv", "train/weak", "weak"),
     "unlabeled": ("train/unlabel_in_domain.csv", "train/unlabel_in_domain", "none"),
     "validation": ("test/test.csv", "test", "strong"),
@@ -32,7 +32,7 @@ LISTS = {  # subset -> its table in metadata/, its folder in audio/, whether it 
 
 
 class Scene(NamedTuple):
-    """A soundscape: samples (samples,) int16, and its events (events,) sorted by onset."""
+    """Soundscape: samples (samples,) int16 and events (events,) sorted by onset."""
 
     samples: np.ndarray
     label: np.ndarray  # int64
@@ -41,14 +41,14 @@ class Scene(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How scenes are mixed."""
+    """Parameters of the mixtures."""
 
     rate: int = 16_000
     seconds: float = 10.0
-    snr_db: tuple[float, float] = (3.0, 20.0)  # of a sound where it is on, over the background
+    snr_db: tuple[float, float] = (3.0, 20.0)  # level of an active sound over the background
     events: tuple[int, int] = (1, 3)  # of a class that occurs
-    shorter: float = 0.03  # how many scenes last but 30 to 90 % of `seconds`
-    empty: float = 0.0  # further weakly labelled scenes without any event, as a share of the others
+    shorter: float = 0.03  # share of scenes that last 30 to 90 % of `seconds`
+    empty: float = 0.0  # additional weakly labelled scenes without events, as a share of the others
 
 
 def level(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -59,9 +59,9 @@ def level(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def active(samples: np.ndarray, rate: int, floor_db: float = -np.inf) -> np.ndarray:
-    """Active segments of a sound by its energy above `floor_db`: (segments, 2) s.
+    """Active segments (segments, 2) s of a sound, by its energy above `floor_db`.
 
-    Segments under SHORTEST_S are left out, but for a sound that has no longer ones, such as a click.
+    Segments shorter than SHORTEST_S are dropped, unless the sound has no longer ones, such as a click.
     """
     levels = level(samples, rate)
     if not len(levels) or levels.max() < SILENT_DB:
@@ -72,7 +72,7 @@ def active(samples: np.ndarray, rate: int, floor_db: float = -np.inf) -> np.ndar
 
 
 def _segments(on: np.ndarray) -> np.ndarray:
-    """(segments, 2) s of frames that are on, over pauses under GAP_S."""
+    """Segments (segments, 2) s of active frames, joined over pauses shorter than GAP_S."""
     edges = np.diff(np.concatenate([[0], on, [0]]).astype(np.int8))
     begin, stop = (np.flatnonzero(edges == sign) * FRAME_S for sign in (1, -1))
     apart = begin[1:] - stop[:-1] >= GAP_S
@@ -85,29 +85,26 @@ def _lasting(segments: np.ndarray) -> np.ndarray:
 
 
 def compose(
-    random: np.random.Generator, sounds: Sequence[Sequence[np.ndarray]], beds: Sequence[np.ndarray], recipe: Recipe
+    random: np.random.Generator, sounds: Sequence[Sequence[np.ndarray]], backgrounds: Sequence[np.ndarray], recipe: Recipe
 ) -> Scene:
-    """One scene.
-
-    sounds: for each class its isolated sounds (samples,) float32 at recipe.rate; beds: backgrounds, repeated if too short.
-    """
+    """Mix one scene of isolated sounds by class and backgrounds, all (samples,) float32 at recipe.rate."""
     seconds = recipe.seconds * (random.uniform(0.3, 0.9) if random.random() < recipe.shorter else 1.0)
-    scene = _bed(random, beds[random.integers(len(beds))], round(seconds * recipe.rate))
+    scene = _background(random, backgrounds[random.integers(len(backgrounds))], round(seconds * recipe.rate))
     floor = 10 * np.log10(np.square(scene, dtype=np.float64).mean() + 1e-12)
     events: list[tuple[float, float, int]] = []
     count = min(random.choice(4, p=CLASSES_AT_ONCE), len(sounds))
     for label in random.choice(len(sounds), count, replace=False):
         for _ in range(random.integers(recipe.events[0], recipe.events[1] + 1)):
             sound = sounds[label][random.integers(len(sounds[label]))]
-            _place(random, scene, sound, int(label), floor, recipe, events)
+            _mix_in(random, scene, sound, int(label), floor, recipe, events)
     scene *= PEAK / max(np.abs(scene).max(), PEAK)
     label, onset, offset = (np.array([event[k] for event in sorted(events)]) for k in (2, 0, 1))
     return Scene(np.round(scene * 32767).astype(np.int16), label.astype(np.int64), onset.astype(float), offset.astype(float))
 
 
-def compose_empty(random: np.random.Generator, beds: Sequence[np.ndarray], recipe: Recipe) -> Scene:
-    """A scene without events: a background, a background that is hardly there, dither of the last bit, or digital silence."""
-    scene = _bed(random, beds[random.integers(len(beds))], round(recipe.seconds * recipe.rate))
+def compose_empty(random: np.random.Generator, backgrounds: Sequence[np.ndarray], recipe: Recipe) -> Scene:
+    """Mix a scene without events: a background, a faint background, dither of the last bit, or digital silence."""
+    scene = _background(random, backgrounds[random.integers(len(backgrounds))], round(recipe.seconds * recipe.rate))
     kind = random.integers(4)
     if kind == 1:
         scene *= 10 ** (random.uniform(*FAINT_DB) / 20)
@@ -116,36 +113,36 @@ def compose_empty(random: np.random.Generator, beds: Sequence[np.ndarray], recip
     return Scene(samples.astype(np.int16), none.astype(np.int64), none, none)
 
 
-def _bed(random: np.random.Generator, bed: np.ndarray, length: int) -> np.ndarray:
-    """`length` samples from anywhere of a background that goes round without a seam, 0 to 6 dB softer."""
-    over = min(len(bed) // 4, length)
+def _background(random: np.random.Generator, background: np.ndarray, length: int) -> np.ndarray:
+    """`length` samples of a seamlessly looped background from a random position, attenuated by 0 to 6 dB."""
+    over = min(len(background) // 4, length)
     fade = np.sqrt(np.linspace(0, 1, over, dtype=np.float32))
-    round_bed = bed[: len(bed) - over].copy()
-    round_bed[:over] = round_bed[:over] * fade + bed[len(bed) - over :] * fade[::-1]
-    place = (np.arange(length) + random.integers(len(round_bed))) % len(round_bed)
-    return (round_bed[place] * 10 ** (random.uniform(-6, 0) / 20)).astype(np.float32)
+    loop = background[: len(background) - over].copy()
+    loop[:over] = loop[:over] * fade + background[len(background) - over :] * fade[::-1]
+    position = (np.arange(length) + random.integers(len(loop))) % len(loop)
+    return (loop[position] * 10 ** (random.uniform(-6, 0) / 20)).astype(np.float32)
 
 
-def _place(
+def _mix_in(
     random: np.random.Generator, scene: np.ndarray, sound: np.ndarray, label: int, floor: float, recipe: Recipe, events: list
 ) -> None:
-    """Mix a sound in where no event of its class is; where none of ten places will do, leave it out."""
+    """Mix a sound in at a random time without an event of its class; dropped after ten attempts."""
     levels = level(sound, recipe.rate)
     loudness = 10 * np.log10(np.mean(10 ** (levels[levels > levels.max() - RANGE_DB] / 10)))
     sound = sound * np.float32(10 ** ((floor + random.uniform(*recipe.snr_db) - loudness) / 20))
     for _ in range(10):
         start = int(random.integers(max(1, len(scene) - min(len(sound), len(scene) // 2))))
-        piece = sound[: len(scene) - start]
-        heard = active(piece, recipe.rate, floor - MASKED_DB) + start / recipe.rate
-        clear = all(b + GAP_S <= onset or a - GAP_S >= offset for onset, offset, k in events if k == label for a, b in heard)
-        if len(heard) and clear:
-            scene[start : start + len(piece)] += piece * _fade(len(piece), len(piece) < len(sound), recipe.rate)
-            events += [(float(a), float(b), label) for a, b in heard]
+        part = sound[: len(scene) - start]
+        segments = active(part, recipe.rate, floor - MASKED_DB) + start / recipe.rate
+        clear = all(b + GAP_S <= onset or a - GAP_S >= offset for onset, offset, k in events if k == label for a, b in segments)
+        if len(segments) and clear:
+            scene[start : start + len(part)] += part * _fade(len(part), len(part) < len(sound), recipe.rate)
+            events += [(float(a), float(b), label) for a, b in segments]
             return
 
 
 def _fade(length: int, cut: bool, rate: int) -> np.ndarray:
-    """Ones, falling over the last 10 ms of a sound that was cut off."""
+    """Envelope of ones with a fade over the last 10 ms of a truncated sound."""
     envelope = np.ones(length, np.float32)
     if cut:
         last = min(length, round(0.01 * rate))
@@ -154,19 +151,19 @@ def _fade(length: int, cut: bool, rate: int) -> np.ndarray:
 
 
 def name(random: np.random.Generator, seconds: float) -> str:
-    """A file name as the data set has them: Y, eleven characters, and where in some recording the clip lay."""
+    """Random file name like those of the data set: Y, eleven characters, start and end in s."""
     letters = np.array(list(string.ascii_letters + string.digits + "-_"))
     start = float(random.integers(0, 300))
     return f"Y{''.join(random.choice(letters, 11))}_{start:.3f}_{start + seconds:.3f}.wav"
 
 
 def write_scene(path: Path, scene: Scene, rate: int) -> None:
-    """Its sound as mono WAV, 16 bit."""
+    """Write a scene as mono 16 bit WAV."""
     soundfile.write(path, scene.samples, rate, subtype="PCM_16")
 
 
 def write_table(root: Path, subset: str, scenes: Mapping[str, Scene], classes: Sequence[str]) -> None:
-    """metadata/ of one subset: names alone, names with classes, or one row an event."""
+    """Write the table of one subset: names alone, names with classes, or one row per event."""
     name, _, kind = LISTS[subset]
     path = root / "metadata" / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +193,7 @@ def write_list(
     recipe: Recipe,
     progress: Callable[[], object] = lambda: None,
 ) -> None:
-    """Compose, name and write `count` scenes of one subset and its table. bank: sounds of each class, and backgrounds."""
+    """Mix and write `count` scenes of one subset (key of LISTS) and its table; bank: sounds of each class, and backgrounds."""
     folder = root / "audio" / LISTS[subset][1]
     folder.mkdir(parents=True)
     written: dict[str, Scene] = {}
@@ -205,7 +202,7 @@ def write_list(
     while len(written) < count + empty:
         scene = compose(random, *bank, recipe) if len(written) < count else compose_empty(random, bank[1], recipe)
         if len(written) < count and weak and not len(scene.label):
-            continue  # the real list of weak labels has no clip without a class
+            continue  # the real list of weak labels has no clips without a class
         clip = name(random, len(scene.samples) / recipe.rate)
         write_scene(folder / clip, scene, recipe.rate)
         written[clip] = scene._replace(samples=scene.samples[:0])

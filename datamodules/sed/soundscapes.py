@@ -1,4 +1,4 @@
-"""Soundscapes mixed from a user's own isolated sounds and backgrounds: strongly labelled data out of any sound library."""
+"""Soundscapes mixed from a user's isolated sounds and backgrounds: sound library -> strongly labelled data set."""
 
 import json
 import re
@@ -13,39 +13,39 @@ from datamodules.common.cache import build_folder, cached, fingerprint
 from datamodules.common.errors import DataError
 from datamodules.common.left_out import LeftOut
 from datamodules.common.progress import progress
-from datamodules.common.splits import SPLITS, deal
+from datamodules.common.splits import SPLITS, assign_splits
 from datamodules.common.whole import write_json
 from datamodules.sed import scenes
 from datamodules.sed.dcase import DCASE2018
 from datamodules.sed.scenes import Recipe
 
 CLIPS = {"weak": 400, "unlabeled": 800, "validation": 120, "test": 240}
-LEFT_OUT = "left_out.json"  # beside the soundscapes: files of the library that are in none of them
+LEFT_OUT = "left_out.json"  # unusable files of the library
 GROUP = r"^.*?(?=[\W_]*\d*$)"
-FADED_DB = 12.0  # the ends of a background that are softer than this under its median are cut off
+FADED_DB = 12.0  # ends of a background below its median by more than this are trimmed
 LONGEST_S = 8.0
-"""Used of an isolated sound, from its first loud moment on, s."""
+"""Longest part of an isolated sound, from its onset, s."""
 
 Library = dict[str, tuple[list[list[np.ndarray]], list[np.ndarray]]]  # split -> sounds of each class, backgrounds
 
 
 class Soundscapes(DCASE2018):
-    """Mixtures of `root`'s sounds, made on first use and kept in DCASE 2018 task 4's layout; no recording is in two splits.
+    """Soundscapes of the sounds in `root`, mixed on first use in the layout of DCASE 2018 task 4; splits share no recording.
 
     Args:
         sounds: class -> globs of its isolated sounds, relative to the root (default: each folder in ROOT/foreground)
         backgrounds: globs of backgrounds, relative to the root (default: ROOT/background/*)
-        group: pattern whose match in a file's name without ending says which files belong together, in one split; the
-            default drops a trailing number
-        clips: how many of each list (weak, unlabeled, validation, test)
-        empty: weakly labelled soundscapes without any event that are mixed beside the others, as a share of these: backgrounds,
-            faint ones, silence; from them a detector learns that nothing is nothing
-        snr_db: limits of a sound's level over the background where it is on, dB
+        group: regular expression; files with the same match in their stem stay in one split (default: the stem without a
+            trailing number)
+        clips: number of clips in each list (weak, unlabeled, validation, test)
+        empty: additional weakly labelled soundscapes without events (backgrounds, faint ones, silence), as a share of the
+            others: negative examples
+        snr_db: limits of the level of an active sound over the background, dB
         mixed_rate: of the soundscapes, Hz
     """
 
     name = "soundscapes"
-    layout = "a folder with foreground/CLASS/*.wav and background/*.wav, or say which with --data.sounds, --data.backgrounds"
+    layout = "a folder with foreground/CLASS/*.wav and background/*.wav, or those of --data.sounds and --data.backgrounds"
 
     def __init__(
         self,
@@ -67,26 +67,26 @@ class Soundscapes(DCASE2018):
 
     @property
     def classes(self) -> list[str]:
-        """The classes of sounds, sorted."""
+        """Classes, sorted."""
         return sorted(self._sounds())
 
     def find_root(self) -> Path:
-        """Where the soundscapes lie, mixed on first use. Raises DataError where a class or the backgrounds have too few files."""
+        """Folder of the soundscapes, mixed on first use. Raises DataError if a class or the backgrounds have too few files."""
         library = super().find_root()
         files = {label: _files(library, globs, label) for label, globs in sorted(self._sounds().items())}
-        beds = _files(library, self.backgrounds, "backgrounds")
+        backgrounds = _files(library, self.backgrounds, "backgrounds")
         settings = f"{list(files)} {self.amounts} {self.recipe} {self.group} {self.seed_of_scenes}"
         code = [Path(scenes.__file__), Path(__file__)]
-        listed = [path for paths in [*files.values(), beds, code] for path in paths]
+        listed = [path for paths in [*files.values(), backgrounds, code] for path in paths]
         key = fingerprint(settings, ((path.name.encode(errors="surrogateescape"), str(path).encode()) for path in listed))
         target = cached(self.cache_dir, "soundscapes", f"{self.name}-{key}")
-        root = build_folder(target, lambda part: self._mix(part, files, beds), f"the soundscapes {target}")
+        root = build_folder(target, lambda part: self._mix(part, files, backgrounds), f"the soundscapes {target}")
         self.left_out.extend(LeftOut(*row) for row in json.loads((root / LEFT_OUT).read_text(encoding="utf-8")))
         self.left_out.say()
         return root
 
     seed_of_scenes = 0
-    """Another order of training is no other data set."""
+    """Constant, since another seed of the training order must not change the data set."""
 
     def _sounds(self) -> Mapping[str, list[str]]:
         if self.sounds is not None:
@@ -94,9 +94,8 @@ class Soundscapes(DCASE2018):
         folder = super().find_root() / "foreground"
         return {path.name: [f"foreground/{path.name}/*"] for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else {}
 
-    def _mix(self, root: Path, files: Mapping[str, Sequence[Path]], beds: Sequence[Path]) -> None:
-
-        bank, faults = self._library(files, beds)
+    def _mix(self, root: Path, files: Mapping[str, Sequence[Path]], backgrounds: Sequence[Path]) -> None:
+        bank, faults = self._library(files, backgrounds)
         left_out = [LeftOut.from_sentence("sound", str(path), fault, path) for path, fault in faults.items()]
         write_json(root / LEFT_OUT, [entry.row() for entry in left_out])
         with progress(total=sum(self.amounts.values()), unit="clip", desc="mixing soundscapes, once") as bar:
@@ -105,46 +104,46 @@ class Soundscapes(DCASE2018):
                 split = subset if subset in SPLITS else "train"
                 scenes.write_list(root, subset, count, random, bank[split], list(files), self.recipe, bar.update)
 
-    def _library(self, files: Mapping[str, Sequence[Path]], beds: Sequence[Path]) -> tuple[Library, dict[Path, str]]:
-        """Every file decoded, in the split of its group, and why those that are left out are bad."""
+    def _library(self, files: Mapping[str, Sequence[Path]], paths: Sequence[Path]) -> tuple[Library, dict[Path, str]]:
+        """Decoded sounds and backgrounds by split, and error messages of unusable files; paths: of the backgrounds."""
         faults: dict[Path, str] = {}
-        classes = [self._split(paths, label, True, faults) for label, paths in files.items()]
-        grounds = self._split(beds, "backgrounds", False, faults)
-        return {split: ([one[split] for one in classes], grounds[split]) for split in SPLITS}, faults
+        classes = [self._split(sounds, label, True, faults) for label, sounds in files.items()]
+        backgrounds = self._split(paths, "backgrounds", False, faults)
+        return {split: ([sounds[split] for sounds in classes], backgrounds[split]) for split in SPLITS}, faults
 
     def _split(self, paths: Sequence[Path], label: str, isolated: bool, faults: dict[Path, str]) -> dict[str, list[np.ndarray]]:
-        found: dict[str, list[np.ndarray]] = {}
+        groups: dict[str, list[np.ndarray]] = {}
         for path in paths:
             match = re.search(self.group, path.stem)
             try:
                 sound = (read_isolated if isolated else read_background)(path, self.recipe.rate)
-                found.setdefault(match[0] if match else path.stem, []).append(sound)
+                groups.setdefault(match[0] if match else path.stem, []).append(sound)
             except DataError as error:
                 if self.strict:
                     raise
                 faults[path] = str(error)
-        if len(found) < len(SPLITS):
-            raise DataError(self._too_few(label, list(found), len(paths)))
-        splits = deal(list(found), [sum(map(len, sounds)) for sounds in found.values()])
+        if len(groups) < len(SPLITS):
+            raise DataError(self._too_few(label, list(groups), len(paths)))
+        splits = assign_splits(list(groups), [sum(map(len, sounds)) for sounds in groups.values()])
         return {
-            split: [sound for sounds, mine in zip(found.values(), splits, strict=True) if mine == split for sound in sounds]
+            split: [sound for sounds, own in zip(groups.values(), splits, strict=True) if own == split for sound in sounds]
             for split in SPLITS
         }
 
     def _too_few(self, label: str, names: Sequence[str], files: int) -> str:
-        """Why the files of a class, or the backgrounds, are not enough for three splits, and what helps."""
+        """Message on a class, or the backgrounds, with fewer than three recordings."""
         recordings = f"{len(names)} recording{'s' * (len(names) != 1)}"
         listed = f" ({', '.join(map(repr, names))})" if names else ""
         advice = "add some"
         if files >= len(SPLITS) > len(names) and self.group == GROUP:
-            advice += ", or say --data.group '.+' if each file is a recording of its own; files whose names differ in the last "
-            advice += "number alone count as takes of one"
-        needed = "three at least are needed, one for each split"
+            advice += ", or set --data.group '.+' if each file is a separate recording; files whose names differ only in the "
+            advice += "last number count as takes of one recording"
+        needed = "expected at least three, one for each split"
         return f"{self.root}: {label}: {files} file{'s' * (files != 1)} of {recordings}{listed}, {needed}: {advice}."
 
 
 def read_isolated(path: Path, rate: int) -> np.ndarray:
-    """A sound from where its energy sets in, LONGEST_S at most. Raises DataError where it does not decode or is silent."""
+    """Read a sound from its onset, at most LONGEST_S. Raises DataError if it does not decode or is silent."""
     sound = reading.read_file(path, rate)
     on = scenes.active(sound, rate)
     if not len(on):
@@ -153,7 +152,7 @@ def read_isolated(path: Path, rate: int) -> np.ndarray:
 
 
 def read_background(path: Path, rate: int) -> np.ndarray:
-    """A background without the fades at its ends. Raises DataError where it does not decode or is silent."""
+    """Read a background without the fades at its ends. Raises DataError if it does not decode or is silent."""
     sound = reading.read_file(path, rate)
     levels = scenes.level(sound, rate)
     on = np.flatnonzero(levels > np.median(levels) - FADED_DB) if len(levels) else levels
@@ -162,9 +161,9 @@ def read_background(path: Path, rate: int) -> np.ndarray:
     return sound[round(on[0] * scenes.FRAME_S * rate) : round((on[-1] + 1) * scenes.FRAME_S * rate)]
 
 
-def _files(root: Path, globs: Sequence[str], what: str) -> list[Path]:
-    found = sorted({path for pattern in globs for path in root.glob(pattern) if path.suffix.lower() in reading.EXTENSIONS})
-    if not found:
-        others = "put some there, or name others with --data.sounds and --data.backgrounds"
-        raise DataError(f"{root} holds no audio for {what} ({', '.join(globs)}): {others}.")
-    return found
+def _files(root: Path, globs: Sequence[str], label: str) -> list[Path]:
+    files = sorted({path for pattern in globs for path in root.glob(pattern) if path.suffix.lower() in reading.AUDIO_SUFFIXES})
+    if not files:
+        advice = "add some, or set --data.sounds and --data.backgrounds"
+        raise DataError(f"{root} holds no audio for {label} ({', '.join(globs)}): {advice}.")
+    return files

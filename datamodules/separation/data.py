@@ -1,4 +1,4 @@
-"""Separation data: chunks of stems mixed at random to train on, pieces and whole tracks to evaluate, from any multitrack set."""
+"""Separation data module: multitrack recordings -> random mixtures for training, segments and whole tracks for evaluation."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from datamodules.audio.mean_std import Moments, measured_once, moments, of_all
+from datamodules.audio.mean_std import Moments, cached_mean_std, combined_moments, moments
 from datamodules.common.base import RootedDataModule
 from datamodules.common.cache import cached, fingerprint
 from datamodules.common.errors import DataError
@@ -20,45 +20,42 @@ from datamodules.separation.stem_report import report
 from datamodules.separation.stems import (
     SHORTEST_S,
     Chunk,
-    Pieces,
     RandomStems,
     StemBatch,
     Stems,
     TrackBatch,
+    TrackSegments,
     WholeTracks,
     collate,
 )
 from datamodules.separation.tracks import Lengths, Track, TrackFiles, open_track
 
-# Mean and deviation of the training mixtures' spectrum, bin by bin: measured once per data set and transform, then read.
-
 VERSION = 1
-PIECE_S = 10.0
-"""Tracks are transformed in pieces of about this length, s: small arrays are reused, those of whole tracks never are."""
+SEGMENT_S = 10.0
+"""Length of the segments in which tracks are transformed for statistics, s: memory for small arrays is reused."""
 
 CONTEXT_S = 1.0
-"""Sound on both sides of a piece, s, whose frames are dropped: makes the others equal those of the whole track."""
+"""Context on both sides of a segment, s; its frames are dropped, so that the others equal those of the whole track."""
 
 
 def statistics(
     cache_dir: str | None, name: str, tracks: WholeTracks, spectrogram: Callable[[Tensor], Tensor], key: str
 ) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (bins,) float32 over all frames of whole tracks, magnitudes averaged over the channels.
+    """Mean and standard deviation (bins,) float32 of the mixture magnitudes over all frames and channels of whole tracks, cached.
 
-    spectrogram: (channels, samples) -> (channels, bins, frames) at any length; `key` changes with its settings. Kept in
-    the cache under `name` and what decides the numbers. Of several processes that ask at once one measures.
-    Raises DataError where no track can be read.
+    spectrogram: (channels, samples) -> (channels, bins, frames) at any length; `key` changes with its settings. Raises
+    DataError if no track can be read.
     """
 
     def measure() -> Moments:
         hop = _hop(spectrogram)
-        return of_all(lambda index: _track(tracks, index, spectrogram, hop), len(tracks), "track")
+        return combined_moments(lambda index: _track(tracks, index, spectrogram, hop), len(tracks), "track")
 
-    return measured_once(cached(cache_dir, "statistics", f"{name}-{_key(tracks, key)}.npz"), measure)
+    return cached_mean_std(cached(cache_dir, "statistics", f"{name}-{_key(tracks, key)}.npz"), measure)
 
 
 def _key(tracks: WholeTracks, key: str) -> str:
-    """Changes with any file that is measured, wherever the set lies, and with how."""
+    """Fingerprint of the measured files and settings, independent of the location of the data set."""
     wavs = [wav for track in tracks.tracks for wav in _measured(track, tracks)]
     names = [(track.name, [Path(wav.path).name for wav in _measured(track, tracks)], track.frames) for track in tracks.tracks]
     settings = f"{VERSION} {key} {tracks.rate} {tracks.channels} {tracks.sources} {names}"
@@ -70,7 +67,7 @@ def _measured(track: Track, tracks: WholeTracks) -> Sequence:
 
 
 def _hop(spectrogram: Callable[[Tensor], Tensor]) -> int:
-    """Samples between frames, by the answers to two lengths; exact where they divide 65,536 or are fewer than 700."""
+    """Hop of a spectrogram in samples, from its frames for two lengths; exact if it divides 65,536 or is below 700."""
     short, long = 2**16, 2**20
     with torch.no_grad():
         frames = [spectrogram(torch.zeros(1, length)).shape[-1] for length in (short, long)]
@@ -78,13 +75,13 @@ def _hop(spectrogram: Callable[[Tensor], Tensor]) -> int:
 
 
 def _track(tracks: WholeTracks, index: int, spectrogram: Callable[[Tensor], Tensor], hop: int) -> Moments | None:
-    """Of one track; None where it cannot be read, which is said."""
+    """Moments of one track; None for an unreadable one, which is logged."""
     total = None
     try:
         for magnitude in _frames(tracks, index, spectrogram, hop):
             part = moments(magnitude)
             if part is None:
-                raise DataError(f"The spectrum of {tracks.tracks[index].name} is not finite: look at its files, or leave it out.")
+                raise DataError(f"The spectrum of {tracks.tracks[index].name} is not finite: check its files, or leave it out.")
             total = part if total is None else total.joined(part)
     except DataError as error:
         tracks.report(index, error)
@@ -93,8 +90,8 @@ def _track(tracks: WholeTracks, index: int, spectrogram: Callable[[Tensor], Tens
 
 
 def _frames(tracks: WholeTracks, index: int, spectrogram: Callable[[Tensor], Tensor], hop: int) -> Iterator[Tensor]:
-    """All frames of a track's mixture, each once, as (bins, frames) float64 of successive pieces."""
-    step, context = (max(1, round(seconds * tracks.rate / hop)) * hop for seconds in (PIECE_S, CONTEXT_S))
+    """All frames of a track's mixture, as (bins, frames) float64 of consecutive segments."""
+    step, context = (max(1, round(seconds * tracks.rate / hop)) * hop for seconds in (SEGMENT_S, CONTEXT_S))
     length = max(tracks.tracks[index].frames, round(SHORTEST_S * tracks.rate))
     for start in range(0, length, step):
         begin, stop = max(0, start - context), start + step
@@ -113,20 +110,20 @@ Set = TypeVar("Set", bound=Stems)
 
 
 class SeparationDataModule(RootedDataModule):
-    """Any multitrack data set: subclasses say which files are the stems of which track.
+    """Base of the multitrack data sets: subclasses list the tracks with the files of their stems.
 
     Args:
         sources: stems to separate, in the order of the network's outputs
-        sample_rate: of the data set and the network, Hz; files at other rates are left out by name
-        channels: of the data set and the network; mono files are taken for any number
-        seconds: length of a training chunk; a shorter track is followed by zeros
+        sample_rate: of the data set and the network, Hz; files at other rates are left out
+        channels: of the data set and the network; mono files are accepted for any number
+        seconds: length of a training chunk; shorter tracks are zero-padded
         samples_per_track: training chunks per track and epoch
-        random_tracks: draw each source of a chunk from a track and a place of its own
-        gain: limits of each training source's random factor
-        swap: probability that a training source's channels are exchanged
-        validation_seconds: length of the pieces that validation tracks are cut into
-        mixture: what is separated in evaluation: the data set's own `file` where a track has one, or the `sum` of the stems
-        lengths: what to do with a track whose files differ in length by more than 50 ms: `pad` the shorter ones with silence,
+        random_tracks: draw each source of a chunk from a random track and position
+        gain: limits of the random gain of each training source
+        swap: probability of reversing the channels of a training source
+        validation_seconds: length of the segments of validation tracks
+        mixture: mixture in evaluation: the data set's own `file` if a track has one, or the `sum` of the stems
+        lengths: handling of a track whose files differ in length by more than 50 ms: `pad` shorter files with silence,
             `trim` all to the shortest, or `skip` the track
     """
 
@@ -164,37 +161,37 @@ class SeparationDataModule(RootedDataModule):
         self.gain, self.swap, self.validation_seconds, self.mixture = tuple(gain), swap, validation_seconds, mixture
 
     def __getstate__(self) -> dict[str, Any]:
-        """Spawned workers need no transform, which may not travel."""
+        """State for spawned workers: without the transform, which may not be picklable."""
         return super().__getstate__() | {"_spec": self._spec and SeparationSpec()}
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
-        """Every track with the files of its stems. Raises DataError where the folder is not as expected."""
+        """List all tracks with the files of their stems. Raises DataError for an invalid folder."""
         raise NotImplementedError(f"{type(self).__name__} lists no tracks: choose a data set as --data.")
 
     @property
     def sources(self) -> list[str]:
         """Names of the stems, in the order of the network's outputs."""
         if self.chosen is None:
-            raise ValueError("Name the stems to separate: --data.sources '[drums, bass, other, vocals]'.")
+            raise ValueError("The stems to separate are required: --data.sources '[drums, bass, other, vocals]'.")
         return list(self.chosen)
 
     @property
     def covers_mixture(self) -> bool:
-        """Whether the sources are all of a recording, so that a song holds nothing else."""
+        """True if the sources add up to the mixture."""
         return True
 
     def absent(self, split: str) -> str:
-        """What to do about a split without tracks."""
+        """Advice for a split without tracks."""
         return f"Expected {self.layout}."
 
     @cached_property
     def listed(self) -> list[TrackFiles]:
-        """What the folder holds. Raises DataError for a wrong root."""
+        """Tracks of the folder. Raises DataError for a wrong root."""
         return self.read_tracks(self.find_root())
 
     @cached_property
     def opened(self) -> tuple[list[Track], list[DataError]]:
-        """Usable tracks, and what is wrong with each other one. Raises the first of these if strict."""
+        """Usable tracks, and the errors of the others. Raises the first error if strict."""
         tracks, flaws = [], []
         for files in self.listed:
             try:
@@ -212,11 +209,11 @@ class SeparationDataModule(RootedDataModule):
         return tracks, flaws
 
     def tracks(self, split: Split) -> list[Track]:
-        """The usable tracks of a split, sorted by name. Raises DataError where there are none."""
+        """Usable tracks of a split, sorted by name. Raises DataError if there are none."""
         tracks, flaws = self.opened
         chosen = sorted((track for track in tracks if track.split == split), key=lambda track: track.name)
         if not chosen:
-            first = f" (of all tracks {len(flaws)} are left out, the first because {flaws[0]})" if flaws else ""
+            first = f" ({len(flaws)} tracks are left out, the first because {flaws[0]})" if flaws else ""
             raise DataError(
                 f"{self.name} has no usable track of the {split} split in {self.find_root()}{first}: {self.absent(split)} "
                 f"{self.advice()}"
@@ -224,7 +221,7 @@ class SeparationDataModule(RootedDataModule):
         return chosen
 
     def train_set(self) -> RandomStems:
-        """Random chunks, samples_per_track for every training track."""
+        """Random chunks, samples_per_track per training track."""
         return self._watched(
             RandomStems,
             self.tracks("train"),
@@ -240,16 +237,16 @@ class SeparationDataModule(RootedDataModule):
             workers=self.num_workers,
         )
 
-    def validation_set(self) -> Pieces:
-        """The validation tracks in pieces, without augmentation."""
-        return self._watched(Pieces, *self._whole("validation"), seconds=self.validation_seconds)
+    def validation_set(self) -> TrackSegments:
+        """Segments of the validation tracks, without augmentation."""
+        return self._watched(TrackSegments, *self._whole("validation"), seconds=self.validation_seconds)
 
     def test_set(self) -> WholeTracks:
-        """The test tracks, one whole track an item."""
+        """Whole test tracks, one per item."""
         return self._watched(WholeTracks, *self._whole("test"))
 
     def _watched(self, kind: type[Set], *args: Any, **kwargs: Any) -> Set:
-        """A set of tracks; those that turn out unreadable while it is used count as left out."""
+        """Build a set whose unreadable tracks count as left out."""
         stems = kind(*args, **kwargs)
         self.left_out.watch("track", [track.name for track in stems.tracks], stems.unreadable)
         return stems
@@ -258,23 +255,24 @@ class SeparationDataModule(RootedDataModule):
         return self.tracks(split), self.sources, self.channels, self.mixture == "file", self.strict
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (bins,) float32 of the training mixtures' magnitudes, over whole tracks without augmentation.
+        """Mean and standard deviation (bins,) float32 of the training mixtures' magnitudes, without augmentation; cached.
 
-        Measured once for all processes and runs. Raises ValueError for a network that starts from none.
+        Raises:
+            ValueError: the specification has no spectrogram.
         """
         if self.spec.spectrogram is None:
             raise ValueError("this network starts from no statistics: its SeparationSpec has no spectrogram")
         tracks = WholeTracks(*self._whole("train"))
-        return statistics(self.cache_dir, self.cached_as, tracks, self.spec.spectrogram, self.spec.key)
+        return statistics(self.cache_dir, self.cache_name, tracks, self.spec.spectrogram, self.spec.key)
 
     def prepare(self, report_dir: Path) -> dict:
-        """Say what is present, missing, unequal, silent; convert what has to be, measure statistics; writes report.json."""
+        """Convert stems, measure statistics, and report missing, unequal and silent files in report.json."""
         return report(self, report_dir)
 
     def collate(self, items: StemBatch | Sequence[Chunk | None]) -> StemBatch:
-        """Chunks as one batch, those that could not be read left out; training chunks come as one already."""
+        """Batch of the chunks that are not None; training chunks are a batch already."""
         return items if isinstance(items, StemBatch) else collate(items, len(self.sources), self.channels)
 
     def evaluation_collate(self, items: Sequence[Chunk | TrackBatch | None]) -> StemBatch | TrackBatch:
-        """Pieces as a batch, or the one whole track."""
+        """Batch of segments, or the one whole track."""
         return items[0] if isinstance(items[0], TrackBatch) else self.collate(items)

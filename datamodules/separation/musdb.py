@@ -1,4 +1,4 @@
-"""MUSDB18 (Rafii et al. 2017) as distributed: MUSDB18-HQ's folders of WAV files, and MUSDB18's .stem.mp4 files."""
+"""MUSDB18 (Rafii et al. 2017): folders of WAV files of MUSDB18-HQ, or .stem.mp4 files of MUSDB18."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from datamodules.separation.tracks import TrackFiles
 
 STEMS = ("drums", "bass", "other", "vocals")
 MIXTURE = "mixture"
-NO_STEMS = (MIXTURE, "accompaniment")  # the second is drums + bass + other, in some copies
+NO_STEMS = (MIXTURE, "accompaniment")  # accompaniment: drums + bass + other, in some copies
 ENDING = ".stem.mp4"
 
-# musdb's mus.yaml: the training tracks that everybody validates on.
+# The usual validation tracks, from musdb's mus.yaml.
 VALIDATION = (
     "Actions - One Minute Smile",
     "Clara Berry And Wooldog - Waltz For My Victims",
@@ -35,14 +35,14 @@ VALIDATION = (
 
 
 class MUSDBHQ(SeparationDataModule):
-    """MUSDB18-HQ, or any set in its layout: train/ and test/ with a folder of WAV files per track, read where they lie.
+    """MUSDB18-HQ, or any set in its layout: train/ and test/ with a folder of WAV files per track, read in place.
 
-    100 training tracks, 14 of which validate, and 50 test tracks.
+    86 training, 14 validation and 50 test tracks.
 
     Args:
-        sources: default drums, bass, other, vocals; of fewer the mixture is always their own sum
-        validation: names of the training tracks to validate on (default: the 14 of musdb's mus.yaml; a folder
-            `validation` or `valid` beside train/, where there is one, is added)
+        sources: default drums, bass, other, vocals; the mixture of fewer sources is their sum
+        validation: names of the validation tracks in train/ (default: the 14 of musdb's mus.yaml; tracks of a folder
+            `validation` or `valid` beside train/ are added)
     """
 
     name = "musdb18hq"
@@ -58,7 +58,7 @@ class MUSDBHQ(SeparationDataModule):
         self.validation = VALIDATION if validation is None else tuple(validation)
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
-        """Every folder below train/, validation/ and test/."""
+        """List the folders in train/, validation/ and test/."""
         tracks = [
             self._files(folder, split)
             for part, split in split_folders(root).items()
@@ -71,19 +71,19 @@ class MUSDBHQ(SeparationDataModule):
 
     def _files(self, folder: Path, split: str) -> TrackFiles:
         split = "validation" if split == "train" and folder.name in self.validation else split
-        there = {path.stem for path in folder.glob("[!.]*.wav")}
-        # Fewer stems than the mixture was made of do not add up to it.
-        whole = MIXTURE in there and there <= {*self.sources, *NO_STEMS}
+        stems = {path.stem for path in folder.glob("[!.]*.wav")}
+        # A mixture of further stems is not the sum of the sources.
+        whole = MIXTURE in stems and stems <= {*self.sources, *NO_STEMS}
         mixture = folder / f"{MIXTURE}.wav" if whole else None
         return TrackFiles(folder.name, split, {name: folder / f"{name}.wav" for name in self.sources}, mixture)
 
     @property
     def covers_mixture(self) -> bool:
-        """Whether the sources are all four, or the vocals and all the others."""
+        """True for all four stems, or vocals and accompaniment."""
         return set(STEMS) <= set(self.sources) or {"vocals", "accompaniment"} <= set(self.sources)
 
     def _refuse(self, root: Path) -> None:
-        """Say what a folder without tracks is."""
+        """Raise DataError for a folder without tracks."""
         if holds_stem_mp4(root):
             raise DataError(
                 f"{root} holds MUSDB18's .stem.mp4 files, not MUSDB18-HQ's folders of WAV files: read them with "
@@ -92,28 +92,28 @@ class MUSDBHQ(SeparationDataModule):
         raise DataError(f"{root} holds no track: --data.root must name {self.layout}. {self.advice()}")
 
     def remarks(self) -> dict:
-        """How many of the named validation tracks are there."""
-        here = {files.name for files in self.listed}
-        return {"validation_tracks": f"{len(here & set(self.validation))} of the {len(self.validation)} named ones"}
+        """Number of the named validation tracks in the folder."""
+        present = {files.name for files in self.listed}
+        return {"validation_tracks": f"{len(present & set(self.validation))} of the {len(self.validation)} named ones"}
 
     def absent(self, split: str) -> str:
-        """What makes a track one of this split."""
+        """Advice for a split without tracks."""
         if split != "validation":
             return f"Expected {self.layout}."
         return (
-            "Of the folders in train/ those with the names of musdb's 14 validation tracks validate (Actions - One Minute "
+            "Validation tracks are the folders in train/ with the names of musdb's 14 validation tracks (Actions - One Minute "
             "Smile, ...): name others with --data.validation, or put them into a folder valid/ beside train/."
         )
 
 
 class MUSDB18(MUSDBHQ):
-    """MUSDB18 as .stem.mp4 files, which are converted once to 16 bit WAV files in MUSDB18-HQ's layout below the cache folder.
+    """MUSDB18 as .stem.mp4 files, converted once to 16 bit WAV files in MUSDB18-HQ's layout below the cache folder.
 
-    Its stems are band-limited to 16 kHz, and its mixture is not exactly their sum. Takes PyAV and about 32 GB.
+    Its stems are band-limited to 16 kHz, and its mixture is not exactly their sum. Needs PyAV and about 32 GB.
 
     Args:
-        sources: default drums, bass, other, vocals; of fewer the mixture is always their own sum
-        validation: names of the training tracks to validate on (default: the 14 of musdb's mus.yaml)
+        sources: default drums, bass, other, vocals; the mixture of fewer sources is their sum
+        validation: names of the validation tracks in train/ (default: the 14 of musdb's mus.yaml)
     """
 
     name = "musdb18"
@@ -123,7 +123,7 @@ class MUSDB18(MUSDBHQ):
     )
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
-        """Every .stem.mp4 below train/, validation/ and test/, converted."""
+        """List the .stem.mp4 files in train/, validation/ and test/, and convert them."""
         sources = [
             (path, split, self.converted() / part / path.name.removesuffix(ENDING))
             for part, split in split_folders(root).items()
@@ -134,7 +134,7 @@ class MUSDB18(MUSDBHQ):
         streams = (MIXTURE, *STEMS)
         jobs = [ConversionJob(path, tuple(folder / f"{name}.wav" for name in streams)) for path, _, folder in sources]
         if not all(job.marked() for job in jobs):
-            av_audio.require(sources[0][0])
+            av_audio.require_pyav(sources[0][0])
         flaws = convert(jobs, self.converted(), MP4)
         return [
             self._files(folder, split)._replace(
@@ -145,15 +145,15 @@ class MUSDB18(MUSDBHQ):
         ]
 
     def remarks(self) -> dict:
-        """As of MUSDBHQ, and where the WAV files lie."""
+        """Remarks of MUSDBHQ, and the folder of the WAV files."""
         return super().remarks() | {"converted": {"folder": str(self.converted()), "files": 5 * len(self.listed)}}
 
     def converted(self) -> Path:
-        """Where the WAV files lie, of whatever folder the data set is in."""
+        """Folder of the WAV files, independent of that of the data set."""
         return cached(self.cache_dir, "stems", self.name)
 
     def _refuse(self, root: Path) -> None:
-        """Say what a folder without tracks is."""
+        """Raise DataError for a folder without tracks."""
         if any(root.glob("*/*/*.wav")):
             raise DataError(
                 f"{root} holds MUSDB18-HQ's folders of WAV files, not MUSDB18's .stem.mp4 files: read them with "
@@ -163,5 +163,5 @@ class MUSDB18(MUSDBHQ):
 
 
 def holds_stem_mp4(root: Path) -> bool:
-    """Whether .stem.mp4 files lie in a folder or in the folders in it."""
+    """True if a folder or its subfolders hold .stem.mp4 files."""
     return any(True for pattern in ("*", "*/*") for _ in root.glob(f"{pattern}{ENDING}"))

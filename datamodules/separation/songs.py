@@ -1,4 +1,4 @@
-"""A user's own songs to separate: files, folders and globs, opened but not decoded, all channels kept."""
+"""Inputs of separation: files, folders and globs -> songs, opened but not decoded, with all channels."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,17 +15,17 @@ from datamodules.common.errors import DataError
 
 
 class SongBatch(NamedTuple):
-    """One file: its path, and why it does not open (None: it does)."""
+    """One file."""
 
     path: str
-    error: str | None
+    error: str | None  # reason why it cannot be opened
 
 
 class Songs(UserFiles):
-    """Files to separate; only their headers are read here, since a song may be hours long.
+    """Files to separate; only their headers are read, since a song may be hours long.
 
     Args:
-        sources: names of the stems, which the checkpoint knows
+        sources: names of the stems, from the checkpoint
     """
 
     name = "songs"
@@ -35,7 +35,7 @@ class Songs(UserFiles):
         self.sources = list(sources or [])
 
     def predict_set(self) -> Dataset:
-        """The files, each as a `SongBatch`."""
+        """Files as `SongBatch`."""
         return _Songs([item.path for item in self.remaining()], self.strict)
 
 
@@ -58,12 +58,12 @@ class _Songs(Dataset):
 
 
 def open_song(path: "str | Path | LoadedSong") -> "Song | LoadedSong":
-    """Open a file to be read block by block with its channels. Raises DataError where it does not open."""
+    """Open a file for reading in blocks, with all channels. Raises DataError if it cannot be opened."""
     return path if isinstance(path, LoadedSong) else Song(path)
 
 
 class Song:
-    """A sound file or film; `frames` is what its header claims, `damage` why decoding stopped early."""
+    """Open audio or video file; `frames` is declared by its header and may be wrong."""
 
     def __init__(self, path: str | Path) -> None:
         self.source = open_source(path, mono=False)
@@ -82,18 +82,19 @@ class Song:
 
     @property
     def damage(self) -> str | None:
-        """Why decoding stopped early, after the last block; None: it did not."""
+        """Reason why decoding stopped early, after the last block, or None."""
         return self.source.damage
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """float32 (frames, channels), block by block. Raises DataError where there is none, or NaN in it."""
+        """Blocks (frames, channels) float32. Raises DataError if there is no audio or it holds NaN."""
         return self.source.blocks()
 
 
 class LoadedSong:
-    """Audio in memory, (channels, samples) or (samples,), read as a file would be.
+    """Audio in memory, (channels, samples) or (samples,), with the interface of `Song`.
 
-    Raises ValueError for other shapes and for integers but int16.
+    Raises:
+        ValueError: other shapes, or integers other than int16.
     """
 
     path, damage = "the audio in memory", None
@@ -105,10 +106,10 @@ class LoadedSong:
     __enter__, __exit__ = Song.__enter__, Song.__exit__
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """float32 (frames, channels), block by block. Raises DataError where there is none, or NaN in it."""
+        """Blocks (frames, channels) float32. Raises DataError if there is no audio or it holds NaN."""
         if not self.frames:
             raise DataError(f"{self.path} has no samples.")
         if not np.isfinite(self.audio).all():

@@ -1,8 +1,8 @@
-"""Sound files that cannot be read in place, converted once to 16 bit WAV, at their own rate or resampled.
+"""Conversion of stems that cannot be read in place: audio file -> cached 16 bit WAV files, optionally resampled.
 
-The files made from one source lie in a folder of their own with `.source`, which holds a probe of the source's content and
-is written last: a run that was killed goes on, a source that was exchanged is noticed, and a copy of it is not. Each ends
-with its checksum, so that damaged ones are made again.
+The files of one source are in one folder with `.source`, which holds a probe of the source's content and is written last, so
+that interrupted conversions resume and changed sources are detected. Files end with their checksum; damaged ones are
+converted again.
 """
 
 import hashlib
@@ -33,42 +33,42 @@ MARK = ".source"
 
 
 class ConversionJob(NamedTuple):
-    """A source and the WAV file that each of its sound streams becomes."""
+    """Conversion of one source to one WAV file per audio stream."""
 
     source: Path
     targets: tuple[Path, ...]
     rate: int | None = None  # Hz to resample to; None: as the source
 
     def mark(self) -> str:
-        """What `.source` holds."""
+        """Content of `.source`."""
         return f"{VERSION}|{self.rate}|{probe(self.source)}"
 
     def marked(self) -> bool:
-        """Whether all were made from this source."""
+        """True if the targets were converted from this source."""
         try:
             return (self.targets[0].parent / MARK).read_text(encoding="utf-8") == self.mark()
         except OSError:
             return False
 
 
-class Kind(NamedTuple):
-    """How one kind of file is read."""
+class SourceReader(NamedTuple):
+    """Functions that read one kind of file."""
 
     header: Callable[[Path], ContainerHeader]
     blocks: Callable[[Path], Iterable[tuple[int, np.ndarray]]]  # (stream, (frames, channels) float32)
 
 
 def converted(cache_dir: str | None, source: Path, rate: int | None) -> ConversionJob:
-    """A source with the place of its one WAV file, which its content names, wherever the source lies."""
+    """Conversion job of a source with one stream; its WAV file is named by content, independent of location."""
     job = ConversionJob(source, (), rate)
     digest = hashlib.sha256(job.mark().encode()).hexdigest()[:20]
     return job._replace(targets=(cached(cache_dir, "stems", digest[:2], digest, whole=MARK) / "stem.wav",))
 
 
-def convert(jobs: Sequence[ConversionJob], folder: Path, kind: Kind) -> dict[Path, str]:
-    """Convert what is not yet; a sentence for each source that does not decode. `folder` is where they are kept.
+def convert(jobs: Sequence[ConversionJob], folder: Path, reader: SourceReader) -> dict[Path, str]:
+    """Convert the remaining sources into `folder`, in one of several concurrent processes.
 
-    Of several processes that ask at once one works, the others wait. Raises DataError for a disk that is full.
+    Returns the error message of each source that does not decode. Raises DataError for a full disk.
     """
     if not _left(jobs):
         return {}
@@ -81,75 +81,75 @@ def convert(jobs: Sequence[ConversionJob], folder: Path, kind: Kind) -> dict[Pat
             stray.unlink()
         if old := sorted(path for path in folder.glob("*-????????????") if path.is_dir()):
             log.warning("%s holds stems that an earlier version converted, which are not used any more: delete it.", old[0])
-        require_space(folder, left, lambda job: _bytes(kind.header(job.source), job.rate), "As WAV files the stems need")
-        return _run(left, kind)
+        require_space(folder, left, lambda job: _bytes(reader.header(job.source), job.rate), "As WAV files the stems need")
+        return _run(left, reader)
 
 
 def _left(jobs: Sequence[ConversionJob]) -> list[ConversionJob]:
-    """Jobs to do; files that are damaged are said."""
+    """Remaining jobs, including those whose files are damaged, which is logged."""
     marked = [job for job in jobs if job.marked()]
     bad = set(checksum.damaged([target for job in marked for target in job.targets], "checking converted stems"))
     damaged = [job for job in marked if not bad.isdisjoint(job.targets)]
     for job in damaged:
-        log.warning("What %s was converted to is damaged in %s: it is converted again.", job.source, job.targets[0].parent)
+        log.warning("The WAV files of %s in %s are damaged: they are converted again.", job.source, job.targets[0].parent)
         (job.targets[0].parent / MARK).unlink(missing_ok=True)
     done = {id(job) for job in marked} - {id(job) for job in damaged}
     return [job for job in jobs if id(job) not in done]
 
 
-def _run(jobs: Sequence[ConversionJob], kind: Kind) -> dict[Path, str]:
-    """Convert sources side by side, copies of one source once; a sentence for each source that does not decode."""
+def _run(jobs: Sequence[ConversionJob], reader: SourceReader) -> dict[Path, str]:
+    """Convert sources in parallel, copies of a source once; returns an error message for each that does not decode."""
     distinct = {job.targets: job for job in jobs}
     flaws = {}
     with ThreadPoolExecutor(cores()) as pool:
-        done = pool.map(lambda job: _one(job, kind), distinct.values())
+        done = pool.map(lambda job: _convert_one(job, reader), distinct.values())
         for targets, flaw in zip(distinct, progress(done, "converting stems", len(distinct), "file"), strict=True):
             if flaw:
                 flaws[targets] = flaw
     return {job.source: flaws[job.targets] for job in jobs if job.targets in flaws}
 
 
-def _one(job: ConversionJob, kind: Kind) -> str | None:
-    """Convert one source; what is wrong with it."""
+def _convert_one(job: ConversionJob, reader: SourceReader) -> str | None:
+    """Convert one source; returns an error message or None."""
     try:
-        claim = kind.header(job.source)
-        if claim.streams != len(job.targets):
-            return f"{job.source} has {claim.streams} sound streams where {len(job.targets)} are expected: download it again."
-        return _write(job, claim, kind)
+        header = reader.header(job.source)
+        if header.streams != len(job.targets):
+            return f"{job.source} has {header.streams} audio streams, expected {len(job.targets)}: download it again."
+        return _write(job, header, reader)
     except DataError as error:
         return str(error)
     except OSError as error:
         raise unwritable(job.targets[0].parent, error) from error
 
 
-def _write(job: ConversionJob, claim: ContainerHeader, kind: Kind) -> str | None:
+def _write(job: ConversionJob, header: ContainerHeader, reader: SourceReader) -> str | None:
     parts = [target.with_name(f"{target.name}.part") for target in job.targets]
     written = np.zeros(len(parts), np.int64)
-    rate = job.rate or claim.sample_rate
-    to_rate = [reading.resampler(claim.sample_rate, rate, claim.channels, job.source) for _ in parts]
+    rate = job.rate or header.sample_rate
+    to_rate = [reading.resampler(header.sample_rate, rate, header.channels, job.source) for _ in parts]
     for part in parts:
         part.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         files = [stack.enter_context(wave.open(str(part), "wb")) for part in parts]
         for file in files:
-            file.setnchannels(claim.channels)
+            file.setnchannels(header.channels)
             file.setsampwidth(2)
             file.setframerate(rate)
-        for stream, block in kind.blocks(job.source):
+        for stream, block in reader.blocks(job.source):
             if not np.isfinite(block).all():
                 return f"{job.source} holds NaN or infinite samples: write it again or leave the track out."
             files[stream].writeframesraw(reading.to_int16(to_rate[stream](block, False)).tobytes())
             written[stream] += len(block)
         for file, last in zip(files, to_rate, strict=True):
-            file.writeframesraw(reading.to_int16(last(np.zeros((0, claim.channels), np.float32), True)).tobytes())
+            file.writeframesraw(reading.to_int16(last(np.zeros((0, header.channels), np.float32), True)).tobytes())
     if not written.all():
-        return f"{job.source} holds no sound: replace it or leave the track out."
+        return f"{job.source} holds no audio: replace it or leave the track out."
     _name(parts, job)
     return None
 
 
 def _name(parts: Sequence[Path], job: ConversionJob) -> None:
-    """Give files their names once they are on disk with their checksums, and say then what they were made from."""
+    """Append checksums, rename the files once they are on disk, then write `.source`."""
     mark = job.targets[0].parent / MARK
     mark.unlink(missing_ok=True)
     for part, target in zip(parts, job.targets, strict=True):
@@ -161,8 +161,8 @@ def _name(parts: Sequence[Path], job: ConversionJob) -> None:
     write_atomically(mark, lambda file: file.write(job.mark().encode()))
 
 
-def _bytes(claim: ContainerHeader, rate: int | None) -> float:
-    return 2 * claim.streams * claim.channels * (rate or claim.sample_rate) * claim.seconds
+def _bytes(header: ContainerHeader, rate: int | None) -> float:
+    return 2 * header.streams * header.channels * (rate or header.sample_rate) * header.seconds
 
 
 def _sound_header(path: Path) -> ContainerHeader:
@@ -177,8 +177,8 @@ def _sound_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
             raise DataError(f"{path}: {source.damage}; replace it or leave the track out.")
 
 
-SOUND = Kind(_sound_header, _sound_blocks)
-"""Files that libsndfile decodes."""
+SOUND = SourceReader(_sound_header, _sound_blocks)
+"""Reader of audio files with one stream."""
 
-MP4 = Kind(av_audio.header, av_audio.blocks)
-"""Containers with several sound streams."""
+MP4 = SourceReader(av_audio.header, av_audio.blocks)
+"""Reader of containers with several audio streams."""

@@ -1,24 +1,24 @@
-"""A folder of one's own multitrack recordings."""
+"""Separation data of a user: folder of multitrack recordings, one subfolder per track and one file per stem."""
 
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from datamodules.audio.reading import EXTENSIONS, header
-from datamodules.audio.wav import Missing, NotInPlace, open_wav
+from datamodules.audio.reading import AUDIO_SUFFIXES, header
+from datamodules.audio.wav import MissingFile, NeedsConversion, open_wav
 from datamodules.common.cache import cache_root
 from datamodules.common.errors import DataError
 from datamodules.common.report import warn
-from datamodules.common.splits import SPLITS, draw, split_folders
+from datamodules.common.splits import SPLITS, draw_splits, split_folders
 from datamodules.separation.data import SeparationDataModule
 from datamodules.separation.musdb import holds_stem_mp4
 from datamodules.separation.stem_conversion import SOUND, convert, converted
 from datamodules.separation.tracks import TrackFiles
 
 UNSHARED = (
-    "not in every track, so the network does not learn it (--data.missing silence takes it for silent there, "
-    "--data.sources '[NAME, ...]' names the stems to learn and leaves out the tracks that lack one)"
+    "not in every track, so the network does not learn it (--data.missing silence treats it as silent there, "
+    "--data.sources '[NAME, ...]' names the stems to learn and leaves out tracks without one)"
 )
 """Reason of a stem that is left out."""
 
@@ -26,21 +26,21 @@ UNSHARED = (
 class _Folder(NamedTuple):
     path: Path
     split: str
-    sounds: dict[str, Path]  # by the file's name without its ending, in lower case
+    sounds: dict[str, Path]  # by lower-case stem of the file name
 
 
 class StemFolder(SeparationDataModule):
-    """A folder per track with one sound file per stem (wav, flac, mp3, ogg), such as ROOT/train/MY SONG/vocals.wav.
+    """A folder per track with one audio file per stem (wav, flac, mp3, ogg), such as ROOT/train/MY SONG/vocals.wav.
 
-    Tracks lie in folders train, valid(ation) and test, or directly in the root: then a tenth validates and a tenth
-    tests, drawn by name; where only the folder for validation is lacking, a tenth of the training tracks validates.
-    WAV files of 16 bit or 32 bit float at `sample_rate` are read in place, all others converted once to 16 bit WAV of that
-    rate below the cache folder.
+    Tracks are in folders train, valid(ation) and test, or directly in the root: then a tenth is for validation and a tenth
+    for test, drawn by name. If only the validation folder is missing, a tenth of the training tracks is used. WAV files of
+    16 bit or 32 bit float at `sample_rate` are read in place, others converted once to 16 bit WAV of that rate below the
+    cache folder.
 
     Args:
         sources: default: the stems that every track has, by name; with `missing` other than `skip` those that any track has
-        mixture_name: file of the mixture, where there is one; used where the sources are all other files of the track
-        missing: what to do with a track that lacks a source: `skip` the track, count it as `silence`, or `stop`
+        mixture_name: file of the mixture, if any; used if the sources are all other files of the track
+        missing: handling of a track without a source: `skip` the track, use `silence`, or `stop`
     """
 
     name = "stems"
@@ -60,15 +60,15 @@ class StemFolder(SeparationDataModule):
 
     @cached_property
     def folders(self) -> list[_Folder]:
-        """Every track's folder, its split and its files. Raises DataError where there are none or too few."""
+        """Folders of all tracks, with split and files. Raises DataError if there are none or too few."""
         root = self.find_root()
         parts = split_folders(root).items()
-        found = [_Folder(path, split, _sounds(path)) for part, split in parts for path in _subfolders(root / part)]
-        found = found or [_Folder(path, "", _sounds(path)) for path in _subfolders(root)]
-        found = [folder for folder in found if folder.sounds]
-        if not found:
+        folders = [_Folder(path, split, _sounds(path)) for part, split in parts for path in _subfolders(root / part)]
+        folders = folders or [_Folder(path, "", _sounds(path)) for path in _subfolders(root)]
+        folders = [folder for folder in folders if folder.sounds]
+        if not folders:
             self._refuse(root)
-        return _drawn(root, found)
+        return _drawn(root, folders)
 
     @cached_property
     def sources(self) -> list[str]:
@@ -79,14 +79,14 @@ class StemFolder(SeparationDataModule):
         shared = unite(*(set(folder.sounds) for folder in self.folders)) - {self.mixture_name.lower()}
         if len(shared) < 2:
             raise DataError(
-                f"The {len(self.folders)} tracks in {self.find_root()} share no two stems (the first has "
+                f"The {len(self.folders)} tracks in {self.find_root()} share fewer than two stems (the first has "
                 f"{', '.join(sorted(self.folders[0].sounds)[:8])}): name them with --data.sources, and see --data.missing."
             )
         self._report_unshared(shared)
         return sorted(shared)
 
     def _report_unshared(self, shared: set[str]) -> None:
-        """Report stems that some tracks have and others lack."""
+        """Report stems that not all tracks have."""
         names = {name for folder in self.folders for name in folder.sounds} - {self.mixture_name.lower()} - shared
         for name in sorted(names):
             lacking = [folder.path.name for folder in self.folders if name not in folder.sounds]
@@ -95,47 +95,47 @@ class StemFolder(SeparationDataModule):
         self.left_out.say()
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
-        """Every track, what cannot be read in place converted."""
+        """List all tracks, with files converted that cannot be read in place."""
         del root
         listed = [self._files(folder) for folder in self.folders]
-        places, flaws = self._in_place(listed)
+        wavs, flaws = self._converted(listed)
+        sources = {wav: path for path, wav in wavs.items()}
         tracks = []
         for files in listed:
-            stems = {name: path and places.get(path, path) for name, path in files.stems.items()}
-            mixture = files.mixture and places.get(files.mixture, files.mixture)
-            wrong = [flaws[path] for path in (*files.stems.values(), files.mixture) if path in flaws]
-            flaw = files.flaw or (DataError(wrong[0]) if wrong else None)
-            made_from = {place: path for path, place in places.items()}
-            tracks.append(files._replace(stems=stems, mixture=mixture, flaw=flaw, sources=made_from))
+            stems = {name: path and wavs.get(path, path) for name, path in files.stems.items()}
+            mixture = files.mixture and wavs.get(files.mixture, files.mixture)
+            errors = [flaws[path] for path in (*files.stems.values(), files.mixture) if path in flaws]
+            flaw = files.flaw or (DataError(errors[0]) if errors else None)
+            tracks.append(files._replace(stems=stems, mixture=mixture, flaw=flaw, sources=sources))
         return tracks
 
     def _files(self, folder: _Folder) -> TrackFiles:
-        """A track's files as they are. Raises DataError for a stem that is not there, if told to stop."""
+        """Original files of a track. Raises DataError for a missing stem if `missing` is `stop`."""
         stems = {name: folder.sounds.get(name.lower()) for name in self.sources}
         lacking = [name for name, path in stems.items() if path is None]
         flaw = None
         if lacking and self.missing != "silence":
-            flaw = Missing(
-                f"{folder.path} has no file {lacking[0]}.wav (nor {lacking[0]}{EXTENSIONS[0]}, ...): add it, or say "
-                f"--data.missing silence where a track without it has none to be heard."
+            flaw = MissingFile(
+                f"{folder.path} has no file {lacking[0]}.wav (nor {lacking[0]}{AUDIO_SUFFIXES[0]}, ...): add it, or set "
+                f"--data.missing silence if it is silent in such tracks."
             )
             if self.missing == "stop":
                 raise flaw
         mixture = folder.sounds.get(self.mixture_name.lower())
-        # Fewer stems than the mixture was made of do not add up to it.
+        # A mixture of further stems is not the sum of the sources.
         whole = set(folder.sounds) <= {*(name.lower() for name in self.sources), self.mixture_name.lower()}
         return TrackFiles(folder.path.name, folder.split, stems, mixture if whole else None, flaw)
 
     @property
     def covers_mixture(self) -> bool:
-        """Whether no track holds a stem beside the sources."""
+        """True if no track has further stems."""
         known = {*(name.lower() for name in self.sources), self.mixture_name.lower(), "accompaniment"}
         return all(set(folder.sounds) <= known for folder in self.folders)
 
     converted_files = 0
 
-    def _in_place(self, listed: list[TrackFiles]) -> tuple[dict[Path, Path], dict[Path, str]]:
-        """Where the WAV file of each converted file lies, and a sentence for each that does not decode."""
+    def _converted(self, listed: list[TrackFiles]) -> tuple[dict[Path, Path], dict[Path, str]]:
+        """Convert files; returns the WAV file of each, and the error message of each that does not decode."""
         paths = [path for files in listed if not files.flaw for path in (*files.stems.values(), files.mixture) if path]
         rates = {path: rate for path in paths if (rate := _foreign_rate(path, self.sample_rate)) is not None}
         jobs = {path: converted(self.cache_dir, path, self.sample_rate) for path in rates}
@@ -147,23 +147,23 @@ class StemFolder(SeparationDataModule):
         return {path: job.targets[0] for path, job in jobs.items()}, flaws
 
     def remarks(self) -> dict:
-        """Where the converted files lie."""
+        """Folder and number of the converted files."""
         folder = str(cache_root(self.cache_dir) / "stems")
         return {"converted": {"folder": folder, "files": self.converted_files} if self.listed and self.converted_files else None}
 
     def absent(self, split: str) -> str:
-        """What makes a track one of this split."""
-        return f"Put the tracks that are for it into a folder {split}/ of the root, beside train/."
+        """Advice for a split without tracks."""
+        return f"Put its tracks into a folder {split}/ of the root, beside train/."
 
     def _refuse(self, root: Path) -> None:
-        """Say what a folder without tracks is."""
+        """Raise DataError for a folder without tracks."""
         if holds_stem_mp4(root):
             raise DataError(f"{root} holds .stem.mp4 files: read them with --data datamodules.MUSDB18 --data.root {root}.")
         loose = sorted(_sounds(root).values())
         if loose:
             raise DataError(
-                f"{root} holds sound files such as {loose[0].name} but no folder per track: expected {self.layout}, so put "
-                f"the stems of each track into a folder of its own."
+                f"{root} holds audio files such as {loose[0].name} but no folder per track: expected {self.layout}; put the "
+                f"stems of each track into a separate folder."
             )
         raise DataError(f"{root} holds no track: --data.root must name {self.layout}. {self.advice()}")
 
@@ -173,42 +173,39 @@ def _subfolders(folder: Path) -> Iterator[Path]:
 
 
 def _sounds(folder: Path) -> dict[str, Path]:
-    """Sound files by name in lower case; of a name with several endings the first that EXTENSIONS lists, but wav first."""
-    order = (".wav", *EXTENSIONS)
+    """Audio files by lower-case stem; of several suffixes .wav, else the first in AUDIO_SUFFIXES."""
+    order = (".wav", *AUDIO_SUFFIXES)
     files = [path for path in folder.iterdir() if path.suffix.lower() in order and path.name[0] != "."]
     files.sort(key=lambda path: (order.index(path.suffix.lower()), path.name), reverse=True)
     return {path.stem.lower(): path for path in files}
 
 
 def _foreign_rate(path: Path, rate: int) -> int | None:
-    """Rate in Hz of a file that has to be converted, 0 where its header does not tell; None for one that is read in place.
-
-    A broken WAV is not converted, since opening it will tell why.
-    """
+    """Rate in Hz of a file to convert, 0 if unknown; None for a file that is read in place, or a damaged WAV file."""
     try:
         if path.suffix.lower() == ".wav":
             wav = open_wav(path)
             return None if wav.rate == rate else wav.rate
-    except NotInPlace:
+    except NeedsConversion:
         pass
     except DataError:
         return None
     try:
         return header(path).sample_rate
-    except DataError:  # converting it will tell why
+    except DataError:  # raised again by the conversion
         return 0
 
 
 def _drawn(root: Path, folders: list[_Folder]) -> list[_Folder]:
-    """Give a split to the tracks that have none. Raises DataError where they are too few."""
+    """Draw the missing splits. Raises DataError if there are too few tracks."""
     parts = (1, 2) if not folders[0].split else () if any(folder.split == "validation" for folder in folders) else (1,)
     free = [folder for folder in folders if folder.split in ("", "train")]
     if parts == (1, 2) and len(free) < 3:
         raise DataError(
-            f"{root} holds {len(free)} tracks: three at least are needed to draw train, validation and test, or put them into "
+            f"{root} holds {len(free)} tracks: at least three are needed to draw train, validation and test, or put them into "
             f"folders train/, validation/ and test/."
         )
     if not parts or len(free) < 2:
         return folders
-    drawn = dict(zip((folder.path for folder in free), draw([folder.path.name for folder in free], parts), strict=True))
+    drawn = dict(zip((folder.path for folder in free), draw_splits([folder.path.name for folder in free], parts), strict=True))
     return [folder._replace(split=SPLITS[drawn[folder.path]]) if folder.path in drawn else folder for folder in folders]

@@ -1,4 +1,4 @@
-"""What of a multitrack set is usable, said in a report: every header, and the samples themselves for silence and NaN."""
+"""Report of `prepare` on a multitrack data set: headers, silent stems, NaN samples, identical files in two splits."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,38 +18,39 @@ from datamodules.common.workers import cores
 from datamodules.separation.tracks import Track
 
 BLOCK = 1 << 18
-"""Frames read at a time."""
+"""Frames per read."""
 
 KINDS = ("missing", "unequal", "unfit", "unreadable")
 
 
-class _Heard(NamedTuple):
-    """What reading a track's samples shows."""
+class _SampleCheck(NamedTuple):
+    """Result of reading the samples of a track."""
 
-    silent: tuple[str, ...]
-    bad: tuple[str, ...]
+    silent: tuple[str, ...]  # paths
+    bad: tuple[str, ...]  # error messages
 
 
 def report(data: RootedDataModule, folder: Path) -> dict:
-    """Counts, and the first files of each kind, of a data set; `folder`/report.json names every file.
+    """Write `folder`/report.json; returns counts and the first files of each kind.
 
     Silent stems are used, since an instrumental has no vocals; tracks with NaN are left out when they are read.
-    Raises the first flaw, as DataError, if the data are strict.
+
+    Raises:
+        DataError: the first error, if the data are strict.
     """
     tracks, flaws = data.opened
-    heard = _listen(tracks)
+    checks = _check_samples(tracks)
     lists = {kind: [str(flaw) for flaw in flaws if getattr(flaw, "kind", "unreadable") == kind] for kind in KINDS}
-    lists["unreadable"] += [sentence for track in heard for sentence in track.bad]
+    lists["unreadable"] += [sentence for check in checks for sentence in check.bad]
     lists["odd"] = [remark for track in tracks for remark in track.remarks]
     lists["noticed"] = [notice for track in tracks for notice in track.notices]
-    lists["silent"] = [path for track in heard for path in track.silent]
+    lists["silent"] = [path for check in checks for path in check.silent]
     lists["identical"] = _identical(tracks, set(lists["silent"]))
     if data.strict and lists["unreadable"]:
         raise DataError(lists["unreadable"][0])
-    bad = [track for track, found in zip(tracks, heard, strict=True) if found.bad]
-    usable = [track for track in tracks if track not in bad]
-    for track, found in zip(tracks, heard, strict=True):
-        data.left_out.extend(LeftOut("track", track.name, sentence.rstrip(".")) for sentence in found.bad[:1])
+    usable = [track for track, check in zip(tracks, checks, strict=True) if not check.bad]
+    for track, check in zip(tracks, checks, strict=True):
+        data.left_out.extend(LeftOut("track", track.name, sentence.rstrip(".")) for sentence in check.bad[:1])
     data.left_out.say()
     counts = {
         "listed": len(data.listed),
@@ -63,7 +64,7 @@ def report(data: RootedDataModule, folder: Path) -> dict:
 
 
 def _identical(tracks: Sequence[Track], silent: set[str]) -> list[str]:
-    """A sentence on each file that is in two splits, however its track is called; silent files say nothing."""
+    """One sentence for each file in two splits; silent files are not compared."""
     recordings = [
         Recording(f"{track.name}/{Path(wav.path).name}", track.split, Path(wav.path))
         for track in tracks
@@ -86,21 +87,19 @@ def _split(data: RootedDataModule, split: str, tracks: Sequence[Track]) -> dict:
 
 
 def _statistics(data: RootedDataModule) -> dict | None:
-    """Statistics of the training set, where the network starts from any."""
+    """Statistics of the training set, if the network needs them."""
     if not data.is_connected or data.spec.spectrogram is None or not any(track.split == "train" for track in data.opened[0]):
         return None
     mean, std = data.statistics()
     return {"bins": len(mean), "mean": round(float(mean.mean()), 6), "std": round(float(std.mean()), 6)}
 
 
-def _listen(tracks: Sequence[Track]) -> list[_Heard]:
-
+def _check_samples(tracks: Sequence[Track]) -> list[_SampleCheck]:
     with ThreadPoolExecutor(cores()) as pool:
-        found = pool.map(_track, tracks)
-        return list(progress(found, "checking stems", len(tracks), "track"))
+        return list(progress(pool.map(_track, tracks), "checking stems", len(tracks), "track"))
 
 
-def _track(track: Track) -> _Heard:
+def _track(track: Track) -> _SampleCheck:
     silent, bad = [], []
     for wav in track.wavs:
         try:
@@ -108,11 +107,11 @@ def _track(track: Track) -> _Heard:
                 silent.append(wav.name)
         except DataError as error:
             bad.append(str(error))
-    return _Heard(tuple(silent), tuple(bad))
+    return _SampleCheck(tuple(silent), tuple(bad))
 
 
 def _is_silent(wav: Wav) -> bool:
-    """Whether all samples are 0; int16 is read no further than its first sound. Raises DataError for NaN and infinity."""
+    """True if all samples are 0; int16 is read up to the first other sample. Raises DataError for NaN and infinity."""
     silent = True
     for start in range(0, wav.frames, BLOCK):
         block = wav.read(start, BLOCK)

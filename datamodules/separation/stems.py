@@ -1,7 +1,7 @@
-"""Stems as a loader's items: chunks of random tracks to train on, pieces of whole tracks to validate, whole tracks to test.
+"""Items and batches of stems: random chunks for training, segments of tracks for validation, whole tracks for test.
 
-Samples stay as they lie on disk, int16 and interleaved; gain, channel swap, transposition and mixing are done on the
-device, by the batch's `waveforms()`.
+Samples stay int16 and interleaved as on disk; gain, channel swap, transposition and mixing are done on the device, by
+`waveforms()` of the batch.
 """
 
 import itertools
@@ -16,45 +16,43 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from datamodules.common.errors import DataError
-from datamodules.common.left_out import NamedOnce
-from datamodules.common.workers import mix, until_read
+from datamodules.common.left_out import UnreadableFlags
+from datamodules.common.workers import first_readable, mix
 from datamodules.separation.tracks import Track, fill, sample_type
 
-# Ring of batch buffers in shared memory: filled by loader processes, reused once nothing refers to them any more.
-#
-# A fresh buffer of 68 MB costs more page faults than its samples cost to read, and a loader process copies it once more to
-# hand it over. Here a process fills a free buffer of the ring and sends its number; the main process sees the same memory.
+# Ring buffer in shared memory: a new buffer of 68 MB costs more page faults than its samples cost to read, and a loader
+# process copies it once more. Here a process fills a free buffer and sends its number; the main process maps the same memory.
 
 EACH = 4
-"""Buffers of a process: two that wait to be taken, one that is filled, one in use. If all are taken a fresh one is made."""
+"""Buffers per process: two in the queue, one being filled, one in use. If all are in use a new one is allocated."""
 
 _numbers = itertools.count()
 _rings: "weakref.WeakValueDictionary[int, RingBuffer]" = weakref.WeakValueDictionary()
 
 
-class Filled:
-    """A filled buffer on its way from a loader process; unpickling it in the main process gives the tensor."""
+class FilledBuffer:
+    """Handle of a filled buffer; unpickling it in the main process gives the tensor."""
 
     def __init__(self, ring: int, slot: int, shape: tuple[int, ...]) -> None:
         self.ring, self.slot, self.shape = ring, slot, shape
 
     def __reduce__(self) -> tuple[Callable, tuple]:
-        return _received, (self.ring, self.slot, self.shape)
+        return _receive, (self.ring, self.slot, self.shape)
 
 
 class RingBuffer:
-    """Buffers of one shape and type; made in the main process, and inherited by or sent to its loader processes.
+    """Reusable batch buffers, created in the main process and inherited by or sent to its loader processes.
 
     Args:
         shape: of a whole batch
         dtype: of its samples
-        workers: loader processes; 0: the main process fills the buffers itself
+        workers: loader processes; 0: the main process fills the buffers
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, workers: int = 0) -> None:
         self.shape, self.dtype, self.workers, self.number = tuple(shape), np.dtype(dtype), workers, next(_numbers)
         count = EACH * max(workers, 1)
-        # numpy asks for huge pages, torch does not: a third of the time of filling one.
+        # numpy requests huge pages, torch does not: filling takes a third of the time.
         self._buffers = [torch.from_numpy(np.empty(self.shape, self.dtype)) for _ in range(count)]
         self._taken = torch.zeros(count, dtype=torch.uint8)
         self._owner = os.getpid()
@@ -66,17 +64,18 @@ class RingBuffer:
             tensor.share_memory_()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A loader process gets the same ring; a copy in the process of the original becomes a ring of its own."""
+        """Restore the same ring in a loader process, or a separate ring for a copy in the original process."""
         self.__dict__.update(state)
         if os.getpid() == self._owner:
             self.number, self._taken = next(_numbers), torch.zeros_like(self._taken)
             self._share()
         _rings.setdefault(self.number, self)
 
-    def fill(self, shape: tuple[int, ...], write: Callable[[np.ndarray], Any]) -> tuple[Any, "Tensor | Filled"]:
-        """Call `write` on an array of this shape: what it returns, and the array as a tensor (or on its way to be one).
+    def fill(self, shape: tuple[int, ...], write: Callable[[np.ndarray], Any]) -> tuple[Any, "Tensor | FilledBuffer"]:
+        """Call `write` on an array of this shape, part of a free buffer, or new if none is free or large enough.
 
-        The array is a part of a free buffer, or a fresh one where none is free or the shape is larger.
+        Returns:
+            Result of `write`, and the array as a tensor or, in a loader process, as a handle.
         """
         fits = shape[1:] == self.shape[1:] and shape[0] <= self.shape[0]
         slot = self._free() if fits else None
@@ -89,48 +88,48 @@ class RingBuffer:
         except BaseException:
             self._taken[slot] = 0
             raise
-        return result, Filled(self.number, slot, shape) if get_worker_info() else self.tensor(slot, shape)
+        return result, FilledBuffer(self.number, slot, shape) if get_worker_info() else self.tensor(slot, shape)
 
     def tensor(self, slot: int, shape: tuple[int, ...]) -> Tensor:
-        """A filled buffer as a tensor of the main process; it is free again when the last tensor or array on it is gone."""
-        # Storage made by from_numpy holds this very array until its last view is gone, whoever has that.
+        """Tensor of a filled buffer in the main process; the buffer is free again when its last view is deleted."""
+        # The storage of from_numpy refers to this array until its last view is deleted.
         array = self._buffers[slot].numpy()[: shape[0]]
         weakref.finalize(array, _release, self._taken, slot).atexit = False
         return torch.from_numpy(array)
 
     def _free(self) -> int | None:
-        """A free buffer of this process; each process has its own, so that none has to ask another."""
+        """Free buffer of this process; processes do not share buffers, so that no lock is needed."""
         info = get_worker_info()
         if info and not self._taken.is_shared():
             return None
-        mine = range(info.id, len(self._buffers), info.num_workers) if info else range(len(self._buffers))
-        return next((slot for slot in mine if not self._taken[slot]), None)
+        slots = range(info.id, len(self._buffers), info.num_workers) if info else range(len(self._buffers))
+        return next((slot for slot in slots if not self._taken[slot]), None)
 
 
 def _release(taken: Tensor, slot: int) -> None:
     taken[slot] = 0
 
 
-def _received(number: int, slot: int, shape: tuple[int, ...]) -> Tensor:
+def _receive(number: int, slot: int, shape: tuple[int, ...]) -> Tensor:
     return _rings[number].tensor(slot, shape)
 
 
 SHORTEST_S = 1.0
-"""A shorter rest of a track is joined to the validation piece before it, s."""
+"""A shorter last segment of a track is joined to the one before, s."""
 
 
 class StemBatch(NamedTuple):
-    """Chunks to train on or pieces to validate on, as read; `waveforms()` makes them what a network sees."""
+    """Training chunks or validation segments as stored; `waveforms()` converts them to the network's input."""
 
     stems: Tensor  # (batch, sources, samples, channels) int16 or float32
-    mixture: Tensor  # (batch, samples, channels) of the data set's own mixture; no samples where it is the stems' sum
+    mixture: Tensor  # (batch, samples, channels), the data set's own; no samples if it is the sum of the stems
     gain: Tensor  # (batch, sources) float32
     swap: Tensor  # (batch, sources) bool: channels in reverse order
-    names: tuple[str, ...]  # (batch,) of the tracks that the sources come from
+    names: tuple[str, ...]  # (batch,) of the tracks of the sources
     start: Tensor  # (batch,) float32 s, of the first source
 
     def waveforms(self) -> tuple[Tensor, Tensor]:
-        """Sources (batch, sources, channels, samples) and mixture (batch, channels, samples), float32, where the batch is."""
+        """Sources (batch, sources, channels, samples) and mixture (batch, channels, samples), float32, on the same device."""
         last = self.stems.shape[-1] - 1
         pairs = ((self.stems[..., last - channel], self.stems[..., channel]) for channel in range(last + 1))
         planes = [torch.where(self.swap[..., None], mirrored, plain).float() for mirrored, plain in pairs]
@@ -139,13 +138,13 @@ class StemBatch(NamedTuple):
 
 
 class TrackBatch(NamedTuple):
-    """One whole track to test on."""
+    """Whole test track."""
 
     name: str
     index: int  # position in its split
     stems: Tensor  # (sources, samples, channels) int16 or float32
-    mixture: Tensor  # (samples, channels); no samples where it is the stems' sum
-    error: str | None  # why there is no audio
+    mixture: Tensor  # (samples, channels); no samples if it is the sum of the stems
+    error: str | None  # reason why there is no audio
 
     def waveforms(self) -> tuple[Tensor, Tensor]:
         """Sources (sources, channels, samples) and mixture (channels, samples), float32."""
@@ -154,20 +153,20 @@ class TrackBatch(NamedTuple):
 
 
 def _planar(sound: Tensor) -> Tensor:
-    """(..., samples, channels) int16 or float32 as (..., channels, samples) float32 in [-1, 1).
+    """(..., samples, channels) int16 or float32 -> (..., channels, samples) float32 in [-1, 1).
 
-    Channel by channel: to transpose all at once takes three times as long on a CPU.
+    Channel by channel, which is three times as fast on a CPU as one transposition.
     """
     return torch.stack([plane.float() for plane in sound.unbind(-1)], -2).mul_(_unit(sound))
 
 
 def _unit(sound: Tensor) -> float:
-    """What the smallest step of the samples is worth."""
+    """Scale of the samples."""
     return 2**-15 if sound.dtype == torch.int16 else 1.0
 
 
 class Chunk(NamedTuple):
-    """One item on its way into a StemBatch."""
+    """Item of a StemBatch."""
 
     stems: np.ndarray
     mixture: np.ndarray
@@ -178,19 +177,19 @@ class Chunk(NamedTuple):
 
 
 class Stems(Dataset):
-    """Tracks of one split: reads sources (sources, samples, channels) and names a file that cannot be read once."""
+    """Tracks of one split, with sources (sources, samples, channels); unreadable tracks are logged once."""
 
     def __init__(self, tracks: Sequence[Track], sources: Sequence[str], channels: int, mixture: bool, strict: bool) -> None:
         self.tracks, self.sources, self.channels, self.mixture, self.strict = list(tracks), sources, channels, mixture, strict
         self.rate = self.tracks[0].wavs[0].rate
         self.dtype = sample_type(tracks)
-        self.unreadable = NamedOnce(len(self.tracks))
+        self.unreadable = UnreadableFlags(len(self.tracks))
 
     def __len__(self) -> int:
         return len(self.tracks)
 
     def read(self, index: int, start: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sources and mixture of one track at one place; no mixture where it is the stems' sum."""
+        """Read sources and mixture of a track from frame `start`; no mixture if it is the sum of the stems."""
         track = self.tracks[index]
         stems = np.empty((len(self.sources), samples, self.channels), self.dtype)
         for out, source in zip(stems, self.sources, strict=True):
@@ -201,7 +200,7 @@ class Stems(Dataset):
         return stems, mixture
 
     def mixed(self, index: int, start: int, samples: int) -> Tensor:
-        """Mixture of one track at one place, (channels, samples) float32: its own or the stems' sum."""
+        """Mixture of a track from frame `start`, (channels, samples) float32: its own or the sum of the stems."""
         track = self.tracks[index]
         total, part = np.zeros((2, samples, self.channels), np.float32)
         for wav in [track.mixture] if self.mixture and track.mixture else [track.stems[name] for name in self.sources]:
@@ -210,15 +209,15 @@ class Stems(Dataset):
         return torch.from_numpy(total).T.contiguous()
 
     def report(self, index: int, error: DataError) -> None:
-        """Name a track that cannot be read, once over all workers; raise instead if strict."""
+        """Log an unreadable track, once over all workers; raise the error if strict."""
         self.unreadable.report(index, error, self.strict)
 
 
 class RandomStems(Stems):
-    """Chunks of `samples` frames, a function of (index, seed): each source from a track and a place of its own, or all from one.
+    """Random chunks, a function of (index, seed): each source from a random track and position, or all from one track.
 
-    Per source a gain uniform in `gain` and reversed channels with probability `swap`. A track shorter than a chunk is
-    followed by zeros. Where a file cannot be read all is drawn again.
+    Each source has a random gain within `gain` and reversed channels with probability `swap`. Shorter tracks are zero-padded;
+    a chunk with an unreadable file is drawn again. ring: items per batch, for reused buffers; None: a new buffer per batch.
     """
 
     def __init__(
@@ -233,7 +232,6 @@ class RandomStems(Stems):
         workers: int = 0,
         **kwargs,
     ) -> None:
-        """`ring`: items of a batch, for which buffers are kept for that many `workers`; None: every batch has a fresh one."""
         super().__init__(*args, mixture=False, **kwargs)
         shape = (ring or 0, len(self.sources), samples, self.channels)
         self.ring = None if ring is None else RingBuffer(shape, self.dtype, workers)
@@ -248,7 +246,7 @@ class RandomStems(Stems):
         return self._draw(item, np.empty((len(self.sources), self.samples, self.channels), self.dtype))
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> StemBatch:
-        """The items as a batch, read into its memory at once: copying them there would take longer than reading them."""
+        """Read items directly into the memory of a batch: copying would take longer than reading."""
         shape = (len(items), len(self.sources), self.samples, self.channels)
 
         def read(stems: np.ndarray) -> list[Chunk]:
@@ -262,8 +260,8 @@ class RandomStems(Stems):
         return _batch(chunks, stems, np.empty((len(items), 0, self.channels), self.dtype))
 
     def _draw(self, item: tuple[int, int], out: np.ndarray) -> Chunk:
-        """Fill `out` (sources, samples, channels); where a file cannot be read all is drawn again."""
-        return until_read(lambda attempt: self._try(*item, attempt, out), "chunks")
+        """Fill `out` (sources, samples, channels); a chunk with an unreadable file is drawn again."""
+        return first_readable(lambda attempt: self._try(*item, attempt, out), "chunks")
 
     def _try(self, index: int, seed: int, attempt: int, out: np.ndarray) -> Chunk | None:
         random = np.random.default_rng(mix(seed, attempt) if attempt else seed)
@@ -292,18 +290,20 @@ class RandomStems(Stems):
         return True
 
 
-class Pieces(Stems):
-    """Every track of a split in pieces of `seconds`, each frame once; None for a piece that cannot be read."""
+class TrackSegments(Stems):
+    """Consecutive segments of `seconds` of all tracks; None for an unreadable one."""
 
     def __init__(self, *args, seconds: float, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.pieces = [(i, *piece) for i, track in enumerate(self.tracks) for piece in pieces(track.frames, self.rate, seconds)]
+        self.segments = [
+            (i, *segment) for i, track in enumerate(self.tracks) for segment in segments(track.frames, self.rate, seconds)
+        ]
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.segments)
 
     def __getitem__(self, index: int) -> Chunk | None:
-        track, start, samples = self.pieces[index]
+        track, start, samples = self.segments[index]
         try:
             stems, mixture = self.read(track, start, samples)
         except DataError as error:
@@ -315,7 +315,7 @@ class Pieces(Stems):
 
 
 class WholeTracks(Stems):
-    """Whole tracks; one that cannot be read comes as its error."""
+    """Whole tracks; an unreadable one has no audio and an error."""
 
     def __getitem__(self, index: int) -> TrackBatch:
         track = self.tracks[index]
@@ -329,10 +329,10 @@ class WholeTracks(Stems):
         return TrackBatch(track.name, index, torch.from_numpy(stems), torch.from_numpy(mixture), error)
 
 
-def pieces(frames: int, rate: int, seconds: float) -> list[tuple[int, int]]:
-    """(start, length) in frames of pieces that cover a track once; a rest below SHORTEST_S belongs to the piece before.
+def segments(frames: int, rate: int, seconds: float) -> list[tuple[int, int]]:
+    """(start, length) in frames of consecutive segments of a track; a rest below SHORTEST_S is joined to the last one.
 
-    A whole track below SHORTEST_S is one piece of that length, followed by zeros: a transform needs more than nothing.
+    A track below SHORTEST_S is one zero-padded segment of that length.
     """
     step = round(seconds * rate)
     starts = list(range(0, frames, step))
@@ -343,7 +343,7 @@ def pieces(frames: int, rate: int, seconds: float) -> list[tuple[int, int]]:
 
 
 def collate(items: Sequence[Chunk | None], sources: int, channels: int) -> StemBatch:
-    """Items of one length as a batch, those that could not be read left out; a batch of 0 if that is every one."""
+    """Batch of the items that are not None, of one length; empty if all are None."""
     read = [item for item in items if item is not None]
     if not read:
         stems, mixture = torch.zeros(0, sources, 0, channels), torch.zeros(0, 0, channels)
@@ -352,7 +352,7 @@ def collate(items: Sequence[Chunk | None], sources: int, channels: int) -> StemB
     return _batch(read, stems, np.stack([item.mixture for item in read]))
 
 
-def _batch(items: Sequence[Chunk], stems: Tensor | Filled, mixture: np.ndarray) -> StemBatch:
+def _batch(items: Sequence[Chunk], stems: Tensor | FilledBuffer, mixture: np.ndarray) -> StemBatch:
     return StemBatch(
         stems=stems,
         mixture=torch.from_numpy(mixture),

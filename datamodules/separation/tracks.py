@@ -1,4 +1,4 @@
-"""One multitrack recording on disk: its stems, checked by their headers alone, and how pieces of them are read."""
+"""Multitrack recording on disk: stem files -> track with checked headers, readable at any frame."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,27 +10,27 @@ from datamodules.audio.wav import Wav, open_wav
 from datamodules.common.errors import DataError, printable
 
 TOLERANCE_S = 0.05
-"""Stems that differ by no more than this are cut to the shortest, s: encoders and rounding leave a few ms."""
+"""Stems that differ in length by no more than this are trimmed to the shortest, s: encoders and rounding add a few ms."""
 
 
 Lengths = Literal["pad", "trim", "skip"]
-"""What to do with stems of one track that differ by more: fill up with silence, cut to the shortest, leave the track out."""
+"""Handling of larger differences: pad with silence, trim to the shortest, or leave the track out."""
 
 
-class Unequal(DataError):
+class UnequalLengths(DataError):
     """Stems of one track that differ in length by more than TOLERANCE_S."""
 
     kind = "unequal"
 
 
 class UnfitTrack(DataError):
-    """A file of another rate, or of channels that cannot be made the expected ones."""
+    """File with another sampling rate or number of channels."""
 
     kind = "unfit"
 
 
-class Silence(NamedTuple):
-    """Stands for a stem that a track does not have, where it was told to count as silent; reads like a Wav."""
+class SilentStem(NamedTuple):
+    """Silent stem in place of a missing file, with the interface of Wav."""
 
     path: str
     rate: int
@@ -41,7 +41,7 @@ class Silence(NamedTuple):
     name: str = ""
 
     def read(self, start: int, frames: int) -> np.ndarray:
-        """Zeros (frames, channels) int16, as far as the track goes."""
+        """Zeros (frames, channels) int16, fewer at the end of the track."""
         return np.zeros((max(0, min(frames, self.frames - start)), self.channels), self.dtype)
 
     def read_into(self, out: np.ndarray, start: int) -> None:
@@ -50,43 +50,43 @@ class Silence(NamedTuple):
 
 
 class TrackFiles(NamedTuple):
-    """Where a track's WAV files lie; a stem of None is silent, a mixture of None is the stems' sum."""
+    """WAV files of a track."""
 
     name: str
     split: str  # train, validation or test
-    stems: dict[str, Path | None]
-    mixture: Path | None
-    flaw: DataError | None = None  # why it cannot be used, where that is known already
-    sources: dict[Path, Path] | None = None  # the user's file behind each file that was made from one
+    stems: dict[str, Path | None]  # None: silent
+    mixture: Path | None  # None: sum of the stems
+    flaw: DataError | None = None  # error that is known before the files are opened
+    sources: dict[Path, Path] | None = None  # converted file -> user's file
 
 
 class Track(NamedTuple):
-    """A recording whose headers are in order."""
+    """Track with valid headers."""
 
     name: str
     split: str
-    stems: dict[str, Wav | Silence]
-    mixture: Wav | None  # None: the stems' sum
+    stems: dict[str, Wav | SilentStem]
+    mixture: Wav | None  # None: sum of the stems
     frames: int
-    remarks: tuple[str, ...] = ()  # sentences on what is odd about its files, though they are used
-    notices: tuple[str, ...] = ()  # sentences on what was done about files that are in order
+    remarks: tuple[str, ...] = ()  # messages on damaged files that are used
+    notices: tuple[str, ...] = ()  # messages on valid files that are padded or trimmed
 
     @property
     def wavs(self) -> list[Wav]:
-        """The files, mixture included."""
+        """Files, including the mixture."""
         return [wav for wav in (*self.stems.values(), self.mixture) if isinstance(wav, Wav)]
 
 
 def open_track(files: TrackFiles, rate: int, channels: int, lengths: Lengths = "skip") -> Track:
-    """Parse all headers. Raises DataError, which names the file, where one is missing or does not fit the others.
+    """Read the headers of a track. Raises DataError if a file is missing or does not match.
 
-    rate in Hz. Mono files are taken for any number of channels.
+    rate in Hz; mono files are accepted for any number of channels.
     """
     if files.flaw:
         raise files.flaw
-    made_from = files.sources or {}
-    opened = {name: open_wav(path, made_from.get(path)) for name, path in files.stems.items() if path is not None}
-    mixture = None if files.mixture is None else open_wav(files.mixture, made_from.get(files.mixture))
+    sources = files.sources or {}
+    opened = {name: open_wav(path, sources.get(path)) for name, path in files.stems.items() if path is not None}
+    mixture = None if files.mixture is None else open_wav(files.mixture, sources.get(files.mixture))
     wavs = [*opened.values(), *([mixture] if mixture else [])]
     if not wavs:
         raise DataError(f"The track {files.name} has none of the stems {', '.join(files.stems)}: leave it out or name others.")
@@ -101,20 +101,20 @@ def open_track(files: TrackFiles, rate: int, channels: int, lengths: Lengths = "
         frames, notice = _fitted(shortest, longest, lengths)
         notices.append(notice)
     elif longest.frames > shortest.frames:
-        remarks.append(_unequal(shortest, longest, "the track is cut to the shortest."))
-    silent = Silence("", rate, channels, frames)
+        remarks.append(_unequal(shortest, longest, "the track is trimmed to the shortest."))
+    silent = SilentStem("", rate, channels, frames)
     stems = {name: opened.get(name, silent) for name in files.stems}
     return Track(printable(files.name), files.split, stems, mixture, frames, tuple(remarks), tuple(notices))
 
 
 def _fitted(shortest: Wav, longest: Wav, lengths: Lengths) -> tuple[int, str]:
-    """Length of a track whose files differ, and what to say of it. Raises Unequal where it is to be left out."""
+    """Length of a track whose files differ, and a message. Raises UnequalLengths if `lengths` is `skip`."""
     if lengths == "pad":
-        return longest.frames, _unequal(shortest, longest, "what is shorter ends in silence (--data.lengths trim or skip).")
+        return longest.frames, _unequal(shortest, longest, "shorter files are padded with silence (--data.lengths trim or skip).")
     if lengths == "trim":
-        return shortest.frames, _unequal(shortest, longest, "the track is cut to the shortest (--data.lengths pad or skip).")
-    end = "export the stems of a track with one length, or say --data.lengths pad or trim."
-    raise Unequal(_unequal(shortest, longest, end))
+        return shortest.frames, _unequal(shortest, longest, "the track is trimmed to the shortest (--data.lengths pad or skip).")
+    end = "export the stems of a track with one length, or set --data.lengths pad or trim."
+    raise UnequalLengths(_unequal(shortest, longest, end))
 
 
 def _unequal(shortest: Wav, longest: Wav, end: str) -> str:
@@ -124,20 +124,20 @@ def _unequal(shortest: Wav, longest: Wav, end: str) -> str:
 def _require_fit(wav: Wav, rate: int, channels: int) -> None:
     if wav.rate != rate:
         raise UnfitTrack(
-            f"{wav.name} has {wav.rate} Hz where {rate} Hz are expected: convert it, or train at that rate with "
+            f"{wav.name} has a sampling rate of {wav.rate} Hz, expected {rate} Hz: convert it, or train at that rate with "
             f"--data.sample_rate {wav.rate}."
         )
     if wav.channels not in (1, channels):
         raise UnfitTrack(
-            f"{wav.name} has {wav.channels} channels where {channels} are expected: convert it, or say "
-            f"--data.channels {wav.channels}."
+            f"{wav.name} has {wav.channels} channels, expected {channels}: convert it, or set --data.channels {wav.channels}."
         )
 
 
-def fill(out: np.ndarray, wav: Wav | Silence, start: int) -> None:
-    """Read frames from `start` on into `out` (samples, channels), int16 or float32; zeros where the file ends.
+def fill(out: np.ndarray, wav: Wav | SilentStem, start: int) -> None:
+    """Read frames from `start` into `out` (samples, channels), int16 or float32, zero-padded at the end of the file.
 
-    int16 becomes float32 in [-1, 1) where `out` is that; mono goes to every channel. Raises DataError for NaN.
+    int16 samples are converted to float32 in [-1, 1) if `out` is float32; mono is copied to every channel. Raises DataError
+    for NaN or infinite samples.
     """
     count = max(0, min(len(out), wav.frames - start))
     part = out[:count]
@@ -152,5 +152,5 @@ def fill(out: np.ndarray, wav: Wav | Silence, start: int) -> None:
 
 
 def sample_type(tracks: Sequence[Track]) -> np.dtype:
-    """int16 where every file is, which is read and sent to the device as it is; else float32."""
+    """int16 if all files are, which is read and sent to the device unchanged; else float32."""
     return np.dtype(np.int16 if all(wav.dtype == "<i2" for track in tracks for wav in track.wavs) else np.float32)

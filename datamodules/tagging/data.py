@@ -1,4 +1,4 @@
-"""Tagging data: random crops to train on, all chunks of a clip to evaluate, from any data set with an index of tags."""
+"""Tagging data module: index of clips and tags -> random chunks for training, all chunks of a clip for evaluation."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -16,13 +16,11 @@ from datamodules.audio.windows import Window, cover, crop, cut, won16
 from datamodules.common.errors import DataError
 from datamodules.common.input_spec import TaggingSpec
 from datamodules.common.splits import SPLITS, Split
-from datamodules.common.workers import or_another
-
-# Clips as a loader's items: a random chunk for training, all chunks of a policy for evaluation.
+from datamodules.common.workers import read_or_replace
 
 
 class Chunks(NamedTuple):
-    """One item on its way into a batch."""
+    """Item of the data sets: chunks of one clip."""
 
     audio: np.ndarray  # (chunks, samples) int16
     labels: np.ndarray  # (tags,) uint8
@@ -34,7 +32,7 @@ class Chunks(NamedTuple):
 
 
 class ClipCrops(Dataset):
-    """One random chunk of each clip, a function of (index, seed); an unreadable clip is replaced by another."""
+    """One random chunk per clip, a function of (index, seed); an unreadable clip is replaced by another."""
 
     def __init__(self, clips: Clips, window: Window) -> None:
         self.clips, self.window = clips, window
@@ -44,7 +42,7 @@ class ClipCrops(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> Chunks:
         index, seed = item
-        return or_another(lambda clip: self._try(clip, seed), index, len(self), seed)
+        return read_or_replace(lambda clip: self._try(clip, seed), index, len(self), seed)
 
     def _try(self, clip: int, seed: int) -> Chunks | None:
         try:
@@ -55,14 +53,14 @@ class ClipCrops(Dataset):
 
     def _crop(self, clip: int, generator: np.random.Generator) -> Chunks:
         claim = self.clips.claim(clip)
-        start, audio, got = self._read(clip, claim, generator)
-        if got < min(start - self.window.lead + self.window.samples, claim):
-            # The header claimed more than decodes: draw again, from what is there.
+        start, audio, end = self._read(clip, claim, generator)
+        if end < min(start - self.window.lead + self.window.samples, claim):
+            # The clip is shorter than its header declares: draw again from the decoded length.
             start, audio, _ = self._read(clip, self.clips.length(clip), generator)
         return _item(self.clips, clip, audio[None], np.ones(1), np.array([start]) / self.window.sample_rate, None)
 
     def _read(self, clip: int, samples: int, generator: np.random.Generator) -> tuple[int, np.ndarray, int]:
-        """Start, chunk, and where in the clip the audio that was read ends."""
+        """Start of the chunk, chunk, and end of the audio read, in samples of the clip."""
         start = crop(self.window, samples, generator)
         begin = max(0, start - self.window.lead)
         audio = self.clips.read(clip, begin, start - self.window.lead + self.window.samples - begin)
@@ -70,7 +68,7 @@ class ClipCrops(Dataset):
 
 
 class ClipChunks(Dataset):
-    """All chunks of one clip by a policy; None for a clip that cannot be read."""
+    """All chunks of a clip by a policy; None for an unreadable clip."""
 
     def __init__(self, clips: Clips, window: Window, policy: Callable) -> None:
         self.clips, self.window, self.policy = clips, window, policy
@@ -103,13 +101,13 @@ class TaggingBatch(NamedTuple):
     labels: Tensor  # (chunks, tags) float32 in {0, 1}
     clip: Tensor  # (chunks,) int64, position of the clip in its split
     weight: Tensor  # (chunks,) float32, sums to 1 over a clip
-    level: Tensor  # (chunks,) float32 dB, reference of the whole clip; NaN where the network needs none
+    level: Tensor  # (chunks,) float32 dB, reference of the whole clip; NaN if the network needs none
     start: Tensor  # (chunks,) float32 s
     names: tuple[str, ...]  # (chunks,) path relative to the root
 
 
 class Index(NamedTuple):
-    """What a data set's own files list."""
+    """Clips, tags and splits of a data set."""
 
     audio: Path  # folder that the paths are relative to
     tags: list[str]
@@ -119,7 +117,7 @@ class Index(NamedTuple):
 
 
 class TaggingDataModule(PackedDataModule):
-    """Any tagging data set: subclasses read its files into an Index.
+    """Base of the tagging data sets: subclasses read their files into an Index.
 
     Args:
         policy: chunks of a clip in evaluation: `won16` as the authors, `cover` the whole clip
@@ -136,12 +134,12 @@ class TaggingDataModule(PackedDataModule):
         self.policy = policy
 
     def read_index(self, root: Path) -> Index:
-        """Every clip that the data set's own files list. Raises DataError where they are absent or not as expected."""
+        """Read the tables of the data set. Raises DataError if they are missing or invalid."""
         raise NotImplementedError(f"{type(self).__name__} lists no clips: choose a data set as --data.")
 
     @cached_property
     def index(self) -> Index:
-        """What is listed. Raises DataError for a wrong root."""
+        """Clips, tags and splits. Raises DataError for a wrong root."""
         return self.read_index(self.find_root())
 
     @property
@@ -150,15 +148,15 @@ class TaggingDataModule(PackedDataModule):
         return self.index.tags
 
     def listing(self) -> tuple[Path, np.ndarray]:
-        """The index's audio and paths, whatever their split."""
+        """Audio folder and paths of the index, of all splits."""
         return self.index.audio, self.index.paths
 
     def row_splits(self) -> list[str]:
-        """Split of each listed clip, empty for one that is not in the subset."""
-        return [SPLITS[place] if place >= 0 else "" for place in self.index.split.tolist()]
+        """Split of each listed clip, empty outside the subset."""
+        return [SPLITS[split] if split >= 0 else "" for split in self.index.split.tolist()]
 
     def rate(self) -> int:
-        """The window's rate."""
+        """Sampling rate of the window, Hz."""
         return self.window.sample_rate
 
     @property
@@ -171,7 +169,7 @@ class TaggingDataModule(PackedDataModule):
         return self.spec.clip_level
 
     def clips(self, split: Split) -> Clips:
-        """The readable clips of a split. Raises DataError where there are none."""
+        """Readable clips of a split. Raises DataError if there are none."""
         present = self.files.present
         rows = np.flatnonzero((self.index.split[present] == SPLITS.index(split)) & self.readable())
         if not len(rows):
@@ -183,7 +181,7 @@ class TaggingDataModule(PackedDataModule):
         return Clips(self.index.paths[chosen], self.index.labels[chosen], rows, *self.store, self.strict)
 
     def train_set(self) -> ClipCrops:
-        """One random chunk of every training clip."""
+        """One random chunk per training clip."""
         return ClipCrops(self.clips("train"), self.window)
 
     def validation_set(self) -> ClipChunks:
@@ -195,7 +193,7 @@ class TaggingDataModule(PackedDataModule):
         return ClipChunks(self.clips("test"), self.window, POLICIES[self.policy])
 
     def collate(self, items: Sequence[Chunks | None]) -> TaggingBatch:
-        """Items as one batch, those that could not be read left out; no chunks at all if that is every one."""
+        """Batch of the items that are not None; without chunks if all are None."""
         read = [item for item in items if item is not None]
         if not read:
             return self._no_chunks()
@@ -216,6 +214,6 @@ class TaggingDataModule(PackedDataModule):
         return TaggingBatch(audio, torch.zeros(0, len(self.tags)), none.long(), none, none, none, ())
 
     def prepare(self, report_dir: Path) -> dict:
-        """Say what is present, missing and unreadable, and build the pack (unless `pack: never`); writes report.json."""
+        """Build the pack (unless `pack: never`) and report present, missing and unreadable files in report.json."""
         pack = None if self.pack == "never" else self.build_pack()
         return report(self, pack, report_dir)

@@ -1,4 +1,4 @@
-"""MTG-Jamendo (Bogdanov et al. 2019): full tracks under Creative Commons licences, five artist-disjoint splits."""
+"""MTG-Jamendo (Bogdanov et al. 2019): full tracks under Creative Commons licences, in five artist-disjoint splits."""
 
 from pathlib import Path
 from typing import Literal
@@ -42,15 +42,16 @@ class Jamendo(TaggingDataModule):
         if not 0 <= split <= 4:
             raise ValueError(f"MTG-Jamendo has the splits 0 to 4, not {split}.")
         self.split, self.chosen = split, subset
-        self.subset = f"{subset} split-{split}"  # what a printed number has to name
+        self.subset = f"{subset} split-{split}"
 
     def read_index(self, root: Path) -> Index:
-        """Every track of the three files of the split."""
+        """Read the three files of the split."""
         stem = "autotagging" if self.chosen == "all" else f"autotagging_{self.chosen}"
         folder = self._split_folder(root)
         rows = [(i, *row) for i, split in enumerate(SPLITS) for row in _read(folder / f"{stem}-{split}.tsv")]
-        found = sorted({tag for _, _, tags in rows for tag in tags})
-        names = published("jamendo") if self.chosen == "top50tags" and set(found) <= set(published("jamendo")) else found
+        occurring = sorted({tag for _, _, tags in rows for tag in tags})
+        top50 = self.chosen == "top50tags" and set(occurring) <= set(published("jamendo"))
+        names = published("jamendo") if top50 else occurring
         column = {name: i for i, name in enumerate(names)}
         labels = np.zeros((len(rows), len(names)), np.uint8)
         for i, (_, _, tags) in enumerate(rows):
@@ -66,7 +67,7 @@ class Jamendo(TaggingDataModule):
 
 
 def _read(path: Path) -> list[tuple[str, list[str]]]:
-    """(path, tags) of each track: the columns from the sixth on are its tags."""
+    """(path, tags) of each track; the columns from the sixth on are its tags."""
     if not path.is_file():
         raise DataError(f"{path} does not exist: clone or copy the data/splits folder of mtg-jamendo-dataset again.")
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -80,6 +81,6 @@ def _read(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def _audio(root: Path, paths: np.ndarray) -> tuple[Path, np.ndarray]:
-    """The audio folder and paths as they lie there: full tracks, or the low-bitrate copies where more of those exist."""
+    """Audio folder and paths: full tracks, or low-bitrate copies if more of those exist."""
     low = np.array([path.removesuffix(".mp3") + ".low.mp3" for path in paths.tolist()])
     return locate(root, (AUDIO, paths), (AUDIO_LOW, low))

@@ -1,4 +1,4 @@
-"""Million Song Dataset with Last.fm tags, in the split that Lee et al. (2017) published as pickles."""
+"""Million Song Dataset with Last.fm tags, in the split of Lee et al. (2017), published as pickles."""
 
 import io
 import logging
@@ -15,17 +15,17 @@ from datamodules.common.report import locate
 from datamodules.tagging.data import Index, TaggingDataModule
 from datamodules.tagging.tags import published
 
-# Read pickles that hold nothing but data: an unpickler that builds no object of any class but numpy's arrays.
+# Restricted unpickler
 
 MODULES = {"numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"}
 FUNCTIONS = {"_reconstruct", "scalar", "_frombuffer"}
-_PLACE, _SIZE = re.compile(rb"r(?=(.{4}))", re.DOTALL), re.compile(rb"\x96(?=(.{8}))", re.DOTALL)
-_WORDS = re.compile(rb"p(\d{1,18})")
+_INDEX, _SIZE = re.compile(rb"r(?=(.{4}))", re.DOTALL), re.compile(rb"\x96(?=(.{8}))", re.DOTALL)
+_TEXT_INDEX = re.compile(rb"p(\d{1,18})")
 PLAIN = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 
 
 class _DataUnpickler(pickle.Unpickler):
-    """Finds what arrays are rebuilt with, under the names of numpy 1 and 2, and nothing else."""
+    """Unpickler that builds numpy arrays, under the names of numpy 1 and 2, and plain types only."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in PLAIN and (module not in MODULES or name not in FUNCTIONS):
@@ -33,39 +33,38 @@ class _DataUnpickler(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def _asks_for_memory(data: bytes) -> bool:
-    """Whether an instruction names a place or a size beyond the file, for which the unpickler would allocate at once.
+def _exhausts_memory(data: bytes) -> bool:
+    """True if an opcode has an index or size larger than the file, for which the unpickler would allocate memory.
 
-    Only where bytes look like one are the instructions gone through, which takes a hundred times as long as reading them.
+    Opcodes are parsed only if bytes look like such, since parsing takes a hundred times as long as reading.
     """
-    doubtful = any(int.from_bytes(found[1], "little") > len(data) for found in _PLACE.finditer(data))
-    doubtful |= any(int.from_bytes(found[1], "little") > len(data) for found in _SIZE.finditer(data))
-    doubtful |= any(int(found[1]) > len(data) for found in _WORDS.finditer(data))
-    if not doubtful:
+    sizes = (int.from_bytes(match[1], "little") for pattern in (_INDEX, _SIZE) for match in pattern.finditer(data))
+    if not any(size > len(data) for size in sizes) and not any(int(match[1]) > len(data) for match in _TEXT_INDEX.finditer(data)):
         return False
     try:
-        places = [arg for code, arg, _ in pickletools.genops(data) if code.name in ("PUT", "LONG_BINPUT")]
-    except ValueError as error:  # it has fewer bytes than an instruction takes
+        indices = [arg for code, arg, _ in pickletools.genops(data) if code.name in ("PUT", "LONG_BINPUT")]
+    except ValueError as error:  # fewer bytes than an opcode takes
         return "expected" in str(error)
-    return max(places, default=0) > len(data)
+    return max(indices, default=0) > len(data)
 
 
 def load(path: Path) -> Any:
-    """Content of a pickle of Python 2 or 3: numbers, texts, containers and arrays; text of Python 2 as latin-1.
+    """Load a pickle of Python 2 or 3 with numbers, text, containers and arrays; Python 2 text as latin-1.
 
-    Raises DataError where the file is absent, damaged, or would build anything else.
+    Raises:
+        DataError: the file is missing, damaged, or holds other objects.
     """
     try:
         data = path.read_bytes()
-        if _asks_for_memory(data):
+        if _exhausts_memory(data):
             raise pickle.UnpicklingError("it asks for more memory than it has bytes")
         return _DataUnpickler(io.BytesIO(data), encoding="latin1").load()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
     except Exception as error:
         raise DataError(
-            f"{path} is not a pickle of plain data ({error or type(error).__name__}), so it was not loaded: "
-            f"download it again from where the list is published."
+            f"{path} is not a pickle of plain data ({error or type(error).__name__}) and was not loaded: download it again "
+            f"from the publisher of the list."
         ) from error
 
 
@@ -82,12 +81,12 @@ AUDIO = (".", "audio", "mp3", "songs", "msd")
 class MSD(TaggingDataModule):
     """MSD with the 50 most frequent Last.fm tags: 201,680 / 11,774 / 28,435 clips of 29 s or more.
 
-    The first 201,680 ids of filtered_list_train.cP are train, the rest validation (a shorter list is cut in the
-    same proportion). Audio lies under id[2]/id[3]/id[4]/id.mp3, or where 7digital's two pickles say. The pickles are
-    of Python 2 or 3, ids text or bytes; they are read without building any object but arrays.
+    The first 201,680 ids of filtered_list_train.cP are train, the rest validation (a shorter list is split in the same
+    proportion). Audio files are id[2]/id[3]/id[4]/id.mp3, or the paths in 7digital's two pickles. The pickles are of Python 2
+    or 3, with ids as text or bytes.
 
     Args:
-        metadata: folder of the pickles and 50tagList.txt, where it is not under the root
+        metadata: folder of the pickles and 50tagList.txt, if it is not under the root
     """
 
     name = "msd"
@@ -99,7 +98,7 @@ class MSD(TaggingDataModule):
         self.metadata = metadata
 
     def read_index(self, root: Path) -> Index:
-        """Every listed track: training list, then test list."""
+        """Read the training list, then the test list."""
         folder = self._metadata_folder(root)
         train, test = _ids(folder / TRAIN), _ids(folder / TEST)
         cut = TRAINED if len(train) == LISTED else round(len(train) * TRAINED / LISTED)
@@ -125,9 +124,9 @@ def _text(name: str | bytes | int) -> str:
 
 def _ids(path: Path) -> list[str]:
     ids = load(path)
-    if not isinstance(ids, (list, tuple)) or not ids or not all(isinstance(one, (str, bytes)) and len(one) > 4 for one in ids):
+    if not isinstance(ids, (list, tuple)) or not ids or not all(isinstance(id_, (str, bytes)) and len(id_) > 4 for id_ in ids):
         raise DataError(f"{path} is not a list of MSD track ids: download it again.")
-    return [_text(one) for one in ids]
+    return [_text(id_) for id_ in ids]
 
 
 def _mapping(path: Path) -> dict:
@@ -140,19 +139,19 @@ def _mapping(path: Path) -> dict:
 def _labels(path: Path, ids: list[str], tags: int) -> np.ndarray:
     vectors = _mapping(path)
     labels = np.zeros((len(ids), tags), np.uint8)
-    for i, one in enumerate(ids):
-        vector = np.asarray(vectors[one]).ravel() if one in vectors else np.zeros(0)
+    for i, id_ in enumerate(ids):
+        vector = np.asarray(vectors[id_]).ravel() if id_ in vectors else np.zeros(0)
         if vector.size != tags:
-            raise DataError(f"{path} has no vector of {tags} tags for {one}: the lists do not belong together.")
+            raise DataError(f"{path} has no vector of {tags} tags for {id_}: the lists do not belong together.")
         labels[i] = vector != 0
     return labels
 
 
 def _audio(root: Path, folder: Path, ids: list[str]) -> tuple[Path, np.ndarray]:
-    """The audio folder and the paths under it, by id, or by 7digital's names where more of those exist."""
-    ways = [(AUDIO, np.array([f"{one[2]}/{one[3]}/{one[4]}/{one}.mp3" for one in ids]))]
+    """Audio folder and paths by id, or by 7digital's names if more of those exist."""
+    layouts = [(AUDIO, np.array([f"{id_[2]}/{id_[3]}/{id_[4]}/{id_}.mp3" for id_ in ids]))]
     if (folder / TO_7DIGITAL).is_file() and (folder / TO_PATH).is_file():
         numbers, names = _mapping(folder / TO_7DIGITAL), _mapping(folder / TO_PATH)
-        paths = [_text(names.get(_text(numbers.get(one, "")), f"unknown/{one}.mp3")) for one in ids]
-        ways.append((AUDIO, np.array(paths)))
-    return locate(root, *ways)
+        paths = [_text(names.get(_text(numbers.get(id_, "")), f"unknown/{id_}.mp3")) for id_ in ids]
+        layouts.append((AUDIO, np.array(paths)))
+    return locate(root, *layouts)

@@ -1,4 +1,4 @@
-"""MagnaTagATune (Law et al. 2009) as distributed: annotations_final.csv and mp3 clips in folders 0 .. f."""
+"""MagnaTagATune (Law et al. 2009): annotations_final.csv and mp3 clips in folders 0 .. f."""
 
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +19,14 @@ AUDIO = (".", "mp3", "audio", "MagnaTagATune")
 class MTAT(TaggingDataModule):
     """MagnaTagATune, or any set in its layout: 29 s clips, 188 tags, split by the first hex digit of the path.
 
-    Folders 0-b are train, c validation, d-f test: 18,709 / 1,825 / 5,329 clips; 15,247 / 1,529 / 4,332 of them carry
-    one of the 50 most frequent tags (the paper's 21k subset). Three mp3 files of the original cannot be read.
+    Folders 0-b are train, c validation, d-f test: 18,709 / 1,825 / 5,329 clips; 15,247 / 1,529 / 4,332 of them have one of
+    the 50 most frequent tags (the paper's 21k subset). Three mp3 files of the original cannot be read.
 
     Args:
-        subset: `top50`: clips that carry at least one of the chosen tags (with the 50, the paper's 21k), or `full`
-        tags: `top50`: the published list, whose order breaks the tie of 'country', 'metal' and 'female voice' as
-            the paper's code and musicnn did; `computed`: the 50 most frequent columns, ties by name; `all` columns
-            that occur, by frequency; a list of names; `auto`: `top50` where the columns have all 50 names, else `all`
+        subset: `top50`: clips with at least one of the chosen tags (with the 50, the paper's 21k), or `full`
+        tags: `top50`: the published list, in the order of the paper's code and musicnn; `computed`: the 50 most frequent
+            columns, ties by name; `all` columns that occur, by frequency; a list of names; `auto`: `top50` if the table has
+            all 50 columns, else `all`
     """
 
     name = "mtat"
@@ -43,7 +43,7 @@ class MTAT(TaggingDataModule):
         self.subset, self.chosen = subset, tags
 
     def read_index(self, root: Path) -> Index:
-        """Every annotated clip, in the file's order."""
+        """Read all annotated clips, in the order of the file."""
         columns, labels, paths = self.annotations
         names = self._columns(columns, labels)
         labels = labels[:, [columns.index(name) for name in names]]
@@ -56,7 +56,7 @@ class MTAT(TaggingDataModule):
 
     @cached_property
     def annotations(self) -> tuple[list[str], np.ndarray, list[str]]:
-        """Column names, all labels (clips, columns) uint8 and paths, as in the file."""
+        """Column names, labels (clips, columns) uint8 and paths of the file."""
         root = self.find_root()
         for path in (root / ANNOTATIONS, root / "metadata" / ANNOTATIONS):
             if path.is_file():
@@ -64,7 +64,7 @@ class MTAT(TaggingDataModule):
         raise DataError(f"{root} holds no {ANNOTATIONS}: --data.root must name {self.layout}. {self.advice()}")
 
     def remarks(self) -> dict:
-        """Whether the shipped list is this file's own, and the artists that occur in both train and test."""
+        """Equality of the shipped tag list with the computed one, and artists in both train and test."""
         columns, labels, paths = self.annotations
         artists = [{_artist(path) for path in paths if path[0] in digits} for digits in ("0123456789ab", "def")]
         return {
@@ -91,7 +91,7 @@ class MTAT(TaggingDataModule):
 
 
 def _artist(path: str) -> str:
-    """Artist by the file name, which begins with it: artist-album-track-title-start-end.mp3."""
+    """Artist from the file name artist-album-track-title-start-end.mp3."""
     return path.rsplit("/", 1)[-1].split("-", 1)[0]
 
 

@@ -1,4 +1,4 @@
-"""Tables of clips and tags: CSV or TSV, as spreadsheets and pandas write them -> paths, labels and columns of text."""
+"""Tables of clips and tags: CSV or TSV of spreadsheets and pandas -> text columns and labels (rows, tags)."""
 
 import ast
 import logging
@@ -18,34 +18,35 @@ log = logging.getLogger(__name__)
 BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 MISSING = ("", "nan", "none", "null", "<na>")
 UNNAMED = ("", "unnamed: 0")
-"""Header of the row numbers that pandas writes unless told not to."""
+"""Header of the row numbers that pandas writes by default."""
 
 
 class TextTable(NamedTuple):
-    """A table of text, checked to be rectangular."""
+    """Rectangular table of text."""
 
     path: Path
     header: list[str]
     rows: list[list[str]]
 
     def column(self, name: str) -> list[str]:
-        """Cells of a column, without blanks around them. Raises DataError where there is none of that name."""
+        """Stripped cells of a column. Raises DataError if there is no such column."""
         if name not in self.header:
             columns = ", ".join(self.header[:8])
-            raise DataError(f"{self.path} has no column {name!r} but {columns}: see --data.file_column and its kin.")
-        place = self.header.index(name)
-        return [row[place].strip() for row in self.rows]
+            raise DataError(f"{self.path} has no column {name!r} (columns: {columns}): set --data.file_column or the like.")
+        index = self.header.index(name)
+        return [row[index].strip() for row in self.rows]
 
 
 def read_table(path: Path) -> TextTable:
-    """Read a table separated by commas, semicolons or tabs, whichever its header has most of.
+    """Read a table separated by commas, semicolons or tabs.
 
-    Raises DataError where it does not exist, is no UTF-8, lists nothing or has rows of other lengths.
+    Raises:
+        DataError: the file is missing, not UTF-8, empty or not rectangular.
     """
     if not path.is_file():
         raise DataError(
-            f"{path} does not exist: name the table that lists your files with --data.csv, or put the files of each tag into a "
-            f"folder named as the tag."
+            f"{path} does not exist: give the table of your files with --data.csv, or put the files of each tag into a folder "
+            f"with its name."
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -57,17 +58,14 @@ def read_table(path: Path) -> TextTable:
         raise DataError(f"{path} lists nothing: expected a header and one row per file.")
     for line, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
-            raise DataError(f"{path}, row {line}: {len(row)} cells where the header has {len(rows[0])}.")
+            raise DataError(f"{path}, row {line}: expected {len(rows[0])} cells as in the header, got {len(row)}.")
     return TextTable(path, [name.strip() for name in rows[0]], rows[1:])
 
 
 def binary_labels(table: TextTable, other: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Tags that are columns of 0 and 1 (also 0.0 and 1.0, False and True), and labels (rows, tags) uint8.
+    """Tags in columns of 0 and 1 (also 0.0 and 1.0, False and True), except `other` columns, and labels (rows, tags) uint8.
 
-    A column may have empty cells, as pandas writes missing values: they count as 0, which is logged.
-
-    Args:
-        other: columns that are no tags, such as that of the paths
+    Empty cells count as 0, which is logged.
     """
     names = [name for name in table.header if name not in other and name.lower() not in UNNAMED]
     cells = {name: [cell.lower() for cell in table.column(name)] for name in names}
@@ -78,14 +76,12 @@ def binary_labels(table: TextTable, other: Sequence[str]) -> tuple[list[str], np
 
 
 def score_labels(table: TextTable, patterns: Sequence[str], threshold: float) -> tuple[list[str], np.ndarray]:
-    """Tags that are columns of scores, and labels (rows, tags) uint8: 1 from the threshold on; missing values are 0.
+    """Tags in columns of scores, and labels (rows, tags) uint8, 1 from the threshold; missing values count as 0 (logged).
 
-    Args:
-        patterns: names or patterns of the columns; the fixed beginning of a pattern is cut off the tag's name
-        threshold: lowest score of a tag
+    patterns: names or patterns of the columns; the fixed beginning of a pattern is removed from the tag's name
 
     Raises:
-        DataError: a cell is no number.
+        DataError: a cell is not a number.
     """
     columns = list(dict.fromkeys(name for pattern in patterns for name in table.header if fnmatchcase(name, pattern)))
     scores = np.array([_scores(table, name) for name in columns]).reshape(len(columns), len(table.rows)).T
@@ -94,13 +90,13 @@ def score_labels(table: TextTable, patterns: Sequence[str], threshold: float) ->
 
 
 def listed_labels(table: TextTable, column: str, separator: str) -> tuple[list[str], np.ndarray]:
-    """Tags that are listed in one column, and labels (rows, tags) uint8; a Python list, as pandas writes one, is read too."""
+    """Tags listed in one column, by a separator or as a Python list (pandas), and labels (rows, tags) uint8."""
     lists = [_listed(cell, separator) for cell in table.column(column)]
     names = sorted({tag for tags in lists for tag in tags})
-    place = {name: i for i, name in enumerate(names)}
+    position = {name: i for i, name in enumerate(names)}
     labels = np.zeros((len(lists), len(names)), np.uint8)
     for row, tags in enumerate(lists):
-        labels[row, [place[tag] for tag in tags]] = 1
+        labels[row, [position[tag] for tag in tags]] = 1
     return names, labels
 
 
@@ -122,12 +118,12 @@ def _scores(table: TextTable, name: str) -> list[float]:
         try:
             values.append(BINARY[text] if text in BINARY else math.nan if text in MISSING else delimited.number(cell))
         except ValueError as error:
-            raise DataError(f"{table.path}, row {line}: {error}; tag columns hold numbers.") from error
+            raise DataError(f"{table.path}, row {line}: {error}; tag columns must hold numbers.") from error
     return values
 
 
 def _short(column: str, patterns: Sequence[str]) -> str:
-    """A column's name without the fixed beginning of the pattern that chose it."""
+    """Name of a column without the fixed beginning of the pattern that matched it."""
     for pattern in patterns:
         if fnmatchcase(column, pattern):
             return column.removeprefix(pattern.split("*")[0]) if "*" in pattern else column

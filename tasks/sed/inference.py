@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from datamodules.audio.level import CLICK_DB, INAUDIBLE_DB, click_db, is_inaudible
 from datamodules.audio.reading import AudioBlocks, mono
-from datamodules.sed.embeddings import embed, film_of
+from datamodules.sed.embeddings import embed, video_path
 from datamodules.sed.events import Events, take
 from models.sed.crnn import Detection
 from tasks.metrics.events.decode import decode, median_filter, stack
@@ -273,7 +273,7 @@ class File2Scores:
         centres = self.detector.grid.centres(samples)
         embeddings = {}
         for name, extractor in self.detector.extractors.items():
-            source = film_of(path, path.parent) if extractor.kind == "video" else path
+            source = video_path(path, path.parent) if extractor.kind == "video" else path
             embeddings[name] = self.detector.align(*embed(extractor, source), centres)
         return embeddings
 

@@ -49,7 +49,7 @@ def provenance(trainer: Trainer, module: LightningModule, output: Mapping[str, A
         ignored: options of any kind that do not
     """
     data = trainer.datamodule
-    given = {key: value for key, value in data.hparams.items() if key not in getattr(data, "indifferent", ())}
+    given = {key: value for key, value in data.hparams.items() if key not in getattr(data, "ignored_options", ())}
     model = dict(module.hparams)
     if hasattr(module, "inference"):  # null among the hyper-parameters stands for its defaults
         model["inference"] = module.inference

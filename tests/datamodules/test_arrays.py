@@ -50,7 +50,7 @@ def test_every_last_step_takes_inference_options_instead_of_those_stored(step):
 def test_floats_in_the_range_of_integers_are_warned_of(gain, warned, caplog):
     with caplog.at_level(logging.WARNING):
         reading.mono(tone(gain), RATE, RATE)
-    assert ("reaches 2e+04 where 1 is full scale" in caplog.text) == warned == bool(caplog.records)
+    assert ("reaches 2e+04, but full scale is 1" in caplog.text) == warned == bool(caplog.records)
 
 
 def test_files_of_such_floats_say_so(tmp_path):
@@ -58,7 +58,7 @@ def test_files_of_such_floats_say_so(tmp_path):
     soundfile.write(path, tone(20_000.0), RATE, subtype="FLOAT")
     stream = reading.AudioBlocks(path, RATE)
     list(stream)
-    assert stream.remark == reading.decode(path, RATE).remark and stream.remark.startswith("it reaches 2e+04 where 1 is full")
+    assert stream.remark == reading.decode(path, RATE).remark and stream.remark.startswith("it reaches 2e+04, but full")
 
 
 @pytest.mark.parametrize("reader", ["decode", "read", "Stream"])

@@ -80,7 +80,7 @@ def test_a_pack_is_found_after_a_copy_and_the_run_says_so(tmp_path, monkeypatch,
     root = (write_mtat if kind is MTAT else write_folder)(tmp_path / "set")
     with caplog.at_level(logging.INFO):
         assert ready(kind(str(root))).store[0] is not None
-    assert "No pack in" in caplog.text and "files in every epoch" in caplog.text
+    assert "No pack in" in caplog.text and "files are decoded in every epoch" in caplog.text
     pack = ready(kind(str(root))).build_pack()
     caplog.clear()
     copy = copied(root, tmp_path / "elsewhere")
@@ -105,8 +105,8 @@ def test_statistics_are_found_after_a_copy(tmp_path, monkeypatch):
 
     monkeypatch.setenv("QUINTET_CACHE", str(tmp_path / "shared"))
     first = measured(root, None)
-    monkeypatch.setattr("datamodules.audio.mean_std.of_all", None)
-    monkeypatch.setattr("datamodules.separation.data.of_all", None)
+    monkeypatch.setattr("datamodules.audio.mean_std.combined_moments", None)
+    monkeypatch.setattr("datamodules.separation.data.combined_moments", None)
     again = measured(copied(root, tmp_path / "elsewhere"), str(tmp_path / "job"))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
 

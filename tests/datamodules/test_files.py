@@ -71,7 +71,7 @@ def test_files_are_yielded_whole_and_unreadable_ones_with_their_error(songs, wor
     assert [type(batch) for batch in batches] == [FileBatch] * 5
     errors = {batch.path.removeprefix(f"{songs}/"): batch.error for batch in batches}
     assert "does not decode" in errors.pop("a/c.flac")
-    assert "does not open as a sound file or film" in errors.pop("a/e.m4a")
+    assert "cannot be opened as an audio or video file" in errors.pop("a/e.m4a")
     assert set(errors.values()) == {None}
     for batch in batches:
         assert batch.audio.dtype == torch.float32

@@ -3,7 +3,7 @@
 import logging
 
 from datamodules.common.errors import DataError
-from datamodules.common.left_out import UNREADABLE, LeftOut, LeftOutReport, NamedOnce
+from datamodules.common.left_out import UNREADABLE, LeftOut, LeftOutReport, UnreadableFlags
 
 
 def filled() -> LeftOutReport:
@@ -55,7 +55,7 @@ def test_an_error_message_becomes_item_and_reason():
 
 
 def test_rows_that_loader_processes_flag_count_but_for_those_known():
-    report, flags = filled(), NamedOnce(3)
+    report, flags = filled(), UnreadableFlags(3)
     report.watch("file", ["a.wav", "b.wav", "c.wav"], flags)
     for row in (1, 2):
         flags.report(row, DataError("bad"), strict=False)

@@ -20,7 +20,7 @@ def test_each_data_set_has_the_options_of_all(path, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args([f"--data.help=datamodules.{path}"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "folder of the data set (type: str | null" in said and "what batch_size counts: `global` or `rank`" in said
+    assert "folder of the data set (type: str | null" in said and "scope of batch_size: `global` or `rank`" in said
 
 
 @pytest.mark.parametrize("path", CLASSES)

@@ -176,12 +176,12 @@ def test_an_option_that_a_setting_leaves_unread_is_refused_by_name(name, given, 
 @pytest.mark.parametrize(
     ("table", "given", "unread"),
     [
-        (None, {"threshold": 0.2, "file_column": "path"}, "--data.file_column and --data.threshold where "),
+        (None, {"threshold": 0.2, "file_column": "path"}, "--data.file_column and --data.threshold because "),
         ("file,tags\n{}", {"threshold": 0.2}, "--data.threshold without --data.tag_columns"),
-        ("file,a,b\n{}", {"separator": ";"}, "--data.separator where no column `tags` is read"),
-        ("file,tags\n{}", {"split_column": "part"}, "--data.split_column where "),
-        ("file,tags,split\n{}", {"drawn_by": "name", "group_column": "tags"}, "--data.drawn_by and --data.group_column where"),
-        ("file,tags\n{}", {"drawn_by": "name", "split_seed": 3}, "--data.split_seed where --data.drawn_by is name"),
+        ("file,a,b\n{}", {"separator": ";"}, "--data.separator because no column `tags` is read"),
+        ("file,tags\n{}", {"split_column": "part"}, "--data.split_column because "),
+        ("file,tags,split\n{}", {"drawn_by": "name", "group_column": "tags"}, "--data.drawn_by and --data.group_column because"),
+        ("file,tags\n{}", {"drawn_by": "name", "split_seed": 3}, "--data.split_seed because --data.drawn_by is name"),
     ],
 )
 def test_an_option_that_a_folder_of_clips_leaves_unread_is_refused_by_name(tmp_path, table, given, unread):

@@ -20,7 +20,7 @@ from tasks.writers.output_files import write_json
 class Texts(UserFiles):
     """Text files; an empty one cannot be read."""
 
-    endings = (".txt",)
+    suffixes = (".txt",)
 
     def predict_set(self):
         return [self.read(item.path) for item in self.remaining()]

@@ -60,9 +60,9 @@ def fit(place, *words, root="mtat", config="tiny.yaml"):
 
 
 DATA = {
-    "no root": (None, (), "give --data.root"),
-    "wrong root": ("nowhere", (), "is no folder"),
-    "a file as root": ("tiny.yaml", (), "is no folder"),
+    "no root": (None, (), "--data.root is required"),
+    "wrong root": ("nowhere", (), "is not a folder"),
+    "a file as root": ("tiny.yaml", (), "is not a folder"),
     "empty root": ("empty", (), "annotations_final.csv"),
     "no audio": ("table_only", (), "None of the 32 listed audio files"),
     "unknown tag": ("mtat", ("--data.tags", "[zither]"), "zither"),

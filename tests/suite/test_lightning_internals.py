@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
-from datamodules.common.base import reshards
+from datamodules.common.base import replaces_sampler
 from tasks.cli import lightning_internals
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_data_know_when_lightning_would_shard_them(tmp_path):
     connector = trainer._accelerator_connector
     for flag in (True, False):
         connector.use_distributed_sampler = flag
-        found = reshards(SimpleNamespace(world_size=2, _accelerator_connector=connector))
+        found = replaces_sampler(SimpleNamespace(world_size=2, _accelerator_connector=connector))
         assert found is flag, changed("_AcceleratorConnector.use_distributed_sampler", "pytorch-lightning")
     used = inspect.getsource(importlib.import_module("pytorch_lightning.trainer.connectors.data_connector"))
     assert "_accelerator_connector.use_distributed_sampler" in used, changed("use_distributed_sampler", "pytorch-lightning")

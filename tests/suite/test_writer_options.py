@@ -63,11 +63,11 @@ def entry(name, events, error=None):
 def test_notes_on_a_file_say_that_it_is_damaged(tmp_path, capsys):
     writer = TagWriter(str(tmp_path))
     writer.root, writer.left_out, writer.decision = tmp_path, [], Decision(["loud"], [0.5])
-    row = {"duration_s": 5.0, "scores": [0.75], "notes": ["silent"], "damage": "decodes to 5.0 s where its header claims 10.0 s"}
+    row = {"duration_s": 5.0, "scores": [0.75], "notes": ["silent"], "damage": "decodes to 5.0 s, but its header claims 10.0 s"}
     cut = JournalEntry("/in/cut.mp3", "cut.mp3", "cut.mp3", "cut", "run", "session", row=row)
     writer.write_tables(SimpleNamespace(tags=["loud"]), [cut], [])
     writer.report(SimpleNamespace(), [cut], [cut])
-    note = "decodes to 5.0 s where its header claims 10.0 s, the tags are those of what is there; silent"
+    note = "decodes to 5.0 s, but its header claims 10.0 s, the tags are those of what is there; silent"
     with (tmp_path / "tags.csv").open(newline="") as file:
         assert [line["notes"] for line in csv.DictReader(file)] == [note]
     assert capsys.readouterr().out.count("cut.mp3") == 1

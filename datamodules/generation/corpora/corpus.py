@@ -76,7 +76,7 @@ class OwnMusic(Corpus):
             raise DataError(f"No music was named: give --data.root, {self.layout}.")
         folder = Path(self.root).expanduser()
         if not folder.is_dir():
-            raise DataError(f"{folder} is no folder: --data.root must name {self.layout}.")
+            raise DataError(f"{folder} is not a folder: --data.root must name {self.layout}.")
         return folder
 
     def file(self, name: str) -> Path:

@@ -52,13 +52,13 @@ def test_the_paper_can_train_without_smd_and_mazurkas(three_sets, cache):
 
 @pytest.mark.parametrize("option", ["root", "smd", "mazurka"])
 def test_a_missing_folder_is_one_sentence(three_sets, cache, tmp_path, option):
-    with pytest.raises(DataError, match=rf"nowhere is no folder: --data\.{option} must name ") as error:
+    with pytest.raises(DataError, match=rf"nowhere is not a folder: --data\.{option} must name ") as error:
         paper(three_sets, cache, **{option: tmp_path / "nowhere"}).listed("train")
     assert "\n" not in str(error.value)
 
 
 def test_no_folder_is_one_sentence():
-    with pytest.raises(DataError, match=r"No data set was named: give --data\.root, MAPS"):
+    with pytest.raises(DataError, match=r"--data\.root is required: MAPS"):
         PaperData().listed("train")
 
 

@@ -139,7 +139,7 @@ def test_strong_streams_train_with_times(root):
     for batch in data.train_dataloader():
         assert batch.tagged.tolist() == [True] * 3 and batch.timed.tolist() == [False, False, True]
         assert batch.activity[2, :, CLASSES.index("Dishes")].nonzero().flatten().tolist() == list(range(5, 15))
-    with pytest.raises(DataError, match=r"has no list 'unlabeled' to train on: --data\.streams takes weak, synthetic"):
+    with pytest.raises(DataError, match=r"has no training list 'unlabeled': --data\.streams takes weak, synthetic"):
         _ = ready(root, kind=DESED).lists
 
 
@@ -187,9 +187,9 @@ def test_statistics_are_those_of_all_training_clips_and_kept(root):
 
 
 def test_a_wrong_root_shows_the_expected_tree(tmp_path):
-    with pytest.raises(DataError, match=r"weak\.csv is not there: --data\.root must name the folder with metadata/"):
+    with pytest.raises(DataError, match=r"weak\.csv not found: --data\.root must name the folder with metadata/"):
         _ = ready(tmp_path).lists
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         _ = ready(tmp_path / "absent").lists
 
 

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from datamodules.common.errors import DataError
-from datamodules.sed.embeddings import EmbeddingCache, embed, film_of
+from datamodules.sed.embeddings import EmbeddingCache, embed, video_path
 
 RATE = 8_000
 
@@ -96,9 +96,9 @@ def test_a_damaged_file_of_the_cache_is_named(tmp_path, clips):
 def test_a_film_lies_beside_its_sound(tmp_path):
     (tmp_path / "video" / "train").mkdir(parents=True)
     (tmp_path / "video" / "train" / "b.webm").touch()
-    assert film_of(tmp_path / "audio" / "train" / "a.wav", tmp_path) == tmp_path / "video" / "train" / "a.mp4"
-    assert film_of(tmp_path / "audio" / "train" / "b.wav", tmp_path) == tmp_path / "video" / "train" / "b.webm"
-    assert film_of(tmp_path / "c.mkv", tmp_path) == tmp_path / "c.mkv"
+    assert video_path(tmp_path / "audio" / "train" / "a.wav", tmp_path) == tmp_path / "video" / "train" / "a.mp4"
+    assert video_path(tmp_path / "audio" / "train" / "b.wav", tmp_path) == tmp_path / "video" / "train" / "b.webm"
+    assert video_path(tmp_path / "c.mkv", tmp_path) == tmp_path / "c.mkv"
 
 
 def film(path, seconds=2.0, fps=25, images=True):
@@ -142,7 +142,7 @@ def test_a_film_without_pictures_is_named(tmp_path):
     with pytest.raises(DataError, match=r"b\.mp4 has no images"):
         embed(Brightness(), tmp_path / "b.mp4")
     (tmp_path / "c.mp4").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"c\.mp4 does not open as a sound file or film"):
+    with pytest.raises(DataError, match=r"c\.mp4 cannot be opened as an audio or video file"):
         embed(Brightness(), tmp_path / "c.mp4")
 
 

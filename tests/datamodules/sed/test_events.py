@@ -110,9 +110,9 @@ def test_what_is_no_such_table_is_said_in_one_sentence(tmp_path):
         read_names(write(tmp_path, ""))
     with pytest.raises(DataError, match="does not exist"):
         read_events(tmp_path / "none.tsv")
-    with pytest.raises(DataError, match=r"line 2: 'a\.wav' is none of the 1 clips"):
+    with pytest.raises(DataError, match=r"line 2: unknown clip 'a\.wav' \(1 clips"):
         read_events(write(tmp_path, STRONG), names=["b.wav"])
-    with pytest.raises(DataError, match="line 2: the row names no file"):
+    with pytest.raises(DataError, match="line 2: the file name is missing"):
         read_events(write(tmp_path, "filename\tonset\toffset\tevent_label\n\t1\t2\tDog\n"))
     with pytest.raises(DataError, match=r"line 2: the duration of a\.wav is 'x'"):
         read_durations(write(tmp_path, "filename\tduration\na.wav\tx\n"))
@@ -158,7 +158,7 @@ def test_merging_equals_painting_on_a_line(seed):
             cuts = [t for t in range(60) if line[t] and not joints[t]]
             expected |= {(clip, label, t, next(u for u in range(t + 1, 60) if not joints[u])) for t in cuts}
     assert found == expected
-    assert len(events.clip) - len(merged.rows) + merged.made == len(merged.events.clip)
+    assert len(events.clip) - len(merged.rows) + merged.result_count == len(merged.events.clip)
 
 
 def test_nothing_at_all_is_a_table_too():

@@ -150,7 +150,7 @@ def error_of(task: str, path) -> str:
 @pytest.mark.parametrize("task", ["tagging", "sed", "separation"])
 def test_a_silent_film_is_said_to_be_one(tmp_path, task):
     path = write_film(tmp_path / "silent.mp4", seconds=0.4, click=0.2, sound=False)
-    said = f"{path} is a film without a sound track: expected a sound file, or a film with sound; leave it out."
+    said = f"{path} is a video file without audio: expected an audio file, or a video file with audio; leave it out."
     assert error_of(task, path) == said
 
 
@@ -167,7 +167,7 @@ def test_a_list_of_addresses_is_no_film(tmp_path):
     """A playlist makes a player open what it names."""
     (tmp_path / "a.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path}/b.ts\n#EXT-X-ENDLIST\n")
     write_film(tmp_path / "b.ts", seconds=0.4, click=0.2)
-    with pytest.raises(DataError, match=r"a\.mp4 does not open as a sound file or film"):
+    with pytest.raises(DataError, match=r"a\.mp4 cannot be opened as an audio or video file"):
         AVSource(tmp_path / "a.mp4")
 
 
@@ -200,4 +200,4 @@ def test_an_m4a_cut_short_is_said(tmp_path):
                 target.mux(packet)
     data = (tmp_path / "cut.mkv").read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
-    assert "where its header claims 4.0 s" in reading.decode(tmp_path / "cut.mkv", RATE).damage
+    assert "but its header claims 4.0 s" in reading.decode(tmp_path / "cut.mkv", RATE).damage

@@ -140,7 +140,7 @@ def test_numbered_files_are_recordings_of_their_own_where_the_user_says_so(libra
     sentence = r"Low: 10 files of 1 recording \('low'\), .* --data\.group '\.\+' if each file is"
     with pytest.raises(DataError, match=sentence) as refused:
         ready(library).find_root()
-    assert "count as takes of one." in str(refused.value)
+    assert "count as takes of one recording." in str(refused.value)
     assert len(ready(library, group=".+").clips("test")) == 6
 
 
@@ -157,7 +157,7 @@ def test_clicks_are_sounds(library):
 def test_too_few_recordings_or_none_are_said(library, tmp_path):
     for path in (library / "foreground/Low").glob("[bcde]*"):
         path.unlink()
-    sentence = r"Low: 2 files of 1 recording \('a'\), three at least are needed, one for each split: add some\.$"
+    sentence = r"Low: 2 files of 1 recording \('a'\), expected at least three, one for each split: add some\.$"
     with pytest.raises(DataError, match=sentence):
         ready(library).find_root()
     for path in (library / "foreground/Low").iterdir():

@@ -9,10 +9,10 @@ import pytest
 import soundfile
 
 from datamodules.common.errors import DataError
-from datamodules.common.splits import deal
+from datamodules.common.splits import assign_splits
 from datamodules.separation import loops as module
 from datamodules.separation.loop_sessions import bar_prints, read_sound, variant_groups
-from datamodules.separation.loops import LoopSessions, notes_in
+from datamodules.separation.loops import LoopSessions, read_voices
 from tests.helpers.loop_layout import BAR_S, loop, write_sessions
 
 RATE = 8000
@@ -119,11 +119,11 @@ def test_chunk_is_a_function_of_index_and_seed(data):
 
 
 def test_loops_go_round_from_bar_to_bar(data):
-    player = module.LoopPlayer(data.sessions[1], "train", 1, 1)
-    sound = player.play("other", 17, 6 * BAR, np.random.default_rng(0))[:, 0]
+    mixer = module.LoopMixer(data.sessions[1], "train", 1, 1)
+    sound = mixer.mix("other", 17, 6 * BAR, np.random.default_rng(0))[:, 0]
     assert np.array_equal(sound[: 2 * BAR], sound[2 * BAR : 4 * BAR])  # of one or two bars
-    layered = module.LoopPlayer(data.sessions[1], "train", 2, 1)
-    draws = [layered.play("drums", 0, BAR, np.random.default_rng(seed)) for seed in range(8)]
+    layered = module.LoopMixer(data.sessions[1], "train", 2, 1)
+    draws = [layered.mix("drums", 0, BAR, np.random.default_rng(seed)) for seed in range(8)]
     single = {
         one.wav.read(0, BAR)[:, 0].astype(float).tobytes() for group in data.sessions[1].groups("drums", "train") for one in group
     }
@@ -139,7 +139,7 @@ def test_stereo_gets_mono_loops_on_both_channels(root, cache):
 
 def test_built_once_and_anew_when_a_loop_changes(root, cache, data, tmp_path, monkeypatch):
     folder = data.folder
-    monkeypatch.setattr(module, "keep", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(module, "store_sessions", lambda *_: pytest.fail("decoded again"))
     assert make(root, cache).folder == folder
     monkeypatch.undo()
     changed = write_sessions(tmp_path / root.name, sessions=1, rate=RATE)
@@ -204,7 +204,7 @@ def test_variants_are_found_by_their_bars_and_by_their_names():
 
 def test_groups_are_dealt_out_the_largest_to_training():
     names, sizes = [f"g{i}" for i in range(20)], [1.0] * 19 + [4.0]
-    splits = deal(names, sizes)
+    splits = assign_splits(names, sizes)
     assert splits[-1] == "train"
     share = {split: sum(size for one, size in zip(splits, sizes, strict=True) if one == split) / 23 for split in set(splits)}
     assert share == {
@@ -212,10 +212,10 @@ def test_groups_are_dealt_out_the_largest_to_training():
         "test": pytest.approx(0.25, abs=0.06),
         "validation": pytest.approx(0.15, abs=0.06),
     }
-    assert deal(names[::-1], sizes[::-1]) == splits[::-1]
-    assert deal(["a"], [1]) == ["train"]
-    assert sorted(deal(["a", "b"], [1, 3])) == ["test", "train"]
-    assert sorted(deal(["a", "b", "c"], [1, 8, 1])) == ["test", "train", "validation"]
+    assert assign_splits(names[::-1], sizes[::-1]) == splits[::-1]
+    assert assign_splits(["a"], [1]) == ["train"]
+    assert sorted(assign_splits(["a", "b"], [1, 3])) == ["test", "train"]
+    assert sorted(assign_splits(["a", "b", "c"], [1, 8, 1])) == ["test", "train", "validation"]
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def voices(tmp_path):
 
 
 def test_sung_notes_become_vocals_split_by_singer(root, voices, tmp_path):
-    assert sorted(pitch for pitch, _ in notes_in(voices)["female_aa"]) == [54, 57, 60, 61]
+    assert sorted(pitch for pitch, _ in read_voices(voices)["female_aa"]) == [54, 57, 60, 61]
     data = make(root, tmp_path / "cache", voices=str(voices))
     assert data.sources == ["drums", "bass", "other", "vocals"]
     singers = {}

@@ -123,8 +123,8 @@ def test_conversion_goes_on_where_it_stopped(root, monkeypatch):
     data.tracks("train")
     lost = data.converted() / "test" / "Easton - Test" / "vocals.wav"
     lost.unlink()
-    calls, true = [], stem_conversion._one
-    monkeypatch.setattr(stem_conversion, "_one", lambda job, kind: (calls.append(job.source.name), true(job, kind))[1])
+    calls, true = [], stem_conversion._convert_one
+    monkeypatch.setattr(stem_conversion, "_convert_one", lambda job, kind: (calls.append(job.source.name), true(job, kind))[1])
     ready(root).tracks("train")
     assert calls == ["Easton - Test.stem.mp4"] and lost.is_file()
     assert data.prepare(root.parent / "run")["converted"]["files"] == 15
@@ -141,7 +141,7 @@ def test_a_broken_mp4_loses_its_track(sample, tmp_path, caplog):
     shutil.copy(sample, tmp_path / "set" / "train" / "Good.stem.mp4")
     (tmp_path / "set" / "train" / "Bad.stem.mp4").write_bytes(sample.read_bytes()[:4000])
     assert [track.name for track in ready(tmp_path / "set").opened[0]] == ["Good"]
-    assert "Bad.stem.mp4 does not open as a sound file or film" in caplog.text
+    assert "Bad.stem.mp4 cannot be opened as an audio or video file" in caplog.text
 
 
 def test_an_mp4_of_other_streams_loses_its_track(sample, tmp_path, caplog):
@@ -156,7 +156,7 @@ def test_an_mp4_of_other_streams_loses_its_track(sample, tmp_path, caplog):
                 packet.stream = stream
                 target.mux(packet)
     assert [track.name for track in ready(tmp_path / "set").opened[0]] == ["Good"]
-    assert "One.stem.mp4 has 1 sound streams where 5 are expected" in caplog.text
+    assert "One.stem.mp4 has 1 audio streams, expected 5" in caplog.text
 
 
 def test_without_pyav_the_command_that_installs_it_is_said(tmp_path, monkeypatch):

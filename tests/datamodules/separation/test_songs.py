@@ -30,7 +30,7 @@ def test_songs_come_unread_and_unreadable_ones_with_their_error(songs, workers):
     assert set(errors) == {"b/broken.wav", "b/empty.mp3", "b/noise.m4a"}
     assert "does not decode" in errors["b/broken.wav"]
     assert "0 bytes" in errors["b/empty.mp3"]
-    assert "does not open as a sound file or film" in errors["b/noise.m4a"]
+    assert "cannot be opened as an audio or video file" in errors["b/noise.m4a"]
     assert not any("\n" in error for error in errors.values())
     with pytest.raises(DataError, match=r"broken\.wav does not decode"):
         list(Songs([str(songs)], num_workers=workers, strict=True).predict_dataloader())

@@ -57,13 +57,13 @@ def harmed(tmp_path_factory):
 
 
 SENTENCES = {
-    "Cut": r"bass.wav is cut short: 0.62 s of the 2.00 s that its header claims; copy it again.",
+    "Cut": r"bass.wav is truncated: 0.62 s of the 2.00 s that its header claims; copy it again.",
     "Empty": r"bass.wav is empty \(0 bytes\): copy or download it again.",
     "Missing": r"bass.wav is missing: copy it again or leave the track out.",
-    "Rate": r"bass.wav has 44100 Hz where 8000 Hz are expected: .* --data.sample_rate 44100.",
-    "Six": r"bass.wav has 6 channels where 2 are expected: convert it, or say --data.channels 6.",
-    "Text": r"bass.wav is no WAV file",
-    "Unequal": r"bass.wav has 15200 samples but drums.wav beside it 16000: export the stems of a track with one length, or say",
+    "Rate": r"bass.wav has a sampling rate of 44100 Hz, expected 8000 Hz: .* --data.sample_rate 44100.",
+    "Six": r"bass.wav has 6 channels, expected 2: convert it, or set --data.channels 6.",
+    "Text": r"bass.wav is not a WAV file",
+    "Unequal": r"bass.wav has 15200 samples but drums.wav beside it 16000: export the stems of a track with one length, or set",
 }
 
 
@@ -143,7 +143,7 @@ def test_a_few_ms_are_cut_and_told(harmed, caplog):
     with caplog.at_level(logging.WARNING):
         tracks = {track.name: track for track in ready(harmed).tracks("train")}
     assert tracks[GOOD[2]].frames == 2 * RATE
-    assert any("drums.wav beside it 16080: the track is cut to the shortest" in message for message in caplog.messages)
+    assert any("drums.wav beside it 16080: the track is trimmed to the shortest" in message for message in caplog.messages)
     assert len(ready(harmed).train_set().tracks) == len(GOOD) + 1
     with pytest.raises(DataError):
         ready(harmed, strict=True).tracks("train")
@@ -155,12 +155,12 @@ def test_strict_stops_at_a_few_ms_too(tmp_path):
     sound = soundfile.read(path, dtype="float32")[0]
     soundfile.write(path, np.concatenate([sound, sound[:80]]), RATE, subtype="PCM_16")
     assert ready(root).tracks("train")[0].frames == 2 * RATE
-    with pytest.raises(DataError, match="16080: the track is cut to the shortest"):
+    with pytest.raises(DataError, match="16080: the track is trimmed to the shortest"):
         ready(root, strict=True).tracks("train")
 
 
 def test_a_wrong_root_shows_the_tree_and_the_command(tmp_path):
-    for root, words in ((tmp_path, "holds no track"), (tmp_path / "none", "is no folder"), (None, "No data set was named")):
+    for root, words in ((tmp_path, "holds no track"), (tmp_path / "none", "is not a folder"), (None, "--data.root is required")):
         with pytest.raises(DataError) as caught:
             MUSDBHQ(root and str(root)).tracks("train")
         said = str(caught.value)
@@ -188,7 +188,7 @@ def test_an_empty_validation_set_names_the_rule(tmp_path):
 
 def test_a_set_whose_tracks_are_all_bad_says_why(tmp_path):
     root = write_musdb_hq(tmp_path, seconds=0.5, rate=RATE)
-    with pytest.raises(DataError, match=r"of all tracks 6 are left out, the first because .*44100.*--data.sample_rate 8000"):
+    with pytest.raises(DataError, match=r"6 tracks are left out, the first because .*44100.*--data.sample_rate 8000"):
         MUSDBHQ(str(root)).train_set()
 
 

@@ -11,7 +11,7 @@ from datamodules.common.base import EpochSampler
 from datamodules.common.input_spec import SeparationSpec
 from datamodules.common.workers import mix
 from datamodules.separation.musdb import MUSDBHQ
-from datamodules.separation.stems import SHORTEST_S, StemBatch, TrackBatch, pieces
+from datamodules.separation.stems import SHORTEST_S, StemBatch, TrackBatch, segments
 from tests.helpers.stems import STEMS, write_musdb_hq, write_track
 
 RATE = 8_000
@@ -175,7 +175,7 @@ def test_validation_pieces_cover_each_track_once_with_its_own_mixture(root):
 @pytest.mark.parametrize("seconds", [0.001, 0.4, 1.0, 9.0, 10.0, 10.99, 11.0, 20.0, 25.5, 200.3])
 def test_pieces_cover_every_frame_once_and_none_is_shorter_than_a_second(seconds):
     frames = round(seconds * RATE)
-    cut = pieces(frames, RATE, 10.0)
+    cut = segments(frames, RATE, 10.0)
     covered = np.zeros(max(frames, round(SHORTEST_S * RATE)), int)
     for start, length in cut:
         covered[start : start + length] += 1

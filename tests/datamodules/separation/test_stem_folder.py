@@ -57,7 +57,7 @@ def test_splits_drawn_by_name_do_not_depend_on_other_tracks(tmp_path):
     first = splits(ready(write_tracks(tmp_path / "set", names, seconds=0.01)))
     assert [list(first.values()).count(split) for split in ("train", "validation", "test")] == [24, 3, 3]
     assert splits(ready(tmp_path / "set")) == first
-    with pytest.raises(DataError, match=r"holds 2 tracks: three at least .* train/, validation/ and test/"):
+    with pytest.raises(DataError, match=r"holds 2 tracks: at least three .* train/, validation/ and test/"):
         ready(write_tracks(tmp_path / "few", names[:2])).tracks("train")
 
 
@@ -99,8 +99,8 @@ def test_mp3_stems_sound_as_if_decoded_in_one_piece(tmp_path):
 
 def test_conversion_is_done_once_and_again_for_another_source(tmp_path, monkeypatch):
     root = write_tracks(tmp_path / "set", ["train/One", "train/Two"], ending="flac")
-    calls, true = [], stem_conversion._one
-    monkeypatch.setattr(stem_conversion, "_one", lambda job, kind: (calls.append(job.source.name), true(job, kind))[1])
+    calls, true = [], stem_conversion._convert_one
+    monkeypatch.setattr(stem_conversion, "_convert_one", lambda job, kind: (calls.append(job.source.name), true(job, kind))[1])
     first = ready(root).tracks("train")
     assert len(calls) == 4
     assert ready(root).tracks("train") == first
@@ -181,7 +181,7 @@ def test_sources_are_what_all_tracks_share(tmp_path):
     assert named.sources == ["vocals", "piano"]
     own = {track.name: track.mixture is not None for track in named.opened[0]}
     assert own == {"One": True, "Two": True, "Three": False}  # with bells the mixture is not the sum of two stems
-    with pytest.raises(DataError, match=r"share no two stems \(the first has mixture, piano, vocals\)"):
+    with pytest.raises(DataError, match=r"share fewer than two stems \(the first has mixture, piano, vocals\)"):
         _ = ready(write_tracks(root, ["test/Four"], stems=("horn", "flute"))).sources
 
 
@@ -210,9 +210,9 @@ def test_wrong_roots_are_one_sentence(tmp_path):
     (tmp_path / "mp4" / "train" / "A - B.stem.mp4").write_bytes(b"")
     for name, words in (
         ("empty", "holds no track: --data.root must name a folder with one folder per track"),
-        ("loose", "holds sound files such as song.wav but no folder per track"),
+        ("loose", "holds audio files such as song.wav but no folder per track"),
         ("mp4", "read them with --data datamodules.MUSDB18"),
-        ("none", "is no folder"),
+        ("none", "is not a folder"),
     ):
         with pytest.raises(DataError) as caught:
             _ = ready(tmp_path / name).sources

@@ -63,7 +63,7 @@ def test_pieces_of_a_track_have_the_frames_of_the_whole(root, tmp_path, monkeypa
         return torch.stft(audio, N_FFT, 100, window=torch.hann_window(N_FFT), center=centre, return_complex=True).abs()
 
     whole = ready(root, tmp_path / "whole", measure).statistics()
-    monkeypatch.setattr(stem_statistics, "PIECE_S", 0.3)
+    monkeypatch.setattr(stem_statistics, "SEGMENT_S", 0.3)
     monkeypatch.setattr(stem_statistics, "CONTEXT_S", 0.05)
     cut = ready(root, tmp_path / "cut", measure).statistics()
     assert lengths[2:5] == [2 * RATE] * 3 and len(lengths) == 2 + 3 + 2 + 3 * 7
@@ -108,8 +108,8 @@ def test_a_changed_file_is_measured_again(tmp_path):
 
 def test_those_who_ask_at_once_get_the_same_measured_once(root, tmp_path, monkeypatch):
     # Threads stand for processes: a lock file keeps both apart, and a process forked off a torch that has computed may not.
-    measured, measure = [], stem_statistics.of_all
-    monkeypatch.setattr(stem_statistics, "of_all", lambda *args: measured.append(1) or measure(*args))
+    measured, measure = [], stem_statistics.combined_moments
+    monkeypatch.setattr(stem_statistics, "combined_moments", lambda *args: measured.append(1) or measure(*args))
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(lambda _: ready(root, tmp_path).statistics(), range(3)))
     assert len(measured) == 1

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from datamodules.audio import wav
-from datamodules.audio.wav import Missing, NotInPlace, open_wav
+from datamodules.audio.wav import MissingFile, NeedsConversion, open_wav
 from datamodules.common.errors import DataError
 
 RATE = 8_000
@@ -80,7 +80,7 @@ def test_a_streamed_file_goes_to_its_end(tmp_path):
     np.testing.assert_array_equal(open_wav(path).read(0, 1000), data)
 
 
-@pytest.mark.parametrize(("claim", "words"), [(8000, "is cut short: 0.01 s of the 0.25 s"), (0, "tells no length")])
+@pytest.mark.parametrize(("claim", "words"), [(8000, "is truncated: 0.01 s of the 0.25 s"), (0, "declares no length")])
 def test_a_cut_file_gives_what_is_there_and_says_so(tmp_path, claim, words):
     path = tmp_path / "a.wav"
     data = samples()
@@ -95,7 +95,7 @@ def test_a_cut_file_gives_what_is_there_and_says_so(tmp_path, claim, words):
     ("content", "words"),
     [
         (b"", "is empty (0 bytes)"),
-        (b"ID3 something else, long enough", "is no WAV file"),
+        (b"ID3 something else, long enough", "is not a WAV file"),
         (riff(form()), "is a WAV file without samples"),
         (riff(chunk(b"data", b"1234")), "without a format"),
         (riff(form(), chunk(b"data", b"")), "holds no audio"),
@@ -114,13 +114,13 @@ def test_what_is_no_wav_is_one_sentence(tmp_path, content, words):
 
 
 def test_missing_foreign_and_folders_are_told_apart(tmp_path):
-    with pytest.raises(Missing, match="is missing"):
+    with pytest.raises(MissingFile, match="is missing"):
         open_wav(tmp_path / "none.wav")
     with pytest.raises(DataError, match="cannot be read"):
         open_wav(tmp_path)
     for subtype in ("PCM_24", "PCM_U8", "DOUBLE", "ULAW"):
         soundfile.write(tmp_path / "b.wav", sound(), RATE, subtype=subtype)
-        with pytest.raises(NotInPlace, match="convert it to 16 bit PCM"):
+        with pytest.raises(NeedsConversion, match="convert it to 16 bit PCM"):
             open_wav(tmp_path / "b.wav")
 
 

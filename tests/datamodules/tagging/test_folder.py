@@ -13,7 +13,7 @@ from datamodules.audio import reading
 from datamodules.audio.windows import cut
 from datamodules.common.errors import DataError
 from datamodules.common.left_out import LeftOut
-from datamodules.common.splits import draw
+from datamodules.common.splits import draw_splits
 from datamodules.tagging.folder import Folder
 from datamodules.tagging.tags import published
 from tasks.cli.arguments import expand
@@ -66,15 +66,15 @@ def test_folder_draws_splits_by_group(tmp_path):
     [
         ("file,loud\n", {}, "lists nothing"),
         ("path,loud\nx.wav,1\n", {}, "no column 'file'"),
-        ("file,split,loud\nx.wav,trian,1\n", {}, "row 2: split 'trian'"),
+        ("file,split,loud\nx.wav,trian,1\n", {}, "row 2: unknown split 'trian'"),
         ("file,loud\nx.wav,1\nx.wav,0\n", {}, "lists x.wav 2 times"),
         ("file,loud\nx.wav,1\n,1\n", {}, "row 3: column file names no file"),
-        ("file,loud,slow\nx.wav,1\n", {}, "row 2: 2 cells"),
-        ("file,p:loud\nx.wav,much\n", {"tag_columns": ["p:*"], "split_column": "file"}, "none of train"),
+        ("file,loud,slow\nx.wav,1\n", {}, "row 2: expected 3 cells"),
+        ("file,p:loud\nx.wav,much\n", {"tag_columns": ["p:*"], "split_column": "file"}, "unknown split"),
         ("file,split,p:loud\nx.wav,train,much\n", {"tag_columns": ["p:*"]}, "row 2: could not convert"),
         ("file,split,title\nx.wav,train,Song\n", {}, "no tags"),
-        ("file,loud\nx.wav,1\ny.wav,1\n", {}, "three at least"),
-        ("file,band,loud\nx.wav,a,1\ny.wav,a,1\nz.wav,b,1\n", {"group_column": "band"}, "three at least"),
+        ("file,loud\nx.wav,1\ny.wav,1\n", {}, "at least three"),
+        ("file,band,loud\nx.wav,a,1\ny.wav,a,1\nz.wav,b,1\n", {"group_column": "band"}, "at least three"),
     ],
 )
 def test_folder_tables_that_do_not_do(tmp_path, text, options, said):
@@ -177,7 +177,7 @@ def test_a_checkpoint_from_before_keeps_its_splits(tmp_path):
     assert config["data"]["init_args"] == {"root": "DIR", "drawn_by": "name"}
     names = [f"{i}.wav" for i in range(30)]
     root = table(tmp_path, "\n".join(["file,loud", *(f"{name},1" for name in names)]))
-    assert np.array_equal(Folder(root, drawn_by="name").index.split, draw(names))
+    assert np.array_equal(Folder(root, drawn_by="name").index.split, draw_splits(names))
 
 
 def test_folder_names_a_file_that_is_not_there(tmp_path):

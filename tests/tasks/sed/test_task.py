@@ -263,10 +263,10 @@ def test_embeddings_of_a_pretrained_network_and_its_weights(root, tmp_path):
     ("words", "said"),
     [
         (["--model.inference.step", "11"], "step must be above 0 s and at most --model.inference.window: 11.0, 10"),
-        (["--data.root", "NOWHERE"], "is no folder: --data.root must name the folder with metadata/"),
+        (["--data.root", "NOWHERE"], "is not a folder: --data.root must name the folder with metadata/"),
         (["--model.evaluate", "teacher", "--model.mean_teacher", "null"], "evaluate: teacher, but there is none"),
         (["--model.weights", "{video: a.pth}"], "weights are given for video, which is no stream of the network"),
-        (["--data.streams", "{weak: 2, synthetic: 2}"], "has no list 'synthetic' to train on"),
+        (["--data.streams", "{weak: 2, synthetic: 2}"], "has no training list 'synthetic'"),
     ],
 )
 def test_bad_words_get_one_sentence(root, tmp_path, words, said):

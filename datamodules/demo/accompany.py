@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.demo.piece import DemoPiece
+from datamodules.demo.music import DemoPiece
 
 # Felt beats in a bar by metre: 2/4 tunes count in eighths, 6/8 in dotted quarters. Other metres are not arranged.
 BEATS = {(4, 4): 4, (2, 4): 4, (3, 4): 3, (6, 8): 2}

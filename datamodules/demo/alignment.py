@@ -18,7 +18,7 @@ from datamodules.audio import render
 from datamodules.audio.render import RenderedNote
 from datamodules.demo import accompany, cutting, plan, tagging
 from datamodules.demo.cache import build_once
-from datamodules.demo.piece import DemoPiece
+from datamodules.demo.music import DemoPiece
 
 RATE = 22_050
 SECONDS = 30.0

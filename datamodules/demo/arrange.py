@@ -9,7 +9,7 @@ from datamodules.audio.render import EXPRESSION, VOLUME, Control, RenderedNote, 
 from datamodules.demo import accompany, cutting
 from datamodules.demo.accompany import Tone
 from datamodules.demo.cutting import ScoreExcerpt, bass_line, within
-from datamodules.demo.piece import DemoPiece
+from datamodules.demo.music import DemoPiece
 
 SECONDS = 10.0
 

@@ -9,7 +9,7 @@ from datamodules.audio.render import EXPRESSION, KITS, VOLUME, Control, Rendered
 from datamodules.demo import accompany, cutting, plan
 from datamodules.demo.accompany import Tone
 from datamodules.demo.arrange import INSTRUMENTS
-from datamodules.demo.piece import DemoPiece
+from datamodules.demo.music import DemoPiece
 from datamodules.demo.plan import Deck
 
 STEMS = ("drums", "bass", "other", "vocals")

@@ -6,7 +6,7 @@ import numpy as np
 
 from datamodules.demo import accompany
 from datamodules.demo.accompany import Chord, Grid, Tone
-from datamodules.demo.piece import DemoPiece
+from datamodules.demo.music import DemoPiece
 
 
 class ScoreExcerpt(NamedTuple):

@@ -1,82 +1,74 @@
-"""The scores bundled in the music21 wheel, read without importing music21: Bach's chorales and fiddle tunes."""
+"""Scores bundled in the music21 wheel -> melodies in quarter notes: Bach's chorales and fiddle tunes."""
 
 import importlib.util
 import re
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import NamedTuple
 
 from datamodules.common.errors import DataError
-from datamodules.demo.abc_notation import read_abc
-from datamodules.demo.piece import DemoPiece, QuarterNote
-from datamodules.generation.piece import STEPS
+from datamodules.generation.piece import VOICE
+from datamodules.generation.reading.abc import Tune
+from datamodules.generation.reading.abc_voice import Voice
+from datamodules.generation.reading.musicxml import ScoreReader, part_alone
+from datamodules.generation.reading.scores import parsed_score
 
-# MusicXML scores of plain polyphony -> pieces, some twenty times as fast as music21.
+OPENING = 16  # intervals; pieces that share them are versions of one melody
+SHORTEST = 24  # notes of a tune
+UNDERSTOOD = re.compile(
+    r"(?:\"[^\"]*\"|![^!]*!|\{[^}]*\}|\((?!\d)|[\s`).~HLMOPSTuv\\]|\(\d(?::\d?)?(?::\d?)?"
+    r"|\[(?=[\^_=A-Ga-g])|(?<=[A-Ga-g,'\d/])\]\d*|(?:\^\^?|__?|=)?([A-Ga-gzx][,']*)\d*/*\d*"
+    r"|:*\|+[\]:]*\d?|::|\[\||\[\d|:\||\|\]|>+|<+|-(?!\s*\1\d*/*\d*[<>]))*"
+)
+"""Music of a tune that is read: up to a sign that is not listed, or to a tie whose second note begins a dotted pair.
 
-
-def read_musicxml(path: Path, name: str, kind: str) -> DemoPiece | None:
-    """A compressed MusicXML file, the first voice of each part; None without key and mode, or if its metre changes."""
-    with zipfile.ZipFile(path) as archive:
-        score = next(name for name in archive.namelist() if name.endswith("ml") and not name.startswith("META-INF"))
-        root = ElementTree.fromstring(archive.read(score))
-    key, metres = root.find(".//key"), {(time.findtext("beats"), time.findtext("beat-type")) for time in root.iter("time")}
-    if key is None or len(metres) != 1 or key.findtext("mode") not in ("major", "minor"):
-        return None
-    (beats, beat_type), mode = map(int, metres.pop()), key.findtext("mode")
-    tonic = (7 * int(key.findtext("fifths")) + (9 if mode == "minor" else 0)) % 12
-    parts = tuple(_part(part, 4 * beats / beat_type) for part in root.findall("part"))
-    return DemoPiece(name, "", kind, mode, tonic, beats, beat_type, parts) if parts and all(parts) else None
-
-
-def _part(part: ElementTree.Element, bar: float) -> tuple[QuarterNote, ...]:
-    notes: list[QuarterNote] = []
-    start, divisions, pickup = 0.0, 1, 0.0
-    for number, measure in enumerate(part.iter("measure")):
-        now = length = 0.0
-        for element in measure:
-            if element.tag == "attributes":
-                divisions = int(element.findtext("divisions") or divisions)
-            elif element.tag in ("backup", "forward"):
-                now += _quarters(element, divisions) * (1 if element.tag == "forward" else -1)
-            elif element.tag == "note" and element.find("grace") is None and element.find("chord") is None:
-                # Other voices are passing divisi: the first one stays.
-                if element.find("pitch") is not None and element.findtext("voice") in (None, "1"):
-                    note = QuarterNote(start + now, _quarters(element, divisions), _pitch(element.find("pitch")))
-                    _append(notes, note, any(tie.get("type") == "stop" for tie in element.findall("tie")))
-                now += _quarters(element, divisions)
-            length = max(length, now)
-        if number == 0 and length < bar:
-            pickup = length
-        start += length
-    return tuple(note._replace(onset=note.onset - pickup) for note in notes)
+The reader knows more signs, but the published sets of clips were made of this much of each tune.
+"""
+MODES = {("major", 0), ("minor", 9), ("minor", 10)}
+"""Mode of a tune and fifths, modulo 12, of its signature from the major key on its tonic: major, natural minor, dorian."""
+LEFT_OUT = {f"oneills1850/0732-0758_{tune}" for tune in ("bs-745", "mh-744", "mh-745")} | {
+    f"ryansMammoth/{tune}-1"
+    for tune in ("AutographHornpipe", "GoAsYouPleaseHornpipe", "HarryBloodgoodsFamousJig", "WilliamsAndSullivansJig")
+}
+"""Tunes that the published sets were drawn without; with them every draw would be another."""
 
 
-def _quarters(element: ElementTree.Element, divisions: int) -> float:
-    return float(element.findtext("duration")) / divisions
+class QuarterNote(NamedTuple):
+    """Onset and duration in quarter notes (0: the first downbeat, below it: the pickup), MIDI pitch."""
+
+    onset: float
+    duration: float
+    pitch: int
 
 
-def _pitch(pitch: ElementTree.Element) -> int:
-    alter = int(float(pitch.findtext("alter") or 0))
-    return 12 * (int(pitch.findtext("octave")) + 1) + STEPS[pitch.findtext("step")] + alter
+class DemoPiece(NamedTuple):
+    """View of a piece in quarter notes: parts from high to low, each a melody (rests are gaps)."""
 
+    name: str  # collection/number, unique
+    title: str
+    kind: str  # chorale, reel, jig, hornpipe, ...; "" if the source does not say
+    mode: str  # major or minor (dorian counts as minor)
+    tonic: int  # pitch class, 0 = C
+    beats: int  # numerator of the time signature
+    beat_type: int  # and denominator
+    parts: tuple[tuple[QuarterNote, ...], ...]
 
-def _append(notes: list[QuarterNote], note: QuarterNote, tied: bool) -> None:
-    last = notes[-1] if notes else None
-    if tied and last and last.pitch == note.pitch and abs(last.onset + last.duration - note.onset) < 1e-6:
-        notes[-1] = last._replace(duration=last.duration + note.duration)
-    else:
-        notes.append(note)
+    @property
+    def bar(self) -> float:
+        """Length of a bar in quarter notes."""
+        return 4 * self.beats / self.beat_type
 
-
-OPENING = 16  # intervals by which two pieces are taken for one
+    @property
+    def length(self) -> float:
+        """End of the last note in quarter notes."""
+        return max(part[-1].onset + part[-1].duration for part in self.parts)
 
 
 @cache
 def corpus() -> Path:
-    """The folder of scores inside the music21 wheel. Raises DataError where it is absent."""
+    """The folder of scores inside the music21 wheel, which is not imported. Raises DataError if it is absent."""
     spec = importlib.util.find_spec("music21")
     folder = Path(spec.origin).with_name("corpus") if spec and spec.origin else None
     if folder is None or not (folder / "bach").is_dir():
@@ -87,20 +79,82 @@ def corpus() -> Path:
 @cache
 def chorales() -> tuple[DemoPiece, ...]:
     """Bach's four-part chorales, soprano first, one harmonisation of each melody."""
-    files = sorted((corpus() / "bach").glob("*.mxl"))
-    pieces = (read_musicxml(path, f"bach/{path.stem}", "chorale") for path in files)
-    return distinct(piece for piece in pieces if piece and len(piece.parts) == 4)
+    pieces = (read_chorale(path, f"bach/{path.stem}") for path in sorted((corpus() / "bach").glob("*.mxl")))
+    return distinct(piece for piece in pieces if piece)
+
+
+def read_chorale(path: Path, name: str) -> DemoPiece | None:
+    """The first voice of each of four parts; None for other scores, without a key, or with several metres."""
+    root = parsed_score(path)
+    elements = root.findall("part")
+    if len(elements) != 4:
+        return None
+    pieces = [ScoreReader(part_alone(root, part)).piece(path) for part in elements]
+    first = pieces[0]
+    if first.mode is None or len({tuple(metre) for piece in pieces for metre in piece.metres[:, 1:].tolist()}) > 1:
+        return None
+    parts = []
+    for piece in pieces:
+        rows = {onset: (duration, pitch) for onset, duration, pitch in reversed(piece.voice(0)[:, : VOICE - 1].tolist())}
+        times = sorted(rows.items())
+        parts.append(tuple(QuarterNote((on - piece.pickup) / piece.ticks, lasts / piece.ticks, p) for on, (lasts, p) in times))
+    return DemoPiece(name, "", "chorale", first.mode, first.tonic, first.beats, first.beat_type, tuple(parts))
 
 
 @cache
 def fiddle_tunes() -> tuple[DemoPiece, ...]:
     """Tunes of Ryan's Mammoth Collection (1883) and O'Neill's Music of Ireland (1903), one version of each."""
     files = sorted((corpus() / "ryansMammoth").glob("*.abc")) + sorted((corpus() / "oneills1850").glob("*.abc"))
-    return distinct(piece for path in files for piece in read_abc(path))
+    return distinct(piece for path in files for piece in read_tunes(path) if piece.name not in LEFT_OUT)
+
+
+def read_tunes(path: Path) -> Iterator[DemoPiece]:
+    """The tunes of an ABC file whose bars fit their metre, of one voice in major, natural minor or dorian."""
+    for block in re.split(r"(?m)^(?=X:)", path.read_text(encoding="latin-1"))[1:]:
+        tune = Tune()
+        tune.read(_understood(block))
+        fifths = sum(tune.key.signature.values()) - 7 * (tune.key.tonic or 0)
+        if tune.key.tonic is None or not tune.metres or (tune.key.mode, fifths % 12) not in MODES or list(tune.voices) != ["1"]:
+            continue
+        beats, beat_type = (4, 4) if tune.metre == (2, 2) else tune.metre
+        notes = _whole_bars(tune.voice, 4 * beats / beat_type)
+        if len(notes) >= SHORTEST:
+            name, kind = f"{path.parent.name}/{path.stem}-{tune.fields['X']}", re.sub(r"\W", "", tune.fields.get("R", "").lower())
+            title = tune.fields.get("T", "").strip('"')
+            yield DemoPiece(name, title, kind, tune.key.mode, tune.key.tonic, beats, beat_type, (notes,))
+
+
+def _understood(block: str) -> str:
+    """Header of a tune, and its music up to the first field or sign that is not UNDERSTOOD; no music of several voices."""
+    head: list[str] = []
+    body: list[str] = []
+    for line in (line.split("%")[0].strip() for line in block.splitlines()):
+        if re.match(r"[A-Za-z]:", line):
+            if body and line[0] in "KMLVX":
+                break
+            if not body:
+                head.append(line)
+        elif line and any(field[0] == "K" for field in head):
+            body.append(line)
+    music = "\n".join(body)
+    alone = "&" not in music and not any(field[0] == "V" for field in head)
+    return "\n".join([*head, UNDERSTOOD.match(music)[0] if alone else ""])
+
+
+def _whole_bars(voice: Voice, bar: float) -> tuple[QuarterNote, ...]:
+    """The notes up to where the bar lines leave the metre, one an onset; onset 0 becomes the first downbeat."""
+    lines = [float(time) for time in (*voice.bars.begins[1:], voice.now)]
+    pickup, end = lines[0] if lines[0] < bar else 0.0, 0.0
+    downbeats = {round(line - pickup, 4) for line in lines}
+    while round(end + bar, 4) in downbeats:
+        end += bar
+    melody = {float(onset): (float(duration), pitch) for onset, duration, pitch, _ in reversed(voice.notes)}
+    notes = (QuarterNote(onset - pickup, *rest) for onset, rest in sorted(melody.items()))
+    return tuple(note for note in notes if note.onset + note.duration <= end + 1e-6)
 
 
 def distinct(pieces: Iterable[DemoPiece]) -> tuple[DemoPiece, ...]:
-    """The pieces of which neither the title nor the first part's opening, free of key and rhythm, was met before."""
+    """The pieces of which neither the title nor the first part's opening, free of key and rhythm, came before."""
     kept, seen = [], set()
     for piece in pieces:
         pitches = [note.pitch for note in piece.parts[0] if note.onset >= 0][: OPENING + 1]

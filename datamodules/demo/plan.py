@@ -7,7 +7,7 @@ import numpy as np
 from datamodules.audio.render import KITS
 from datamodules.demo.accompany import BEATS, COMPING
 from datamodules.demo.arrange import DYNAMICS, INSTRUMENTS, ClipPlan, Line
-from datamodules.demo.piece import DemoPiece
+from datamodules.demo.music import DemoPiece
 
 TAGS = (
     *INSTRUMENTS,  # strings is both the ensemble and the family of violin and cello

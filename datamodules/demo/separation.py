@@ -17,7 +17,7 @@ from datamodules.audio import render
 from datamodules.demo import band, tagging
 from datamodules.demo.band import STEMS
 from datamodules.demo.cache import build_once
-from datamodules.demo.piece import DemoPiece
+from datamodules.demo.music import DemoPiece
 
 RATE = 44_100
 TUNES = 42

@@ -16,7 +16,8 @@ import soundfile
 from datamodules.audio import midi_file, render
 from datamodules.demo import accompany, arrange, music, plan
 from datamodules.demo.cache import build_once
-from datamodules.demo.piece import DemoPiece
+from datamodules.demo.music import DemoPiece
+from datamodules.generation.corpora.corpus import READERS
 
 RATE = 16_000
 # Pieces by kind; the other kinds of tune come in enough minor ones, reels hardly do.
@@ -31,8 +32,8 @@ COLLECTIONS = {
 }
 
 
-PARTS = ("abc_notation", "accompany", "arrange", "cutting", "music", "piece", "plan", "tagging")
-SOURCES = (*(Path(__file__).with_name(f"{part}.py") for part in PARTS), Path(midi_file.__file__), Path(render.__file__))
+PARTS = ("accompany", "arrange", "cutting", "music", "plan", "tagging")
+SOURCES = (*(Path(__file__).with_name(f"{part}.py") for part in PARTS), *READERS, Path(midi_file.__file__), Path(render.__file__))
 """What decides how the set turns out."""
 
 

@@ -14,10 +14,8 @@ from datamodules.audio.midi_file import DRUMS
 from datamodules.audio.render import Control, RenderedNote, midi_file
 from datamodules.common.errors import DataError
 from datamodules.demo import accompany, arrange, music, plan, tagging
-from datamodules.demo import piece as score
-from datamodules.demo.abc_notation import read_abc
 from datamodules.demo.cache import build_once, fingerprint
-from datamodules.demo.music import read_musicxml
+from datamodules.demo.music import DemoPiece, QuarterNote, read_chorale, read_tunes
 
 TINY = {"chorale": 2, "jig": 1, "reel": 3}
 
@@ -90,10 +88,10 @@ BA|"Em"GFGA ^GBge|{c}d>c (3BcB A-A G2|[Bd]4 e'2 E,2|z2 B3 ABc|GFGA GBge|dcBA G2F
 """
 
 
-def test_abc_reader(tmp_path):
+def test_tunes_are_read(tmp_path):
     path = tmp_path / "made.abc"
     path.write_text(TUNE + "\nX:8\nK:Emix\nGABc|\n")
-    (tune,) = read_abc(path)
+    (tune,) = read_tunes(path)
     assert (tune.mode, tune.tonic, tune.beats, tune.beat_type, tune.bar, tune.kind) == ("minor", 4, 4, 4, 4.0, "reel")
     (melody,) = tune.parts
     assert melody[0] == (-1.0, 0.5, 71)  # the pickup lies before the first downbeat
@@ -108,25 +106,25 @@ def test_abc_reader(tmp_path):
     assert melody[-1].onset + melody[-1].duration == 28.0  # the last bar lacks its upbeat: left out
 
 
-SCORE = """<score-partwise><part id="P1">
+PART = """<part id="P1">
 <measure><attributes><divisions>2</divisions><key><fifths>-1</fifths><mode>minor</mode></key>
 <time><beats>4</beats><beat-type>4</beat-type></time></attributes>
 <note><pitch><step>D</step><octave>5</octave></pitch><duration>2</duration><voice>1</voice></note></measure>
-<measure><note><pitch><step>C</step><alter>1</alter><octave>5</octave></pitch><duration>8</duration><voice>1</voice></note>
+<measure><note><pitch><step>C</step><alter>1</alter><octave>5</octave></pitch><duration>8</duration><voice>1</voice>
+<tie type="start"/></note>
 <backup><duration>8</duration></backup>
 <note><pitch><step>E</step><octave>4</octave></pitch><duration>8</duration><voice>2</voice></note></measure>
 <measure><note><pitch><step>C</step><alter>1</alter><octave>5</octave></pitch><duration>4</duration><voice>1</voice>
-<tie type="stop"/></note><note><rest/><duration>4</duration></note></measure></part></score-partwise>"""
+<tie type="stop"/></note><note><rest/><duration>4</duration></note></measure></part>"""
 
 
-def test_musicxml_reader(tmp_path):
+def test_chorales_are_read(tmp_path):
     path = tmp_path / "made.mxl"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("META-INF/container.xml", "<container/>")
-        archive.writestr("made.xml", SCORE)
-    piece = read_musicxml(path, "made", "chorale")
+        archive.writestr("made.xml", f"<score-partwise>{4 * PART}</score-partwise>")
+    piece = read_chorale(path, "made")
     assert (piece.mode, piece.tonic, piece.bar) == ("minor", 2, 4.0)
-    assert piece.parts == (((-1.0, 1.0, 74), (0.0, 6.0, 73)),)
+    assert piece.parts == (((-1.0, 1.0, 74), (0.0, 6.0, 73)),) * 4
 
 
 def test_pieces_that_come_twice_are_used_once():
@@ -270,10 +268,8 @@ def test_tempo_is_the_rate_of_the_melody(tune, band):
 
 def test_chords_are_those_of_the_notes():
     bars = [(60, 64, 67, 64), (65, 69, 72, 69), (67, 71, 74, 71), (69, 60, 64, 60), (60, 67, 64, 60)]
-    notes = tuple(
-        score.QuarterNote(4.0 * bar + beat, 1.0, pitch) for bar, four in enumerate(bars) for beat, pitch in enumerate(four)
-    )
-    piece = score.DemoPiece("made", "", "", "major", 0, 3, 3, (notes,))
+    notes = tuple(QuarterNote(4.0 * bar + beat, 1.0, pitch) for bar, four in enumerate(bars) for beat, pitch in enumerate(four))
+    piece = DemoPiece("made", "", "", "major", 0, 3, 3, (notes,))
     chords = accompany.harmonise(piece)
     assert [chord.start for chord in chords] == [0, 4, 8, 12, 16]
     assert [chord.pitches[0] for chord in chords] == [0, 5, 7, 9, 0]  # I IV V vi I

@@ -12,7 +12,7 @@ import numpy as np
 from datamodules.common.errors import DataError
 from datamodules.generation.corpora.corpus import Packaged, Splits, Unwanted, gather, spread
 from datamodules.generation.piece import DURATION, ONSET, PITCH, VOICE, Piece, in_order
-from datamodules.generation.reading.musicxml import ScoreReader
+from datamodules.generation.reading.musicxml import ScoreReader, part_alone
 from datamodules.generation.splitting import distinct, divide, melody_groups
 
 # A chorale in MusicXML -> a piece of four voices with its pickup, key, metre and fermatas.
@@ -78,9 +78,7 @@ class _Line:
     """One voice, read as a score of its own, and where its measures begin and the last one ends."""
 
     def __init__(self, root: Element, part: Element, path: Path) -> None:
-        alone = Element(root.tag)
-        alone.extend([*root.findall("part-list"), part])
-        score = ScoreReader(alone)
+        score = ScoreReader(part_alone(root, part))
         piece = score.piece(path)
         downbeats = np.append(0, np.cumsum(score.parts[0].lengths))
         if piece.voices != 1:

@@ -133,7 +133,7 @@ class Voice:
         self.graces = self.overlaid = 0  # notes that are left out
         self.now = Fraction(0)
         self.altered: dict[str, int] = {}
-        self.tuplet, self.left, self.stretch = Fraction(1), 0, Fraction(1)
+        self.tuplet, self.left, self.stretch = Fraction(1), 0, 1
         self.last: list[list] = []  # the notes that a tie or a broken rhythm after them would mean
         self.begun, self.lasted = Fraction(0), Fraction(0)  # of the last note, chord or rest
         self.tied: list[list] = []
@@ -240,20 +240,22 @@ class Voice:
 
     def _sound(self, notes: list[list], duration: Fraction) -> None:
         """Add notes that begin now, joined to those they are tied to, and go on by `duration`."""
-        factor = self.stretch * (self.tuplet if self.left else 1)
+        factor = self.stretch * self.tuplet if self.left else self.stretch
+        if factor != 1:
+            duration, notes = duration * factor, [[onset, lasts * factor, *rest] for onset, lasts, *rest in notes]
         self.last = []
         for onset, lasts, pitch, name in notes:
             # A tied note keeps the accidental of the first one, behind a bar line too.
             held = next((one for one in self.tied if one[3] == name and one[0] + one[1] == onset), None)
             if held:
-                held[1] += lasts * factor
+                held[1] += lasts
             else:
-                held = [onset, lasts * factor, pitch, name]
+                held = [onset, lasts, pitch, name]
                 self.notes.append(held)
             self.last.append(held)
-        self.begun, self.lasted = self.now, duration * factor
+        self.begun, self.lasted = self.now, duration
         self.now += self.lasted
-        self.tied, self.stretch, self.left = [], Fraction(1), max(0, self.left - 1)
+        self.tied, self.stretch, self.left = [], 1, max(0, self.left - 1)
 
     def _dot(self, signs: str) -> None:
         """a>b lengthens a by half and halves b, a<b the reverse; each further sign halves again."""

@@ -195,6 +195,13 @@ class ScoreReader:
         return notes, tuple(part.program for part in parts), tuple(part.name for part in parts)
 
 
+def part_alone(root: Element, part: Element) -> Element:
+    """A document of one part. root: `<score-partwise>`; part: one of its `<part>` elements."""
+    alone = Element(root.tag)
+    alone.extend([*root.findall("part-list"), part])
+    return alone
+
+
 class PartReader:
     """One part, read element by element."""
 

@@ -5,8 +5,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,10 +18,10 @@ from datamodules.audio.pack import Pack, build, level_key, pack_folder
 from datamodules.common.cache import cache_root, exclusive
 from datamodules.common.errors import DataError
 from models.blocks.features import LogMel
+from tests.helpers import forkserver
 from tests.helpers.layouts import tone, write_audio
 
 RATE = 16_000
-ROOT = Path(__file__).parents[2]
 
 
 def peak_level(sound):
@@ -217,36 +215,25 @@ def test_a_full_disk_is_foreseen(clips, tmp_path, monkeypatch):
         build(tmp_path / "set", root, paths, RATE, workers=1)
 
 
-SLOW_BUILD = """
-import sys, time, numpy as np
-from pathlib import Path
-from datamodules.audio import pack, reading
-decode = reading.decode
-def slow(path, rate):
-    with open(sys.argv[3], "a") as log:
-        log.write(f"{path}\\n")
-    time.sleep(float(sys.argv[4]))
-    return decode(path, rate)
-reading.decode = slow
-root, cache = Path(sys.argv[1]), Path(sys.argv[2])
-made = pack.build(cache / "set", root, np.load(cache / "paths.npy"), 16000, workers=1)
-print(int(made.lengths.sum()))
-"""
+def slow_build(root, cache, log, pause):
+    """Build a pack with a pause before each clip, and log which clips are decoded; prints the samples in the pack."""
+    decode = reading.decode
 
+    def slow(path, rate):
+        with log.open("a") as file:
+            file.write(f"{path}\n")
+        time.sleep(pause)
+        return decode(path, rate)
 
-def start_build(root, cache, log, pause):
-    command = [sys.executable, "-c", SLOW_BUILD, str(root), str(cache), str(log), str(pause)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    )
+    reading.decode = slow
+    print(int(build(cache / "set", root, np.load(cache / "paths.npy"), RATE, workers=1).lengths.sum()))
 
 
 def test_a_killed_build_goes_on_and_several_processes_build_once(clips, built, tmp_path):
     root, paths = clips
     np.save(tmp_path / "paths.npy", paths)
     folder, log = tmp_path / "set", tmp_path / "log"
-    first = start_build(root, tmp_path, log, 0.05)
+    first = forkserver.call(slow_build, root, tmp_path, log, 0.05)
     until = time.monotonic() + 60
     while not (folder / "00000.npz").exists() and time.monotonic() < until:
         time.sleep(0.01)
@@ -256,7 +243,7 @@ def test_a_killed_build_goes_on_and_several_processes_build_once(clips, built, t
     assert not Pack.exists(folder)
     before = len(log.read_text().splitlines())
     assert before < 40
-    others = [start_build(root, tmp_path, log, 0.01) for _ in range(2)]
+    others = [forkserver.call(slow_build, root, tmp_path, log, 0.01) for _ in range(2)]
     totals = {int(one.communicate(timeout=100)[0]) for one in others}
     decoded = log.read_text().splitlines()[before:]
     assert len(decoded) == len(set(decoded)) == 24  # the first shard's 16 clips were kept; nobody decoded twice

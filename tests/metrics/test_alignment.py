@@ -19,6 +19,7 @@ from tasks.alignment.metrics import (
     summary,
     time_errors,
 )
+from tests.helpers import forkserver
 
 NOTHING = TimeErrors(0.0, 0.0)
 
@@ -143,11 +144,9 @@ def distances(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_two_processes_equal_one(tmp_path):
     """Recordings shared, some on both, all on one of them."""
     shards = [[[0, 2, 4], [1, 3]], [[0, 2, 4], [1, 3, 0]], [[0, 1, 2, 3, 4], []]]
-    other = torch.multiprocessing.get_context("spawn").Process(target=two_ranks, args=(1, str(tmp_path), shards), daemon=True)
-    other.start()
+    other = forkserver.call(two_ranks, 1, str(tmp_path), shards)
     two_ranks(0, str(tmp_path), shards)
-    other.join()
-    assert other.exitcode == 0
+    assert other.wait(60) == 0
     whole = scored(*ERRORS)
     for name in sorted(tmp_path.glob("*-*.pt")):
         found, rows, threshold = torch.load(name, weights_only=False)

@@ -14,6 +14,7 @@ from datamodules.sed.events import EventTable, merge_overlaps, table
 from tasks.metrics.events import collar, decode, intersection, psds, sweep, tuning
 from tasks.metrics.events import counts as segment
 from tasks.sed.metrics import SedScores
+from tests.helpers import forkserver
 from tests.helpers.sed_cases import drawn, score_shards, scored
 
 REAL = os.environ.get("QUINTET_DATA")
@@ -209,11 +210,9 @@ def test_a_diverged_network_scores_nothing_and_half_precision_is_refused():
 def test_two_processes_equal_one(tmp_path):
     every = list(range(23))
     shards = [[every[0::2], every[1::2]], [[*every[0::2], 1], [*every[1::2], 0]], [every, []]]
-    other = torch.multiprocessing.get_context("spawn").Process(target=score_shards, args=(1, str(tmp_path), shards), daemon=True)
-    other.start()
+    other = forkserver.call(score_shards, 1, str(tmp_path), shards)
     score_shards(0, str(tmp_path), shards)
-    other.join()
-    assert other.exitcode == 0
+    assert other.wait(60) == 0
     one = scored(every)
     for name in sorted(tmp_path.glob("*-*.pt")):
         result, clip, values = torch.load(name, weights_only=False)

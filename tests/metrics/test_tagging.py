@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import multilabel_auroc, multilabel_
 from tasks.metrics import ranking
 from tasks.reporting.tables import write_csv
 from tasks.tagging.metrics import ClipScores, TaggingScores, per_tag_table
+from tests.helpers import forkserver
 from tests.helpers.clips import batches, score_shards, scored
 
 
@@ -218,13 +219,9 @@ def test_two_processes_equal_one(tmp_path):
         [[*every[0::2], 1], [*every[1::2], 0, 2]],  # padded by repeating, as a default sampler does
         [every, []],  # a rank without clips
     ]
-    # This process is the other rank: one import of torch is paid instead of two.
-    spawn = torch.multiprocessing.get_context("spawn")
-    other = spawn.Process(target=score_shards, args=(1, str(tmp_path), shards), daemon=True)
-    other.start()
+    other = forkserver.call(score_shards, 1, str(tmp_path), shards)
     score_shards(0, str(tmp_path), shards)
-    other.join()
-    assert other.exitcode == 0
+    assert other.wait(60) == 0
     one = scored(23, size=4)
     for case, orders in enumerate(shards):
         for rank in (0, 1):

@@ -4,7 +4,6 @@ import atexit
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 from tasks.callbacks import DestroyProcessGroup
+from tests.helpers import forkserver
 from tests.helpers.toy import ToyData, ToyTrap, differing, logged, train
 from tests.helpers.wandb_file import offline_run
 
@@ -24,8 +24,7 @@ pytestmark = pytest.mark.timeout(300)
 
 def toy(folder, *options, devices=2, check=True):
     """Run the toy in processes of its own."""
-    command = [sys.executable, "-m", "tests.helpers.toy", "--folder", str(folder), "--devices", str(devices), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
+    done = forkserver.run("tests.helpers.toy", "--folder", folder, "--devices", devices, *options)
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -112,8 +111,8 @@ def test_a_signal_to_one_rank_stops_both_at_the_same_step(stop, options, tmp_pat
 @pytest.mark.slow
 def test_two_processes_killed_go_on_exactly(tmp_path):
     toy(tmp_path / "whole")
-    command = [sys.executable, "-m", "tests.helpers.toy", "--folder", str(tmp_path / "cut"), "--devices", "2", "--pause", "0.3"]
-    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
+    options = ("--devices", 2, "--pause", 0.3)
+    running = forkserver.start("tests.helpers.toy", "--folder", tmp_path / "cut", *options, own_group=True)
     log = tmp_path / "cut" / "log.jsonl"
     while not log.exists() or log.read_text().count("train/loss") < 8:
         assert running.poll() is None
@@ -130,14 +129,13 @@ def test_a_cluster_that_signals_every_process_at_once(tmp_path):
     """SLURM signals the loader workers too: they must not bring the run down before it has saved."""
     toy(tmp_path / "whole", "--data", '{"num_workers": 2}')
     options = ["--devices", "2", "--data", '{"num_workers": 2}', "--pause", "0.3"]
-    command = [sys.executable, "-m", "tests.helpers.toy", "--folder", str(tmp_path / "cut"), *options]
-    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True)
+    running = forkserver.start("tests.helpers.toy", "--folder", tmp_path / "cut", *options, own_group=True)
     log = tmp_path / "cut" / "log.jsonl"
     while not log.exists() or log.read_text().count("train/loss") < 7:
         assert running.poll() is None
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGTERM)
-    said = running.communicate(timeout=60)[1].decode()
+    said = running.communicate(timeout=60)[1]
     assert running.returncode == 143, said
     assert "Traceback" not in said
     toy(tmp_path / "cut", "--resume", "--data", '{"num_workers": 2}')

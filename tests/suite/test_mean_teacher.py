@@ -1,9 +1,6 @@
 """The teacher is the moving average that the formula says, through accumulation, bad steps, resumes and two processes."""
 
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -11,10 +8,9 @@ import torch
 from torch import nn
 
 from tasks.callbacks import MeanTeacher, newest_loadable
+from tests.helpers import forkserver
 from tests.helpers.teacher_toy import Taught
 from tests.helpers.toy import Stop, Stopped, ToyData, differing, logged, train, weights
-
-ROOT = Path(__file__).parents[2]
 
 
 class History(pl.Callback):
@@ -184,8 +180,7 @@ def test_teacher_starts_where_the_student_does(tmp_path):
 
 
 def test_two_processes_have_one_teacher(tmp_path):
-    command = [sys.executable, "-m", "tests.helpers.teacher_toy", "--folder", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
+    done = forkserver.run("tests.helpers.teacher_toy", "--folder", tmp_path)
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"weights{rank}.pt") for rank in (0, 1))
     teacher = [{n: v for n, v in state.items() if n.startswith("teacher.") and "running" not in n} for state in (first, second)]

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +15,13 @@ from tasks.generation.options import GenerationOptions as GenerationOptions
 from tasks.sed.options import DetectionOptions as SEDOptions
 from tasks.writers.journal import PredictionJournal, read_history
 from tasks.writers.resume import differences, provenance
+from tests.helpers import forkserver
 from tests.helpers.predict_toy import Counter, predict
-
-ROOT = Path(__file__).parents[2]
 
 
 def in_processes(*words):
     """Exit status of the toy in processes of its own."""
-    command = [sys.executable, "-m", "tests.helpers.predict_toy", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False).returncode
+    return forkserver.run("tests.helpers.predict_toy", *words).returncode
 
 
 def total(folder):

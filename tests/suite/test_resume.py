@@ -1,16 +1,14 @@
 """A run that was stopped and resumed ends as the one that was not: every weight, statistic and logged value."""
 
 import contextlib
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from pytorch_lightning.callbacks import OnExceptionCheckpoint
 
 from tasks.callbacks import newest_loadable
+from tests.helpers import forkserver
 from tests.helpers.equal_runs import assert_same_run
 from tests.helpers.toy import Stop, Stopped, Toy, ToyData, ToyGan, differing, logged, train, weights
 
@@ -162,9 +160,7 @@ def test_steps_of_two_optimizers_are_counted_once_for_checkpoints(tmp_path):
 
 
 def test_kill_9_loses_nothing(uninterrupted, tmp_path):
-    command = [sys.executable, "-m", "tests.helpers.toy", "--folder", str(tmp_path)]
-    root = Path(__file__).parents[2]
-    killed = subprocess.run([*command, "--stop", "on_train_batch_end", "9", "SIGKILL"], cwd=root, capture_output=True)
+    killed = forkserver.run("tests.helpers.toy", "--folder", tmp_path, "--stop", "on_train_batch_end", 9, "SIGKILL")
     assert killed.returncode == -9
     trainer = train(tmp_path, ckpt_path=newest_loadable(tmp_path / "checkpoints"))
     assert_same_run(trainer, tmp_path, *uninterrupted("plain"))

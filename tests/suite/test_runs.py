@@ -17,6 +17,7 @@ from tasks.cli import rendezvous, runs
 from tasks.cli.rendezvous import Launch
 from tasks.cli.runs import CHOSEN, Request, open_run
 from tasks.reporting import comparison
+from tests.helpers import forkserver
 from tests.helpers.commands import tagging, write_tiny
 from tests.helpers.toy import train
 
@@ -224,8 +225,11 @@ def test_fit_into_the_folder_of_a_live_run_is_one_sentence(words, tmp_path):
 
 
 def fit(tmp_path, *words, launcher=()):
-    command = [sys.executable, *launcher, "-m", "tasks.tagging", "fit", *map(str, words), "--runs", str(tmp_path / "runs")]
     environment = {name: value for name, value in os.environ.items() if name != CHOSEN}
+    words = ["tasks.tagging", "fit", *map(str, words), "--runs", str(tmp_path / "runs")]
+    if not launcher:
+        return forkserver.start(*words, env=environment)
+    command = [sys.executable, *launcher, "-m", *words]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

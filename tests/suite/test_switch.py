@@ -1,8 +1,6 @@
 """The schedule of optimizers: right phase at every epoch, best weights at every switch, exact resume in each phase."""
 
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from tasks.callbacks import OptimizerSwitch, Phase, newest_loadable
+from tests.helpers import forkserver
 from tests.helpers.equal_runs import assert_same_run
 from tests.helpers.toy import Stop, Stopped, Toy, ToyData, differing, logged, train, weights
 
@@ -175,12 +174,11 @@ def test_phases_from_yaml():
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_agree_and_resume(tmp_path):
-    command = [sys.executable, "-m", "tests.helpers.toy", "--switch", "--devices", "2", "--every", "1", "--folder"]
-    call = partial(subprocess.run, cwd=Path(__file__).parents[2], capture_output=True, timeout=120)
-    call([*command, str(tmp_path / "whole")], check=True)
-    stopped = call([*command, str(tmp_path / "cut"), "--stop", "on_train_batch_end", "12", "SIGUSR1", "--stop_rank", "1"])
+    train_two = partial(forkserver.run, "tests.helpers.toy", "--switch", "--devices", 2, "--every", 1, "--folder")
+    assert train_two(tmp_path / "whole").returncode == 0
+    stopped = train_two(tmp_path / "cut", "--stop", "on_train_batch_end", 12, "SIGUSR1", "--stop_rank", 1)
     assert stopped.returncode == 138
-    call([*command, str(tmp_path / "cut"), "--resume"], check=True)
+    assert train_two(tmp_path / "cut", "--resume").returncode == 0
     whole, cut = ([torch.load(tmp_path / name / f"weights{rank}.pt") for rank in (0, 1)] for name in ("whole", "cut"))
     assert differing(*whole) == []
     assert differing(*cut) == []

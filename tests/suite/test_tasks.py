@@ -1,9 +1,6 @@
 """What suite and README promise of every task, found by its configs/<task>/default.yaml and made small by tiny.yaml."""
 
 import importlib
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from unittest import mock
@@ -15,7 +12,7 @@ from pytorch_lightning import Trainer
 from datamodules.common.errors import DataError
 from tasks.callbacks import RequireSplits
 from tasks.cli.registry import resolve
-from tests.helpers import toy
+from tests.helpers import forkserver, toy
 from tests.helpers.commands import command
 
 ROOT = Path(__file__).parents[2]
@@ -37,14 +34,13 @@ def run(words: list[str]) -> str:
 
 def kill_after(words: list[str], sign: Path) -> None:
     """Start a run in a process of its own and end it by SIGKILL as soon as a file is there."""
-    words = [sys.executable, "-m", f"tasks.{words[0]}", *words[1:]]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forkserver.start(f"tasks.{words[0]}", *words[1:])
     deadline = time.monotonic() + 200
     while not sign.exists():
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
 

@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from tasks.__main__ import find_tasks
 from tasks.callbacks import StopEvaluation
 from tasks.cli.registry import VERBS, Task, resolve
 from tasks.writers.journal import read_history
+from tests.helpers import forkserver
 from tests.helpers.commands import command
 from tests.helpers.layouts import tone, write_audio
 from tests.helpers.traced import files_entered
@@ -224,8 +223,7 @@ def test_prepare_export_and_compare(name, run, tmp_path):
 @pytest.mark.parametrize("name", TASKS)
 def test_two_processes_train_and_score_as_one(name, tmp_path):
     tiny = str(ROOT / "configs" / name / "tiny.yaml")
-    words = [sys.executable, "-m", f"tasks.{name}", "fit", "--config", tiny, "--runs", str(tmp_path), *QUIET, *TWO]
-    done = subprocess.run(words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    done = forkserver.run(f"tasks.{name}", "fit", "--config", tiny, "--runs", tmp_path, *QUIET, *TWO)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count(str(tmp_path / name / "tiny" / "metrics.json")) == 1  # said once, not by each process
     told(name, "test", "--ckpt_path", tmp_path / name / "tiny", "--name", "alone", "--runs", tmp_path, *QUIET)

@@ -9,6 +9,7 @@ import torch
 import torch.distributed
 
 from tasks.generation.metrics.likelihood import FrameLikelihood, intervals, summary
+from tests.helpers import forkserver
 
 COLUMNS, HOLD, REST = 4, 9, 8
 LENGTHS = (5, 1, 8, 3, 6)
@@ -144,11 +145,9 @@ def two_ranks(rank: int, folder: str, shards: list[list[list[int]]]) -> None:
 def test_two_processes_equal_one(tmp_path):
     """Pieces shared out, some on both, all on one of them."""
     shards = [[[0, 2, 4], [1, 3]], [[0, 2, 4], [1, 3, 0]], [[0, 1, 2, 3, 4], []]]
-    other = torch.multiprocessing.get_context("spawn").Process(target=two_ranks, args=(1, str(tmp_path), shards), daemon=True)
-    other.start()
+    other = forkserver.call(two_ranks, 1, str(tmp_path), shards)
     two_ranks(0, str(tmp_path), shards)
-    other.join(60)
-    assert other.exitcode == 0
+    assert other.wait(60) == 0
     expected = scored([[0, 1, 2, 3, 4]]).compute()
     for rank in (0, 1):
         for pair in torch.load(tmp_path / f"{rank}.pt"):

@@ -1,25 +1,19 @@
 """Two real processes train with one teacher, and score an odd number of clips as one process does."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.helpers import forkserver
 from tests.helpers.commands import command
 from tests.helpers.sed_layout import NETWORK, SHORT, write_dcase2018
 
-ROOT = Path(__file__).parents[3]
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
 def in_two_processes(*words):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "tasks.sed", *map(str, words), *TWO]
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
+    done = forkserver.run("tasks.sed", *words, *TWO)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -49,7 +43,6 @@ def test_two_processes_train_and_score_as_one(tmp_path):
 def test_a_share_that_does_not_divide_is_named(tmp_path):
     root = write_dcase2018(tmp_path / "set")
     row = ("--config", "configs/sed/spectral.yaml", "--data.root", root, "--runs", tmp_path / "runs", *NETWORK, *SHORT)
-    line = [sys.executable, "-m", "tasks.sed", "fit", *map(str, row), "--data.streams={weak: 3, unlabeled: 1}", *TWO]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=250)
+    done = forkserver.run("tasks.sed", "fit", *row, "--data.streams={weak: 3, unlabeled: 1}", *TWO)
     assert done.returncode == 2
     assert "The global batch of 3 does not divide over 2 processes" in done.stderr and "Traceback" not in done.stderr

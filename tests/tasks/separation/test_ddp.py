@@ -2,19 +2,15 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.helpers import forkserver
 from tests.helpers.commands import separation
 from tests.helpers.stems import write_musdb_hq
 from tests.tasks.separation.test_cli import ROW
 
-ROOT = Path(__file__).parents[3]
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 APART = ["--model.one_optimizer", "false", "--model.patience", "9", "--model.net.bridge", "false"]
 APART += ["--model.loss.combination", "false", "--model.loss.multi_domain", "false"]
@@ -28,9 +24,7 @@ def hq(tmp_path_factory):
 
 
 def in_two_processes(*words):
-    command = [sys.executable, "-m", "tasks.separation", *map(str, words), *TWO]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    done = forkserver.run("tasks.separation", *words, *TWO)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 

@@ -2,17 +2,14 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.helpers import forkserver
 from tests.helpers.commands import tagging, write_tiny
 
-ROOT = Path(__file__).parents[3]
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
@@ -33,9 +30,7 @@ def options(tmp_path_factory):
 
 
 def in_two_processes(*words):
-    command = [sys.executable, "-m", "tasks.tagging", *map(str, words), *TWO]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    done = forkserver.run("tasks.tagging", *words, *TWO)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 

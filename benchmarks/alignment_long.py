@@ -134,7 +134,7 @@ def measure(name: str, checkpoint: str, threads: int) -> None:
     align.course = clocked("features and path", align.course)
     found = align(Path(name) / "recording.wav", Path(name) / "score.mid")
     error = found.notes_s[:, 0] - truth(found.score.notes.onset)
-    said = f"passes {len(found.passes)}, {found.transposition} semitones, {found.tuning_cents:+.0f} cents; {_shares(error)}"
+    said = f"segments {len(found.segments)}, {found.transposition} semitones, {found.tuning_cents:+.0f} cents; {_shares(error)}"
     print(json.dumps({"cpu": time.process_time(), "peak_mb": memory_mb(), "stages": stages, "said": said}))
 
 

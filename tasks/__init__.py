@@ -1,4 +1,4 @@
-"""Five published audio and music systems: their modules, command lines, metrics and reports."""
+"""Lightning modules, command lines, metrics and reports of five published audio and music systems."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,17 +15,17 @@ refuse_other_packages()
 
 
 def load(path: str | Path, device: str = "cpu") -> "SuiteModule":
-    """Trained network of a checkpoint file or run folder of any task, in evaluation mode.
+    """Load the trained network of any task in evaluation mode.
 
-    The checkpoint says its task: `load("runs/sed/default")` is a sound event detector, which `tasks.sed.inference` runs on files.
-    Plain weights are read alone, and nothing is imported because a checkpoint names it.
+    The checkpoint names its task: `load("runs/sed/default")` is a sound event detector, which `tasks.sed.inference` runs on
+    files. Only plain tensors and settings are read; a checkpoint cannot import code.
 
     Args:
-        path: checkpoint file, or run folder, whose best weights are taken
-        device: where the weights go
+        path: checkpoint file, or run folder (its best weights)
+        device: device of the weights
 
     Raises:
-        DataError: no such checkpoint, or one of another program.
+        DataError: checkpoint not found, or written by another program.
     """
     from tasks.cli.checkpoints import load_module
 

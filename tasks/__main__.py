@@ -1,18 +1,18 @@
-"""List the tasks, their verbs and their configs, without importing any of them; or run one: `quintet TASK VERB ...`."""
+"""Entry point `quintet TASK SUBCOMMAND ...`: runs one task, or lists tasks, subcommands and configs without importing torch."""
 
 import difflib
 import sys
 
 from tasks.cli.configs import CONFIGS
 from tasks.cli.launch import launch
-from tasks.cli.registry import VERBS, find_tasks, suite_version, task_named
+from tasks.cli.registry import SUBCOMMANDS, find_tasks, suite_version, task_named
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run `quintet argv`, which is `python -m tasks argv`.
+    """Run `quintet argv`, the same as `python -m tasks argv`.
 
     Args:
-        argv: task, subcommand and options; `--version`; nothing or `--help` for a list of what can be launched
+        argv: task, subcommand and options; or `--version`; empty or `--help` lists the tasks
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
@@ -29,9 +29,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _listing() -> str:
-    options = "VERB [--config NAME] [options]"
+    options = "SUBCOMMAND [--config NAME] [options]"
     lines = [f"usage: python -m tasks.<task> {options}", f"   or: quintet <task> {options}", ""]
-    lines += ["verbs", *(f"  {verb:9} {text}" for verb, text in VERBS.items()), "", "tasks"]
+    lines += ["subcommands", *(f"  {subcommand:9} {text}" for subcommand, text in SUBCOMMANDS.items()), "", "tasks"]
     tasks = find_tasks()
     width = max(map(len, tasks))
     for name, text in tasks.items():

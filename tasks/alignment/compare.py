@@ -1,4 +1,4 @@
-"""`compare` of the alignment task: the paper's Table II beside the runs of this machine."""
+"""Comparison of alignment runs with Table II of the paper."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,38 +16,38 @@ SELECT = {"within_50": "distance_within_50"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print and write the table; exit code 0, or 2 after one sentence on stderr."""
+    """Print and write the table; returns exit code 0, or 2 after an error."""
     title = "Audio-to-score alignment: paper and ours"
     return Comparison("alignment", title, str(__doc__), ("II",), build, pictures, select=SELECT).main(argv)
 
 
-def build(groups: Sequence[Group], wanted: str) -> Iterator[Section]:
-    """Table II, then the runs on each other data, with the baselines that were scored beside them."""
-    yield _beside(groups)
-    for i, (data, members) in enumerate(by_data(one for one in groups if not matches(one)).items(), 1):
-        rows = [{"system": one.name, **_ours(one), **size(one)} for one in members]
+def build(groups: Sequence[Group], table: str) -> Iterator[Section]:
+    """Table II, then the runs on other data with their baselines."""
+    yield _table2(groups)
+    for i, (data, members) in enumerate(by_data(runs for runs in groups if not matches(runs)).items(), 1):
+        rows = [{"system": runs.name, **_ours(runs), **size(runs)} for runs in members]
         rows += _baselines(members)
-        records = [{**averages(one, _measured()), **about(one, one.row)} for one in members]
+        records = [{**averages(runs, _measured()), **about(runs, runs.row)} for runs in members]
         yield Section(f"other_{i}", f"Runs on other data than the paper's: {data}, % of events", rows, records)
 
 
-def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
-    """Draw what there is of the table beside the paper's numbers; return the paths."""
-    lines = [(row, one) for row in paper.TABLE2 for one in groups if one.row == row.config and matches(one)]
+def pictures(out: Path, groups: Sequence[Group], table: str) -> list[Path]:
+    """Draw the available rows of Table II beside the paper's numbers; returns the paths."""
+    lines = [(row, runs) for row in paper.TABLE2 for runs in groups if runs.row == row.config and matches(runs)]
     if not lines:
         return []
     from tasks.reporting.curves import beside_paper
 
-    cells = [(one, key, value) for row, one in lines for key, value in paper.columns(row).items()]
-    names, theirs = [f"{one.name}: {key}" for one, key, _ in cells], [value for _, _, value in cells]
-    ours, deviation = ([getattr(one, what)(_percent(key)) for one, key, _ in cells] for what in ("mean", "deviation"))
+    cells = [(runs, key, value) for row, runs in lines for key, value in paper.columns(row).items()]
+    names, theirs = [f"{runs.name}: {key}" for runs, key, _ in cells], [value for _, _, value in cells]
+    ours, deviation = ([getattr(runs, part)(_percent(key)) for runs, key, _ in cells] for part in ("mean", "deviation"))
     picture = beside_paper(names, theirs, ours, deviation, title=f"Table II: {paper.PROTOCOL.text()}", measure="% of beats")
     return [write_figure(out / "table2.png", picture)]
 
 
-def matches(one: Group) -> bool:
-    """Whether a group was scored on the paper's recordings; which ones it took it does not say."""
-    return one.data.get("name") == paper.DATA and one.data.get("split") == "test"
+def matches(runs: Group) -> bool:
+    """True for runs tested on the paper's data set; the paper does not name its recordings."""
+    return runs.data.get("name") == paper.DATA and runs.data.get("split") == "test"
 
 
 def _percent(name: str) -> Read:
@@ -62,10 +62,10 @@ def _plain(name: str) -> Read:
     return lambda result: result.metrics.get(name)
 
 
-def _ours(one: Group | None) -> dict[str, str | None]:
-    return {f"{mode} <{ms} ms": spread(one, _percent(f"{mode}_within_{ms}")) for mode in MODES for ms in TOLERANCES_MS} | {
-        "median ms": spread(one, _plain("distance_median_ms")),
-        "lost": spread(one, _percent("distance_lost")),
+def _ours(runs: Group | None) -> dict[str, str | None]:
+    return {f"{mode} <{ms} ms": spread(runs, _percent(f"{mode}_within_{ms}")) for mode in MODES for ms in TOLERANCES_MS} | {
+        "median ms": spread(runs, _plain("distance_median_ms")),
+        "lost": spread(runs, _percent("distance_lost")),
     }
 
 
@@ -75,34 +75,35 @@ def _measured() -> dict[str, Read]:
 
 
 def _baselines(members: Sequence[Group]) -> list[dict[str, Any]]:
-    """What the first run of the same data scored beside the network."""
-    found = next((result.content for one in members for result in one.results if result.content.get("baselines")), None)
-    if found is None:
+    """Rows of the baselines in the first result that has them."""
+    contents = (result.content for runs in members for result in runs.results)
+    content = next((content for content in contents if content.get("baselines")), None)
+    if content is None:
         return []
     return [
         {"system": row["name"]}
         | {f"distance <{ms} ms": f"{100 * row[f'within_{ms}']:.2f}" for ms in TOLERANCES_MS}
         | {"median ms": f"{row['median_ms']:.2f}", "lost": f"{100 * row['lost']:.2f}"}
-        for row in found["baselines"]
+        for row in content["baselines"]
     ]
 
 
-def _beside(groups: Sequence[Group]) -> Section:
-    """Every row of the table beside ours, then what else was trained and tested on the same recordings."""
-    ours = [one for one in groups if matches(one)]
-    lines = [(row, one) for row in paper.TABLE2 for one in [g for g in ours if g.row == row.config] or [None]]
-    lines += [(paper.AlignmentRow(one.row, one.row, None, None), one) for one in ours if not paper.of(one.row)]
+def _table2(groups: Sequence[Group]) -> Section:
+    """Rows of the paper beside our runs, then other systems tested on the same data set."""
+    ours = [runs for runs in groups if matches(runs)]
+    lines = [(row, runs) for row in paper.TABLE2 for runs in [g for g in ours if g.row == row.config] or [None]]
+    lines += [(paper.AlignmentRow(runs.row, runs.row, None, None), runs) for runs in ours if not paper.of(runs.row)]
     rows, records = [], []
-    for row, one in lines:
+    for row, runs in lines:
         theirs = paper.columns(row)
         cells = {
-            f"{mode} <{ms} ms": _cell(theirs.get(f"{mode}_within_{ms}"), spread(one, _percent(f"{mode}_within_{ms}")))
+            f"{mode} <{ms} ms": _cell(theirs.get(f"{mode}_within_{ms}"), spread(runs, _percent(f"{mode}_within_{ms}")))
             for mode in MODES
             for ms in TOLERANCES_MS
         }
-        rows.append({"system": row.system, **cells, **size(one), "config": one.name if one and one.note else row.config})
+        rows.append({"system": row.system, **cells, **size(runs), "config": runs.name if runs and runs.note else row.config})
         published = {f"paper_{key}": value for key, value in theirs.items()}
-        records.append({"system": row.system, **published, **averages(one, _measured()), **about(one, row.config)})
+        records.append({"system": row.system, **published, **averages(runs, _measured()), **about(runs, row.config)})
     title = "Table II: % of beats of Mazurka recordings within a tolerance, paper | ours"
     return Section("table2", title, rows, records)
 

@@ -1,4 +1,4 @@
-"""One recording laid on its score as the paper does it: distances of all frames, DTW, times of the score's events."""
+"""Evaluation of alignment (Agrawal, Dixon 2021): frames of recording and score -> distances -> DTW -> errors of events."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,15 +15,15 @@ from models.alignment.time_map import TimeMap
 from tasks.alignment.metrics import AlignmentRows, AlignmentScores, time_errors
 
 
-class Laid(NamedTuple):
-    """A path through the matrix of a recording and its score, and the times it gives the score."""
+class DTWAlignment(NamedTuple):
+    """DTW path of a recording and its score, and its map from score time to recording time."""
 
     path: Path
     time_map: TimeMap
 
 
 def costs_of(net: Similarity, batch: WholeBatch):
-    """Distances of all frames of a recording and its score."""
+    """Distances between all frames of a recording and its score."""
     sides = [net.frames(features, side).cpu().numpy() for features, side in _sides(batch)]
     return net.costs(*sides)
 
@@ -32,25 +32,32 @@ def _sides(batch: WholeBatch) -> list[tuple[Tensor, str]]:
     return [(batch.performance, "performance"), (batch.score, "score")]
 
 
-def lay(costs, frame_s: float, steps: Steps, reduce: str = "mean", threshold: float | None = None) -> Laid:
-    """The best path through distances, or with a threshold through the matrix that only says same or different."""
+def align_frames(costs, frame_s: float, steps: Steps, reduce: str = "mean", threshold: float | None = None) -> DTWAlignment:
+    """Align by the best path through the distance matrix, or with a threshold through the binary matrix."""
     matrix = costs if threshold is None else Binary(costs, threshold)
     path = dtw(matrix, steps)
-    return Laid(path, TimeMap.from_path(path, frame_s, reduce))
+    return DTWAlignment(path, TimeMap.from_path(path, frame_s, reduce))
 
 
-def score_into(scores: AlignmentScores, time_map: TimeMap, index: int, truth: np.ndarray) -> None:
-    """Add a recording's errors to the scores."""
+def update_scores(scores: AlignmentScores, time_map: TimeMap, index: int, truth: np.ndarray) -> None:
+    """Add the errors of a recording to a metric."""
     errors = time_errors(truth, time_map.score_s, time_map.performance_s)
     scores.update(index, truth, time_map(truth[:, 0]), errors)
 
 
 Follower = Callable[[np.ndarray, np.ndarray], TimeMap]
-"""Frames of a performance (n, d) and of a score (m, d) -> when in the performance the score sounds; frame i is at i."""
+"""Frames of a performance (n, d) and of a score (m, d) -> time map in frames."""
 
 
 def evaluate(net: Similarity, data: AlignmentDataModule, split: str, follow: Follower | None = None) -> AlignmentRows:
-    """Errors of a system that learns nothing on a split, through features of its own; by exact DTW if not by `follow`."""
+    """Errors of an untrained system on a split.
+
+    Args:
+        net: features and distances
+        data: data module
+        split: "validation" or "test"
+        follow: score follower (default: exact DTW)
+    """
     scores = AlignmentScores()
     own = data.with_spec(input_spec(net))
     whole = own.validation_set() if split == "validation" else own.test_set()
@@ -58,16 +65,16 @@ def evaluate(net: Similarity, data: AlignmentDataModule, split: str, follow: Fol
         batch = whole[index]
         truth = batch.truth.numpy()
         if follow is None:
-            time_map = lay(costs_of(net, batch), net.frame_s, STEPS["unit"]).time_map
+            time_map = align_frames(costs_of(net, batch), net.frame_s, STEPS["unit"]).time_map
         else:
             frames = follow(*(net.frames(features, side).numpy() for features, side in _sides(batch)))
             time_map = TimeMap(frames.score_s * net.frame_s, frames.performance_s * net.frame_s)
-        score_into(scores, time_map, index, truth)
-    return scores.own_rows()  # the report scores baselines on one rank: the others would be waited for in vain
+        update_scores(scores, time_map, index, truth)
+    return scores.own_rows()  # the report evaluates baselines on one rank: gathering would wait for the others
 
 
 def input_spec(net: Similarity) -> AlignmentSpec:
-    """Features that a network reads."""
+    """Feature specification of a network."""
 
     def extract(audio: np.ndarray, cents: float) -> np.ndarray:
         with torch.no_grad():

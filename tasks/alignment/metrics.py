@@ -1,4 +1,4 @@
-"""Scores of alignments: how far every event of a score is from where it sounds, kept and gathered, never averaged per batch."""
+"""Alignment metrics: true and estimated times of events -> errors, kept per event and gathered across ranks."""
 
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -12,18 +12,18 @@ from tasks.metrics.rows import RowMetric
 
 TOLERANCES_MS = (25, 50, 100, 200)
 LOST_S = 0.5
-"""A recording whose median error is larger is lost: its path has gone astray."""
+"""A recording with a larger median error (s) counts as lost."""
 
 
 class TimeErrors(NamedTuple):
-    """Thickstun's measures of a whole recording, s."""
+    """Measures of a whole recording (Thickstun et al. 2020), s."""
 
     err: float  # mean absolute error over the time of the score
     dev: float  # root mean square
 
 
 class AlignmentRows(NamedTuple):
-    """Every event of every recording, sorted by recording and score time, on every rank the same."""
+    """Errors of all events, sorted by recording and score time."""
 
     recording: NDArray[np.int64]  # (events,) position in the split
     score_s: NDArray[np.float64]  # (events,)
@@ -38,7 +38,7 @@ class AlignmentRows(NamedTuple):
 
 
 class AlignmentScores(RowMetric):
-    """Errors of all events; a recording that several ranks saw counts once. `rows` gathers: call it on every rank."""
+    """Errors of all events; a recording seen by several ranks counts once. Call `rows`, which gathers, on every rank."""
 
     columns: ClassVar = {
         "recording": torch.int64,
@@ -52,13 +52,13 @@ class AlignmentScores(RowMetric):
         """Add a recording.
 
         Args:
-            recording: its position in the split
+            recording: position in the split
             truth: (events, 2): s in the score, s in the performance
             estimate: (events,) s in the performance
-            times: of the whole map (`time_errors`)
+            times: errors of the whole map (`time_errors`)
 
         Raises:
-            ValueError: an estimate that is no time, or of another length.
+            ValueError: an estimate is not finite, or their number is wrong.
         """
         if estimate.shape != truth[:, 1].shape or not np.isfinite(estimate).all():
             raise ValueError(f"expected a time for each of {len(truth)} events of recording {recording}")
@@ -74,7 +74,7 @@ class AlignmentScores(RowMetric):
         return self.gathered(self.own_rows)
 
     def own_rows(self) -> AlignmentRows:
-        """Those held here: of this process alone, which may ask without the others."""
+        """Events of this process, without gathering."""
         recording, score = self.held("recording").astype(np.int64), self.held("score_s").astype(np.float64)
         error = self.held("error").astype(np.float64)
         _, once = np.unique(np.stack([recording, score]), axis=1, return_index=True)
@@ -84,98 +84,103 @@ class AlignmentScores(RowMetric):
 
 
 def summary(rows: AlignmentRows) -> dict[str, float]:
-    """Scores over events, and over recordings.
+    """Scores over events and over recordings.
 
-    `within_<ms>`: share of all events within so many ms (the paper's Table II, there in %); `mean_ms`, `median_ms`, `p95_ms` of
-    the absolute error; `bias_ms`: mean of the signed one, positive where the estimate is late; `time_err_ms`, `time_dev_ms`:
-    Thickstun's, mean over recordings; `lost`: share of recordings with a median beyond 500 ms; `n_events`, `n_recordings`.
+    `within_<ms>`: share of events with an error below the tolerance (the paper's Table II, there in %); `mean_ms`, `median_ms`,
+    `p95_ms`: absolute error; `bias_ms`: mean signed error, positive if the estimate is late; `time_err_ms`, `time_dev_ms`: see
+    `TimeErrors`, mean over recordings; `lost`: share of recordings with a median above 500 ms; `n_events`, `n_recordings`.
     """
     if not len(rows.error):
         names = [*(f"within_{ms}" for ms in TOLERANCES_MS), "mean_ms", "median_ms", "p95_ms", "bias_ms", "time_err_ms"]
         return dict.fromkeys([*names, "time_dev_ms", "lost"], float("nan")) | {"n_events": 0, "n_recordings": 0}
-    far = np.abs(rows.error)
-    found = {f"within_{ms}": float((far < ms / 1000).mean()) for ms in TOLERANCES_MS}
-    found |= {"mean_ms": 1000 * far.mean(), "median_ms": 1000 * np.median(far), "p95_ms": 1000 * np.quantile(far, 0.95)}
-    found |= {"bias_ms": 1000 * rows.error.mean(), "time_err_ms": 1000 * rows.time_err.mean()}
-    found |= {"time_dev_ms": 1000 * rows.time_dev.mean(), "lost": float(np.mean([lost(rows.of(one)) for one in rows.recordings]))}
-    found = {name: float(value) for name, value in found.items()}
-    return found | {"n_events": len(far), "n_recordings": len(rows.recordings)}
+    distance = np.abs(rows.error)
+    scores = {f"within_{ms}": float((distance < ms / 1000).mean()) for ms in TOLERANCES_MS}
+    scores |= {"mean_ms": 1000 * distance.mean(), "median_ms": 1000 * np.median(distance)}
+    scores |= {"p95_ms": 1000 * np.quantile(distance, 0.95), "bias_ms": 1000 * rows.error.mean()}
+    scores |= {"time_err_ms": 1000 * rows.time_err.mean(), "time_dev_ms": 1000 * rows.time_dev.mean()}
+    scores["lost"] = np.mean([lost(rows.of(recording)) for recording in rows.recordings])
+    scores = {name: float(value) for name, value in scores.items()}
+    return scores | {"n_events": len(distance), "n_recordings": len(rows.recordings)}
 
 
 def lost(error: NDArray[np.float64]) -> bool:
-    """Whether a recording's errors (events,) in s are those of a path gone astray."""
+    """True if the median of a recording's absolute errors (events,) in s is above `LOST_S`."""
     return bool(np.median(np.abs(error)) > LOST_S)
 
 
 def intervals(rows: AlignmentRows, pieces: Sequence[str], resamples: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals of `within_<ms>`: whole pieces are drawn again, or whole recordings where there is one piece.
+    """95 % bootstrap intervals of `within_<ms>` over pieces, or over recordings if there is a single piece.
 
-    pieces: the piece of each recording of the split, by position.
+    Args:
+        rows: errors
+        pieces: piece of each recording of the split, by position
+        resamples: number of resamples
+        seed: seed of the resampling
     """
+    recordings = rows.recordings.tolist()
     groups: dict[str, list[int]] = {}
-    alone = len({pieces[one] for one in rows.recordings}) < 2
-    for one in rows.recordings.tolist():
-        groups.setdefault(str(one) if alone else pieces[one], []).append(one)
-    far = {one: np.abs(rows.of(one)) for one in rows.recordings.tolist()}
-    counts = np.array([sum(len(far[one]) for one in group) for group in groups.values()])
-    random, found = np.random.default_rng(seed), {}
+    single = len({pieces[recording] for recording in recordings}) < 2
+    for recording in recordings:
+        groups.setdefault(str(recording) if single else pieces[recording], []).append(recording)
+    errors = {recording: np.abs(rows.of(recording)) for recording in recordings}
+    counts = np.array([sum(len(errors[recording]) for recording in group) for group in groups.values()])
+    random, edges = np.random.default_rng(seed), {}
     draws = random.integers(len(groups), size=(resamples, len(groups))) if len(groups) else np.zeros((1, 0), int)
     for ms in TOLERANCES_MS:
-        hits = np.array([sum((far[one] < ms / 1000).sum() for one in group) for group in groups.values()])
+        hits = np.array([sum((errors[recording] < ms / 1000).sum() for recording in group) for group in groups.values()])
         shares = hits[draws].sum(1) / np.maximum(counts[draws].sum(1), 1)
-        found[f"within_{ms}"] = tuple(float(edge) for edge in np.quantile(shares, (0.025, 0.975)))
-    return found
+        edges[f"within_{ms}"] = tuple(float(edge) for edge in np.quantile(shares, (0.025, 0.975)))
+    return edges
 
 
 def time_errors(truth: NDArray[np.float64], knots: NDArray[np.float64], estimate: NDArray[np.float64]) -> TimeErrors:
-    """Error over the score's time from its first to its last event, exact for maps linear in between (Thickstun et al. 2020).
+    """Integrated error from the first to the last event of a score, exact for piecewise linear maps (Thickstun et al. 2020).
 
-    truth: (events, 2) s in the score, s in the performance, linear in between; knots (n,) s in the score, rising, and the
-    estimate there, linear in between.
+    Args:
+        truth: (events, 2) s in the score, s in the performance
+        knots: (n,) increasing, s in the score
+        estimate: (n,) s in the performance
     """
-    score, heard = truth.T
+    score, performance = truth.T
     if len(score) < 2 or score[-1] <= score[0]:
-        far = abs(float(np.interp(score[0], knots, estimate) - heard[0]))
-        return TimeErrors(far, far)
-    at = np.union1d(score, knots[(knots > score[0]) & (knots < score[-1])])
-    error = np.interp(at, knots, estimate) - np.interp(at, score, heard)
-    width, first, last = np.diff(at), error[:-1], error[1:]
-    total, crossing = at[-1] - at[0], first * last < 0
+        distance = abs(float(np.interp(score[0], knots, estimate) - performance[0]))
+        return TimeErrors(distance, distance)
+    times = np.union1d(score, knots[(knots > score[0]) & (knots < score[-1])])
+    error = np.interp(times, knots, estimate) - np.interp(times, score, performance)
+    width, first, last = np.diff(times), error[:-1], error[1:]
+    total, crossing = times[-1] - times[0], first * last < 0
     spread = np.where(crossing, np.abs(first) + np.abs(last), 1.0)
-    # Where the sign changes two triangles are left of the trapezium.
+    # A change of sign splits the trapezium into two triangles.
     area = np.where(crossing, (first**2 + last**2) / (2 * spread), (np.abs(first) + np.abs(last)) / 2)
     square = (first**2 + first * last + last**2) / 3
     return TimeErrors(float((area * width).sum() / total), float(np.sqrt((square * width).sum() / total)))
 
 
-# From which distance on a pair of frames counts as different: the threshold of the paper's binary matrix.
-
-
 class PairDistances(RowMetric):
-    """Distances of frames that match and that do not, gathered from all ranks; `threshold` gives their equal-error threshold."""
+    """Distances of matching and other frames, for the equal-error threshold of the paper's binary matrix."""
 
     columns: ClassVar = {"distance": torch.float32, "label": torch.float32}
 
     def update(self, distance: Tensor, label: Tensor) -> None:
-        """Add pairs (any shape): distances, and 0 for a match, 1 for none."""
+        """Add pairs (any shape): distances, and labels 0 (match) or 1."""
         self.add(distance=distance.detach(), label=label.detach())
 
     def compute(self) -> Tensor:
-        """(2,): equal-error threshold and the error there, of the pairs held here."""
+        """(2,): equal-error threshold and error rate of the pairs of this process."""
         return torch.tensor(equal_error(self.held("distance"), self.held("label")))
 
     def threshold(self) -> tuple[float, float]:
-        """Threshold and the error rate there, over all ranks: call it on every rank. NaN without pairs of both kinds."""
+        """Equal-error threshold and error rate over all ranks, NaN without pairs of both labels; call it on every rank."""
         return self.gathered(lambda: equal_error(self.held("distance"), self.held("label")))
 
 
 def equal_error(distance: NDArray, label: NDArray) -> tuple[float, float]:
-    """The distance that as many matches lie above as others lie below, in shares, and that share."""
+    """Threshold at which equal shares of matches (above) and others (below) are wrong, and that share."""
     match, other = np.sort(distance[label == 0]), np.sort(distance[label == 1])
     if not len(match) or not len(other):
         return float("nan"), float("nan")
-    tried = np.unique(np.concatenate([match, other]))
-    missed = 1 - np.searchsorted(match, tried, side="right") / len(match)
-    false = np.searchsorted(other, tried, side="right") / len(other)
+    thresholds = np.unique(np.concatenate([match, other]))
+    missed = 1 - np.searchsorted(match, thresholds, side="right") / len(match)
+    false = np.searchsorted(other, thresholds, side="right") / len(other)
     best = int(np.argmin(np.abs(missed - false)))
-    return float(tried[best]), float((missed[best] + false[best]) / 2)
+    return float(thresholds[best]), float((missed[best] + false[best]) / 2)

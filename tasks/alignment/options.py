@@ -1,4 +1,4 @@
-"""How a user's recording is laid on its score."""
+"""Inference options of audio-to-score alignment."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,21 +8,21 @@ from models.alignment.dtw import STEPS
 
 @dataclass
 class AlignmentOptions:
-    """Settings of `predict`, stored with the checkpoint; `--model.inference.steps constrained` and the like change them.
+    """Options of `predict`, stored in the checkpoint; override them with `--model.inference.steps constrained` etc.
 
     Args:
-        steps: of DTW: `unit`, `constrained` (tempo within a half and twice the average), `synctoolbox`
-        transposition: semitones up and down that the recording may be from the score; 0: it is in its key
-        tuning: measure how far the recording is from 440 Hz, and listen accordingly
-        open_ends: there may be something before and after the music, such as applause
-        repeats: `find` them: repeats that are left out, passages that come again; or play the score as `written`
-        jump_s: how much must not fit before a jump is believed, s
-        max_deviation: s of the score by which the path may be off a straight line; null: any
-        refine: move each onset to where the sound of its notes rises next to the path
-        exact_cells: pairs of frames beyond which DTW is computed from coarse to fine, in memory that grows with the length alone
+        steps: DTW steps: `unit`, `constrained` (tempo between half and twice the average), `synctoolbox`
+        transposition: largest transposition of the recording in semitones up or down; 0: none
+        tuning: estimate the deviation of the recording from 440 Hz
+        open_ends: allow other sound before and after the music, such as applause
+        repeats: `find` omitted repeats and repeated passages, or follow the score as `written`
+        jump_s: duration (s) that must be explained better for a jump to be accepted
+        max_deviation: largest deviation of the path from a straight line, s of the score; null: unlimited
+        refine: move each onset to the strongest rise of its notes' energy near the path
+        exact_cells: number of frame pairs above which multiscale DTW is used, with memory linear in the duration
 
     Raises:
-        ValueError: an impossible number.
+        ValueError: a value is out of range.
     """
 
     steps: Literal["unit", "constrained", "synctoolbox"] = "unit"

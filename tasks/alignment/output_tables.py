@@ -1,4 +1,4 @@
-"""What the recording plays when, as tables: notes, beats and bars in its time, and labels for an audio editor."""
+"""Output tables of an alignment: aligned recording -> rows of notes, beats and bars, and labels for an audio editor."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from datamodules.alignment.score import Origin, Score
-from tasks.alignment.aligned import Aligned, Played, bars_played, beats_played, notes_played
+from tasks.alignment.aligned import Aligned, PlayedEvents, bars_played, beats_played, notes_played
 
 NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 SAME_S = 1e-6
-"""Beats and bars so close are the same moment of the score, s."""
+"""Tolerance for equal times in the score, s."""
 
 Row = dict[str, Any]
 
@@ -21,12 +21,10 @@ def note_name(pitch: int) -> str:
 
 
 def note_rows(aligned: Aligned) -> list[Row]:
-    """A row for each note played, at its sounding pitch in the score's key.
+    """Rows of played notes at their sounding pitch in the score's key.
 
-    `id` is the score's own, or the note's place in the score from 1; part, staff, voice and lyric are empty where the score
-    does not say.
-
-    Beats are counted through the score from 1, in fractions; bars from 1, 0 is what comes before the first.
+    `id` is the score's own, or the note's number in the score from 1; part, staff, voice and lyric are empty if unknown. Beats
+    are counted through the score from 1, with fractions; bars from 1, with 0 before the first.
     """
     played, score = notes_played(aligned), aligned.score
     onset, index = score.notes.onset[played.index], played.index
@@ -39,19 +37,19 @@ def note_rows(aligned: Aligned) -> list[Row]:
             "pitch": int(score.notes.pitch[i]),
             "name": note_name(int(score.notes.pitch[i])),
             "velocity": int(score.notes.velocity[i]),
-            "score_onset_s": round(float(at), 4),
+            "score_onset_s": round(float(score_s), 4),
             "score_beat": round(float(beat), 4),
             "bar": int(bar),
-            "confidence": round(float(sure), 4),
+            "confidence": round(float(confidence), 4),
             "id": (score.ids[i] if score.ids else "") or str(i + 1),
             **(score.origins[i] if score.origins else Origin())._asdict(),
         }
-        for i, time, sure, at, beat, bar in columns
+        for i, time, confidence, score_s, beat, bar in columns
     ]
 
 
 def beat_rows(aligned: Aligned) -> list[Row]:
-    """A row for each beat played: its place in the score, its bar and its number in the bar, all from 1."""
+    """Rows of played beats: number in the score, bar and number in the bar, all from 1."""
     played = beats_played(aligned)
     bars, numbers = bar_numbers(aligned.score, aligned.score.beats), beat_numbers(aligned.score)
     return [
@@ -61,26 +59,26 @@ def beat_rows(aligned: Aligned) -> list[Row]:
 
 
 def bar_rows(aligned: Aligned) -> list[Row]:
-    """A row for each bar played, at its first beat."""
+    """Rows of played bars, at their first beat."""
     played = bars_played(aligned)
     return [{"bar": i + 1} | times for i, times in zip(played.index.tolist(), _times(aligned.score.bars, played), strict=True)]
 
 
 def bar_numbers(score: Score, score_s: np.ndarray) -> np.ndarray:
-    """The bar in which each moment of the score lies, from 1; 0 before the first."""
+    """Bar of each time in the score, from 1; 0 before the first bar."""
     return np.searchsorted(score.bars, np.asarray(score_s) + SAME_S, side="right")
 
 
 def beat_numbers(score: Score) -> np.ndarray:
-    """Number of each beat in its bar, from 1; those of a pickup count up to the end of a bar as long as the first."""
+    """Number of each beat in its bar, from 1; a pickup is numbered as the end of a bar as long as the first."""
     bars = bar_numbers(score, score.beats)
-    place = np.arange(len(bars)) - np.searchsorted(bars, bars)
+    position = np.arange(len(bars)) - np.searchsorted(bars, bars)
     pickup, first = int((bars == 0).sum()), int((bars == 1).sum())
-    return place + 1 + np.where(bars == 0, max(0, first - pickup), 0)
+    return position + 1 + np.where(bars == 0, max(0, first - pickup), 0)
 
 
 def labels(aligned: Aligned) -> str:
-    """Label track for Audacity, start, end and label by tabs: bars as stretches, the further beats as points `bar.beat`."""
+    """Label track for Audacity (start, end, label, separated by tabs): bars as regions, other beats as points `bar.beat`."""
     bars = bar_rows(aligned)
     starts = [bar["recording_s"] for bar in bars]
     stops = [*starts[1:], max(starts[-1], aligned.span[1])] if bars else []
@@ -93,18 +91,18 @@ def labels(aligned: Aligned) -> str:
     return "".join(f"{start:.6f}\t{stop:.6f}\t{label}\n" for start, stop, label in sorted(lines))
 
 
-def _times(score_s: np.ndarray, played: Played) -> Iterable[Row]:
-    for i, (time,), sure in zip(played.index, played.time, played.confidence, strict=True):
+def _times(score_s: np.ndarray, played: PlayedEvents) -> Iterable[Row]:
+    for i, (time,), confidence in zip(played.index, played.time, played.confidence, strict=True):
         yield {
             "score_s": round(float(score_s[i]), 4),
             "recording_s": round(float(time), 4),
-            "confidence": round(float(sure), 4),
+            "confidence": round(float(confidence), 4),
         }
 
 
 def _fractional(beats: np.ndarray, score_s: np.ndarray) -> np.ndarray:
-    """Beats counted from 1 at moments of the score, going on evenly before the first and after the last."""
+    """Fractional beat numbers from 1 at times of the score, extrapolated linearly at both ends."""
     if len(beats) < 2:
         return np.full(len(score_s), np.nan)
-    place = np.clip(np.searchsorted(beats, score_s, side="right") - 1, 0, len(beats) - 2)
-    return 1 + place + (score_s - beats[place]) / (beats[place + 1] - beats[place])
+    index = np.clip(np.searchsorted(beats, score_s, side="right") - 1, 0, len(beats) - 2)
+    return 1 + index + (score_s - beats[index]) / (beats[index + 1] - beats[index])

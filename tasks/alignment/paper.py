@@ -1,19 +1,19 @@
-"""Published results of Agrawal and Dixon (2021), "Learning Frame Similarity using Siamese networks": its Table II.
+"""Published results of Agrawal and Dixon (2021), "Learning Frame Similarity using Siamese networks", Table II.
 
 Shares of beats in % within 25, 50, 100 and 200 ms, on recordings of five Mazurkas, trained on MAPS and the Saarland set. Each row
-names the config in `configs/alignment/` that trains it. The paper gives no intervals: differences of some tenths are noise.
+names its config in `configs/alignment/`. The paper gives no intervals; differences of some tenths are noise.
 """
 
 from typing import NamedTuple
 
 from tasks.reporting.comparison_tables import Protocol
 
-TOLERANCES_MS = (25, 50, 100, 200)  # those of `tasks.alignment.metrics`, which loads torch
+TOLERANCES_MS = (25, 50, 100, 200)  # as in `tasks.alignment.metrics`, which imports torch
 Shares = tuple[float, float, float, float]
 
 
 class AlignmentRow(NamedTuple):
-    """One line of the table: its config and system, and its shares by the binary and by the distance matrix."""
+    """Row of the table: config, system, and shares with the binary and with the distance matrix."""
 
     config: str
     system: str
@@ -34,17 +34,17 @@ TABLE2 = (
 )
 
 DATA = "mazurka"
-"""Name of the data that its numbers were measured on."""
+"""Name of the evaluation data."""
 
 
 def columns(row: AlignmentRow) -> dict[str, float]:
-    """Shares by what runs call them: `binary_within_25` and so on."""
+    """Shares by the names in metrics.json, such as `binary_within_25`."""
     kinds = {"binary": row.binary, "distance": row.distance}
     return {f"{mode}_within_{ms}": v for mode, all_ in kinds.items() if all_ for ms, v in zip(TOLERANCES_MS, all_, strict=True)}
 
 
 def of(config: str) -> AlignmentRow | None:
-    """The paper's line of a config; configs of the same systems on other data end in its name, such as vienna_cqt_da."""
+    """Row of a config; None for others, such as the same systems on other data (vienna_cqt_da)."""
     return next((row for row in TABLE2 if row.config == config), None)
 
 

@@ -1,4 +1,4 @@
-"""What `predict` leaves of recordings and their scores: a folder for each with its times as MIDI, tables, sound and pages."""
+"""Writer of alignments: aligned recordings -> a folder each with MIDI, tables, audio, figure and page."""
 
 import io
 from pathlib import Path
@@ -22,40 +22,45 @@ from tasks.writers.base import PredictionFiles, PredictionWriter, of_all
 from tasks.writers.journal import JournalEntry, plain
 from tasks.writers.output_files import counted, write_figure, write_json
 
-# An alignment to be heard: the score beside the recording in stereo, and a click on every beat.
+# Audio of an alignment
 
 CLICK_S, DECAY_S = 0.05, 0.012
 BEAT_HZ, DOWNBEAT_HZ = 1500.0, 2500.0
 RECORDING_PEAK, CLICK_PEAK = 0.55, 0.4
-"""Together below full scale, whatever the recording's own level."""
+"""Their sum is below full scale."""
 CHECK_PEAK = 0.95
 
 
 def warped(aligned: Aligned) -> Notes:
-    """The score's notes at the times at which the recording plays them, at their written pitches."""
+    """Notes of the score at their times in the recording and their written pitches."""
     played, notes = notes_played(aligned), aligned.score.notes
     columns = (column[played.index] for column in (notes.pitch, notes.velocity, notes.program))
     return notes_of(played.time[:, 0], played.time[:, 1], *columns)
 
 
 def check(aligned: Aligned, font: str = EMBEDDED) -> np.ndarray:
-    """The recording left, the score in its time, key and tuning right (samples, 2), equally loud, as long as the recording.
+    """Stereo audio (samples, 2): recording left, and right the score in its time, key and tuning, equally loud.
 
-    font: SoundFont file. Raises DataError where the score cannot be rendered.
+    Args:
+        aligned: alignment
+        font: SoundFont file
+
+    Raises:
+        DataError: the score cannot be rendered.
     """
     notes, samples = warped(aligned), len(aligned.audio)
-    made = np.zeros(samples, np.float32)
+    score = np.zeros(samples, np.float32)
     if len(notes.pitch):
-        moved = np.where(notes.program < 0, notes.pitch, np.clip(notes.pitch + aligned.transposition, 0, 127))
-        heard = synthesize(notes._replace(pitch=moved), aligned.sample_rate, font, aligned.tuning_cents)[:samples]
-        made[: len(heard)] = heard
-    loud, made_loud = _loudness(aligned.audio), _loudness(made)
-    sides = np.stack([aligned.audio, made * (loud / made_loud if loud and made_loud else 1.0)], 1)
+        pitch = np.where(notes.program < 0, notes.pitch, np.clip(notes.pitch + aligned.transposition, 0, 127))
+        sound = synthesize(notes._replace(pitch=pitch), aligned.sample_rate, font, aligned.tuning_cents)[:samples]
+        score[: len(sound)] = sound
+    level, score_level = _rms(aligned.audio), _rms(score)
+    sides = np.stack([aligned.audio, score * (level / score_level if level and score_level else 1.0)], 1)
     return (sides * (CHECK_PEAK / (np.abs(sides).max(initial=0.0) or 1.0))).astype(np.float32)
 
 
 def clicks(aligned: Aligned) -> np.ndarray:
-    """The recording (samples,) with a click on every beat that it plays, a higher one on the first of each bar."""
+    """Recording (samples,) with a click on every played beat, higher on the first beat of each bar."""
     played, numbers, rate = beats_played(aligned), beat_numbers(aligned.score), aligned.sample_rate
     clicked = np.zeros(len(aligned.audio), np.float32)
     high, low = _click(DOWNBEAT_HZ, rate), _click(BEAT_HZ, rate)
@@ -69,17 +74,16 @@ def clicks(aligned: Aligned) -> np.ndarray:
 
 
 def _click(hertz: float, rate: int) -> np.ndarray:
-    """A tone that is there at once and dies away."""
+    """Exponentially decaying tone."""
     time = np.arange(round(CLICK_S * rate)) / rate
     return (CLICK_PEAK * np.cos(2 * np.pi * hertz * time) * np.exp(-time / DECAY_S)).astype(np.float32)
 
 
-def _loudness(audio: np.ndarray) -> float:
-    """Root mean square."""
+def _rms(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if len(audio) else 0.0
 
 
-# The files that one aligned recording becomes.
+# Output files
 
 FILES = (
     "warped.mid",
@@ -93,11 +97,11 @@ FILES = (
     "page.html",
     "recording.flac",
 )
-"""Every name that `write_files` may give."""
+"""Names of all files of `write_files`."""
 
 
 class AlignmentFiles(NamedTuple):
-    """Which files are made beside the MIDI file and the tables; the SoundFont of the check."""
+    """Optional files beside the MIDI file and the tables, and the SoundFont of check.flac."""
 
     page: bool
     check: bool
@@ -106,36 +110,45 @@ class AlignmentFiles(NamedTuple):
     font: str
 
 
-def write_files(place: Path, aligned: Aligned, wanted: AlignmentFiles) -> None:
-    """Fill a folder. Raises DataError where no note was found in the recording, or the score cannot be rendered."""
+def write_files(folder: Path, aligned: Aligned, options: AlignmentFiles) -> None:
+    """Write the files of an alignment.
+
+    Args:
+        folder: folder to write into
+        aligned: alignment
+        options: optional files
+
+    Raises:
+        DataError: the recording has no note of the score, or the score cannot be rendered.
+    """
     notes = warped(aligned)
     if not len(notes.pitch):
-        raise DataError(f"{aligned.path} holds no note of {aligned.score.path}: is it the right score?")
-    beats, bars = (np.unique(found.time) for found in (beats_played(aligned), bars_played(aligned)))
-    (place / "warped.mid").write_bytes(write_midi(notes, beats[beats >= 0], bars))
+        raise DataError(f"{aligned.path} has no note of {aligned.score.path}: the score may belong to another piece")
+    beats, bars = (np.unique(played.time) for played in (beats_played(aligned), bars_played(aligned)))
+    (folder / "warped.mid").write_bytes(write_midi(notes, beats[beats >= 0], bars))
     for name, rows in (("notes", note_rows(aligned)), ("beats", beat_rows(aligned)), ("bars", bar_rows(aligned))):
-        write_csv(place / f"{name}.csv", rows)
-    (place / "labels.txt").write_text(labels(aligned), encoding="utf-8")
+        write_csv(folder / f"{name}.csv", rows)
+    (folder / "labels.txt").write_text(labels(aligned), encoding="utf-8")
     rate = aligned.sample_rate
-    if wanted.check:
-        soundfile.write(place / "check.flac", to_int16(check(aligned, wanted.font)), rate)
-    if wanted.clicks:
-        soundfile.write(place / "clicks.wav", to_int16(clicks(aligned)), rate)
-    if wanted.picture:
-        write_figure(place / "path.png", _picture(aligned))
-    if wanted.page:
-        _write_page(place, aligned)
+    if options.check:
+        soundfile.write(folder / "check.flac", to_int16(check(aligned, options.font)), rate)
+    if options.clicks:
+        soundfile.write(folder / "clicks.wav", to_int16(clicks(aligned)), rate)
+    if options.picture:
+        write_figure(folder / "path.png", _picture(aligned))
+    if options.page:
+        _write_page(folder, aligned)
 
 
-def _write_page(place: Path, aligned: Aligned) -> None:
-    """The page with its sound inside, or beside it where that would be too much. FLAC: mp3 begins late in some players."""
+def _write_page(folder: Path, aligned: Aligned) -> None:
+    """Write the page with its audio embedded, or in a separate file if it is large. FLAC, as mp3 starts late in some players."""
     sound = io.BytesIO()
     soundfile.write(sound, to_int16(aligned.audio), aligned.sample_rate, format="FLAC")
     address = embedded(sound.getvalue())
     if address is None:
         address = "recording.flac"
-        (place / address).write_bytes(sound.getvalue())
-    (place / "page.html").write_text(page(aligned, address), encoding="utf-8")
+        (folder / address).write_bytes(sound.getvalue())
+    (folder / "page.html").write_text(page(aligned, address), encoding="utf-8")
 
 
 def _picture(aligned: Aligned) -> Any:
@@ -151,19 +164,19 @@ def _picture(aligned: Aligned) -> Any:
 
 
 class AlignmentWriter(PredictionWriter):
-    """Write `<folder>/<recording>/` for each recording, and alignments.csv and .json of them all.
+    """Write a folder `<folder>/<recording>/` per recording, and alignments.csv and .json of all.
 
-    Always: warped.mid (the score in the recording's time, a sequencer's grid on its beats), notes.csv, beats.csv, bars.csv and
-    labels.txt for Audacity.
+    Always written: warped.mid (the score in the recording's time with tempo changes on its beats), notes.csv, beats.csv,
+    bars.csv and labels.txt for Audacity.
 
     Args:
-        folder: where everything goes (default: `predictions` in the run folder)
+        folder: output folder (default: `predictions` in the run folder)
         page: write page.html, which plays the recording and follows the score
-        check: write check.flac, the recording on the left, the score in its time on the right
+        check: write check.flac, recording left, score in its time right
         clicks: write clicks.wav, the recording with a click on every beat
         picture: write path.png, the path over the distances of all frames
-        font: SoundFont (.sf2) that plays the score in check.flac (default: the embedded one)
-        overwrite: forget the predictions of earlier runs
+        font: SoundFont (.sf2) of the score in check.flac (default: the embedded one)
+        overwrite: remove the predictions of earlier runs
     """
 
     reserved = ("alignments.csv", "alignments.json")
@@ -178,24 +191,24 @@ class AlignmentWriter(PredictionWriter):
         font: str | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.wanted = AlignmentFiles(page=page, check=check, clicks=clicks, picture=picture, font=font or EMBEDDED)
-        extras = {"page": page, "check": check and self.wanted.font, "clicks": clicks, "picture": picture}
+        self.files = AlignmentFiles(page=page, check=check, clicks=clicks, picture=picture, font=font or EMBEDDED)
+        extras = {"page": page, "check": check and self.files.font, "clicks": clicks, "picture": picture}
         super().__init__(folder, overwrite, extras)
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to start without the SoundFont asked for."""
-        font = self.wanted.font
-        if self.wanted.check and font != EMBEDDED and not Path(font).expanduser().is_file():
-            raise DataError(f"--output.font: {font} is no file: name a SoundFont (.sf2), or leave it out for the embedded one")
+        """Check that the SoundFont exists."""
+        font = self.files.font
+        if self.files.check and font != EMBEDDED and not Path(font).expanduser().is_file():
+            raise DataError(f"--output.font: {font} not found: name a SoundFont (.sf2), or omit the option for the embedded one")
 
     def write_input(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Aligned, files: PredictionFiles
     ) -> dict[str, Any]:
-        """Write the folder of one recording; returns what the list of all says of it."""
+        """Write the folder of one recording; returns its row of alignments.csv."""
         score = prediction.score._replace(path=plain(prediction.score.path))
         aligned = prediction._replace(path=plain(prediction.path), score=score)
-        with files.folder(FILES) as place:
-            write_files(place, aligned, self.wanted)
+        with files.folder(FILES) as folder:
+            write_files(folder, aligned, self.files)
         return {"folder": files.stem} | _summary(aligned) | {"damage": batch.damage or ""}
 
     def write_tables(self, pl_module: LightningModule, good: list[JournalEntry], failed: list[JournalEntry]) -> None:
@@ -207,7 +220,7 @@ class AlignmentWriter(PredictionWriter):
         write_csv(self.root / "alignments.csv", rows)
 
     def report(self, pl_module: LightningModule, new: list[JournalEntry], good: list[JournalEntry]) -> None:
-        """Say what the user must know of each recording."""
+        """Print the remarks on each recording."""
         print(f"\n{counted(len(new), 'recording')} aligned{of_all(new, good)}: {self.root / 'alignments.csv'}", flush=True)
         for entry in new:
             damage = entry.row["damage"]
@@ -216,7 +229,7 @@ class AlignmentWriter(PredictionWriter):
 
 
 def _summary(aligned: Aligned) -> dict[str, Any]:
-    """What the list of all recordings says of one."""
+    """Row of alignments.csv."""
     played = notes_played(aligned)
     return {
         "score": aligned.score.path,
@@ -230,6 +243,6 @@ def _summary(aligned: Aligned) -> dict[str, Any]:
         "confidence": round(float(np.median(played.confidence)), 4),
         "notes": len(played.index),
         "notes_left_out": len(aligned.score.notes.onset) - len(np.unique(played.index)),
-        "passes": len(aligned.passes),
+        "passes": len(aligned.segments),
         "remarks": [str(remark) for remark in aligned.remarks],
     }

@@ -1,4 +1,4 @@
-"""What a run must survive and leave behind: seeds, checkpoints, preemption, bad steps, stalls, records."""
+"""Callbacks and loggers of the suite: checkpoints, seeds, signals, non-finite steps, stalls, progress and records of a run."""
 
 from tasks.callbacks.checkpoint import Checkpoint, StepSeed
 from tasks.callbacks.csv_log import CSVLog

@@ -1,4 +1,4 @@
-"""`last.ckpt` to go on from, `best.ckpt` to use, and what Lightning leaves out of a resume."""
+"""Checkpoints for exact resume: `last.ckpt` to continue from, `best.ckpt` for evaluation, and seeding of every step."""
 
 import io
 import os
@@ -24,23 +24,26 @@ from tasks.cli import lightning_internals
 
 
 class Checkpoint(LightningCheckpoint):
-    """Saves only where a resumed run can go on bit for bit.
+    """Checkpoint callback whose files resume bit for bit.
 
-    `last.ckpt` is written after every validation, at the end of epochs without one, and every
-    `every_n_train_steps` optimizer steps (windows, with accumulation) in between. Lightning's own mid-epoch
-    checkpoints are written before the module's `on_train_batch_end` and before the step is logged, lose the
-    validation that is due right after them, and a whole epoch's hooks when they fall on its last step: these are
-    written at the start of the next batch instead, and leave validation steps and last steps to the hooks that
-    follow them. `best.ckpt` is written before the `last.ckpt` that knows of it, so that a kill between the two is
-    made good when the validation is repeated.
+    `last.ckpt` is written after every validation, at the end of epochs without one, and every `every_n_train_steps` optimizer
+    steps (accumulation windows) in between. Lightning's own mid-epoch checkpoints are written before the module's
+    `on_train_batch_end` and before the step is logged; they lose a validation due right after them, and a whole epoch's hooks
+    on its last step. These are written at the start of the next batch instead, except before a validation and after the last
+    step, where later hooks save. `best.ckpt` is written before the `last.ckpt` that contains its score, so that after a kill
+    between the two the repeated validation restores both.
 
-    A checkpoint that the disk does not take is kept in memory and written at the next validation, or at the end: the
-    best score moves once the weights that reached it are on disk. A training that ends with weights that were not
-    written raises DataError on every rank.
+    A checkpoint that cannot be written is kept in memory and retried at the next validation and at the end; the best score
+    changes after its weights are on disk. A training that ends with unwritten weights raises DataError on every rank.
 
-    dirpath: folder (default `checkpoints` in the Trainer's root folder); the state holds no absolute path.
-    monitor: logged validation metric that picks `best.ckpt`, None for none; mode: "max" or "min".
-    Raises ValueError for a mode or interval that means nothing.
+    Args:
+        dirpath: folder (default `checkpoints` in the Trainer's root folder); not part of the state
+        monitor: logged validation metric that selects `best.ckpt`; None: no `best.ckpt`
+        mode: "max" or "min"
+        every_n_train_steps: steps between checkpoints within an epoch; 0: none
+
+    Raises:
+        ValueError: invalid mode or interval.
     """
 
     def __init__(
@@ -53,13 +56,13 @@ class Checkpoint(LightningCheckpoint):
         if mode not in ("min", "max") or every_n_train_steps < 0:
             raise ValueError(f"mode must be min or max, every_n_train_steps 0 or more: {mode}, {every_n_train_steps}.")
         self.dirpath, self.monitor, self.mode, self.every_n_train_steps = dirpath, monitor, mode, every_n_train_steps
-        self.best_score: float | None = None  # of best.ckpt, as it lies on disk
-        self._unwritten_score: float | None = None  # of a better one that the disk did not take
-        self._saved_at: int | None = None  # batches done when `last.ckpt` was due
+        self.best_score: float | None = None  # of best.ckpt on disk
+        self._unwritten_score: float | None = None  # of a better checkpoint that could not be written
+        self._saved_at: int | None = None  # number of batches at the last save
         self._saved_step: int | None = None  # optimizer steps in the `last.ckpt` on disk
         self._moment: str | None = None
-        self.metrics: dict[str, Tensor] = {}  # as last saved: a finished run that is resumed has no others
-        self._stepped: int | None = None  # optimizer steps (windows) as the loggers count them, during a save
+        self.metrics: dict[str, Tensor] = {}  # of the last save, for a finished run that is resumed
+        self._stepped: int | None = None  # optimizer steps counted for the loggers, during a save
         self._steps_to_restore: int | None = None
 
     @property
@@ -95,7 +98,7 @@ class Checkpoint(LightningCheckpoint):
         lightning_internals.settle(checkpoint["loops"]["fit_loop"], self._moment)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A fresh run begins with a checkpoint (a full disk shows now); a resumed one gets its metrics back."""
+        """Save a checkpoint of a fresh run, which also reveals a full disk; restore the metrics of a resumed one."""
         if trainer.fast_dev_run:
             return
         if trainer.ckpt_path is None:
@@ -123,7 +126,7 @@ class Checkpoint(LightningCheckpoint):
             self.save_between_steps(trainer, batch_idx)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """With manual optimization Lightning's DDP never shares running statistics: use rank 0's, as saved."""
+        """Broadcast running statistics of rank 0, which Lightning's DDP does not do with manual optimization."""
         if trainer.world_size > 1 and not pl_module.automatic_optimization:
             for buffer in pl_module.buffers():
                 torch.distributed.broadcast(buffer, src=0)
@@ -148,10 +151,10 @@ class Checkpoint(LightningCheckpoint):
             self.save_last(trainer, "epoch" if whole else "cut epoch")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write what is left in memory.
+        """Retry unwritten checkpoints.
 
         Raises:
-            DataError: the last or the best checkpoint is not on disk; on every rank.
+            DataError: the last or the best checkpoint is not on disk; raised on every rank.
         """
         if trainer.fast_dev_run:
             return
@@ -171,43 +174,48 @@ class Checkpoint(LightningCheckpoint):
             rank_zero_warn(sentence)
 
     def complaint(self, trainer: pl.Trainer) -> str | None:
-        """What was not written to disk and why, on rank 0; None where all was."""
+        """Message about an unwritten checkpoint on rank 0; None if all are on disk."""
         if (storage := self._storage(trainer)) is None:
             return None
         since = "" if self._saved_step is None else f" since step {self._saved_step}"
-        for name, what in ((LAST, f"nothing was saved{since}"), (BEST, "the best weights were not saved")):
+        for name, loss in ((LAST, f"nothing was saved{since}"), (BEST, "the best weights were not saved")):
             if reason := storage.reason(self._path(name)):
-                return f"{what}: {reason}; make room for {self._path(name)}, then go on with --ckpt_path last"
+                return f"{loss}: {reason}; make room for {self._path(name)}, then continue with --ckpt_path last"
         return None
 
     def save_between_steps(self, trainer: pl.Trainer, batch_idx: int) -> None:
-        """Write `last.ckpt` in `on_train_batch_start`, unless a window is open or nothing happened since the last."""
+        """Write `last.ckpt` in `on_train_batch_start`, unless a window is open or no batch followed the last save."""
         done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
         if batch_idx % trainer.accumulate_grad_batches == 0 and self._saved_at != done:
             self.save_last(trainer, "step")
 
     def save_last(self, trainer: pl.Trainer, moment: str | None = None) -> None:
-        """Write `last.ckpt` (all ranks call it); moment: see `lightning_internals.settle`."""
+        """Write `last.ckpt`; called on all ranks.
+
+        Args:
+            trainer: Trainer
+            moment: see `lightning_internals.settle`
+        """
         self._saved_at = trainer.fit_loop.epoch_loop.batch_progress.total.processed
         if self._save(trainer, LAST, moment):
             self._saved_step = trainer.global_step
 
     def _save_best(self, trainer: pl.Trainer, score: float) -> None:
-        before, self.best_score = self.best_score, score  # the file holds its own score
+        previous, self.best_score = self.best_score, score  # the file contains its own score
         written = self._save(trainer, BEST)
         self._unwritten_score = None if written else score
         if not written:
-            self.best_score = before
+            self.best_score = previous
 
     def _retry_best(self, trainer: pl.Trainer) -> bool:
-        """Write better weights that are left in memory; whether there were any and they are on disk now."""
+        """Retry unwritten best weights; True if there were any and they are now on disk."""
         if self._unwritten_score is None or self._retry(trainer, BEST) is not None:
             return False
         self.best_score, self._unwritten_score = self._unwritten_score, None
         return True
 
     def _correct_last(self, trainer: pl.Trainer) -> None:
-        """Let `last.ckpt`, saved before the best weights were, know of them."""
+        """Update the best score in `last.ckpt` after the best weights were written."""
         storage, path = self._storage(trainer), self._path(LAST)
         left = storage.unwritten.get(path)
         if left is None and not Path(path).is_file():
@@ -217,7 +225,7 @@ class Checkpoint(LightningCheckpoint):
         storage.save_checkpoint(content, path)
 
     def _save(self, trainer: pl.Trainer, name: str, moment: str | None = None) -> bool:
-        """Write a checkpoint (all ranks call it); whether it is on disk, the same on every rank."""
+        """Write a checkpoint on all ranks; True, on every rank, if it is on disk."""
         if trainer.fast_dev_run:
             return True
         self.metrics = {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()}
@@ -232,13 +240,13 @@ class Checkpoint(LightningCheckpoint):
         reason = self._agreed_reason(trainer, name)
         if reason:
             rank_zero_warn(
-                f"{self._path(name)} could not be written ({reason}): training goes on, the older checkpoint stays, and this "
-                "one is tried again."
+                f"{self._path(name)} could not be written ({reason}): training continues, the older checkpoint is kept, and "
+                "writing is tried again."
             )
         return reason is None
 
     def _retry(self, trainer: pl.Trainer, name: str) -> str | None:
-        """Write a checkpoint that is left in memory; the reason why it is not on disk yet, the same on every rank."""
+        """Retry an unwritten checkpoint; returns the reason of a failure on every rank, else None."""
         if (storage := self._storage(trainer)) and trainer.is_global_zero:
             storage.retry(self._path(name))
         return self._agreed_reason(trainer, name)
@@ -248,7 +256,7 @@ class Checkpoint(LightningCheckpoint):
         return trainer.strategy.broadcast(storage.reason(self._path(name))) if storage else None
 
     def _storage(self, trainer: pl.Trainer) -> DurableIO | None:
-        """Our own storage; None where the user brought another, which raises its errors itself."""
+        """The suite's storage; None for a user's own, which raises its errors itself."""
         storage = trainer.strategy.checkpoint_io
         return storage if isinstance(storage, DurableIO) else None
 
@@ -263,14 +271,14 @@ class Checkpoint(LightningCheckpoint):
 
 
 def set_aside(folder: Path) -> None:
-    """Move another run's checkpoints out of the way of a fresh one: `newest_loadable` must not find them."""
+    """Move another run's checkpoints to `replaced/`, where `newest_loadable` does not search."""
     for path in sorted(folder.glob("*.ckpt")):
         (folder / "replaced").mkdir(exist_ok=True)
         path.replace(folder / "replaced" / path.name)
 
 
 def adopt(source: Path, folder: Path) -> None:
-    """Make the checkpoint a run resumes from its `last.ckpt`, setting another (perhaps broken) one aside."""
+    """Copy the checkpoint that a run resumes from to its `last.ckpt`; another (perhaps damaged) one is renamed."""
     last = folder / LAST
     if last.exists() and source.exists() and last.samefile(source):
         return
@@ -282,13 +290,13 @@ def adopt(source: Path, folder: Path) -> None:
     temporary.replace(last)
 
 
-# Random numbers of the model that a resumed run draws again exactly.
+# Seeding
 
 _TRAIN, _EVALUATE = 1, 2
 
 
 def reseed(*values: int) -> None:
-    """Seed Python's, NumPy's and torch's generators (CUDA's too) from integers."""
+    """Seed the generators of Python, NumPy and torch (including CUDA) from integers."""
     seed = mix(*values)
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -296,14 +304,14 @@ def reseed(*values: int) -> None:
 
 
 class StepSeed(Callback):
-    """Seeds every step from (seed, epoch, batch, rank).
+    """Seed every step from (seed, epoch, batch, rank), so that a resumed run draws the same numbers without stored state.
 
-    No generator state has to be kept: step 1000 of a resumed run draws what step 1000 always draws. Ranks draw
-    differently, where Lightning's one seed would give all of them the same dropout masks. Micro-batches of an
-    accumulation window have batch numbers of their own. Randomness belongs into `training_step` or the items of
-    the data set: hooks that move a batch to its device run before this one.
+    Ranks draw different numbers, whereas Lightning's single seed would give all of them the same dropout masks. Micro-batches
+    of an accumulation window have different batch numbers. Random operations belong into `training_step` or the items of the
+    data set, because hooks that move a batch to its device run before this one.
 
-    seed: default the datamodule's, else the one given to `seed_everything`.
+    Args:
+        seed: default: the datamodule's, else that of `seed_everything`
     """
 
     def __init__(self, seed: int | None = None):

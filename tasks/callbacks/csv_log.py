@@ -1,4 +1,4 @@
-"""CSV logger that a full disk does not stop: rows are kept until they can be written."""
+"""CSV logger that survives a full disk: rows are kept in memory until they can be written."""
 
 import csv
 import os
@@ -17,14 +17,14 @@ from tasks.writers.output_files import whole
 
 
 class CSVLog(CSVLogger):
-    """Lightning's CSV logger whose file holds whole rows, also after a write that failed. Arguments: as CSVLogger."""
+    """Lightning's CSVLogger (same arguments) whose file contains complete rows, also after a failed write."""
 
     _reason: str | None = None
     _hparams_left = False
 
     @rank_zero_only
     def log_hyperparams(self, params: Any = None) -> None:
-        """Write hparams.yaml, again with the next rows if it cannot be written now."""
+        """Write hparams.yaml; a failed write is retried with the next rows."""
         self.experiment.hparams.update(plain_parameters(params))
         self._hparams_left = True
         self._write_hparams()
@@ -36,11 +36,11 @@ class CSVLog(CSVLogger):
                 save_hparams_to_yaml(temporary, writer.hparams)
             self._hparams_left = False
         except OSError as error:
-            rank_zero_warn(f"{writer.NAME_HPARAMS_FILE} could not be written ({reason_of(error)}): it is tried again.")
+            rank_zero_warn(f"{writer.NAME_HPARAMS_FILE} could not be written ({reason_of(error)}): writing is tried again.")
 
     @rank_zero_only
     def save(self) -> None:
-        """Append the rows since the last call; those that cannot be written are tried again."""
+        """Append the rows since the last call; a failed write is retried at the next."""
         writer = self.experiment
         if self._hparams_left:
             self._write_hparams()
@@ -55,7 +55,9 @@ class CSVLog(CSVLogger):
                 _rewrite(path, columns, writer.metrics)
         except OSError as error:
             if self._reason is None:
-                rank_zero_warn(f"{path} could not be written ({reason_of(error)}): its rows are kept and tried again.")
+                rank_zero_warn(
+                    f"{path} could not be written ({reason_of(error)}): its rows are kept, and writing is tried again."
+                )
             self._reason = reason_of(error)
             return
         mark_written(writer, columns)
@@ -70,9 +72,11 @@ class CSVLog(CSVLogger):
         """
         super().finalize(status)
         if self._hparams_left and status == "success":
-            raise DataError(f"{self.experiment.log_dir} lacks hparams.yaml: make room for it")
+            raise DataError(f"{self.experiment.log_dir}/hparams.yaml could not be written: make room for it")
         if self._reason and status == "success":
-            raise DataError(f"{self.experiment.metrics_file_path} lacks its last rows: {self._reason}; make room for them")
+            raise DataError(
+                f"{self.experiment.metrics_file_path}: the last rows could not be written ({self._reason}); make room"
+            )
 
 
 def _append(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
@@ -87,12 +91,12 @@ def _append(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
 
 
 def _rewrite(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    """Write the file anew, for columns that it lacks."""
-    before: list[dict[str, Any]] = []
+    """Rewrite the file with additional columns."""
+    previous: list[dict[str, Any]] = []
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
-            before = list(csv.DictReader(file))
+            previous = list(csv.DictReader(file))
     with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows([*before, *rows])
+        writer.writerows([*previous, *rows])

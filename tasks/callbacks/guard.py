@@ -1,4 +1,4 @@
-"""Skip steps whose loss or gradient is not finite, and say which files to look at."""
+"""Guard against non-finite losses and gradients: skipped optimizer steps, and an error that names the files."""
 
 from typing import Any
 
@@ -13,15 +13,18 @@ from tasks.cli.lightning_internals import accumulates
 
 
 class FiniteGuard(Callback):
-    """A non-finite loss or gradient costs one optimizer step, on all ranks alike; `patience` in a row end the run.
+    """Skip optimizer steps with a non-finite loss or gradient on all ranks; stop the run after `patience` in a row.
 
-    Gradients are dropped before the optimizer sees them (weights and its state stay), and running statistics of
-    normalisation layers go back to what they were before the step, since one NaN would spoil them for good.
-    With accumulation the whole window is skipped. Under a gradient scaler (16-mixed) overflowing gradients are
-    its own matter and only the loss is looked at. The number of skipped steps is logged as `train/skipped_steps`
-    from the first on.
+    Gradients are set to None before the optimizer step, so that weights and optimizer state do not change, and running
+    statistics of normalisation layers are restored, because a single NaN would remain in them. With accumulation the whole
+    window is skipped. With a gradient scaler (16-mixed), which handles overflowing gradients itself, only the loss is checked.
+    The number of skipped steps is logged as `train/skipped_steps` once there are any.
 
-    Raises DataError after `patience` skipped steps in a row, with the files of the bad batches (`batch.names`).
+    Args:
+        patience: number of consecutive skipped steps that stops the run
+
+    Raises:
+        DataError: `patience` steps in a row were skipped; with the files of their batches (`batch.names`).
     """
 
     def __init__(self, patience: int = 3):
@@ -31,7 +34,7 @@ class FiniteGuard(Callback):
         self.skipped = 0
         self.in_a_row = 0
         self._window_bad = False
-        self._window: list[tuple[tuple[str, ...], list[Tensor]]] = []  # of each micro-batch: files and losses
+        self._window: list[tuple[tuple[str, ...], list[Tensor]]] = []  # files and losses of each micro-batch
         self._bad_names: list[str] = []
         self._statistics: list[tuple[Tensor, Tensor]] = []
 
@@ -43,19 +46,19 @@ class FiniteGuard(Callback):
         self._bad_names = list(state_dict["bad_names"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        live = [
+        buffers = [
             buffer
             for module in pl_module.modules()
             if getattr(module, "running_mean", None) is not None
             for buffer in module.buffers(recurse=False)
         ]
-        self._statistics = [(buffer, buffer.clone()) for buffer in live]
+        self._statistics = [(buffer, buffer.clone()) for buffer in buffers]
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._window_bad, self._window = False, []
-            for live, kept in self._statistics:
-                kept.copy_(live)
+            for buffer, backup in self._statistics:
+                backup.copy_(buffer)
         self._window.append((tuple(getattr(batch, "names", ())), []))
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
@@ -63,11 +66,11 @@ class FiniteGuard(Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        looked_at = [loss for _, losses in self._window for loss in losses]
+        checked = [loss for _, losses in self._window for loss in losses]
         if getattr(trainer.precision_plugin, "scaler", None) is None:
-            looked_at += [parameter.grad for parameter in parameters]
-        # Losses differ over ranks, gradients do not: a step that one rank skips must be skipped by all.
-        if trainer.strategy.reduce_boolean_decision(bool(all_finite(looked_at)), all=True):
+            checked += [parameter.grad for parameter in parameters]
+        # Losses differ between ranks: a step that one rank skips must be skipped by all.
+        if trainer.strategy.reduce_boolean_decision(bool(all_finite(checked)), all=True):
             return
         self._window_bad = True
         optimizer.zero_grad(set_to_none=True)
@@ -83,19 +86,19 @@ class FiniteGuard(Callback):
         if not self._window_bad:
             self.in_a_row, self._bad_names = 0, []
             return
-        for live, kept in self._statistics:
-            live.copy_(kept)
+        for buffer, backup in self._statistics:
+            buffer.copy_(backup)
         self.in_a_row += 1
         self._bad_names += self._suspects(trainer)
         if self.in_a_row >= self.patience:
             raise DataError(
                 f"Loss or gradient was not finite in {self.in_a_row} steps in a row, last in step {batch_idx} of epoch "
                 f"{trainer.current_epoch}; files in these batches: {', '.join(dict.fromkeys(self._bad_names)) or 'unnamed'}. "
-                "Check them with the `prepare` verb, or lower the learning rate."
+                "Check them with `prepare`, or lower the learning rate."
             )
 
     def _suspects(self, trainer: pl.Trainer) -> list[str]:
-        """Files of the micro-batches with a bad loss on any rank; all of the window if every loss was finite."""
+        """Files of the micro-batches with a non-finite loss on any rank; all of the window if every loss was finite."""
         bad = [name for names, losses in self._window if not bool(all_finite(losses)) for name in names]
         ranks: list[Any] = [(bad, [name for names, _ in self._window for name in names])]
         if trainer.world_size > 1:
@@ -105,7 +108,7 @@ class FiniteGuard(Callback):
 
 
 def all_finite(tensors: list[Tensor]) -> Tensor:
-    """Whether every value of every tensor is finite: a boolean scalar on their device, without waiting for it."""
+    """Boolean scalar on the tensors' device, without synchronisation: True if all values are finite."""
     if not tensors:
         return torch.tensor(True)
     return torch.stack(torch._foreach_norm([t.float() for t in tensors], float("inf"))).isfinite().all()

@@ -1,4 +1,4 @@
-"""Mean teacher (Tarvainen and Valpola 2017): a second network whose weights are the moving average of the first one's."""
+"""Mean teacher (Tarvainen and Valpola 2017): exponential moving average of a student's weights -> teacher."""
 
 import copy
 from typing import Any, Literal
@@ -10,23 +10,25 @@ from torch import Tensor, nn
 
 
 class MeanTeacher(Callback):
-    """Keeps `module.<teacher>` the exponential moving average of `module.<student>`, which an optimizer trains.
+    """Update `module.<teacher>` as the exponential moving average of `module.<student>`, which an optimizer trains.
 
-    The module owns both, so that checkpoints hold both and load without a Trainer: it builds the teacher in its
-    constructor by `teacher_of(self.net)`, asks it under `torch.no_grad`, gives the optimizer the student's parameters
-    alone, and returns this callback from `configure_callbacks`.
+    The module owns both, so that checkpoints contain both and load without a Trainer. It builds the teacher in its constructor
+    with `teacher_of(self.net)`, runs it under `torch.no_grad`, passes only the student's parameters to the optimizer, and
+    returns this callback from `configure_callbacks`. There is one update per optimizer step (accumulation window), and none
+    for a step that `FiniteGuard` skipped.
 
-    Each optimizer step is followed by one update, so an accumulation window counts once; a step that was skipped because
-    something was not finite is followed by none. All ranks have one student and so one teacher; a resumed run goes on bit
-    for bit.
+    Args:
+        decay: weight of the previous average
+        warmup: use the smaller weight 1 - 1 / (steps + 1), the plain mean of all weights including the initial ones, as long as
+            it is below `decay`
+        buffers: running statistics of the teacher: "own": from its own training passes, as in all published baselines; "ema":
+            moving average of the student's; "copy": the student's. Other buffers are copied at the start of a run
+        mode: "train": the teacher uses dropout and batch statistics; "eval": neither
+        student: attribute of the student
+        teacher: attribute of the teacher
 
-    decay: weight of the average so far. warmup: as long as that is less, the weight is 1 - 1 / (steps + 1), which makes
-    the teacher the plain mean of all weights so far, the initial ones included.
-    buffers: where the teacher's running statistics come from: "own": its own passes in training, as in all published
-    baselines; "ema": the moving average of the student's; "copy": the student's. Its other buffers are the student's
-    from the start of a run.
-    mode: "train": the teacher's dropout is on and its norms use the batch; "eval": neither.
-    Raises ValueError for a decay outside [0, 1), an unknown option, or "own" with "eval", which never fills them.
+    Raises:
+        ValueError: decay outside [0, 1), unknown option, or "own" statistics in mode "eval", which never updates them.
     """
 
     def __init__(
@@ -43,43 +45,43 @@ class MeanTeacher(Callback):
         if buffers not in ("own", "ema", "copy") or mode not in ("train", "eval"):
             raise ValueError(f"buffers {buffers!r}, mode {mode!r}: expected own, ema or copy, train or eval")
         if (buffers, mode) == ("own", "eval"):
-            raise ValueError("a teacher in mode eval never sees statistics of its own: set buffers to ema or copy")
+            raise ValueError("a teacher in mode eval never updates its own statistics: set buffers to ema or copy")
         self.decay, self.warmup, self.buffers, self.mode = decay, warmup, buffers, mode
         self.student, self.teacher = student, teacher
-        self.steps = 0  # optimizer steps that the teacher has followed
-        self._seen = 0  # the Trainer's count when it last looked
+        self.steps = 0  # number of updates
+        self._seen = 0  # the Trainer's step count at the last batch
 
     def teacher_of(self, net: nn.Module) -> nn.Module:
-        """A copy of the student that no gradient reaches, nor, unless `buffers` is "own", statistics of its own passes."""
+        """Copy the student without gradients and, unless `buffers` is "own", without updates of running statistics."""
         teacher = copy.deepcopy(net).requires_grad_(False)
         for module in teacher.modules():
             if self.buffers != "own" and getattr(module, "running_mean", None) is not None:
-                module.momentum = 0.0  # weight of the newest batch
+                module.momentum = 0.0
         return teacher
 
     def weight(self, steps: int) -> float:
-        """Of the average so far, in the update after that many optimizer steps, the first being 1."""
+        """Weight of the previous average in the update after optimizer step `steps`, counted from 1."""
         return min(1.0 - 1.0 / (steps + 1), self.decay) if self.warmup else self.decay
 
     @torch.no_grad()
     def update(self, student: nn.Module, teacher: nn.Module) -> None:
-        """One step of the average."""
+        """Update weights and statistics of the teacher after one optimizer step."""
         self.steps += 1
         share = 1.0 - self.weight(self.steps)
         torch._foreach_lerp_(list(teacher.parameters()), [p.detach() for p in student.parameters()], share)
         if self.buffers == "own":
             return
         averaged, copied = [], []
-        for ours, theirs in statistics(teacher, student):
-            mean = self.buffers == "ema" and ours.is_floating_point()
-            (averaged if mean else copied).append((ours, theirs))
+        for target, source in statistics(teacher, student):
+            mean = self.buffers == "ema" and target.is_floating_point()
+            (averaged if mean else copied).append((target, source))
         if averaged:
             torch._foreach_lerp_(*map(list, zip(*averaged, strict=True)), share)
-        for ours, theirs in copied:
-            ours.copy_(theirs)
+        for target, source in copied:
+            target.copy_(source)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A fresh run's teacher starts as the student does, whatever `setup` has loaded into that; before any checkpoint."""
+        """Copy the student, with weights loaded in `setup`, to the teacher of a fresh run, before the first checkpoint."""
         if trainer.ckpt_path is None:
             self.steps = 0
             self._teacher(pl_module).load_state_dict(pl_module.get_submodule(self.student).state_dict())
@@ -97,7 +99,7 @@ class MeanTeacher(Callback):
             return
         self._seen = trainer.global_step
         student = pl_module.get_submodule(self.student)
-        # FiniteGuard drops the gradients of a step that must not be made; modules that step by hand may do so at any time.
+        # FiniteGuard removes the gradients of a skipped step; with manual optimization gradients may be removed at any time.
         if not pl_module.automatic_optimization or any(parameter.grad is not None for parameter in student.parameters()):
             self.update(student, self._teacher(pl_module))
 
@@ -112,7 +114,7 @@ class MeanTeacher(Callback):
 
 
 def statistics(*nets: nn.Module) -> list[tuple[Tensor, ...]]:
-    """The running statistics of nets built alike, buffer by buffer."""
+    """Corresponding running statistics of networks with equal structure."""
     pairs = []
     for modules in zip(*(net.modules() for net in nets), strict=True):
         if getattr(modules[0], "running_mean", None) is not None:

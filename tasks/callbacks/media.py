@@ -1,4 +1,4 @@
-"""Pictures, sounds and tables of a few fixed examples, wherever the run logs to."""
+"""Figures, audio and tables of a few fixed examples -> W&B, TensorBoard or the run folder."""
 
 import io
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ MAX_SECONDS, MAX_ROWS, MAX_PIXELS = 30.0, 200, 1600
 
 
 def shows_media(trainer: pl.Trainer) -> bool:
-    """Whether this rank logs to something that shows pictures and plays sounds."""
+    """True if this rank logs to W&B or TensorBoard."""
     return trainer.is_global_zero and any(isinstance(x, (WandbLogger, TensorBoardLogger)) for x in trainer.loggers)
 
 
@@ -36,13 +36,17 @@ def log_media(
     table: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None,
     caption: str = "",
 ) -> None:
-    """Log to W&B and TensorBoard, or without them into `figures/` of the run folder (the newest replaces the older).
+    """Log to W&B and TensorBoard, or without them into `figures/` of the run folder, replacing older files.
 
-    Call it on every rank with the same few validation examples each time: only rank 0 logs, nothing happens in the
-    sanity check, and what is too large is cut. name: such as "val/example_0".
+    Call it on every rank with the same validation examples each time; only rank 0 logs, and not in the sanity check.
 
-    figure: matplotlib figure, drawn at most MAX_PIXELS wide. audio: samples (frames,) or (frames, channels) in
-    [-1, 1), and their rate in Hz; the first MAX_SECONDS are kept. table: column names and rows, the first MAX_ROWS.
+    Args:
+        trainer: Trainer
+        name: name such as "val/example_0"
+        figure: matplotlib figure, drawn at most MAX_PIXELS wide
+        audio: samples (frames,) or (frames, channels) in [-1, 1), and their rate (Hz); the first MAX_SECONDS are logged
+        table: column names and rows; the first MAX_ROWS are logged
+        caption: caption in W&B
     """
     if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:
         return
@@ -54,7 +58,7 @@ def log_media(
         table = list(table[0]), [list(row) for row in table[1]][:MAX_ROWS]
     if figure is not None:
         figure.set_dpi(min(figure.dpi, MAX_PIXELS / figure.get_figwidth()))
-    taken = False
+    logged = False
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             _to_wandb(logger, name, figure, audio, table, caption, step)
@@ -62,8 +66,8 @@ def log_media(
             _to_tensorboard(logger, name, figure, audio, table, step)
         else:
             continue
-        taken = True
-    if not taken:
+        logged = True
+    if not logged:
         _to_folder(Path(trainer.default_root_dir) / "figures", name, figure, audio, table)
 
 
@@ -72,7 +76,7 @@ def _to_wandb(logger: WandbLogger, name: str, figure: Any, audio: Any, table: An
         from PIL import Image
 
         drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=figure.dpi)  # else `savefig` draws at the resolution the figure was made with
+        figure.savefig(drawn, dpi=figure.dpi)  # without dpi `savefig` uses the original resolution of the figure
         logger.log_image(name, [Image.open(drawn)], step=step, caption=[caption])
     if audio is not None:
         logger.log_audio(f"{name}_audio", [audio[0]], step=step, sample_rate=[audio[1]], caption=[caption])
@@ -105,4 +109,4 @@ def _to_folder(folder: Path, name: str, figure: Any, audio: Any, table: Any) -> 
         if table is not None:
             write_csv(path.with_name(f"{path.name}.csv"), [dict(zip(table[0], row, strict=True)) for row in table[1]])
     except (OSError, RuntimeError) as error:  # soundfile raises the latter
-        rank_zero_warn(f"{path} could not be written ({error}): training goes on.")
+        rank_zero_warn(f"{path} could not be written ({error}): training continues.")

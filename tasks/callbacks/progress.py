@@ -1,4 +1,4 @@
-"""Progress of `fit`, `validate`, `test` and `predict`: bars in a terminal, else one line an epoch or split."""
+"""Progress of `fit`, `validate`, `test` and `predict`: bars in a terminal, else one line per epoch or split."""
 
 import sys
 from typing import Any
@@ -14,12 +14,12 @@ EPOCH_EVERY_S = 600.0
 
 
 def progress_callback() -> ProgressBar:
-    """Callback for where standard error leads."""
+    """Bars if standard error is a terminal, else lines."""
     return ProgressBars() if sys.stderr.isatty() else LogLines()
 
 
 class ProgressBars(TQDMProgressBar):
-    """Lightning's bars on standard error, closed before a report prints its table."""
+    """Lightning's progress bars on standard error, closed before a report prints its table."""
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.test_progress_bar.close()
@@ -37,7 +37,7 @@ class ProgressBars(TQDMProgressBar):
         return self._bar(self.train_description, smoothing=0)
 
     def init_validation_tqdm(self) -> Tqdm:
-        alone = self.trainer.state.fn == "validate"  # else below the bar of the training
+        alone = self.trainer.state.fn == "validate"  # otherwise below the bar of the training
         return self._bar(self.validation_description, leave=alone, position=2 * self.process_position + (not alone))
 
     def init_test_tqdm(self) -> Tqdm:
@@ -60,7 +60,7 @@ class ProgressBars(TQDMProgressBar):
 
 
 class LogLines(ProgressBar):
-    """A line an epoch with the values of the progress bar and of validation; a line for each split that is run."""
+    """One line per epoch with the values of progress bar and validation; one line per evaluated split."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,9 +81,9 @@ class LogLines(ProgressBar):
         self._count()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        shown = self.get_metrics(trainer, pl_module) | _monitored(trainer)
-        shown.pop("v_num", None)
-        self._end(", ".join(f"{name} {value:.4g}" for name, value in shown.items() if isinstance(value, int | float)))
+        metrics = self.get_metrics(trainer, pl_module) | _monitored(trainer)
+        metrics.pop("v_num", None)
+        self._end(", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float)))
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -115,9 +115,9 @@ class LogLines(ProgressBar):
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end()
 
-    def _begin(self, what: str, total: float, every_s: float = EVERY_S, unit: str = "batch") -> None:
-        whole = int(total) if total != float("inf") else None
-        self._lines = Lines(None, what, whole, unit, disable=not self._enabled, every_s=every_s)
+    def _begin(self, description: str, total: float, every_s: float = EVERY_S, unit: str = "batch") -> None:
+        count = int(total) if total != float("inf") else None
+        self._lines = Lines(None, description, count, unit, disable=not self._enabled, every_s=every_s)
 
     def _count(self) -> None:
         if self._lines is not None:
@@ -131,7 +131,7 @@ class LogLines(ProgressBar):
 
 
 def _monitored(trainer: pl.Trainer) -> dict[str, float]:
-    """Validation metric that picks the best checkpoint, where it is known."""
+    """Value of the validation metric that selects the best checkpoint, if it was logged."""
     name = getattr(trainer.checkpoint_callback, "monitor", None)
     value = trainer.callback_metrics.get(name) if name else None
     return {} if value is None else {name: float(value)}

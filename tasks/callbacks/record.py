@@ -1,4 +1,4 @@
-"""What a run was: its whole configuration, the code and packages it ran with, and how training ended."""
+"""Record of a run: configuration, code and package versions, result of training; check of splits; results set aside."""
 
 import subprocess
 import time
@@ -24,11 +24,11 @@ from tasks.writers.output_files import write_json, write_text
 
 
 class RunRecord(SaveConfigCallback):
-    """Writes `config.yaml` and `environment.json` into the run folder, and `fit.json` when training ends.
+    """Write `config.yaml` and `environment.json` into the run folder, and `fit.json` at the end of training.
 
-    W&B gets the same: the whole configuration (Lightning sends the hyper-parameters of model and data alone), git
-    commit and package versions. A later `test` in the folder of a `fit` leaves that one's config.yaml alone and
-    writes `config_test.yaml`. `fit.json` holds the last metrics, and what the module offers as `result_extra`.
+    W&B gets the whole configuration (Lightning sends only the hyper-parameters of model and data), git commit and package
+    versions too. A later `test` in the folder of a `fit` writes `config_test.yaml`. `fit.json` holds the last metrics and the
+    module's `result_extra`.
     """
 
     def __init__(self, *args: Any, **options: Any):
@@ -38,8 +38,8 @@ class RunRecord(SaveConfigCallback):
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
         config, environment = self.parser.dump(self.config, skip_none=False), describe_environment()
-        verb = trainer.state.fn.value
-        name = "config.yaml" if verb == "fit" or not (folder / "config.yaml").exists() else f"config_{verb}.yaml"
+        subcommand = trainer.state.fn.value
+        name = "config.yaml" if subcommand == "fit" or not (folder / "config.yaml").exists() else f"config_{subcommand}.yaml"
         write_text(folder / name, config)
         write_json(folder / "environment.json", environment)
         for logger in trainer.loggers:
@@ -68,7 +68,7 @@ class RunRecord(SaveConfigCallback):
 
 
 def describe_environment() -> dict[str, Any]:
-    """Version of the suite, git commit (and whether the tree differs from it), Python, platform, versions of all packages."""
+    """Versions of suite, Python, platform and all packages, git commit and whether the tree has changes."""
     commit = _git("rev-parse", "HEAD")
     return {
         "quintet": suite_version(),
@@ -82,7 +82,7 @@ def describe_environment() -> dict[str, Any]:
 
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the suite's own clone; None without git or outside a clone."""
-    if not (ROOT / ".git").exists():  # an install in a user's own repository has that one's commit around it
+    if not (ROOT / ".git").exists():  # an install may lie inside a user's own repository
         return None
     try:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=True)
@@ -91,11 +91,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-# Splits that a training needs at its end, asked for before its first step.
-
-
 class RequireSplits(Callback):
-    """Builds the validation set and the test set before training: what is missing or empty ends the run at once.
+    """Build the validation and test sets before training, so that a missing or empty split stops the run at once.
 
     Args:
         test: whether the run ends with the test split
@@ -105,10 +102,10 @@ class RequireSplits(Callback):
         self.test = test
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ask the data for both.
+        """Build both sets.
 
         Raises:
-            DataError: a split cannot be scored.
+            DataError: a split is missing or empty.
         """
         if trainer.fast_dev_run:
             return
@@ -118,17 +115,14 @@ class RequireSplits(Callback):
             try:
                 trainer.datamodule.require("test")
             except DataError as error:
-                raise DataError(f"{error} The run would end with this split: --test_after_fit false leaves it out.") from error
-
-
-# Results of earlier weights, moved out of the way when a training changes the weights of their run folder.
+                raise DataError(f"{error} The run would end with this split: --test_after_fit false skips it.") from error
 
 
 class SetAsideResults(Callback):
-    """Moves scores, tables and pictures of a run folder to `replaced/` before its weights change.
+    """Move scores, tables and figures of a run folder to `replaced/` before its weights change.
 
-    A run that starts anew does so at once, with the logs of earlier sessions; one that goes on at its first batch: a
-    finished run that has nothing left to train keeps them.
+    A new run moves them at the start, with the logs of earlier sessions; a resumed run at its first batch, so that a finished
+    run keeps them.
     """
 
     def __init__(self) -> None:

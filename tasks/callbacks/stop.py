@@ -1,4 +1,4 @@
-"""Stop `validate`, `test` and `predict` between batches when a signal asks, on all ranks."""
+"""Signal handling: SIGTERM, SIGUSR1 or Ctrl-C -> all ranks stop between batches, a training after saving `last.ckpt`."""
 
 import os
 import signal
@@ -18,15 +18,12 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from tasks.callbacks.checkpoint import Checkpoint
 from tasks.cli.lightning_internals import accumulates, keep_signal_handlers, leave_validation
 
-# Signals noted by a callback, which the loop heeds where nothing is lost.
-
 
 class SignalCallback(Callback):
-    """Notes signals while a subclass listens; a second Ctrl-C interrupts at once.
+    """Base class that records signals in place of Lightning's handlers; a second Ctrl-C interrupts at once.
 
-    Lightning's own handlers are kept out.
-
-    signals: names of the signals to heed
+    Args:
+        signals: names of the signals
     """
 
     def __init__(self, signals: Sequence[str] = ("SIGTERM", "SIGUSR1", "SIGINT")) -> None:
@@ -42,16 +39,16 @@ class SignalCallback(Callback):
         self._received = 0
         for number in self.signals:
             if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # in the background of a shell Ctrl-C is meant for someone else
-            self._handlers.setdefault(number, signal.signal(number, self._note))
+                continue  # a background job of a shell ignores Ctrl-C
+            self._handlers.setdefault(number, signal.signal(number, self._record))
 
-    def _note(self, number: int, _frame: Any) -> None:
+    def _record(self, number: int, _frame: Any) -> None:
         if number == signal.SIGINT:
             signal.signal(number, self._handlers.get(number, signal.default_int_handler))
         self._received = self._received or number
 
     def _agreed(self, trainer: pl.Trainer) -> int:
-        """Signal number that some rank received, 0 for none; the same on every rank."""
+        """Number of a signal that any rank received, 0 for none; equal on every rank."""
         if trainer.world_size == 1:
             return self._received
         number = torch.tensor(self._received, device=trainer.strategy.root_device)
@@ -68,16 +65,16 @@ class SignalCallback(Callback):
             signal.signal(*self._handlers.popitem())
 
 
-def spoken(number: int) -> str:
-    """Name of a signal for the screen."""
+def signal_name(number: int) -> str:
+    """Name of a signal for messages."""
     name = signal.Signals(number).name
     return f"Ctrl-C ({name})" if number == signal.SIGINT else name
 
 
 def exit_status(trainer: pl.Trainer, number: int) -> int:
-    """Status to leave with after a signal: 128 + number, but 0 for a child of Lightning's launcher.
+    """Exit status after a signal: 128 + number, but 0 for a child of Lightning's launcher.
 
-    The launcher kills rank 0, which may still be writing, if a child that it started fails.
+    If one of its children fails, the launcher kills rank 0, which may still be writing.
     """
     child = isinstance(trainer.strategy.cluster_environment, LightningEnvironment) if trainer.world_size > 1 else False
     return 0 if child and trainer.local_rank else 128 + number
@@ -85,20 +82,20 @@ def exit_status(trainer: pl.Trainer, number: int) -> int:
 
 def shared_batches(trainer: pl.Trainer, batches: Sequence[int | float]) -> float:
     """Number of batches that every rank has."""
-    mine = torch.tensor(float(sum(batches)), device=trainer.strategy.root_device)
-    return float(trainer.strategy.reduce(mine, reduce_op="min"))
+    count = torch.tensor(float(sum(batches)), device=trainer.strategy.root_device)
+    return float(trainer.strategy.reduce(count, reduce_op="min"))
 
 
 class AgreedStop(SystemExit):
-    """Exit that every rank takes: they may wait for each other on the way out."""
+    """Exit of every rank, so that the ranks may wait for each other."""
 
 
 class StopEvaluation(SignalCallback):
-    """Leaves with status 128 + signal before the next batch when any rank was signalled outside `fit`.
+    """Exit `validate`, `test` or `predict` with status 128 + signal before the next batch after a signal on any rank.
 
-    In `validate` and `test` the ranks agree by a reduction before each batch that all of them have. In `predict`, where a file
-    may take one rank a second and another an hour, a rank that is signalled leaves a marker in the run folder that the others
-    look for. A signal during the last file or batch counts too, though everything is done then.
+    In `validate` and `test` the ranks agree by a reduction before each batch that all of them have. In `predict`, where files
+    may take seconds on one rank and hours on another, a rank with a signal writes a marker file into the run folder, which the
+    others read. A signal during the last file or batch counts too.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,7 +104,7 @@ class StopEvaluation(SignalCallback):
         self._shared = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen, and choose the name of the marker."""
+        """Install the handlers and choose the name of the marker file."""
         if stage == "fit":
             return
         self.listen(trainer)
@@ -133,7 +130,7 @@ class StopEvaluation(SignalCallback):
         self._stop_prediction(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Heed a signal that came during the last file or batch, here or, in `predict`, by now elsewhere."""
+        """Exit after a signal during the last file or batch, in `predict` on any rank."""
         if stage == "predict":
             self._stop_prediction(trainer)
         elif stage != "fit" and self._received:
@@ -145,15 +142,15 @@ class StopEvaluation(SignalCallback):
             self._marker.unlink(missing_ok=True)
         super().on_exception(trainer, pl_module, exception)
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _record(self, number: int, frame: Any) -> None:
         if number == signal.SIGINT and not self._received:
-            os.write(2, b"\nStopping after this file or batch; Ctrl-C again stops at once.\n")  # a handler may not print
-        super()._note(number, frame)
+            os.write(2, b"\nStopping after this file or batch; Ctrl-C again stops at once.\n")  # print is unsafe in a handler
+        super()._record(number, frame)
 
     def _stop_evaluation(self, trainer: pl.Trainer, batch_idx: int, split: str) -> None:
         if batch_idx < self._shared and (number := self._agreed(trainer)):
-            name = spoken(number)
-            rank_zero_info(f"Stopped by {name}: the {split} split was not scored, run the same command again.")
+            name = signal_name(number)
+            rank_zero_info(f"Stopped by {name}: the {split} split was not evaluated; run the same command again.")
             raise AgreedStop(exit_status(trainer, number))
 
     def _stop_prediction(self, trainer: pl.Trainer) -> None:
@@ -161,12 +158,11 @@ class StopEvaluation(SignalCallback):
             if self._marker is not None:
                 with suppress(OSError):
                     self._marker.write_text(str(int(number)))
-            name = spoken(number)
-            rank_zero_info(f"Stopped by {name}: the same command goes on with the files that are not done.")
+            rank_zero_info(f"Stopped by {signal_name(number)}: the same command continues with the remaining files.")
             raise AgreedStop(exit_status(trainer, number))
 
     def _marked(self) -> int:
-        """Signal that another rank received."""
+        """Signal in the marker file of another rank, 0 for none."""
         if self._marker is None:
             return 0
         try:
@@ -175,18 +171,19 @@ class StopEvaluation(SignalCallback):
             return 0
 
 
-# Stop when the cluster asks, at the same step on every rank, with nothing lost.
-
-
 class Preempt(SignalCallback):
-    """Saves `last.ckpt` and leaves with status 128 + signal when any rank was signalled during `fit`.
+    """Save `last.ckpt` and exit with status 128 + signal after a signal on any rank during `fit`.
 
-    The handler only notes the signal. Ranks agree at the start of a training batch where no accumulation window is
-    open, and at validation batches that all ranks have (a validation so stopped is repeated whole on resume).
-    Requeueing belongs into the batch script: `SLURMEnvironment(auto_requeue=...)` has no effect.
-    A second Ctrl-C stops at once.
+    The ranks agree at the start of a training batch without an open accumulation window, and at validation batches that all
+    ranks have (a stopped validation is repeated on resume). Requeueing is left to the batch script:
+    `SLURMEnvironment(auto_requeue=...)` has no effect. A second Ctrl-C stops at once.
 
-    signals: names of the signals to heed; every_n_batches: how often the ranks agree (one small all-reduce).
+    Args:
+        signals: names of the signals
+        every_n_batches: interval of the agreement (one small all-reduce)
+
+    Raises:
+        ValueError: `every_n_batches` below 1.
     """
 
     def __init__(self, signals: Sequence[str] = ("SIGTERM", "SIGUSR1", "SIGINT"), every_n_batches: int = 1):
@@ -206,7 +203,7 @@ class Preempt(SignalCallback):
             return
         if number := self._agreed(trainer):
             checkpoint = _checkpoint_of(trainer)
-            # The end of the epoch before has already been saved.
+            # At the first batch the end of the previous epoch has already been saved.
             if checkpoint and batch_idx:
                 checkpoint.save_between_steps(trainer, batch_idx)
             self._leave(trainer, number)
@@ -234,10 +231,10 @@ class Preempt(SignalCallback):
             self._leave(trainer, number)
 
     def _leave(self, trainer: pl.Trainer, number: int) -> None:
-        rank_zero_info(f"Stopped by {spoken(number)}: go on with --ckpt_path last.")
-        # What was not written is said by the checkpoint's own hook for exceptions, after a last attempt.
+        rank_zero_info(f"Stopped by {signal_name(number)}: continue with --ckpt_path last.")
+        # Checkpoint.on_exception retries and reports an unwritten checkpoint.
         if _checkpoint_of(trainer) is None:
-            rank_zero_warn("No Checkpoint callback: what was trained since the start is lost.")
+            rank_zero_warn("No Checkpoint callback: all progress of this training is lost.")
         leave_validation(trainer)
         raise SystemExit(exit_status(trainer, number))
 

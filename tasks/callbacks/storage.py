@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or absent, and the newest of them that can be read."""
+"""Storage of checkpoint files: atomic, flushed writes, retries after a full disk, and the newest readable checkpoint."""
 
 import errno
 import io
@@ -14,13 +14,13 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities.apply_func import apply_to_collection
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from tasks.cli.checkpoints import load_mapped, with_names_of_today
+from tasks.cli.checkpoints import load_mapped, with_current_parts
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 def flush_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the file system can."""
+    """Flush renames in a folder to disk, if the file system supports it."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -34,19 +34,17 @@ def flush_folder(folder: Path) -> None:
 
 
 class Unwritten(NamedTuple):
-    """Checkpoint that the disk did not take: the bytes of its file, and why."""
+    """Checkpoint that could not be written: bytes of the file, and reason."""
 
     content: bytes
     reason: str
 
 
 class DurableIO(TorchCheckpointIO):
-    """Checkpoint files that are flushed to disk under a temporary name, then renamed; an old `last.ckpt` is kept as
-    `previous.ckpt`.
+    """Write checkpoint files under a temporary name, flush and rename them; an old `last.ckpt` is kept as `previous.ckpt`.
 
-    A full disk must not end days of training, nor leave the other ranks waiting for this one: a checkpoint that cannot
-    be written is kept in memory, in `unwritten`, until `retry` or a newer one of its name succeeds.
-
+    A full disk must not end a training, nor leave other ranks waiting: a checkpoint that cannot be written is kept in memory,
+    in `unwritten`, until `retry` or a newer one of its name succeeds.
     """
 
     def __init__(self) -> None:
@@ -55,18 +53,18 @@ class DurableIO(TorchCheckpointIO):
         self._is_mapped = False
 
     def read_mapped(self, on: bool) -> None:
-        """Let a checkpoint's tensors stay on disk until they are copied, or not.
+        """Turn memory-mapping of checkpoints on or off.
 
-        What is only used is then in memory once, and the optimizer's state not at all. Not for training, which keeps the
-        optimizer's tensors and replaces the file.
+        It keeps weights in memory once, and the optimizer's state not at all. Not for training, which keeps the optimizer's
+        tensors and replaces the file.
         """
         self._is_mapped = on
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         if not self._is_mapped or not Path(path).is_file():
-            return with_names_of_today(super().load_checkpoint(path, map_location or "cpu", weights_only))
-        content = with_names_of_today(load_mapped(path, weights_only))
-        # Callbacks keep their tensors, and a single one keeps the whole file.
+            return with_current_parts(super().load_checkpoint(path, map_location or "cpu", weights_only))
+        content = with_current_parts(load_mapped(path, weights_only))
+        # Callbacks keep their tensors, and a single mapped tensor would keep the whole file open.
         content["callbacks"] = apply_to_collection(content.get("callbacks", {}), torch.Tensor, torch.Tensor.clone)
         return content
 
@@ -80,24 +78,24 @@ class DurableIO(TorchCheckpointIO):
             self.unwritten[str(path)] = Unwritten(content.getvalue(), reason_of(error))
 
     def retry(self, path: str | Path) -> None:
-        """Write what could not be written before."""
-        if (left := self.unwritten.get(str(path))) is None:
+        """Write a checkpoint of `unwritten` again."""
+        if (pending := self.unwritten.get(str(path))) is None:
             return
         try:
-            _write(Path(path), lambda file: file.write(left.content))
+            _write(Path(path), lambda file: file.write(pending.content))
         except OSError as error:
-            self.unwritten[str(path)] = left._replace(reason=reason_of(error))
+            self.unwritten[str(path)] = pending._replace(reason=reason_of(error))
         else:
             del self.unwritten[str(path)]
 
     def reason(self, path: str | Path) -> str | None:
-        """Why the newest checkpoint of a name is not on disk; None where it is."""
-        left = self.unwritten.get(str(path))
-        return left and left.reason
+        """Reason for an unwritten checkpoint; None if it is on disk."""
+        pending = self.unwritten.get(str(path))
+        return pending and pending.reason
 
 
 def reason_of(error: Exception) -> str:
-    """Reason that the operating system gives for a failed write."""
+    """Reason of the operating system for a failed write."""
     text = getattr(error, "strerror", None) or str(error).split("\n")[0]
     return f"disk full ({text})" if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else text
 
@@ -118,7 +116,7 @@ def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def _rename(temporary: Path, path: Path) -> None:
-    """Put a file in its place; an old `last.ckpt` makes room, and comes back if the new one cannot take it."""
+    """Rename a file; an old `last.ckpt` becomes `previous.ckpt`, and is restored if the rename fails."""
     if path.name != LAST or not path.exists():
         temporary.replace(path)
         return
@@ -133,20 +131,20 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 def newest_loadable(folder: str | Path) -> str | None:
-    """Checkpoint to resume from in a folder: `last.ckpt`, else the newest other file that loads whole; None if none.
+    """Checkpoint of a folder to resume from: `last.ckpt`, else the newest other complete file, else None.
 
-    Says which files it had to pass over. Plain types and tensors only are read (`weights_only=True`).
+    Warns of skipped files. Only plain types and tensors are read (`weights_only=True`).
     """
-    found = sorted(Path(folder).glob("*.ckpt"), key=lambda path: (path.name == LAST, path.stat().st_mtime), reverse=True)
-    for path in found:
+    paths = sorted(Path(folder).glob("*.ckpt"), key=lambda path: (path.name == LAST, path.stat().st_mtime), reverse=True)
+    for path in paths:
         try:
-            with zipfile.ZipFile(path) as archive:  # torch itself does not compare check sums
+            with zipfile.ZipFile(path) as archive:  # torch itself does not verify check sums
                 if damaged := archive.testzip():
                     raise ValueError(f"check sum of {damaged} is wrong")
             content = load_mapped(path)
             if "loops" not in content or "optimizer_states" not in content:
                 raise ValueError("it holds weights only")
-        except Exception as error:  # whatever is wrong with the file, the next one may be whole
+        except Exception as error:  # any error: try the next file
             reason = (str(error).strip() or type(error).__name__).split("\n")[0][:120]
             rank_zero_warn(f"{path} cannot be resumed from ({reason}): trying the next older checkpoint.")
             continue

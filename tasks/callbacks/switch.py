@@ -1,4 +1,4 @@
-"""Change the optimizer at given epochs, each time going on from the best weights so far."""
+"""Optimizer switch at fixed epochs, from the best weights so far (Won, Chun, Serra 2019, section 4.2)."""
 
 import itertools
 from dataclasses import dataclass
@@ -16,31 +16,35 @@ from tasks.cli.lightning_internals import replace_optimizer
 
 @dataclass
 class Phase:
-    """From the start of `epoch` (the first is 0) train with `optimizer`, a class with its arguments."""
+    """Phase of a training: `optimizer`, a class with its arguments, from the start of `epoch` (0 is the first)."""
 
     epoch: int
     optimizer: OptimizerCallable
 
 
 class OptimizerSwitch(Callback):
-    """Trains in phases; at each switch every rank goes back to the weights of the best validation so far.
+    """Train in phases; at each switch every rank restores the weights of the best validation so far.
 
-    The schedule of Won, Chun, Serra 2019 (section 4.2): Adam, then SGD with momentum at falling rates, each from the
-    best weights. Running statistics and other buffers are part of them. A new phase starts with a new optimizer:
-    momentum gathered at other weights is dropped. The best weights live in memory and in every checkpoint, not in a
-    file of their own, so a kill or a moved folder cannot part them from the score they belong to.
+    The schedule of Won, Chun, Serra 2019 (section 4.2) is Adam, then SGD with momentum at decreasing learning rates, each from
+    the best weights with their running statistics and other buffers. A new phase starts with a new optimizer without momentum.
+    The best weights are kept in memory and in every checkpoint together with their score, not in a separate file.
 
-    The phases replace the optimizer of `configure_optimizers`, also on resume: Lightning restores optimizer states
-    after `on_fit_start`, so they meet the right class there.
+    The phases replace the optimizer of `configure_optimizers`, also on resume: Lightning restores optimizer states after
+    `on_fit_start`, when the optimizer has the right class.
 
-    phases: in order of epochs, the first at 0; monitor: logged validation metric; mode: "max" or "min".
-    Raises ValueError for phases out of order, or for modules with several optimizers or with schedulers of their own.
+    Args:
+        phases: phases in order of epochs, the first at 0
+        monitor: logged validation metric
+        mode: "max" or "min"
+
+    Raises:
+        ValueError: phases out of order, or a module with several optimizers or with schedulers.
     """
 
     def __init__(self, phases: list[Phase], monitor: str = "val/auroc_macro", mode: Literal["min", "max"] = "max"):
         epochs = [phase.epoch for phase in phases]
         if not epochs or epochs[0] != 0 or any(a >= b for a, b in itertools.pairwise(epochs)):
-            raise ValueError(f"The epochs of phases must start at 0 and rise: {epochs}.")
+            raise ValueError(f"The epochs of phases must start at 0 and increase: {epochs}.")
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be min or max: {mode}.")
         self.phases, self.monitor, self.mode = phases, monitor, mode
@@ -63,16 +67,16 @@ class OptimizerSwitch(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if len(trainer.optimizers) != 1 or trainer.lr_scheduler_configs:
-            raise ValueError("OptimizerSwitch needs a module with one optimizer and no scheduler: the phases are both.")
+            raise ValueError("OptimizerSwitch needs a module with one optimizer and no scheduler: its phases replace both.")
         if self.phase >= len(self.phases):
-            raise ValueError(f"The checkpoint is in phase {self.phase} but only {len(self.phases)} phases are given.")
+            raise ValueError(f"The checkpoint is in phase {self.phase}, but there are only {len(self.phases)} phases.")
         self._install(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._catch_up(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        # Lightning leaves out `on_train_epoch_start` after some of its own checkpoints.
+        # Lightning skips `on_train_epoch_start` after some of its own checkpoints.
         self._catch_up(trainer, pl_module)
 
     def _catch_up(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -81,12 +85,12 @@ class OptimizerSwitch(Callback):
             return
         self.phase = due
         if self._best:
-            # Rank 0's copy, since running statistics may differ over the ranks.
+            # Rank 0's copy, because running statistics may differ between ranks.
             self._best = trainer.strategy.broadcast(self._best)
             pl_module.load_state_dict(self._best)
             rank_zero_info(f"Epoch {trainer.current_epoch}: back to the weights of epoch {self.best_epoch}, new optimizer.")
         else:
-            rank_zero_warn(f"'{self.monitor}' was never logged in validation: the new optimizer goes on from the last weights.")
+            rank_zero_warn(f"'{self.monitor}' was never logged in validation: the new optimizer starts from the last weights.")
         self._install(trainer, pl_module)
 
     def _install(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""A W&B run that its folder remembers and that no server can stop."""
+"""W&B logger: run id stored in the run folder, offline mode without a server, training continues after errors."""
 
 import os
 import secrets
@@ -16,10 +16,14 @@ ID_FILE = "wandb_id.txt"
 
 
 def wandb_options(folder: str | Path, group: str, job_type: str, resume: bool) -> dict[str, Any]:
-    """What the command line fills into a W&B logger's arguments: id, resume, save_dir, name, group, job_type.
+    """Arguments of a W&B logger that the command line fills in: id, resume, save_dir, name, group, job_type.
 
-    resume: go on with the run whose id the folder keeps; else (or without one) a new id is drawn and kept.
-    WANDB_RUN_ID overrides the id, for batch scripts that fix it themselves.
+    Args:
+        folder: run folder
+        group: group in W&B
+        job_type: job type in W&B
+        resume: continue the run whose id is stored in the folder, if any; otherwise a new id is drawn and stored.
+            WANDB_RUN_ID overrides the id
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,14 +37,16 @@ def wandb_options(folder: str | Path, group: str, job_type: str, resume: bool) -
 
 
 class WandbRun(WandbLogger):
-    """Lightning's W&B logger, with the training step as x axis, that goes offline where the server cannot be reached.
+    """Lightning's W&B logger with the training step as x axis, offline if the server cannot be reached.
 
-    Offline runs lie in `<save_dir>/wandb` and are sent later by `wandb sync`. Should W&B fail during the run, its
-    values are dropped with one warning: other loggers and training go on.
+    Offline runs are in `<save_dir>/wandb`, for `wandb sync`. If W&B fails during the run, its values are dropped with one
+    warning; other loggers and training continue.
 
-    log_model: offer the best checkpoint as an artifact `model-<id>` (aliases best, latest) when training has ended.
-    timeout_s: how long to wait for the server at the start, and for the last uploads at the end.
-    Other arguments: as WandbLogger; what is not given is filled in by the command line.
+    Args:
+        log_model: upload the best checkpoint as an artifact `model-<id>` (aliases best, latest) at the end of training
+        timeout_s: timeout for the server at the start, and for the last uploads at the end, s
+
+    Other arguments are those of WandbLogger; the command line fills in missing ones.
     """
 
     def __init__(
@@ -59,8 +65,8 @@ class WandbRun(WandbLogger):
         notes: str | None = None,
         timeout_s: float = 30.0,
     ):
-        given = {"group": group, "job_type": job_type, "resume": resume, "entity": entity, "tags": tags, "notes": notes}
-        super().__init__(name, save_dir, None, offline, None, id, None, project, False, **given)
+        options = {"group": group, "job_type": job_type, "resume": resume, "entity": entity, "tags": tags, "notes": notes}
+        super().__init__(name, save_dir, None, offline, None, id, None, project, False, **options)
         self.log_model, self._timeout_s = log_model, timeout_s
         self._failed = False
 
@@ -75,9 +81,9 @@ class WandbRun(WandbLogger):
             wandb_arguments(self)["settings"] = wandb.Settings(**patience, finish_timeout=self._timeout_s)
             try:
                 return WandbLogger.experiment.fget(self)
-            except Exception as error:  # no account, no network, a proxy's page instead of an answer
+            except Exception as error:  # such as no account, no network, or a proxy's page
                 reason = str(error).strip().split("\n")[0][:150]
-                rank_zero_warn(f"W&B cannot be reached ({reason}): logging offline, send it later with `wandb sync`.")
+                rank_zero_warn(f"W&B cannot be reached ({reason}): logging offline, upload later with `wandb sync`.")
                 wandb.teardown(exit_code=1)  # the half-opened run would hold its id
                 wandb_arguments(self)["mode"] = "offline"
         return WandbLogger.experiment.fget(self)
@@ -90,11 +96,11 @@ class WandbRun(WandbLogger):
             super().log_metrics(metrics, step)
         except Exception as error:
             self._failed = True
-            rank_zero_warn(f"W&B failed ({str(error)[:150]}): nothing more is logged there, the run goes on.")
+            rank_zero_warn(f"W&B failed ({str(error)[:150]}): nothing more is logged there, the run continues.")
 
     @rank_zero_only
     def log_best(self, path: str, score: float | None) -> None:
-        """Offer a checkpoint as this run's model; nothing without `log_model`."""
+        """Upload a checkpoint as this run's model, if `log_model` is on."""
         if not self.log_model or self._failed or not Path(path).is_file():
             return
         import wandb

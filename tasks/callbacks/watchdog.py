@@ -1,4 +1,4 @@
-"""Show where each process stands when a run has stalled."""
+"""Watchdog for stalled runs (stacks of all threads -> file), and a clean end of the process group."""
 
 import atexit
 import faulthandler
@@ -12,12 +12,17 @@ from pytorch_lightning.callbacks import Callback
 
 
 class Watchdog(Callback):
-    """Writes the stacks of all threads of this rank to `stacks/rank<k>.txt` when no batch ended for `minutes`.
+    """Write the stacks of all threads of this rank to `stacks/rank<k>.txt` if no batch ends for `minutes`.
 
-    A C thread does it, so it works while Python waits in a collective operation. The run goes on; a file that
-    stays empty is removed at the end.
+    A C thread writes them, also while Python waits in a collective operation. The run continues; an empty file is removed at
+    the end.
 
-    folder: default the Trainer's root folder. Raises ValueError for a time that is not positive.
+    Args:
+        folder: default: the Trainer's root folder
+        minutes: time without a batch, min
+
+    Raises:
+        ValueError: `minutes` is not positive.
     """
 
     def __init__(self, folder: str | Path | None = None, minutes: float = 15.0):
@@ -30,7 +35,7 @@ class Watchdog(Callback):
         path = Path(self.folder or trainer.default_root_dir) / "stacks" / f"rank{trainer.global_rank}.txt"
         while self._file is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Between the two another rank, which has just ended its fit, may take the empty folder away.
+            # Another rank that has just ended its fit may remove the empty folder in between.
             with suppress(FileNotFoundError):
                 self._file = path.open("a")
         self._arm()
@@ -50,31 +55,27 @@ class Watchdog(Callback):
             self._file = None
             if path.is_file() and path.stat().st_size == 0:
                 path.unlink()
-                with suppress(OSError):  # files of other ranks are in it, or one of them was faster
+                with suppress(OSError):  # not empty, or already removed by another rank
                     path.parent.rmdir()
 
     teardown = on_exception = _disarm
 
 
-# Part from the other ranks before the interpreter ends.
-
-
 class DestroyProcessGroup(Callback):
-    """Ends the threads of gloo when this process leaves, however it leaves; Lightning does so for NCCL alone.
+    """Destroy the process group at exit; Lightning does so for NCCL only.
 
-    A thread of gloo may be the last to hold a tensor of the last collective operation, and needs Python's lock to free
-    it. Asking for that while the interpreter is being torn down ends the process by SIGABRT ("terminate called without
-    an active exception"), a run that had succeeded among them. Nobody is waited for: a rank that leaves alone, or by an
-    error, hangs no other.
+    A thread of gloo may hold the last reference to a tensor of a collective operation, and needs Python's lock to free it.
+    While the interpreter shuts down that ends the process by SIGABRT ("terminate called without an active exception"), also
+    after a successful run. Destroying waits for no other rank.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if trainer.world_size > 1:
-            atexit.unregister(destroy)  # of the `fit` before this `test`
+            atexit.unregister(destroy)  # registered by the preceding `fit`
             atexit.register(destroy)
 
 
 def destroy() -> None:
-    """Part from the other ranks, if there are any."""
+    """Destroy the process group, if there is one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Turn what a user typed into the full list of configs: base, then default or checkpoint, then their own."""
+"""Command line of a user -> full command line: base config, then the default or the checkpoint's, then the user's options."""
 
 import subprocess
 import sys
@@ -14,28 +14,26 @@ from tasks.cli.checkpoints import hyper_parameters, locate, read, stamp
 from tasks.cli.configs import CONFIGS, configs_in, replace_configs, with_parents
 from tasks.cli.lightning_internals import CLASS_PATH
 from tasks.cli.registry import Task, resolve
-from tasks.cli.renamed import renamed_word
+from tasks.cli.renamed import OPTIONS, renamed_word
 from tasks.cli.run_config import checked_config
 from tasks.cli.yaml_files import TooLarge, YAMLError, check_yaml, load_yaml
 from tasks.writers.output_files import is_plain_name, names_file
 
-# Earlier names of options: a command line, and the configs in it -> the same under today's names, with a warning each.
+WITHOUT_LABELS = ("predict", "export")
+FROM_CHECKPOINT = ("validate", "test", "predict", "export")
 
-RENAMED = {
-    "tagging": {f"output.{name}": f"model.inference.{name}" for name in ("threshold", "top", "calibrated")},
-    "sed": {f"output.{name}": f"model.inference.{name}" for name in ("thresholds", "window", "step")},
-}
-"""Earlier name of an option -> its name, by task. Each is accepted for one version after the renaming."""
+MISSING_ARGUMENTS: dict[str, dict] = {"datamodules.Folder": {"drawn_by": "name"}}
+"""Arguments that older checkpoints do not have, with the values that keep their behaviour."""
 
 
 def with_current_names(task: str, words: Sequence[str]) -> list[str]:
-    """Command line in which renamed options have their names of today.
+    """Replace earlier names of options, with a warning each.
 
     Args:
         task: name of the task
-        words: options as `--a b` or `--a=b`; those of a config follow it as words, so that later words still win over it
+        words: options as `--a b` or `--a=b`; renamed options of a config follow it as words, so that later words override them
     """
-    names = RENAMED.get(task, {})
+    names = OPTIONS.get(task, {})
     if not names:
         return list(words)
     return replace_configs([_renamed(word, names) for word in words], lambda config: _without_old_names(config, names))
@@ -51,17 +49,17 @@ def _renamed(word: str, names: Mapping[str, str]) -> str:
 
 
 def _without_old_names(config: str, names: Mapping[str, str]) -> list[str]:
-    """Text of a config, a file or YAML, without its renamed options, then these as words; the config as it is without any."""
+    """Config (file or YAML text) without renamed options, followed by them as words; the config itself if it has none."""
     try:
         content = load_yaml(Path(config).read_text(encoding="utf-8", errors="replace") if names_file(config) else config)
     except YAMLError:
-        return [config]  # which the parser explains
-    moved = [word for old, new in names.items() for word in _taken(content, old, new)]
+        return [config]  # the parser reports the error
+    moved = [word for old, new in names.items() for word in _pop_option(content, old, new)]
     return [yaml.safe_dump(content, sort_keys=False), *moved] if moved else [config]
 
 
-def _taken(content: Any, old: str, new: str) -> list[str]:
-    """Take an option out of a config; returns it as words under its new name, none where the config lacks it."""
+def _pop_option(content: Any, old: str, new: str) -> list[str]:
+    """Remove an option from a config and return it as words under its new name; empty if the config does not have it."""
     *path, name = old.split(".")
     for key in path:
         content = content.get(key) if isinstance(content, dict) else None
@@ -73,35 +71,31 @@ def _taken(content: Any, old: str, new: str) -> list[str]:
 
 
 def _warn(old: str, new: str) -> None:
-    rank_zero_warn(f"{old} is called {new} now; the earlier name is accepted until the next version.")
-
-
-WITHOUT_LABELS = ("predict", "export")
-FROM_CHECKPOINT = ("validate", "test", "predict", "export")
-
-LACKING: dict[str, dict] = {"datamodules.Folder": {"drawn_by": "name"}}
-"""Arguments that a checkpoint from before they existed lacks, with the values that mean what was done then."""
+    rank_zero_warn(f"{old} is now called {new}; the earlier name is accepted until the next version.")
 
 
 def expand(task: Task, argv: list[str]) -> list[str]:
-    """Command line with the implied configs written out before the user's own options, which therefore win.
+    """Command line with the implied configs before the user's own options, which override them.
 
-    `configs/<task>/base.yaml` always comes first. A verb that reads a checkpoint takes the settings stored in it;
-    otherwise, without `--config`, `configs/<task>/default.yaml` (the embedded demo) is meant. The parents of all configs
-    (`extends`) come before the user's own options too. Renamed options get their names of today.
+    `configs/<task>/base.yaml` is always first. A subcommand that reads a checkpoint uses the settings stored in it; others use
+    `configs/<task>/default.yaml` (the embedded demo) if there is no `--config`. Parents of all configs (`extends`) come before
+    the user's own options too. Earlier names of options are replaced.
+
+    Raises:
+        DataError: a subcommand has no checkpoint or an unreadable one, or a config cannot be read.
     """
-    verb, typed = argv[0], [renamed_word(word, task.module) for word in argv[1:]]
+    subcommand, typed = argv[0], [renamed_word(word, task.module) for word in argv[1:]]
     if "-h" in typed or "--help" in typed or any(a.startswith("--model.help") or a.startswith("--data.help") for a in typed):
-        return [verb, *typed]
+        return [subcommand, *typed]
     _refuse_large(typed)
     checkpoint = value_of(typed, "--ckpt_path")
-    if verb in FROM_CHECKPOINT and checkpoint is None:
-        raise DataError(f"{verb} needs a checkpoint: add --ckpt_path runs/{task.name}/NAME (a run folder or a .ckpt file)")
-    implied = [str(CONFIGS / task.name / "base.yaml")] if verb not in WITHOUT_LABELS else []
-    if verb in FROM_CHECKPOINT:
+    if subcommand in FROM_CHECKPOINT and checkpoint is None:
+        raise DataError(f"{subcommand} needs a checkpoint: add --ckpt_path runs/{task.name}/NAME (a run folder or a .ckpt file)")
+    implied = [str(CONFIGS / task.name / "base.yaml")] if subcommand not in WITHOUT_LABELS else []
+    if subcommand in FROM_CHECKPOINT:
         path = locate(checkpoint)
         typed = _replaced(typed, "--ckpt_path", str(path))
-        implied.append(yaml.safe_dump(_stored(task, verb, path), sort_keys=False))
+        implied.append(yaml.safe_dump(_stored(task, subcommand, path), sort_keys=False))
     else:
         if checkpoint not in (None, "last"):
             path = locate(checkpoint, ("last",))
@@ -112,7 +106,7 @@ def expand(task: Task, argv: list[str]) -> list[str]:
             typed = ["--config", checked_config(config, task) if config else str(CONFIGS / task.name / "default.yaml"), *typed]
     inherited, typed = with_parents(typed, task.module)
     words = [*(word for config in (*implied, *inherited) for word in ("--config", config)), *typed]
-    return [verb, *(with_current_names(task.name, words) if verb == "predict" else words)]
+    return [subcommand, *(with_current_names(task.name, words) if subcommand == "predict" else words)]
 
 
 def _refuse_large(typed: list[str]) -> None:
@@ -127,15 +121,17 @@ def _refuse_large(typed: list[str]) -> None:
         except TooLarge as error:
             raise DataError(f"{name} cannot be read: {error}") from error
         except YAMLError:
-            continue  # plain text, or an error that the parser explains
+            continue  # plain text, or an error that the parser reports
 
 
 def row_of(task: Task, argv: list[str]) -> str:
-    """Name of what is run: the last config that is not an addition to any row, else what the checkpoint was."""
+    """Name of the experiment: the stem of the last config outside `configs/` itself, else the checkpoint's row."""
     named = [path for path in map(Path, configs_in(argv)) if path.resolve().parent != CONFIGS]
     if named:
         if not is_plain_name(stem := named[-1].stem):
-            raise DataError(f"{named[-1]} names no folder of a run on every system: rename it to letters, digits, _ and -")
+            raise DataError(
+                f"{named[-1]}: the name cannot be a run folder on every system; rename it to letters, digits, _ and -"
+            )
         return stem
     checkpoint = value_of(argv, "--ckpt_path")
     if checkpoint in (None, "last"):
@@ -144,15 +140,15 @@ def row_of(task: Task, argv: list[str]) -> str:
 
 
 def row_alone(task: Task, argv: list[str], row: str) -> list[str] | None:
-    """Command line of a row as it is shipped, or as the user's own config has it where none of its name is.
+    """Command line of a row without the user's options: the shipped config, else the user's config of that name.
 
     Args:
-        task: whose row
+        task: task of the row
         argv: command line of a run
-        row: name of what is run
+        row: name of the row
 
     Returns:
-        The same verb with the row's config alone; None for a row whose config is not at hand.
+        The same subcommand with the row's config alone; None if the config is not available.
     """
     config = CONFIGS / task.name / f"{row}.yaml"
     if not config.is_file():
@@ -166,18 +162,18 @@ def row_alone(task: Task, argv: list[str], row: str) -> list[str] | None:
 
 
 def value_of(typed: list[str], option: str) -> str | None:
-    """Value given to an option, the last one winning; None when absent."""
-    found = None
+    """Last value of an option; None if it is absent."""
+    value = None
     for word, following in zip(typed, [*typed[1:], ""], strict=False):
         if word == option:
-            found = following
+            value = following
         elif word.startswith(option + "="):
-            found = word.split("=", 1)[1]
-    return found
+            value = word.split("=", 1)[1]
+    return value
 
 
 def without(typed: list[str], option: str) -> list[str]:
-    """What was typed but for an option and its value."""
+    """Command line without an option and its value."""
     kept, skip = [], False
     for word in typed:
         if not skip and word != option and not word.startswith(option + "="):
@@ -191,38 +187,40 @@ def _replaced(typed: list[str], option: str, value: str) -> list[str]:
 
 
 def _config_of_run(checkpoint: str | None) -> Path | None:
-    """`config.yaml` of the run that a checkpoint file lies in, so that resuming by path needs no other option."""
+    """`config.yaml` of a checkpoint's run, so that resuming by path needs no other option."""
     if checkpoint and Path(checkpoint).is_file():
         config = Path(checkpoint).resolve().parent.parent / "config.yaml"
         return config if config.is_file() else None
     return None
 
 
-def _stored(task: Task, verb: str, path: Path) -> dict:
-    """Config that a checkpoint carries: network and, but for the verbs on unlabelled files, the data it was trained on."""
-    model, data = hyper_parameters(path, task.name, resolve(task.module), verb not in WITHOUT_LABELS)
+def _stored(task: Task, subcommand: str, path: Path) -> dict:
+    """Config stored in a checkpoint: network and, for subcommands on labelled data, its training data."""
+    model, data = hyper_parameters(path, task.name, resolve(task.module), subcommand not in WITHOUT_LABELS)
     linked = {target.split(".")[0]: model.pop(target.split(".")[0], None) for target in task.links.values()}
     config: dict = {"model": model}
     if "seed" in (known := stamp(path, task.name)):
         config["seed_everything"] = known["seed"]
-    if verb in WITHOUT_LABELS:
+    if subcommand in WITHOUT_LABELS:
         config["data"] = {"class_path": task.files, "init_args": linked}
     elif data:
         class_path = data.pop(CLASS_PATH)
-        data = LACKING.get(class_path, {}) | data
+        data = MISSING_ARGUMENTS.get(class_path, {}) | data
         data.pop("seed", None)
         config["data"] = {"class_path": class_path, "init_args": data}
     return config
 
 
-# `fit --seeds N`: the same training from N seeds, one after another; what is finished is not done again.
-
-
 def fit_seeds(task: Task, argv: list[str]) -> int:
-    """Run `fit` for every seed below N in a process of its own, in RUNS/TASK/NAME-seedK; returns the first exit code not 0.
+    """Run `fit --seeds N`: seeds 0 to N-1, each in its own process and folder RUNS/TASK/NAME-seedK.
 
-    A run that was cut short goes on from its last checkpoint.
-    Raises ValueError where N is no positive number, or options are given that each seed chooses for itself.
+    Interrupted runs are resumed from their last checkpoint, finished ones are skipped.
+
+    Returns:
+        First exit code other than 0, or 0.
+
+    Raises:
+        ValueError: N is no positive number, or --seed_everything or --ckpt_path is given.
     """
     count = value_of(argv, "--seeds") or ""
     if not count.isdigit() or int(count) < 1:
@@ -248,7 +246,7 @@ def fit_seeds(task: Task, argv: list[str]) -> int:
 
 
 def _program(task: str) -> list[str]:
-    """Words that start a task in another process, `quintet` again where that runs: a working folder may have a `tasks.py`."""
+    """Command of a task in another process; the running `quintet`, if any, since a working folder may hold a `tasks.py`."""
     script = Path(sys.argv[0])
     if script.stem == "quintet" and script.is_file():
         return [sys.executable, str(script), task]

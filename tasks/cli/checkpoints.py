@@ -1,4 +1,4 @@
-"""Find, read and stamp checkpoints; every error is a sentence."""
+"""Checkpoints: path or run folder -> checked content, settings or module; stamp of task, row, version and batches."""
 
 import re
 import warnings
@@ -20,13 +20,16 @@ from tasks.cli.renamed import renamed_checkpoint
 
 KEY = "quintet"
 FORMAT = 1
-"""Format of a checkpoint's content, raised when an earlier version of the suite would misread it; 0 before there was one."""
+"""Format of a checkpoint's content, increased when an earlier version of the suite would misread it; 0 if absent."""
 
 
 class Stamp(Callback):
-    """Write into each checkpoint whose it is, and how its batches were drawn.
+    """Store task, row, version and batch settings in each checkpoint, and warn of resumed runs with other batches.
 
-    Another task's is refused by name, scores name their row and seed, and a run that goes on with other batches says so.
+    Args:
+        task: name of the task
+        row: name of the config
+        departures: settings in which the run differs from its row
     """
 
     def __init__(self, task: str, row: str, departures: Mapping[str, list[Any]] | None = None) -> None:
@@ -36,23 +39,26 @@ class Stamp(Callback):
         checkpoint[KEY] = new_stamp(self.task, self.row, departures=self.departures, **batches_of(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Name each difference that keeps a resumed run from equalling one that was never stopped."""
+        """Warn of each difference that makes a resumed run diverge from an uninterrupted one."""
         if trainer.state.fn != TrainerFn.FITTING:
             return
         stored, current = checkpoint.get(KEY, {}), batches_of(trainer)
         changed = [name for name in BATCHES if name in stored and stored[name] != current[name]]
         if changed:
             before, now = (", ".join(f"{BATCHES[name]} {kind[name]}" for name in changed) for kind in (stored, current))
-            rank_zero_warn(f"{trainer.ckpt_path} was trained with {before}; this run goes on with {now}, to other weights.")
+            rank_zero_warn(
+                f"{trainer.ckpt_path} was trained with {before}; this run continues with {now}, so its weights will differ "
+                "from an uninterrupted run."
+            )
 
 
 def new_stamp(task: str, row: str, **facts: Any) -> dict[str, Any]:
-    """Stamp of a checkpoint that this version of the suite writes.
+    """Stamp of a checkpoint written by this version of the suite.
 
     Args:
         task: name of the task
         row: name of the config
-        facts: departures from the row, seed, and the values of `BATCHES` where it was trained
+        facts: departures from the row, seed, and the values of `BATCHES` of a training
     """
     return {"task": task, "row": row, "version": suite_version(), "format": FORMAT, **facts}
 
@@ -63,11 +69,11 @@ BATCHES = {
     "accumulation": "batches accumulated per step:",
     "processes": "processes:",
 }
-"""What decides on the batches of a training, with the words that name it."""
+"""Settings that determine the batches of a training -> their names in messages."""
 
 
 def batches_of(trainer: Trainer) -> dict[str, int]:
-    """Values of `BATCHES`; the batch size is that of all ranks."""
+    """Values of `BATCHES`; the batch size is summed over ranks."""
     data = trainer.datamodule
     return {
         "seed": int(data.seed),
@@ -77,28 +83,28 @@ def batches_of(trainer: Trainer) -> dict[str, int]:
     }
 
 
-def locate(given: str, names: tuple[str, ...] = ("best", "last")) -> Path:
-    """Checkpoint file behind a path or a run folder (its best weights, else its last).
+def locate(location: str, names: tuple[str, ...] = ("best", "last")) -> Path:
+    """Checkpoint file of a path or run folder (best weights, else last).
 
     Raises:
-        DataError: nothing there.
+        DataError: no checkpoint found.
     """
-    path = Path(given).expanduser()
+    path = Path(location).expanduser()
     if path.is_dir():
         for candidate in (folder / f"{name}.ckpt" for folder in (path / "checkpoints", path) for name in names):
             if candidate.is_file():
                 return candidate
-        raise DataError(f"{path} holds no checkpoints/{names[0]}.ckpt: train one first with `fit`, or name a .ckpt file")
+        raise DataError(f"{path} has no checkpoints/{names[0]}.ckpt: train one first with `fit`, or name a .ckpt file")
     if not path.is_file():
         raise DataError(f"{path} does not exist: --ckpt_path takes a .ckpt file or a run folder, runs/TASK/NAME")
     return path
 
 
 def load_mapped(path: str | Path, weights_only: bool | None = True) -> dict[str, Any]:
-    """Content of a checkpoint, by default plain types and tensors only; tensors stay on disk until they are used.
+    """Content of a checkpoint with memory-mapped tensors, by default plain types and tensors only.
 
-    A command reads its checkpoint several times, mostly for the settings in it. Changes are private to the process, and a
-    checkpoint that is replaced meanwhile stays as it was.
+    A command reads its checkpoint several times, mostly for its settings. Changes are private to the process, and the content
+    stays valid when the file is replaced.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)
@@ -108,8 +114,8 @@ def load_mapped(path: str | Path, weights_only: bool | None = True) -> dict[str,
         return torch.load(path, map_location="cpu", weights_only=weights_only)
 
 
-def with_names_of_today(content: dict[str, Any]) -> dict[str, Any]:
-    """Content of a checkpoint whose classes, arguments, weights and callbacks an earlier version called otherwise."""
+def with_current_parts(content: dict[str, Any]) -> dict[str, Any]:
+    """Content of a checkpoint with current names of classes, arguments, weights and callbacks."""
     known = content.get(KEY)
     owner = known.get("task") if isinstance(known, dict) else None
     if not isinstance(owner, str) or owner not in find_tasks():
@@ -121,24 +127,24 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
     """Content of a checkpoint, plain types and tensors only.
 
     Raises:
-        DataError: not a checkpoint, damaged, holding anything but plain data, naming files or classes beyond the allow-list
+        DataError: not a checkpoint, damaged, with other than plain data, with files or classes outside the allow-list
             (`tasks.cli.trusted`), of a newer format, or of another task.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about other formats, which the sentence below covers
+            warnings.simplefilter("ignore")  # about other formats, which the error below covers
             content = load_mapped(path)
     except Exception as error:
         raise DataError(f"{path} was not read: {_why_unsafe(error)}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
-        raise DataError(f"{path} holds no weights under 'state_dict': expected a checkpoint written by `fit`")
+        raise DataError(f"{path} has no weights under 'state_dict': expected a checkpoint written by `fit`")
     known = content[KEY] if isinstance(content.get(KEY), dict) else {}
     _refuse_newer(path, known)
     owner = known.get("task")
     if task and owner != task:
         whose = f"task {owner}" if owner else "another program"
         raise DataError(f"{path} is a checkpoint of {whose}, expected one of task {task}")
-    content = with_names_of_today(content)
+    content = with_current_parts(content)
     with trusted.refusing(path):
         trusted.check_content(content)
     return content
@@ -157,12 +163,12 @@ def _refuse_newer(path: Path, stamp: dict[str, Any]) -> None:
 
 
 def stamp(path: Path, task: str) -> dict[str, Any]:
-    """What `Stamp` wrote into a checkpoint."""
+    """Stamp of a checkpoint (see `Stamp`)."""
     return read(path, task)[KEY]
 
 
 def stamped_departures(path: Path, task: str) -> dict[str, list[Any]] | None:
-    """Settings in which a checkpoint's training differed from its row; None where an earlier version wrote it."""
+    """Settings in which a checkpoint's training differed from its row; None if they were not recorded."""
     known = stamp(path, task).get("departures")
     if not isinstance(known, dict) or not all(isinstance(pair, list) and len(pair) == 2 for pair in known.values()):
         return None
@@ -171,23 +177,23 @@ def stamped_departures(path: Path, task: str) -> dict[str, list[Any]] | None:
 
 def _why_unsafe(error: Exception) -> str:
     if name := refused_global(error):
-        return f"it asks to load {name}, and a checkpoint that holds more than plain data could run any code"
-    return "it is damaged, cut short or no checkpoint at all (a run keeps checkpoints/best.ckpt and last.ckpt)"
+        return f"it asks to load {name}, and a checkpoint with more than plain data could run any code"
+    return "it is damaged, truncated or not a checkpoint (a run writes checkpoints/best.ckpt and last.ckpt)"
 
 
 def hyper_parameters(
     path: Path, task: str, module: type | None = None, with_data: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of the module and of the data module (with its class under `CLASS_PATH`) that a checkpoint was trained with.
+    """Arguments of the module and of the data module (with its class under `CLASS_PATH`) stored in a checkpoint.
 
     Args:
         path: checkpoint file
-        task: that it must belong to
-        module: class that will be built with the arguments; they are compared with its constructor
+        task: expected task
+        module: class to build with the arguments, which are compared with its constructor
         with_data: whether the data module will be built too
 
     Raises:
-        DataError: as `read` raises it, or arguments that the class does not expect.
+        DataError: see `read`; or arguments that the class does not accept.
     """
     content = read(path, task)
     if module:
@@ -207,21 +213,21 @@ def _check_arguments(path: Path, content: dict[str, Any], module: type, with_dat
 
 
 def load_module(path: str | Path, device: str = "cpu", task: str | None = None) -> LightningModule:
-    """Module of a checkpoint file or run folder, in evaluation mode, plain weights only.
+    """Module of a checkpoint file or run folder in evaluation mode; only plain weights are read.
 
     Args:
         path: checkpoint file or run folder
-        device: where its weights go
-        task: that it must belong to; None: the checkpoint says its task
+        device: device of the weights
+        task: expected task; None: any
 
     Raises:
-        DataError: no such checkpoint, or one of another task or program.
+        DataError: checkpoint not found, or of another task or program.
     """
     file = locate(str(path))
     content = read(file, task)
     owner = content[KEY]["task"] if KEY in content else None
     if not isinstance(owner, str) or owner not in find_tasks():
-        raise DataError(f"{file} is a checkpoint of another program: expected one that `fit` or an import of weights wrote")
+        raise DataError(f"{file} is a checkpoint of another program: expected one written by `fit` or by import_weights")
     module = resolve(task_named(owner).module)
     _check_arguments(file, content, module)
     settings = {name: value for name, value in content["hyper_parameters"].items() if not name.startswith("_")}

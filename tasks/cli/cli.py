@@ -1,4 +1,4 @@
-"""The one command line of all tasks: LightningCLI with run folders, implied configs, links and two more verbs."""
+"""Command line of all tasks: LightningCLI with run folders, implied configs, argument links, `prepare` and `export`."""
 
 import sys
 from functools import partial
@@ -35,24 +35,29 @@ from tasks.cli.departures import departures, note
 from tasks.cli.lightning_internals import SteppedCLI
 from tasks.cli.loggers import run_loggers
 from tasks.cli.parsing import ShortErrorParser, harden, quiet, shorten, split_files
-from tasks.cli.registry import VERBS, Task, resolve
+from tasks.cli.registry import SUBCOMMANDS, Task, resolve
 from tasks.cli.rendezvous import Launch
 from tasks.cli.run_info import RunInfo
-from tasks.cli.runs import Request, Run, open_run
+from tasks.cli.runs import Run, RunRequest, open_run
 from tasks.cli.trainer import Trainer
 
-SHOWN = 8
+MAX_PRINTED = 8
 """Departures from the row that are printed at the start of a run; metrics.json has all."""
 
 
 class CLI(SteppedCLI):
-    """Parse, build and run one verb of one task."""
+    """Parse, build and run one subcommand of one task.
+
+    Args:
+        task: task
+        argv: subcommand and options
+    """
 
     def __init__(self, task: Task, argv: list[str]) -> None:
         quiet()
         self.task = task
         self.argv, self.row = argv, row_of(task, argv)
-        self.verb = argv[0]
+        self.subcommand = argv[0]
         self.run: Run | None = None
         harden()
         try:
@@ -67,14 +72,14 @@ class CLI(SteppedCLI):
 
     def _launch(self, argv: list[str]) -> None:
         task = self.task
-        # Kept out of the parser: to YAML a file called `null` is none, and one whose name is no UTF-8 cannot be.
-        argv, self.files = split_files(argv) if self.verb == "predict" else (argv, {})
+        # Not for the parser: YAML reads a file called `null` as None, and refuses names that are not UTF-8.
+        argv, self.files = split_files(argv) if self.subcommand == "predict" else (argv, {})
         super().__init__(
             resolve(task.module),
             resolve(task.data),
             save_config_callback=RunRecord,
             trainer_class=Trainer,
-            trainer_defaults={"use_distributed_sampler": False},  # the data shard themselves, without repeats
+            trainer_defaults={"use_distributed_sampler": False},  # the data modules shard without repeats
             seed_everything_default=0,
             parser_class=ShortErrorParser,
             parser_kwargs={"prog": f"python -m tasks.{task.name}", "description": None},
@@ -84,35 +89,35 @@ class CLI(SteppedCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:
-        """The verb that was typed, with the arguments that the command line fills in itself; parsers of all six take long."""
+        """The current subcommand with its arguments that are no options; building all parsers would be slow."""
         own = {"prepare": {"model", "datamodule"}, "export": {"model", "datamodule"}}
-        return {self.verb: (LightningCLI.subcommands() | own)[self.verb]}
+        return {self.subcommand: (LightningCLI.subcommands() | own)[self.subcommand]}
 
     def data_class(self, subcommand: str | None) -> type[SuiteDataModule]:
-        """Base class of the task's data; a user's own files are no data set of it: no labels, no splits."""
+        """Base class of the data: the task's for labelled data, the suite's for a user's own files."""
         return SuiteDataModule if subcommand is None or subcommand in WITHOUT_LABELS else resolve(self.task.data)
 
     def description(self, subcommand: str) -> str:
         """First line of a subcommand's help."""
-        return VERBS[subcommand]
+        return SUBCOMMANDS[subcommand]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Options of the run, and the links that keep each fact written once."""
+        """Add the options of a run, and the links between seed, data, module and writer."""
         add = parser.add_argument
         add("--name", type=str | None, default=None, help="folder under RUNS/TASK (default: the config's; `prepare`: the cache)")
-        add("--runs", type=str, default="runs", help="where the folders of all runs live")
-        add("--overwrite", type=bool, default=False, help="replace what a run or prediction left before")
-        add("--trust", type=bool, default=False, help="let a checkpoint or run folder name any class, which may run any code")
-        add("--test_after_fit", type=bool, default=True, help="end `fit` with the test split")
-        text = "CPU threads of PyTorch in each process (default: its own choice)"
+        add("--runs", type=str, default="runs", help="folder of all runs")
+        add("--overwrite", type=bool, default=False, help="replace the results of an earlier run or prediction")
+        add("--trust", type=bool, default=False, help="accept any class in a checkpoint or run folder, which may run any code")
+        add("--test_after_fit", type=bool, default=True, help="evaluate on the test split after `fit`")
+        text = "CPU threads of PyTorch in each process (default: PyTorch's)"
         add("--threads", type=PositiveInt | None, default=None, help=text)
         kinds = Literal["best", "last"]
-        add("--test_checkpoint", type=kinds, default="best", help="weights that `fit` ends with: best in validation, or last")
+        add("--test_checkpoint", type=kinds, default="best", help="weights of the test after `fit`: best in validation, or last")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.monitor": self.task.monitor[0], "checkpoint.mode": self.task.monitor[1]})
-        if self.task.report and self.verb not in WITHOUT_LABELS:
+        if self.task.report and self.subcommand not in WITHOUT_LABELS:
             parser.add_lightning_class_args(resolve(self.task.report), "report")
-        if self.verb == "predict" and self.task.writer:
+        if self.subcommand == "predict" and self.task.writer:
             parser.add_lightning_class_args(resolve(self.task.writer), "output")
             parser.link_arguments("overwrite", "output.overwrite")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -120,46 +125,46 @@ class CLI(SteppedCLI):
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
     def before_module(self) -> None:
-        """Seed anew: rendering or packing data first must not change the first weights."""
+        """Seed again, so that rendering or packing data before does not change the initial weights."""
         seed_everything(int(self.option("seed_everything")), workers=True, verbose=False)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse without Lightning's warning about arguments given beside sys.argv: they are sys.argv, expanded."""
+        """Parse `args` without Lightning's warning about arguments beside sys.argv: these are sys.argv, expanded."""
         self.config = parser.parse_args(args)
         self.departures = self._departures(parser)
         if self.departures:
-            shown = note(dict([*self.departures.items()][:SHOWN]))
-            more = f" and {len(self.departures) - SHOWN} more" if len(self.departures) > SHOWN else ""
-            rank_zero_info(f"Settings other than those of the row {self.row}: {shown}{more}")
+            printed = note(dict([*self.departures.items()][:MAX_PRINTED]))
+            more = f" and {len(self.departures) - MAX_PRINTED} more" if len(self.departures) > MAX_PRINTED else ""
+            rank_zero_info(f"Settings that differ from the row {self.row}: {printed}{more}")
 
     def _departures(self, parser: LightningArgumentParser) -> dict[str, list[Any]]:
-        """Settings in which this run differs from its row; of a checkpoint that is scored those it is stamped with.
+        """Settings in which this run differs from its row; for `validate` and `test` those stored in the checkpoint.
 
-        Older checkpoints have no such stamp: then, and where an option changes the network now, its settings are compared.
+        Settings are compared if the checkpoint does not have them, or an option changes the network.
         """
-        if self.verb not in ("fit", "validate", "test"):
+        if self.subcommand not in ("fit", "validate", "test"):
             return {}
         words = row_alone(self.task, self.argv, self.row)
         row = parser.parse_complete(words) if words else None
         different = departures(self._plain(parser, row), self._plain(parser, self.config)) if row else {}
-        if self.verb == "fit":
+        if self.subcommand == "fit":
             return different
-        known = stamped_departures(Path(self.config[self.verb].ckpt_path), self.task.name)
+        known = stamped_departures(Path(self.config[self.subcommand].ckpt_path), self.task.name)
         trained = {key: value for key, value in (different if known is None else known).items() if not key.startswith("model.")}
-        if known is None:  # of the trainer's settings that checkpoint says nothing
+        if known is None:  # the checkpoint does not have the trainer's settings
             trained = {key: value for key, value in trained.items() if key.startswith("data.")}
         return trained | {key: value for key, value in different.items() if key.startswith("model.")}
 
     def _plain(self, parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
-        return yaml.safe_load(parser.dump(config, skip_none=False))[self.verb]
+        return yaml.safe_load(parser.dump(config, skip_none=False))[self.subcommand]
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run folder and point checkpoints, loggers and the resumed checkpoint at it."""
+        """Choose the run folder, and set it for checkpoints, loggers and the resumed checkpoint."""
         options = self.config[self.subcommand]
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         root, ckpt_path = Path(options.runs) / self.task.name, options.get("ckpt_path")
-        request = Request(root, self.subcommand, options.name, self.row, ckpt_path, options.overwrite)
+        request = RunRequest(root, self.subcommand, options.name, self.row, ckpt_path, options.overwrite)
         self.run = open_run(request, Launch.detect(options.trainer.num_nodes, options.trainer.devices))
         self.folder = self.run.folder
         settings = {
@@ -177,57 +182,56 @@ class CLI(SteppedCLI):
             self._warn_of_restored_settings(Path(options.ckpt_path))
 
     def _warn_of_restored_settings(self, path: Path) -> None:
-        """Say where a resumed run keeps the checkpoint's optimizer although the command line asks for another."""
+        """Warn if a resumed run keeps the checkpoint's optimizer although the command line sets another."""
         stored, _ = hyper_parameters(path, self.task.name)
-        asked = self.model_settings()
-        changed = [name for name in ("optimizer", "scheduler") if name in stored and stored[name] != asked.get(name)]
+        requested = self.model_settings()
+        changed = [name for name in ("optimizer", "scheduler") if name in stored and stored[name] != requested.get(name)]
         if changed:
             rank_zero_warn(
-                f"{path} restores its own {' and '.join(changed)}, whose settings differ from those asked for: a resumed "
-                "run goes on exactly. To train with other settings start a new run."
+                f"{path} restores its own {' and '.join(changed)}, whose settings differ from the requested ones: a resumed "
+                "run continues exactly. Start a new run to train with other settings."
             )
 
     def instantiate_classes(self) -> None:
-        """Build data, module and trainer; a value that a constructor refuses is the user's to mend."""
+        """Build data, module and trainer; a ValueError of a constructor becomes a DataError."""
         try:
             super().instantiate_classes()
-            trusted.check_names(dict(self.model.hparams))  # else no checkpoint of this run could be read again
+            trusted.check_names(dict(self.model.hparams))  # otherwise checkpoints of this run could not be read
         except ValueError as error:
             raise DataError(shorten(str(error))) from error
         if self.files:
             self.datamodule.set_files(**self.files)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Trainer with the callbacks that carry the suite's guarantees."""
+        """Trainer with the default callbacks of the suite."""
         options = self.config[self.subcommand]
         stamp, watchdog = Stamp(self.task.name, self.row, self.departures), Watchdog(self.folder)
-        guarantees = [stamp, StepSeed(), Preempt(), StopEvaluation(), FiniteGuard(), watchdog, SetAsideResults()]
+        default_callbacks = [stamp, StepSeed(), Preempt(), StopEvaluation(), FiniteGuard(), watchdog, SetAsideResults()]
         if self.subcommand == "fit":
-            guarantees.append(RequireSplits(options.test_after_fit))
-        if options.trainer.enable_progress_bar is not False and not _names_progress_bar(options.trainer.callbacks):
-            guarantees.append(progress_callback())
-        self.trainer_defaults["callbacks"] = [*guarantees, DestroyProcessGroup()]
-        # A data set's report says nothing about the run that its config would train.
+            default_callbacks.append(RequireSplits(options.test_after_fit))
+        if options.trainer.enable_progress_bar is not False and not _has_progress_bar(options.trainer.callbacks):
+            default_callbacks.append(progress_callback())
+        self.trainer_defaults["callbacks"] = [*default_callbacks, DestroyProcessGroup()]
+        # The report of `prepare` belongs to the data set, not to the run folder of the config.
         report_folder = self.folder if options.name else None
         run = RunInfo(self.task.name, self.row, self.departures, options.overwrite, report_folder)
         self.trainer_class = partial(Trainer.of_run, run)
         return super().instantiate_trainer(**kwargs)
 
     def after_fit(self) -> None:
-        """Score the best or the last weights on the test split."""
+        """Evaluate the best or the last weights on the test split."""
         options: Namespace = self.config[self.subcommand]
         path = getattr(self.trainer.checkpoint_callback, f"{options.test_checkpoint}_model_path", "")
         if options.test_after_fit and path and not self.trainer.fast_dev_run:
             self.trainer.test(self.model, self.datamodule, path)
 
     def after_predict(self) -> None:
-        """Say what was left out; where that is a whole file the others are done, so the exit code is 1 and not 2."""
+        """Print what was left out; exit with 1 if files failed."""
         if self.trainer.is_global_zero:
             sys.stderr.write("".join(f"{line}\n" for line in self.datamodule.left_out.lines()))
         if self.part("output").failed_files:
             sys.exit(1)
 
 
-def _names_progress_bar(callbacks: Any) -> bool:
-    """Whether the user's own callbacks show progress."""
+def _has_progress_bar(callbacks: Any) -> bool:
     return any("progress" in getattr(callback, "class_path", "").lower() for callback in callbacks or ())

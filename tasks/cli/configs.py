@@ -1,4 +1,4 @@
-"""Configs of all tasks: their folder, the files behind names of rows, and the configs that a config extends."""
+"""Config files: name of a row -> file, `extends` -> chain of parents, words of a command line -> words with files."""
 
 import difflib
 import os
@@ -16,7 +16,7 @@ from tasks.writers.output_files import names_file
 
 
 def configs_folder() -> Path:
-    """Folder of the configs: within `tasks` in an install, beside it in a clone or an editable install."""
+    """Folder of the configs: inside `tasks` in an install, next to it in a clone or an editable install."""
     package = Path(str(files("tasks")))
     installed = package / "configs"
     return (installed if installed.is_dir() else package.parent / "configs").resolve()
@@ -26,29 +26,29 @@ CONFIGS = configs_folder()
 
 
 def with_config_files(task: str, words: Sequence[str]) -> list[str]:
-    """Command line whose `--config` options name files: names of rows become the files that come with the suite.
+    """Replace names of rows after `--config` by the files of the suite.
 
     Args:
         task: name of the task
         words: command line
 
     Raises:
-        DataError: a config that exists neither in the working folder nor in the suite.
+        DataError: config not found in the working folder or the suite.
     """
     return replace_configs(words, lambda name: [config_file(task, name)])
 
 
 def replace_configs(words: Sequence[str], change: Callable[[str], Sequence[str]]) -> list[str]:
-    """Command line with other configs.
+    """Replace the configs of a command line.
 
     Args:
-        words: command line; configs are the words after `--config` or `-c`, and behind `--config=`
-        change: from a config to the one in its place, and further words that follow it
+        words: command line; configs are the words after `--config`, `-c` or `--config=`
+        change: config -> its replacement, and further words to insert after it
     """
     replaced: list[str] = []
-    for before, word in zip(["", *words], words, strict=False):
+    for previous, word in zip(["", *words], words, strict=False):
         prefix = "--config=" if word.startswith("--config=") else ""
-        if prefix or before in ("-c", "--config"):
+        if prefix or previous in ("-c", "--config"):
             config, *more = change(word.removeprefix(prefix))
             replaced += [prefix + config, *more]
         else:
@@ -57,24 +57,22 @@ def replace_configs(words: Sequence[str], change: Callable[[str], Sequence[str]]
 
 
 def configs_in(words: Sequence[str]) -> list[str]:
-    """Config files that a command line names."""
+    """Configs of a command line."""
     configs: list[str] = []
 
-    def note(name: str) -> list[str]:
+    def collect(name: str) -> list[str]:
         configs.append(name)
         return [name]
 
-    replace_configs(words, note)
+    replace_configs(words, collect)
     return configs
 
 
 def config_file(task: str, name: str) -> str:
-    """File of a config: one in the working folder, else `NAME` and `configs/<task>/NAME.yaml` as they come with the suite.
-
-    Settings written out in place of a name are returned as they are.
+    """File of a config: a path, else `NAME` or `configs/<task>/NAME.yaml` of the suite; YAML text is returned as it is.
 
     Raises:
-        DataError: no such file.
+        DataError: file not found.
     """
     if names_file(name) or name.startswith("-") or any(sign in name for sign in ("{", "[", "\n", ": ")):
         return name
@@ -87,27 +85,25 @@ def config_file(task: str, name: str) -> str:
     for candidate in candidates:
         if names_file(candidate):
             return str(candidate)
-    if os.path.exists(name):  # noqa: PTH110  a pipe, say; a name that is too long for a path is no error here
+    if os.path.exists(name):  # noqa: PTH110  such as a pipe; unlike Path.exists no error for a name too long for a path
         return name
     rows = [row.stem for row in (*sorted((CONFIGS / task).glob("*.yaml")), *sorted(CONFIGS.glob("*.yaml")))]
     nearest = difflib.get_close_matches(path.stem[:100], rows, n=3)
     hint = f"did you mean {', '.join(nearest)}? " if nearest else ""
-    raise DataError(
-        f"unknown config {name[:200]} for {task}: no such file and no such row; {hint}`python -m tasks` lists the rows"
-    )
+    raise DataError(f"unknown config {name[:200]} for {task}: neither a file nor a row; {hint}`python -m tasks` lists the rows")
 
 
 def parents(config: Path, children: tuple[Path, ...] = ()) -> list[Path]:
-    """Configs that a config extends, outermost first, by its key `extends`: a file or a list of files.
+    """Configs that a config extends by its key `extends` (a file or a list of files), outermost first.
 
-    Files are relative to the config; `configs/<task>/NAME.yaml` is a row of the suite where no such file is there.
+    Files are relative to the config; `configs/<task>/NAME.yaml` is a row of the suite if there is no such file.
 
     Args:
-        config: YAML file; anything else extends nothing
+        config: YAML file; no parents if it is not a file
         children: configs that extend this one
 
     Raises:
-        DataError: a config that does not exist, that extends itself, or that still names its parent in a comment.
+        DataError: a parent is not found or extends itself, or is named in a comment only.
     """
     if not names_file(config):
         return []
@@ -129,17 +125,17 @@ def parents(config: Path, children: tuple[Path, ...] = ()) -> list[Path]:
 
 
 def with_parents(words: Sequence[str], module: str) -> tuple[list[str], list[str]]:
-    """Parents of all configs of a command line, and the command line as the parser reads it.
+    """Parents of all configs of a command line, and the command line with configs as the parser reads them.
 
     Args:
         words: command line
         module: class path of the task's module
 
     Returns:
-        parents, outermost first, each as `parsed_config` gives it; and the words with the configs written likewise
+        parents, outermost first, and words, both with configs converted by `parsed_config`
 
     Raises:
-        DataError: as `parents` raises it.
+        DataError: see `parents`.
     """
     inherited = dict.fromkeys(path for config in configs_in(words) for path in parents(Path(config)))
     parsed = replace_configs(words, lambda name: [parsed_config(Path(name), module)])
@@ -147,7 +143,7 @@ def with_parents(words: Sequence[str], module: str) -> tuple[list[str], list[str
 
 
 def parsed_config(config: Path, module: str) -> str:
-    """Config as the parser reads it: its name, or its text where that has the key `extends`, or names of earlier versions.
+    """Config as the parser reads it: the file name, or the changed text if it has the key `extends` or earlier names.
 
     Args:
         config: YAML file
@@ -160,24 +156,24 @@ def parsed_config(config: Path, module: str) -> str:
     try:
         content = load_yaml(text)
     except YAMLError:
-        return str(config)  # the parser says what is wrong
+        return str(config)  # the parser reports the error
     if (renamed := renamed_config(content, module)) != content:
         return yaml.safe_dump(renamed, sort_keys=False, allow_unicode=True)
     return text if extends else str(config)
 
 
 def without_extends(config: Path, text: str) -> str:
-    """Text of a config without the key `extends`, which no parser knows."""
+    """Remove the key `extends`, which the parser does not know, from the text of a config."""
     root = yaml.compose(text)
     key, value = next((key, value) for key, value in root.value if key.value == "extends")
     if root.flow_style:
-        raise DataError(f"{config} has the key `extends` within braces: write it on a line of its own")
+        raise DataError(f"{config} has the key `extends` inside braces: write it on a separate line")
     rest = text[: key.start_mark.index] + text[value.end_mark.index :]
     return rest if len(root.value) > 1 else "{}"
 
 
 def _extended(config: Path) -> list[str]:
-    """Names in the key `extends` of a config; none where the file is no mapping, which the parser explains."""
+    """Names in the key `extends` of a config; empty if the file is no mapping, which the parser reports."""
     text = config.read_text(encoding="utf-8", errors="replace")
     try:
         content = load_yaml(text)
@@ -188,10 +184,10 @@ def _extended(config: Path) -> list[str]:
     names = content.get("extends") if isinstance(content, dict) else None
     if names is None and (comment := re.search(r"^# A diff on (\S+\.yaml)", text, re.MULTILINE)):
         raise DataError(
-            f"{config} names its parent in the comment `{comment[0]}`, which is not read any more: add the line "
+            f"{config} names its parent in the comment `{comment[0]}`, which is no longer read: add the line "
             f"`extends: {comment[1]}`"
         )
     names = [names] if isinstance(names, str) else names or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{config} has another value than files under `extends`: expected a file or a list of files")
+        raise DataError(f"{config}: `extends` must be a file or a list of files")
     return names

@@ -1,4 +1,4 @@
-"""Departures of a run from its row: resolved settings of both -> the settings that change results, value by value."""
+"""Departures of a run from its row: resolved settings of both -> differing settings that change results."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,14 +14,14 @@ IGNORED_KEYS = (
     "trust",
     "threads",
     "output",
-    "report",  # what is written beside the scores, and by how many processes
+    "report",  # extra outputs and number of processes
     "test_after_fit",
     "checkpoint.dirpath",
     "checkpoint.filename",
     "checkpoint.verbose",
     "checkpoint.save_",
     "checkpoint.enable_version_counter",
-    "data.class_path",  # the data set stands in the result itself
+    "data.class_path",  # the result itself names the data set
     "data.root",
     "data.cache_dir",
     "data.num_workers",
@@ -46,24 +46,24 @@ IGNORED_KEYS = (
     "trainer.detect_anomaly",
     "trainer.model_registry",
 )
-"""Beginnings of the settings that change where, how fast and with what output a run is computed, not its results."""
+"""Prefixes of settings that change place, speed and output of a run, but not its results."""
 
 LIMITS = ("trainer.fast_dev_run", "trainer.overfit_batches", "trainer.limit_")
-"""Beginnings of the settings that cut a run short: False, -1, 0.0 and 1.0 mean the same as null, all batches."""
+"""Prefixes of settings that shorten a run: False, -1, 0.0 and 1.0 mean all batches, like null."""
 
-LONGEST = 60
-"""Characters of a value in a note."""
+MAX_CHARACTERS = 60
+"""Length of a value in a note."""
 
 
 def departures(row: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Settings in which a run differs from its row.
 
-    A class other than the row's is one departure, whatever its arguments are. Arguments of data sets of two classes are
-    compared where both have them.
+    A different class is one departure, regardless of its arguments. For data sets of different classes the arguments that both
+    have are compared.
 
     Args:
-        row: resolved settings of the row as it is shipped, nested, plain types
-        run: those of the run
+        row: resolved settings of the shipped row, nested, plain types
+        run: resolved settings of the run
 
     Returns:
         Dotted key without `init_args` -> value in the row and value in the run.
@@ -72,7 +72,7 @@ def departures(row: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, list
 
 
 def note(different: Mapping[str, list[Any]] | None) -> str:
-    """Departures in one line, such as `trainer.max_epochs=2`; None, where a run has not recorded them, is said."""
+    """Departures in one line, such as `trainer.max_epochs=2`; a remark if they were not recorded (None)."""
     if different is None:
         return "settings not recorded: run `test` again"
     return ", ".join(f"{key.removesuffix('.class_path')}={_short(value)}" for key, (_, value) in different.items())
@@ -94,7 +94,7 @@ def _differences(row: Any, run: Any, key: str) -> Iterator[tuple[str, Any, Any]]
 
 
 def _meaning(key: str, value: Any) -> Any:
-    """Value that equal settings share: an unset limit is spelled in several ways, an empty mapping or list is none."""
+    """Canonical value of a setting: all spellings of an unset limit, and empty mappings and lists, become None."""
     if key.startswith(LIMITS):
         return None if value is False or value == -1 or (isinstance(value, float) and value in (0.0, 1.0)) else value
     return None if value in ({}, []) else value
@@ -105,4 +105,4 @@ def _short(value: Any) -> str:
         text = value.rpartition(".")[2] if value.replace(".", "").isidentifier() else value
     else:
         text = json.dumps(value, default=str)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}..."

@@ -1,19 +1,19 @@
-"""Import path of the suite: its own packages before packages of the same names elsewhere."""
+"""Import path of the suite: its own packages before other packages of the same names."""
 
 import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Folder that holds the four packages: the clone, or the site-packages of an install."""
+"""Folder of the four packages: the clone, or the site-packages of an install."""
 PACKAGES = ("datamodules", "models", "losses")
 
 
 def refuse_other_packages() -> None:
-    """Check that packages already imported under the suite's names are the suite's own.
+    """Check that imported packages with the suite's names belong to the suite.
 
     Raises:
-        ImportError: this process has imported another package of such a name.
+        ImportError: this process has imported another package of that name.
     """
     for name in PACKAGES:
         if (module := sys.modules.get(name)) is not None and not _is_ours(name, module):
@@ -28,19 +28,16 @@ def refuse_other_packages() -> None:
 def is_own_process() -> bool:
     """True in a process of `python -m tasks...` or `quintet`."""
     program = sys.argv[0] if sys.argv else ""
-    return program == "-m" or Path(program).stem == "quintet"  # -m: while Python looks for the module that it will run
+    return program == "-m" or Path(program).stem == "quintet"  # -m: while Python searches the module to run
 
 
 def prefer_own_root() -> None:
-    """Search the suite's root before the working folder, which `python -m` puts first.
-
-    The working folder stays on the path, as the last entry, for classes of the user's own.
-    """
+    """Move the working folder, which `python -m` puts first, to the end of the path, for the user's own classes."""
     here = Path.cwd().resolve()
     if here != ROOT:
         others = [entry for entry in sys.path if not _is_folder(entry, here)]
         sys.path[:] = others if len(others) == len(sys.path) else [*others, str(here)]
-    if not any(_is_folder(entry, ROOT) for entry in sys.path):  # an editable install is found by a finder behind the path
+    if not any(_is_folder(entry, ROOT) for entry in sys.path):  # editable installs use an import hook instead
         sys.path.insert(0, str(ROOT))
 
 

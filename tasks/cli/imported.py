@@ -1,4 +1,4 @@
-"""Weights of other programs as a run folder that every verb reads."""
+"""Run folder of imported weights: module and hyper-parameters -> checkpoint for `test`, `predict` and `export`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,11 @@ from datamodules.common.errors import DataError
 
 
 def refuse_existing(folder: Path) -> Path:
-    """Where the weights of a run folder go. Raises DataError where there are some."""
+    """Path of a run folder's new weights.
+
+    Raises:
+        DataError: the folder has weights.
+    """
     path = folder / "checkpoints" / "best.ckpt"
     if path.exists():
         raise DataError(f"{path} exists already: remove it first, or choose another --runs")
@@ -16,16 +20,16 @@ def refuse_existing(folder: Path) -> Path:
 
 
 def write_imported(path: Path, task: str, module: Any, hyper_parameters: Mapping[str, Any]) -> None:
-    """Write a checkpoint as `fit` does, of a module that never trained here.
+    """Write a checkpoint like `fit` does.
 
     Args:
-        path: as `refuse_existing` gives it; its run folder's name is the row's
+        path: from `refuse_existing`; the name of its run folder becomes the row
         task: name of the task
         module: LightningModule with the weights
-        hyper_parameters: arguments that build the module anew, as a config says them
+        hyper_parameters: arguments of the module as in a config
 
     Raises:
-        DataError: a source or label whose name could not be read back (`tasks.cli.trusted`).
+        DataError: a source or label has a name that `tasks.cli.trusted` refuses.
     """
     import torch
     from pytorch_lightning import __version__

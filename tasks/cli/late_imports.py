@@ -1,7 +1,7 @@
-"""Libraries that Lightning and torchmetrics import for a single name, imported when they are used instead.
+"""Lazy imports of libraries that Lightning and torchmetrics need for a single name.
 
-`python -m tasks.tagging predict --help` takes 4.4 s of CPU time and 695 MB with it, 7.9 s and 873 MB without (means of three
-runs, torch 2.11): 1.8 and 1.26 times as much.
+`python -m tasks.tagging predict --help` takes 4.4 s of CPU time and 695 MB with lazy imports, 7.9 s and 873 MB without (means
+of three runs, torch 2.11).
 """
 
 import functools
@@ -14,24 +14,24 @@ from typing import Any
 
 
 def _compiler() -> ModuleType | None:
-    """The real `torch._dynamo` where it is imported already; nothing is compiled before."""
+    """The real `torch._dynamo` if it has been imported; nothing is compiled before."""
     module = sys.modules.get("torch._dynamo")
     return None if isinstance(module, _Late) else module
 
 
 class _CompiledKind(type):
-    """Type of a class whose instances are those of `torch._dynamo.OptimizedModule`."""
+    """Metaclass that forwards `isinstance` to `torch._dynamo.OptimizedModule`."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return (compiler := _compiler()) is not None and isinstance(instance, compiler.OptimizedModule)
 
 
 class OptimizedModule(metaclass=_CompiledKind):
-    """Stands for the class of compiled modules, which Lightning compares with only."""
+    """Substitute of the class of compiled modules, for the `isinstance` checks of Lightning."""
 
 
 def disable(function: Callable[..., Any], *words: Any, **options: Any) -> Callable[..., Any]:
-    """`torch._dynamo.disable`: a function that is left out of what is compiled, with the same arguments."""
+    """Lazy `torch._dynamo.disable`: exclude a function from compilation."""
     excluded: list[Callable[..., Any]] = []
 
     @functools.wraps(function)
@@ -44,7 +44,7 @@ def disable(function: Callable[..., Any], *words: Any, **options: Any) -> Callab
 
 
 def _count_operations(*args: Any, **kwargs: Any) -> Any:
-    """`torch.utils.flop_counter.FlopCounterMode`."""
+    """Lazy `torch.utils.flop_counter.FlopCounterMode`."""
     return importlib.import_module("torch.utils.flop_counter").FlopCounterMode(*args, **kwargs)
 
 
@@ -53,11 +53,11 @@ LATE: dict[str, dict[str, Any]] = {
     "torch.utils.flop_counter": {"FlopCounterMode": _count_operations},
     "scipy.signal": {"hamming": None},
 }
-"""Modules with the names that Lightning and torchmetrics look up in them."""
+"""Module -> names that Lightning and torchmetrics import from it, and their substitutes."""
 
 
 class _Late(ModuleType):
-    """Module with a few names; any other is looked up in the real module, which is imported then."""
+    """Module with substitutes; other names are looked up in the real module, which is imported then."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -69,7 +69,7 @@ class _Late(ModuleType):
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Imports within do not load the modules of `LATE`, unless they need more of them than is known here."""
+    """Context in which imports do not load the modules of `LATE`, unless they need other names."""
     added = {name: _Late(name) for name in LATE if name not in sys.modules}
     for name, module in added.items():
         vars(module).update(LATE[name])
@@ -83,7 +83,7 @@ def postponed() -> Iterator[None]:
 
 
 def import_light(name: str) -> ModuleType:
-    """Import a module with `postponed`; without it where other versions of the libraries do not allow it."""
+    """Import a module inside `postponed`, or without it if other versions of the libraries fail."""
     try:
         with postponed():
             return importlib.import_module(name)

@@ -1,7 +1,7 @@
-"""Private parts of Lightning and jsonargparse, and wordings of other libraries' messages.
+"""Private parts of Lightning and jsonargparse, and message texts of other libraries, used nowhere else in `tasks`.
 
-Nothing else in `tasks` touches them. Their versions have upper bounds in pyproject.toml, and each has a test in
-tests/suite/test_lightning_internals.py whose failure names the symbol or the sentence that a new version has changed.
+Upper bounds of their versions are in pyproject.toml. tests/suite/test_lightning_internals.py has a test for each symbol and
+text, whose failure names the one that a new version has changed.
 """
 
 import re
@@ -21,13 +21,13 @@ from torch.optim import Optimizer
 
 
 class SteppedCLI(LightningCLI):
-    """LightningCLI whose private steps are methods for a subclass to give.
+    """LightningCLI with public methods in place of private steps.
 
-    Settings of a checkpoint are not read here: the command line puts them before the user's options, which must win.
+    Lightning's reading of settings from a checkpoint is off, because the user's options must override them.
     """
 
     def data_class(self, subcommand: str | None) -> type[pl.LightningDataModule]:
-        """Base class of the data that a subcommand accepts; of None: of those that any accepts."""
+        """Base class of the data modules of a subcommand, or of all subcommands (None)."""
         raise NotImplementedError
 
     def description(self, subcommand: str) -> str:
@@ -35,21 +35,21 @@ class SteppedCLI(LightningCLI):
         raise NotImplementedError
 
     def before_module(self) -> None:
-        """Do what must precede the construction of the module; the data are there."""
+        """Hook between the construction of the data and that of the module."""
 
     def option(self, name: str) -> Any:
         """Value of an option of the subcommand."""
         return self._get(self.config, name)
 
     def part(self, name: str) -> Any:
-        """Object that was built for an option of the subcommand."""
+        """Object built for an option of the subcommand."""
         return self._get(self.config_init, name)
 
     def model_settings(self) -> dict[str, Any]:
-        """Settings of the module as plain values, before anything is built."""
+        """Settings of the module as plain values, before construction."""
         self._dump_config()
         settings = self.config_dump["model"]
-        del self.config_dump  # made again once links between data and module are followed
+        del self.config_dump  # created again after the links between data and module are applied
         return settings
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
@@ -72,78 +72,80 @@ class _ModuleInstantiator(_InstantiatorFn):
 
 
 def option_names(parser: LightningArgumentParser) -> set[str]:
-    """Names of all options of a parser and of its subcommands, without dashes."""
+    """Names of all options of a parser and its subcommands, without dashes."""
     inner = getattr(parser, "_subcommands_action", None)
     parsers = [parser, *(inner._name_parser_map.values() if inner else ())]
-    return {option.lstrip("-") for one in parsers for action in one._actions for option in action.option_strings}
+    return {option.lstrip("-") for each in parsers for action in each._actions for option in action.option_strings}
 
 
 # Training loop
 
 
 def accumulates(trainer: pl.Trainer) -> bool:
-    """True inside an accumulation window: the last batch was followed by no optimizer step."""
+    """True inside an accumulation window: no optimizer step has followed the last batch."""
     return trainer.fit_loop._should_accumulate()
 
 
 def logged_steps(trainer: pl.Trainer) -> int:
-    """Optimizer steps (windows) as the loggers count them."""
+    """Number of optimizer steps (windows) counted for the loggers."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
 def set_logged_steps(trainer: pl.Trainer, steps: int) -> None:
-    """Put the loggers' count of optimizer steps right: after some resumes with `max_steps` it is one too many."""
+    """Correct the loggers' count of optimizer steps, which is one too high after some resumes with `max_steps`."""
     trainer.fit_loop.epoch_loop._batches_that_stepped = steps
 
 
 def is_epoch_whole(trainer: pl.Trainer) -> bool:
-    """True after the last batch of an epoch; False where `max_steps` has cut it short."""
+    """True after the last batch of an epoch; False if `max_steps` ended it early."""
     return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
 
 
 def end_restart(trainer: pl.Trainer) -> None:
-    """Tell the loop that its resumed epoch is over: up to then it steps no plateau scheduler at the end of an epoch."""
+    """End the loop's restart state, in which it does not step plateau schedulers at the end of an epoch."""
     trainer.fit_loop._restarting = False
 
 
 def restore_metrics(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> None:
-    """Show logged metrics of a checkpoint as `trainer.callback_metrics`: a finished run that is resumed logs no others."""
+    """Restore `trainer.callback_metrics` from a checkpoint, because a finished run logs none when it is resumed."""
     trainer._logger_connector._callback_metrics.update(metrics)
 
 
 def end_training(trainer: pl.Trainer) -> None:
-    """Let the loop stop after this batch, as early stopping does."""
+    """Stop the loop after this batch, like early stopping."""
     trainer.should_stop = True
 
 
 def leave_validation(trainer: pl.Trainer) -> None:
-    """Count as training again before an exit out of a validation, which else leaves the training loader's workers behind."""
+    """Return to the training state before an exit from validation, so that the training loader's workers end."""
     trainer.training = True
 
 
 def replace_optimizer(trainer: pl.Trainer, optimizer: Optimizer) -> None:
-    """Train on with another optimizer."""
+    """Replace the only optimizer of a training."""
     trainer.optimizers = [optimizer]
 
 
 def replace_checkpoint_io(trainer: pl.Trainer, checkpoint_io: CheckpointIO) -> None:
-    """Read and write checkpoint files in another way."""
+    """Replace the reader and writer of checkpoint files."""
     trainer.strategy.checkpoint_io = checkpoint_io
 
 
 def keep_signal_handlers(trainer: pl.Trainer) -> None:
-    """Keep Lightning's signal handlers out: they broadcast, or save, inside the handler, which can hang."""
+    """Prevent Lightning's signal handlers, which broadcast or save inside the handler and can hang."""
     trainer._signal_connector.register_signal_handlers = lambda: None
 
 
 def settle(loops: dict[str, Any], moment: str | None) -> None:
-    """Rewrite the counters of `checkpoint["loops"]["fit_loop"]` so that Lightning resumes exactly at the moment of the save.
+    """Rewrite the counters of a checkpoint so that Lightning resumes exactly at the moment of the save.
 
-    "step": at the start of a batch that has not begun. "validation": inside a validation that is to be repeated
-    whole. "cut epoch": `on_train_epoch_end` of an epoch that `max_steps` cut short. Else nothing to do.
+    Args:
+        loops: `checkpoint["loops"]["fit_loop"]`
+        moment: "step": start of a batch; "validation": inside a validation, to be repeated; "cut epoch": `on_train_epoch_end`
+            of an epoch that `max_steps` ended early; others need no change
     """
     if moment == "step":
-        # Lightning has looked ahead whether the batch about to begin is the last.
+        # Lightning has already tested whether the next batch is the last.
         loops["epoch_loop.batch_progress"]["is_last_batch"] = False
     for part in ("total", "current"):
         if moment == "step":
@@ -157,9 +159,9 @@ def settle(loops: dict[str, Any], moment: str | None) -> None:
 
 
 def rewind(loops: dict[str, Any], window: int) -> None:
-    """Put a checkpoint saved inside an accumulation window (by an exception) back to the window's start.
+    """Move a checkpoint saved inside an accumulation window (by an exception) back to the window's start.
 
-    The window's partial gradient is not in the checkpoint, so its batches must be done again.
+    The partial gradient of the window is not in the checkpoint, so its batches must be repeated.
     """
     progress = loops["epoch_loop.batch_progress"]
     done = progress["current"]["processed"]
@@ -175,12 +177,12 @@ def rewind(loops: dict[str, Any], window: int) -> None:
 
 
 def plain_parameters(parameters: Any) -> dict[str, Any]:
-    """Hyper-parameters of a logger as a dictionary."""
+    """Convert a logger's hyper-parameters to a dictionary."""
     return _convert_params(parameters)
 
 
 def mark_written(writer: Any, columns: list[str]) -> None:
-    """Tell the experiment of a CSVLogger that its rows are on disk, under these columns."""
+    """Clear the rows of a CSVLogger's experiment after they were written with these columns."""
     writer.metrics, writer.metrics_keys = [], columns
 
 
@@ -190,33 +192,33 @@ def has_wandb_run(logger: WandbLogger) -> bool:
 
 
 def wandb_arguments(logger: WandbLogger) -> dict[str, Any]:
-    """Arguments of `wandb.init` that a logger will open its run with; changes count."""
+    """Arguments of a logger's `wandb.init`, which may be changed in place."""
     return logger._wandb_init
 
 
 # Checkpoints
 
 INSTANTIATOR, CLASS_PATH = "_instantiator", "_class_path"
-"""Keys among the hyper-parameters in a checkpoint: who builds the class, and the class of the data."""
+"""Keys of a checkpoint's hyper-parameters: instantiator, and class of the data."""
 INSTANTIATORS = ("pytorch_lightning.cli.instantiate_module", "lightning.pytorch.cli.instantiate_module")
-"""Values of `INSTANTIATOR`; the first is what the command line writes."""
+"""Values of `INSTANTIATOR`; the command line writes the first."""
 
 ADVICE_ON_MODULES = ".*is an instance of `nn.Module` and is already saved during checkpointing.*"
 
 
 def is_without_mmap(error: RuntimeError) -> bool:
-    """Whether `torch.load` refused a file because its format, of a torch before 1.6, cannot stay on disk."""
+    """True if `torch.load` refused to memory-map a file in the format before torch 1.6."""
     return "mmap can only be used with files" in str(error)
 
 
 def refused_global(error: Exception) -> str | None:
-    """Name that a checkpoint asked to import and `torch.load(weights_only=True)` refused."""
-    found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    return found and found[1]
+    """Import of a checkpoint that `torch.load(weights_only=True)` refused."""
+    match = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return match and match[1]
 
 
 def weights_mismatch(error: Exception) -> str | None:
-    """First reason why weights do not fit a network, of the error of `load_state_dict`; None for another error."""
+    """First mismatch in an error of `load_state_dict`; None for another error."""
     text = " ".join(str(error).split())
     if not text.startswith("Error(s) in loading state_dict"):
         return None
@@ -225,11 +227,11 @@ def weights_mismatch(error: Exception) -> str | None:
 
 
 def libsndfile_reason(error: Exception) -> str:
-    """Reason of libsndfile for not opening a file, without soundfile's words around it."""
+    """Reason of libsndfile in an error of soundfile."""
     return getattr(error, "error_string", str(error)).rpartition("Error : ")[2].rstrip(".")
 
 
-# Warnings and log lines that tell a user nothing to act on
+# Warnings and log lines that require no action of a user
 
 NOISE = (
     ADVICE_ON_MODULES,
@@ -246,13 +248,13 @@ NOISE = (
     ".*No complete tensor found in the group.*",
     ".*The given buffer is not writable.*",
     ".*your dataloader is not resumable.*",  # ours are, by `resume_position`
-    ".*It is recommended to use .*sync_dist.True.*",  # what is logged on an epoch is a torchmetrics value, equal on all ranks
+    ".*It is recommended to use .*sync_dist.True.*",  # values per epoch are torchmetrics', equal on all ranks
     ".*The `srun` command is available on your system but is not used.*",
     ".*You are trying to `self.log\\(\\)` but the `self.trainer` reference is not registered.*",
 )
-"""Patterns of warnings."""
-TALKATIVE = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed")
-"""Loggers with lines that match `TIPS`."""
+"""Patterns of ignored warnings."""
+FILTERED_LOGGERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed")
+"""Loggers whose lines that match `TIPS` are dropped."""
 TIPS = (
     "litlogger",
     "TPU available",
@@ -268,7 +270,7 @@ _TIP = re.compile("|".join(TIPS))
 
 
 def ignore_noise() -> None:
-    """Filter the warnings that match `NOISE`."""
+    """Ignore the warnings that match `NOISE`."""
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
 
@@ -281,7 +283,7 @@ def is_tip(line: str) -> bool:
 # Errors of jsonargparse
 
 _UNKNOWN = re.compile(r"(?:[Oo]ption|[Kk]ey) '?-{0,2}([\w.]+)'?(?: is not accepted|$)|nrecognized arguments: -*([\w.]+)")
-# Lines that say how it looked, not what is wrong.
+# Lines with echoed values and types, not the error.
 _ECHO = re.compile(
     r"Does not validate against any|Subtypes:|Errors:|Not a valid subclass of|Subclass types expect one of|a class path \(str\)"
     r"|a dict with|Expected a <class 'NoneType'>|Given value|Given type|Parser 'tasks|tip:|a dict without"
@@ -303,27 +305,27 @@ _TYPES = {
 
 
 def unknown_option(message: str) -> str | None:
-    """Name of the option that a parser does not know, of its message."""
-    wrong = _UNKNOWN.search(message)
-    return wrong and (wrong[1] or wrong[2])
+    """Name of the unknown option in a parser's message."""
+    match = _UNKNOWN.search(message)
+    return match and (match[1] or match[2])
 
 
 _BULLET = re.compile(r"^(?:\s|-\s)+|[\s-]+$")
-"""Bullet of a line, and rules at its end; the dashes of an option stay."""
+"""Bullet at the start of a line and rule at its end, but not the dashes of an option."""
 
 
-def telling_lines(message: str) -> Iterator[str]:
-    """Lines of a parser's nested message without the values and types that it echoes, each once."""
+def error_lines(message: str) -> Iterator[str]:
+    """Distinct lines of a parser's nested message without echoed values and types."""
     lines = dict.fromkeys(_BULLET.sub("", line) for line in message.splitlines())
     return (line for line in lines if line and not _ECHO.match(line))
 
 
 def in_plain_words(text: str, typed: Callable[[str], str]) -> str:
-    """A sentence of a parser in words of the command line instead of Python's types.
+    """Rewrite a parser's message in words of the command line instead of Python's types.
 
     Args:
-        text: the sentence
-        typed: from the name of a setting to the option by which the user gave it
+        text: message
+        typed: name of a setting -> option as the user typed it
     """
     text = _KEY.sub(lambda match: f"{typed(match[1])}: ", text)
     text = _WORDS.sub(lambda match: f"expected one of {match[1].replace(chr(39), '')}", text)

@@ -1,4 +1,4 @@
-"""Loggers of a run: CSV always, others beside it, all in the run folder."""
+"""Loggers of a run: options -> logger configs that save into the run folder, a CSV logger always among them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,36 +9,36 @@ from tasks.callbacks import wandb_options
 
 WITH_LOGS = ("fit", "validate", "test")
 LOGS = "logs"
-"""Folder of a run that holds the CSV logs of its sessions."""
+"""Subfolder with the CSV logs of a run's sessions."""
 
 
-def run_loggers(options: Namespace, folder: Path, row: str, verb: str) -> list[Any] | bool:
-    """Configs of a run's loggers, with what the options leave open: where they save, and which run W&B continues.
+def run_loggers(options: Namespace, folder: Path, row: str, subcommand: str) -> list[Any] | bool:
+    """Configs of a run's loggers, completed with their folder and the W&B run to continue.
 
-    CSV logs go to `logs/version_<k>`, one per session, so that a resumed run deletes nothing; they are written beside
-    those of other loggers too, since `compare` reads them.
+    CSV logs go to `logs/version_<k>`, one per session, so that a resumed run deletes nothing. They are always written, because
+    `compare` reads them.
 
     Args:
-        options: of the command line
-        folder: of the run
+        options: options of the command line
+        folder: run folder
         row: name of the config, the group in W&B
-        verb: subcommand
+        subcommand: subcommand
 
     Returns:
-        Value for `trainer.logger`: False where nothing is logged, as with `--trainer.logger false`.
+        Value for `trainer.logger`: False without logging, as with `--trainer.logger false`.
     """
-    given = options.trainer.logger
-    if verb not in WITH_LOGS or given is False:
+    configured = options.trainer.logger
+    if subcommand not in WITH_LOGS or configured is False:
         return False
-    loggers: list[Any] = [] if given in (None, True) else given if isinstance(given, list) else [given]
-    # The config of another run, which a checkpoint is resumed with, names that one's folder.
+    loggers: list[Any] = [] if configured in (None, True) else configured if isinstance(configured, list) else [configured]
+    # The stored config of a resumed checkpoint has the CSV logger of the other run.
     loggers = [logger for logger in loggers if not (_writes_csv(logger) and logger.init_args.get("name") == LOGS)]
     loggers = [_completed(logger, options, folder, row) for logger in loggers]
     return loggers if any(map(_writes_csv, loggers)) else [*loggers, _csv(folder)]
 
 
 def _completed(logger: Any, options: Namespace, folder: Path, row: str) -> Any:
-    """Config of a logger with what it leaves open."""
+    """Config of a logger with missing values filled in."""
     args = getattr(logger, "init_args", None)
     if args is None:
         return logger

@@ -1,4 +1,4 @@
-"""The command-line parser: one-line errors with the nearest option, and the noise of libraries kept out."""
+"""Command-line parser with one-line errors that suggest the nearest option; filter of libraries' warnings."""
 
 import argparse
 import difflib
@@ -17,28 +17,28 @@ from jsonargparse import get_loader, set_loader, set_parsing_settings
 from pytorch_lightning.cli import LightningArgumentParser, Namespace
 
 from tasks.cli.lightning_internals import (
-    TALKATIVE,
+    FILTERED_LOGGERS,
+    error_lines,
     ignore_noise,
     in_plain_words,
     is_tip,
     option_names,
-    telling_lines,
     unknown_option,
 )
 from tasks.cli.yaml_files import BoundedLoader, YAMLError
 
 _raises: ContextVar[bool] = ContextVar("raises", default=False)
-"""Whether parsers raise ArgumentError instead of ending the process."""
+"""True: parsers raise ArgumentError instead of ending the process."""
 
 
 class ShortErrorParser(LightningArgumentParser):
-    """Parser whose errors are one sentence and leave with exit code 2; options are never guessed from a beginning."""
+    """Parser whose errors are one sentence with exit code 2; abbreviated options are errors."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options | {"allow_abbrev": False})
 
     def parse_complete(self, words: list[str]) -> Namespace | None:
-        """Settings of a command line; None where it lacks any or has others than the parser knows."""
+        """Settings of a command line; None if some are missing or unknown."""
         token = _raises.set(True)
         try:
             return self.parse_args(words)
@@ -48,7 +48,7 @@ class ShortErrorParser(LightningArgumentParser):
             _raises.reset(token)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what is wrong with the command line, without the pages of usage."""
+        """Print the error without usage, and exit with 2."""
         if _raises.get():
             raise argparse.ArgumentError(None, message) from ex
         sys.stderr.write(f"error: {shorten(message)}{self._nearest(message)}\n")
@@ -64,18 +64,18 @@ class ShortErrorParser(LightningArgumentParser):
 
 
 def shorten(message: str) -> str:
-    """Which key, and why: a parser's nested message without the values and types it echoes."""
-    return in_plain_words(" ".join([*telling_lines(str(message))][:4]), _typed)[:500]
+    """Shorten a parser's nested message to key and reason, without echoed values and types."""
+    return in_plain_words(" ".join([*error_lines(str(message))][:4]), _typed)[:500]
 
 
 def _typed(key: str) -> str:
-    """The option of a key as it was typed; the key itself where it comes from a file."""
+    """Option of a key as it was typed; the key itself if it comes from a file."""
     options = [word.partition("=")[0] for word in sys.argv if word.startswith("--")]
     return next((option for option in options if option == f"--{key}" or option.endswith(f".{key}")), key)
 
 
 def harden() -> None:
-    """Read YAML within bounds, build no class where any value is accepted, and let no value name code that runs programs."""
+    """Bound the size of YAML, and refuse values that would build a class where any value is accepted or run programs."""
     loader = get_loader("yaml")
     if not isinstance(loader, BoundedLoader):
         set_loader("yaml", BoundedLoader(loader), exceptions=(YAMLError,))
@@ -83,20 +83,14 @@ def harden() -> None:
 
 
 def quiet() -> None:
-    """Silence warnings that tell a user nothing they can act on, and keep the others to their sentence."""
+    """Filter warnings that require no action of the user, and print the others without their source line."""
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     ignore_noise()
-    if not os.environ.get("QUINTET_DEBUG"):  # where a warning was raised is the suite's business
+    if not os.environ.get("QUINTET_DEBUG"):
         warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    for name in TALKATIVE:
-        logging.getLogger(name).addFilter(_is_no_tip)
+    for name in FILTERED_LOGGERS:
+        logging.getLogger(name).addFilter(lambda record: not is_tip(record.getMessage()))
 
-
-def _is_no_tip(record: logging.LogRecord) -> bool:
-    return not is_tip(record.getMessage())
-
-
-# Files on the command line of `predict`: words up to the next option, as a shell makes them of *.mp3.
 
 FILES = "inputs"
 LISTS = (FILES, "scores")
@@ -104,14 +98,13 @@ LISTS = (FILES, "scores")
 
 
 def split_files(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Take the files out of what was typed.
+    """Separate files from the other words of a `predict` command.
 
-    `--data.inputs a.mp3 b.mp3`, `--data.inputs=a.mp3 b.mp3`, `--data.inputs '[a.mp3, b.mp3]'` and words that are no option's
-    value (`predict --ckpt_path RUN a.mp3 b.mp3`) are inputs; `--data.scores` collects words alike. All words after a lone `--`
-    are inputs.
+    `--data.inputs a.mp3 b.mp3`, `--data.inputs=a.mp3 b.mp3`, `--data.inputs '[a.mp3, b.mp3]'` and words without an option
+    (`predict --ckpt_path RUN a.mp3 b.mp3`) are inputs; `--data.scores` works likewise. All words after a single `--` are inputs.
 
     Args:
-        argv: subcommand and what follows it
+        argv: subcommand and options
 
     Returns:
         the other words, and the files by name of their argument
@@ -120,17 +113,17 @@ def split_files(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     for option, values in _groups(argv[1:]):
         name = _list_name(option)
         if name is None:
-            # Every other option takes one value; what follows are files.
-            kept = 0 if option is None or "=" in option else 1
-            rest += [*([] if option is None else [option]), *values[:kept]]
-            name, values = FILES, values[kept:]
+            # Other options take one value; further words are files.
+            count = 0 if option is None or "=" in option else 1
+            rest += [*([] if option is None else [option]), *values[:count]]
+            name, values = FILES, values[count:]
         if values:
             files.setdefault(name, []).extend(_listed(values))
     return rest, files
 
 
 def _groups(words: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
-    """Each option with the words up to the next one; words before the first, and after `--`, without an option."""
+    """Options with the words up to the next one; None for words before the first option and after `--`."""
     option: str | None = None
     values: list[str] = []
     for index, word in enumerate(words):
@@ -149,18 +142,18 @@ def _groups(words: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
 
 
 def _list_name(option: str | None) -> str | None:
-    """Argument of the data class that an option fills, if that is a list of files."""
+    """List argument of the data class that an option sets, else None."""
     bare = (option or "").split("=")[0]
     return next((name for name in LISTS if bare in (f"--data.{name}", f"--data.init_args.{name}")), None)
 
 
 def _listed(values: Sequence[str]) -> list[str]:
-    """Files of words, some of which may be lists in brackets."""
+    """Expand lists in brackets."""
     return [file for value in values for file in (_bracketed(value) or [value])]
 
 
 def _bracketed(value: str) -> list[str] | None:
-    """Files of a list such as `[a.mp3, b.mp3]`; None for a word that is no such list, or a file of that name."""
+    """Files of a list such as `[a.mp3, b.mp3]`; None for other words and for files of that name."""
     if not (value.startswith("[") and value.endswith("]")) or Path(value).expanduser().exists():
         return None
     try:

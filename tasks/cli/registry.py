@@ -1,4 +1,4 @@
-"""Registry of the tasks: every `tasks/<name>/__main__.py` with a TASK, found without importing any of them."""
+"""Registry of tasks: `tasks/<name>/__main__.py` files with a TASK, listed without importing them; version of the suite."""
 
 import ast
 import functools
@@ -11,18 +11,17 @@ from typing import Any
 
 from tasks.cli.import_path import ROOT
 
-VERBS = {
-    "prepare": "check a data set folder, report what is there, build its pack and statistics",
+SUBCOMMANDS = {
+    "prepare": "check a data set folder, report its content, build its pack and statistics",
     "fit": "train; without arguments: the embedded demo",
-    "validate": "score a checkpoint on the validation split",
-    "test": "score a checkpoint on the test split and write the tables",
-    "predict": "run a checkpoint on files, folders or globs of your own",
+    "validate": "evaluate a checkpoint on the validation split",
+    "test": "evaluate a checkpoint on the test split and write the tables",
+    "predict": "run a checkpoint on your own files, folders or globs",
     "compare": "print the paper's tables with the finished runs beside them",
     "export": "write safetensors, config and a torch.export program of a checkpoint",
 }
 
-
-NEEDS = {
+REQUIRED_ENTRIES = {
     "validate": ("report",),
     "test": ("report",),
     "predict": ("files", "writer"),
@@ -33,25 +32,25 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Task:
-    """What a task tells the command line about itself, as import paths so that listing it costs nothing."""
+    """Parts of a task as import paths, so that listing tasks imports nothing."""
 
     name: str
     module: str  # LightningModule
     data: str  # base class of the data modules that `fit` accepts
-    monitor: tuple[str, str]  # validation metric that picks the best checkpoint, and "max" or "min"
-    report: str | None = None  # callback that writes what `validate` and `test` leave
-    files: str | None = None  # data module that `predict` reads a user's own files with
+    monitor: tuple[str, str]  # validation metric that selects the best checkpoint, and "max" or "min"
+    report: str | None = None  # callback that writes the results of `validate` and `test`
+    files: str | None = None  # data module of `predict`, for a user's own files
     writer: str | None = None  # BasePredictionWriter(folder, overwrite) of `predict`
     compare: str | None = None  # function(argv) of `compare`
     links: Mapping[str, str] = field(default_factory=dict)  # data attribute -> module argument
 
-    def lacks(self, verb: str) -> list[str]:
-        """Entries that a verb needs and this task has not yet."""
-        return [entry for entry in NEEDS.get(verb, ()) if getattr(self, entry) is None]
+    def lacks(self, subcommand: str) -> list[str]:
+        """Entries that a subcommand needs and this task does not have."""
+        return [entry for entry in REQUIRED_ENTRIES.get(subcommand, ()) if getattr(self, entry) is None]
 
 
 def resolve(path: str) -> Any:
-    """Object behind a dotted import path."""
+    """Import the object of a dotted path."""
     module, name = path.rsplit(".", 1)
     return getattr(importlib.import_module(module), name)
 
@@ -72,18 +71,15 @@ def find_tasks() -> dict[str, str]:
 
 
 def task_named(name: str) -> Task:
-    """Task of a name in `find_tasks`."""
+    """Import the TASK of a name in `find_tasks`."""
     return importlib.import_module(f"tasks.{name}.__main__").TASK
-
-
-# Version of the suite, read from its clone or from the metadata of its install.
 
 
 @functools.cache
 def suite_version() -> str:
     """Version such as `0.1.0`; `unknown` in a copy that is neither a clone nor installed.
 
-    A clone's pyproject.toml comes first: the metadata of an editable install stay those of the day it was installed.
+    A clone's pyproject.toml comes first, because the metadata of an editable install may be outdated.
     """
     project = ROOT / "pyproject.toml"
     if project.is_file():

@@ -1,7 +1,7 @@
-"""Renamed parts of the suite: checkpoints and settings of earlier versions -> their names today.
+"""Renamed parts of the suite: checkpoints, settings and options of earlier versions -> current names.
 
-Four tables, applied where a checkpoint is read and where YAML is read. Names and order of parameters are kept otherwise, since
-the state of an optimizer is matched by position.
+Five tables, applied to checkpoints, YAML and command lines. Names and order of parameters are kept otherwise, because optimizer
+states are matched by position.
 """
 
 import re
@@ -61,17 +61,22 @@ CLASS_PATHS: dict[str, str] = {
     "tasks.alignment.objective.SalienceObjective": "tasks.alignment.SalienceObjective",
     "losses.meta_tasnet.MetaTasNetLoss": "losses.MetaTasNetLoss",
 }
-"""Class path of an earlier version -> class path today."""
+"""Earlier class path -> current class path."""
 ARGUMENTS: dict[str, dict[str, str]] = {}
-"""Class path today -> name of an argument in an earlier version -> its name today."""
+"""Current class path -> earlier name of an argument -> current name."""
 STATE_KEYS: dict[str, list[tuple[str, str]]] = {}
-"""Task -> patterns of names of weights in an earlier version, and what replaces them, as in `re.sub`."""
+"""Task -> (pattern, replacement) of earlier weight names, as in `re.sub`."""
 CALLBACK_STATES: dict[str, str] = {}
-"""Class name of a callback in an earlier version -> its name today: its state is stored by it, and a miss only warned of."""
+"""Earlier class name of a callback -> current name, the key of its state: Lightning only warns of a missing state."""
+OPTIONS = {
+    "tagging": {f"output.{name}": f"model.inference.{name}" for name in ("threshold", "top", "calibrated")},
+    "sed": {f"output.{name}": f"model.inference.{name}" for name in ("thresholds", "window", "step")},
+}
+"""Task -> earlier name of an option -> current name. Each is accepted for one version after the renaming."""
 
 
 def renamed_settings(value: Any) -> Any:
-    """Nested settings of a config or checkpoint: class paths, and the arguments of their classes."""
+    """Rename class paths and the arguments of their classes in nested settings of a config or checkpoint."""
     if isinstance(value, list):
         return [renamed_settings(item) for item in value]
     if not isinstance(value, Mapping):
@@ -90,14 +95,14 @@ def renamed_settings(value: Any) -> Any:
 
 
 def renamed_arguments(arguments: Mapping[str, Any], class_path: str) -> dict[str, Any]:
-    """Arguments of one class; one that is given under its name today wins."""
+    """Rename arguments of one class; a value under the current name overrides one under the earlier name."""
     names = ARGUMENTS.get(class_path, {})
     kept = {key: value for key, value in arguments.items() if key not in names}
     return {names[key]: value for key, value in arguments.items() if key in names} | kept
 
 
 def renamed_config(content: Any, module: str) -> Any:
-    """Settings of a config file, whose `model` section holds the arguments of the task's module."""
+    """Rename settings of a config file, whose `model` section holds the arguments of the task's module."""
     settings = renamed_settings(content)
     if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
         settings["model"] = renamed_arguments(settings["model"], module)
@@ -105,7 +110,7 @@ def renamed_config(content: Any, module: str) -> Any:
 
 
 def renamed_word(word: str, module: str) -> str:
-    """Word of a command line: a class path, alone or behind `--option=`, or an option of the task's module."""
+    """Rename a word of a command line: a class path, alone or after `--option=`, or an option of the task's module."""
     option, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
     if option.startswith("--model."):
         name, dot, rest = option.removeprefix("--model.").partition(".")
@@ -114,12 +119,12 @@ def renamed_word(word: str, module: str) -> str:
 
 
 def renamed_checkpoint(content: Mapping[str, Any], task: str, module: str) -> dict[str, Any]:
-    """Content of a checkpoint.
+    """Rename classes, arguments, weights and callback states in the content of a checkpoint.
 
     Args:
-        content: as it was read
+        content: content of the file
         task: name of its task
-        module: class path of the task's module, whose arguments the checkpoint stores without it
+        module: class path of the task's module, which is not stored beside its arguments
     """
     renamed = dict(content)
     for key in ("hyper_parameters", "datamodule_hyper_parameters"):
@@ -128,7 +133,7 @@ def renamed_checkpoint(content: Mapping[str, Any], task: str, module: str) -> di
     if isinstance(renamed.get("hyper_parameters"), dict):
         renamed["hyper_parameters"] = renamed_arguments(renamed["hyper_parameters"], module)
     if isinstance(renamed.get("state_dict"), dict) and task in STATE_KEYS:
-        # In place: Lightning's state dictionaries carry metadata, and their order is that of the parameters.
+        # In place, because Lightning's state dictionaries have metadata.
         state = {_renamed_key(key, task): value for key, value in renamed["state_dict"].items()}
         renamed["state_dict"].clear()
         renamed["state_dict"].update(state)

@@ -1,6 +1,6 @@
-"""Agreement of ranks that torchrun or srun started: rank 0 decides, the others read its answer from a shared folder.
+"""Rendezvous of ranks started by torchrun or srun: decision of rank 0 -> other ranks, through files in a shared folder.
 
-Every rank asks under a fresh name, so that nothing an earlier launch left behind can be taken for an answer.
+Every rank asks under a fresh name, so that leftovers of an earlier launch are never read as an answer.
 """
 
 import json
@@ -18,20 +18,20 @@ from typing import Any, NamedTuple
 from datamodules.common.errors import DataError
 
 WAIT_S = 600.0
-"""Seconds within which all ranks must have started."""
+"""Timeout for the start of all ranks, s."""
 POLL_S = 0.05
 
 
 class Launch(NamedTuple):
-    """Processes that were started together from outside."""
+    """Processes started together by torchrun, srun or by hand."""
 
-    name: str  # the same on every rank, another for every launch that runs at the same time
+    name: str  # equal on every rank, different for simultaneous launches
     rank: int
     world: int
 
     @classmethod
     def detect(cls, nodes: int, devices: Any, environment: Mapping[str, str] = os.environ) -> "Launch | None":
-        """Launch that this process belongs to, by the variables of torchrun, srun, or ranks started by hand.
+        """Launch of this process from the environment of torchrun, srun, or ranks started by hand.
 
         Args:
             nodes: `--trainer.num_nodes`
@@ -42,18 +42,18 @@ class Launch(NamedTuple):
         return launch if launch and launch.world > 1 else None
 
     def folder(self, root: Path) -> Path:
-        """Where its ranks meet."""
+        """Rendezvous folder."""
         return root / f".launch-{re.sub(r'[^A-Za-z0-9.]+', '-', self.name)}"
 
 
 def answer(folder: Path, world: int, content: dict[str, Any], wait_s: float = WAIT_S) -> None:
-    """Give every other rank what rank 0 decided, and wait until all have read it.
+    """Send the decision of rank 0 to every other rank, and wait until all have read it.
 
     Args:
-        folder: where the ranks meet
+        folder: rendezvous folder
         world: number of ranks
-        content: plain types
-        wait_s: seconds to wait for the slowest rank
+        content: decision, plain types
+        wait_s: timeout for the slowest rank, s
 
     Raises:
         DataError: some ranks did not ask in time.
@@ -78,12 +78,12 @@ def answer(folder: Path, world: int, content: dict[str, Any], wait_s: float = WA
 
 
 def ask(folder: Path, rank: int, wait_s: float = WAIT_S) -> dict[str, Any]:
-    """Read what rank 0 decided.
+    """Read the decision of rank 0.
 
     Args:
-        folder: where the ranks meet
-        rank: of this process
-        wait_s: seconds to wait for rank 0
+        folder: rendezvous folder
+        rank: rank of this process
+        wait_s: timeout for rank 0, s
 
     Raises:
         DataError: rank 0 did not answer in time.
@@ -101,7 +101,7 @@ def ask(folder: Path, rank: int, wait_s: float = WAIT_S) -> dict[str, Any]:
         if time.monotonic() > until:
             question.unlink(missing_ok=True)
             raise DataError(
-                f"rank 0 did not answer rank {rank} within {wait_s:.0f} s: --runs must lie on a disk that all nodes share "
+                f"rank 0 did not answer rank {rank} within {wait_s:.0f} s: --runs must be on a disk shared by all nodes "
                 f"(looked in {folder})"
             )
         time.sleep(POLL_S)
@@ -127,7 +127,7 @@ def _torchrun(environment: Mapping[str, str]) -> Launch | None:
 
 
 def _srun(environment: Mapping[str, str]) -> Launch | None:
-    # The batch script itself has the numbers of its job too, but no step.
+    # The batch script itself has the job's variables too, but no step.
     if "SLURM_STEP_ID" not in environment or environment.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return None
     parts = [environment.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")]
@@ -135,7 +135,7 @@ def _srun(environment: Mapping[str, str]) -> Launch | None:
 
 
 def _by_hand(environment: Mapping[str, str], nodes: int, devices: Any) -> Launch | None:
-    """One process a node that starts the others itself, or LOCAL_RANK given to every process."""
+    """One process per node that starts the others itself, or LOCAL_RANK set for every process."""
     node = int(environment.get("NODE_RANK", environment.get("GROUP_RANK", "0")))
     name = "-".join(["ranks", environment.get("MASTER_ADDR", socket.gethostname()), environment.get("MASTER_PORT", "")])
     if "LOCAL_RANK" not in environment:

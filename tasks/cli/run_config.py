@@ -1,4 +1,4 @@
-"""`config.yaml` of a run folder as options of a new command: checked like a checkpoint, without the places of the old run."""
+"""Stored `config.yaml` of a run -> checked config of a new command, without the paths of the old run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,21 +13,21 @@ from tasks.cli.renamed import renamed_config
 from tasks.cli.yaml_files import read_yaml
 
 PLACES = ("save_dir", "default_root_dir", "dirpath")
-"""Settings that say where a run writes: a run that goes on writes into its own folder, wherever that lies now."""
+"""Settings with output folders: a resumed run writes into its own folder, which may have moved."""
 OF_THE_COMMAND = ("trust", "runs", "name", "ckpt_path", "config", "overwrite")
-"""Options that hold for the command that they were typed for."""
+"""Options that apply to a single command."""
 
 
 def checked_config(path: Path, task: Task) -> str:
     """YAML of a run's `config.yaml`, for `--config`.
 
     Raises:
-        DataError: the file cannot be read, or names what the allow-list refuses (`tasks.cli.trusted`).
+        DataError: the file cannot be read, or the allow-list refuses it (`tasks.cli.trusted`).
     """
     content = renamed_config(read_yaml(path), task.module)
     with trusted.refusing(path):
         if not isinstance(content, dict):
-            raise trusted.Untrusted("it holds no settings by name")
+            raise trusted.Untrusted("expected a mapping of settings")
         settings = {key: _without_places(value) for key, value in content.items() if key not in OF_THE_COMMAND}
         check_run_settings(settings, task)
     settings["runs"] = str(path.parent.parent.parent)
@@ -35,10 +35,10 @@ def checked_config(path: Path, task: Task) -> str:
 
 
 def check_run_settings(settings: Mapping[str, Any], task: Task) -> None:
-    """Compare the settings of a run with the classes that they are meant for.
+    """Check the settings of a run against the annotations of their classes.
 
     Raises:
-        Untrusted: with the sentence that says why.
+        Untrusted: a setting is refused.
     """
     from tasks.callbacks import Checkpoint
     from tasks.cli.trainer import Trainer
@@ -59,6 +59,6 @@ def check_run_settings(settings: Mapping[str, Any], task: Task) -> None:
 def _without_places(value: Any) -> Any:
     if isinstance(value, Mapping):
         if value.get("class_path") == "pytorch_lightning.loggers.CSVLogger":
-            return None  # the run's own is made anew
+            return None  # the new session gets its own
         return {key: "." if key in PLACES else _without_places(item) for key, item in value.items()}
     return [_without_places(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Facts about a run that the command line knows and its callbacks report."""
+"""Facts about a run that the command line passes to callbacks and reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from pytorch_lightning import Trainer
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run of the command line.
+    """Run of the command line.
 
     Args:
         task: name of the task
         row: name of the config
-        departures: settings in which the run differs from its row, with the row's value and its own
-        overwrite: whether results that an earlier run left are made again
-        report_folder: where `prepare` writes its report, where the user named a folder
+        departures: settings in which the run differs from its row -> value of the row, value of the run
+        overwrite: whether results of an earlier run are replaced
+        report_folder: folder for the report of `prepare`, if the user named one
     """
 
     task: str = ""
@@ -28,5 +28,5 @@ class RunInfo:
 
 
 def run_info(trainer: Trainer) -> RunInfo:
-    """Facts about a Trainer's run; those of no run for a Trainer that the command line has not made."""
+    """Facts about a Trainer's run; defaults for a Trainer that was not created by the command line."""
     return getattr(trainer, "run", RunInfo())

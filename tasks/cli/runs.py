@@ -1,4 +1,4 @@
-"""Run folders: where a command leaves its results, claimed by one training at a time and the same on every rank."""
+"""Run folders `<runs>/<task>/<name>`: options -> folder, locked by one training at a time and equal on every rank."""
 
 import os
 import shutil
@@ -11,23 +11,23 @@ from datamodules.common.errors import DataError
 from datamodules.common.locks import Lock
 from tasks.cli import rendezvous
 
-# Set by the process that chose the folder, so that the ranks it starts do not choose again.
+# Set by the process that chooses the folder, so that its child ranks use the same.
 CHOSEN = "QUINTET_RUN_FOLDER"
 
 LOCK = ".lock"
 REPLACED = "replaced"
-"""Folder of a run that keeps the results of the weights before."""
+"""Subfolder with the results of earlier weights."""
 RESULTS = ("metrics*.json", "fit.json", "*.csv", "*.tsv", "figures", "pieces*", "tracks")
-"""What `fit`, `validate` and `test` of all tasks leave in a run folder about its weights."""
+"""Files in which `fit`, `validate` and `test` report on the weights of a run folder."""
 STRAYS = ("*.tmp", ".*.tmp")
-"""Temporary files of checkpoints, which a killed training leaves behind."""
+"""Temporary checkpoint files of a killed training."""
 
 
-class Request(NamedTuple):
-    """Options that decide on a run's folder."""
+class RunRequest(NamedTuple):
+    """Options that determine a run's folder."""
 
     root: Path  # folder of all runs of a task
-    verb: str
+    subcommand: str
     name: str | None
     config: str  # name of the config
     ckpt_path: str | None
@@ -35,48 +35,47 @@ class Request(NamedTuple):
 
 
 class Run:
-    """Folder of a run; a training also holds its lock until `close`.
+    """Folder of a run; a training holds its lock until `close`.
 
     Args:
-        folder: of the run
-        lock: held by this process; None where another rank holds it, or nothing is trained
-        created: whether this process made the folder
+        folder: run folder
+        lock: lock held by this process; None if another rank holds it, or for subcommands other than `fit`
+        created: whether this process created the folder
     """
 
     def __init__(self, folder: Path, lock: Lock | None = None, created: bool = False) -> None:
         self.folder, self.lock, self.created = folder, lock, created
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Release the lock."""
         if self.lock is not None:
             self.lock.release()
 
     def discard(self) -> None:
-        """Remove a folder that this process made and that holds no checkpoint: it is worth no number."""
+        """Remove the folder of a failed run without checkpoints, so that its name stays free."""
         if self.created and not (self.folder / "checkpoints").exists():
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def open_run(request: Request, launch: rendezvous.Launch | None = None) -> Run:
-    """Folder of this run under `<runs>/<task>/`.
+def open_run(request: RunRequest, launch: rendezvous.Launch | None = None) -> Run:
+    """Open the folder of this run under `<runs>/<task>/`.
 
     `fit` opens a new folder (a second run of the same config gets `-2`) unless it continues one with
-    `--ckpt_path last`; every other verb works in the folder of its checkpoint. Where torchrun or srun started the
-    ranks, rank 0 chooses for all.
+    `--ckpt_path last`; other subcommands use the folder of their checkpoint. Rank 0 chooses for all ranks of torchrun or srun.
 
     Args:
         request: options
-        launch: ranks that were started from outside, None for one process and the ranks that it starts itself
+        launch: ranks started by torchrun or srun; None for one process and its own child ranks
 
     Raises:
-        DataError: the name is taken, would lead out of the folder of runs, or another process trains there.
+        DataError: the name is taken or is no plain folder name, or another process trains in the folder.
     """
     if CHOSEN in os.environ:
         return Run(Path(os.environ[CHOSEN]))
     name = request.name
     if name is not None and (Path(name).name != name or name in ("", ".", "..")):
-        raise DataError(f"--name {name} must be one plain folder name: it is created under {request.root}")
-    if request.verb != "fit":
+        raise DataError(f"--name must be a plain folder name, got {name}: the folder is created under {request.root}")
+    if request.subcommand != "fit":
         folder = request.root / name if name else _folder_of(request.ckpt_path, request.root / request.config)
         run = Run(folder, created=not folder.exists())
     elif launch is None:
@@ -84,17 +83,17 @@ def open_run(request: Request, launch: rendezvous.Launch | None = None) -> Run:
     elif launch.rank == 0:
         run = _claim_for_all(request, launch)
     else:
-        run = Run(_chosen_by_rank_0(request, launch))
+        run = Run(_choice_of_rank_0(request, launch))
     os.environ[CHOSEN] = str(run.folder)
     return run
 
 
 def set_aside_results(folder: Path, logs: Sequence[Path] = ()) -> None:
-    """Move the results of a run folder to `replaced/`, where those of one set of weights are kept.
+    """Move the results of a run folder to `replaced/`, replacing what is there.
 
     Args:
-        folder: of the run
-        logs: folders in it that belong to the same weights
+        folder: run folder
+        logs: log folders of the same weights
     """
     results = [*(path for pattern in RESULTS for path in folder.glob(pattern)), *logs]
     if not results:
@@ -107,33 +106,33 @@ def set_aside_results(folder: Path, logs: Sequence[Path] = ()) -> None:
         path.replace(target)
 
 
-def _claim_for_all(request: Request, launch: rendezvous.Launch) -> Run:
+def _claim_for_all(request: RunRequest, launch: rendezvous.Launch) -> Run:
     run, content = None, {}
     try:
         run = _claim(request)
         content = {"folder": str(run.folder.resolve())}
     finally:
-        # A refusal is said to the others as well: they would wait for the answer.
+        # Without an answer after an error the other ranks would wait.
         rendezvous.answer(launch.folder(request.root), launch.world, content)
     return run
 
 
-def _chosen_by_rank_0(request: Request, launch: rendezvous.Launch) -> Path:
+def _choice_of_rank_0(request: RunRequest, launch: rendezvous.Launch) -> Path:
     content = rendezvous.ask(launch.folder(request.root), launch.rank)
     if "folder" not in content:
-        sys.exit(2)  # rank 0 says why
+        sys.exit(2)  # rank 0 prints the reason
     return Path(content["folder"])
 
 
-def _claim(request: Request) -> Run:
-    """Run of a training, its folder made and locked."""
+def _claim(request: RunRequest) -> Run:
+    """Create and lock the folder of a training."""
     root, name, ckpt_path = request.root, request.name, request.ckpt_path
     if ckpt_path == "last":
-        return _take(root / name if name else _newest(root, request.config))
+        return _claim_named(root / name if name else _newest(root, request.config))
     if ckpt_path and Path(ckpt_path).parent.name == "checkpoints" and not name:
-        return _take(_folder_of(ckpt_path, root / request.config))
+        return _claim_named(_folder_of(ckpt_path, root / request.config))
     if name:
-        run = _take(root / name)
+        run = _claim_named(root / name)
         if (run.folder / "checkpoints").is_dir() and not request.overwrite:
             run.close()
             raise DataError(
@@ -141,11 +140,10 @@ def _claim(request: Request) -> Run:
                 "or choose another --name"
             )
         return run
-    return next(run for run in map(_try, _numbered(root, request.config)) if run is not None)
+    return next(run for run in map(_claim_unused, _numbered(root, request.config)) if run is not None)
 
 
-def _take(folder: Path) -> Run:
-    """Claim a folder by its name."""
+def _claim_named(folder: Path) -> Run:
     run = _lock(folder)
     if run is None:
         owner = Lock(folder / LOCK).owner() or "another process"
@@ -153,19 +151,19 @@ def _take(folder: Path) -> Run:
     return run
 
 
-def _try(folder: Path) -> Run | None:
-    """Claim a folder that no run has used; None where one has."""
+def _claim_unused(folder: Path) -> Run | None:
+    """Claim a folder that no run has used; None if one has."""
     if not _is_unused(folder):
         return None
     run = _lock(folder)
-    if run is not None and not _is_unused(folder):  # another process was here since
+    if run is not None and not _is_unused(folder):  # another process used it in between
         run.close()
         return None
     return run
 
 
 def _is_unused(folder: Path) -> bool:
-    """Whether a folder is missing, or holds nothing but what a lock leaves."""
+    """True for a folder that does not exist, or holds nothing but lock files."""
     try:
         return all(path.name.startswith(LOCK) for path in folder.iterdir())
     except FileNotFoundError:
@@ -175,7 +173,7 @@ def _is_unused(folder: Path) -> bool:
 
 
 def _lock(folder: Path) -> Run | None:
-    """Make a folder and take its lock, after which temporary files of killed trainings are removed; None where it is held."""
+    """Create and lock a folder, and remove temporary files of killed trainings; None if another process holds the lock."""
     while True:
         try:
             folder.mkdir(parents=True)
@@ -186,7 +184,7 @@ def _lock(folder: Path) -> Run | None:
         try:
             if not lock.acquire():
                 return None
-        except FileNotFoundError:  # a run that failed has just removed its folder
+        except FileNotFoundError:  # a failed run has just removed the folder
             continue
         for pattern in STRAYS:
             for stray in (folder / "checkpoints").glob(pattern):

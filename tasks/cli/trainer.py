@@ -1,4 +1,4 @@
-"""Lightning's Trainer with the two verbs it lacks."""
+"""Lightning's Trainer with the methods `prepare` and `export`."""
 
 import json
 from pathlib import Path
@@ -17,9 +17,11 @@ from tasks.writers.output_files import whole, write_text
 
 
 class Trainer(pl.Trainer):
-    """Trainer whose methods are the suite's verbs.
+    """Trainer whose methods are the suite's subcommands.
 
-    `checkpoint` is the file whose weights predict.
+    Attributes:
+        run: facts about the run
+        checkpoint: checkpoint of `predict`
     """
 
     run = RunInfo()
@@ -27,13 +29,13 @@ class Trainer(pl.Trainer):
 
     @classmethod
     def of_run(cls, run: RunInfo, **options: Any) -> Self:
-        """Trainer for a run of the command line, which is no argument of the constructor: those are options for users."""
+        """Create a Trainer for a run; `run` is no constructor argument, because those are options of the command line."""
         trainer = cls(**options)
         trainer.run = run
         return trainer
 
     def validate(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
-        """Score a checkpoint on the validation split.
+        """Evaluate a checkpoint on the validation split.
 
         Args:
             ckpt_path: checkpoint file or run folder
@@ -41,7 +43,7 @@ class Trainer(pl.Trainer):
         super().validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False, weights_only=True)
 
     def test(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
-        """Score a checkpoint on the test split and write its tables.
+        """Evaluate a checkpoint on the test split and write the tables.
 
         Args:
             ckpt_path: checkpoint file or run folder
@@ -49,7 +51,7 @@ class Trainer(pl.Trainer):
         super().test(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False, weights_only=True)
 
     def predict(self, model: pl.LightningModule, datamodule: pl.LightningDataModule, ckpt_path: str) -> None:
-        """Run a checkpoint on files, folders or globs; the writer leaves the results, so nothing is kept in memory.
+        """Run a checkpoint on files, folders or globs; the writer saves the results, and none are kept in memory.
 
         Args:
             ckpt_path: checkpoint file or run folder
@@ -58,12 +60,12 @@ class Trainer(pl.Trainer):
         super().predict(model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False, weights_only=True)
 
     def prepare(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
-        """Check a data set folder, report what is present, missing or unreadable, and build its pack."""
+        """Check a data set folder, report present, missing and unreadable files, and build its pack."""
         datamodule.connect(model.input_spec())
         try:
             report = datamodule.prepare(self.run.report_folder or datamodule.report_folder())
         except DataError as error:
-            # Messages of data sets end with the `prepare` command that says more: this one.
+            # Errors of data sets end with the advice to run `prepare`, which is running here.
             raise DataError(str(error).removesuffix(datamodule.advice()).rstrip()) from error
         print(json.dumps(report, indent=1, ensure_ascii=False, default=str))
 
@@ -73,13 +75,9 @@ class Trainer(pl.Trainer):
         Args:
             ckpt_path: checkpoint file or run folder
         """
-
         if not hasattr(model, "export_program"):
             kind = type(model).__name__
-            sentence = (
-                f"{self.run.task} cannot export yet: {kind} has no export_program (tasks/cli/trainer.py says what it returns)"
-            )
-            raise DataError(sentence)
+            raise DataError(f"{self.run.task} cannot export yet: {kind} has no export_program (see tasks/cli/trainer.py)")
         folder = Path(self.default_root_dir) / "export"
         differences = export(model, self.run.task, ckpt_path, folder, self.run.overwrite)
         for shape, worst in differences.items():
@@ -87,18 +85,20 @@ class Trainer(pl.Trainer):
         print(f"exported     {folder}")
 
 
-# Freeze a checkpoint: weights as safetensors, settings as YAML, and one torch.export program from waveform to scores.
-
 TOLERANCE = 1e-4
+"""Largest difference between an exported program and its network."""
 
 
 def export(module: LightningModule, task: str, ckpt_path: str, folder: Path, overwrite: bool) -> dict[str, float]:
-    """Write model.safetensors, config.yaml and model.pt2; return the largest difference at each tried length (s).
+    """Write model.safetensors, config.yaml and model.pt2 (a torch.export program from waveform to scores).
 
-    The module gives its own program: `export_program()` -> (nn.Module, example inputs, dynamic shapes, other inputs).
+    The module provides `export_program()` -> (nn.Module, example inputs, dynamic shapes, further inputs to compare).
+
+    Returns:
+        Shape of each compared input -> largest difference between program and network.
 
     Raises:
-        DataError: the folder is taken, or the exported program differs from the module by more than 1e-4.
+        DataError: the folder holds an export, or a difference is above `TOLERANCE`.
     """
     from safetensors.torch import save_file
 
@@ -123,10 +123,11 @@ def export(module: LightningModule, task: str, ckpt_path: str, folder: Path, ove
 @torch.no_grad()
 def _compare(program: torch.nn.Module, loaded: Any, inputs: list[tuple[Tensor, ...]]) -> dict[str, float]:
     differences = {}
-    for given in inputs:
-        wanted, got = (found if isinstance(found, tuple) else (found,) for found in (program(*given), loaded(*given)))
-        worst = max(float((a - b).abs().max()) for a, b in zip(wanted, got, strict=True))
-        differences[" x ".join(map(str, given[0].shape))] = worst
+    for example in inputs:
+        expected, actual = (out if isinstance(out, tuple) else (out,) for out in (program(*example), loaded(*example)))
+        worst = max(float((a - b).abs().max()) for a, b in zip(expected, actual, strict=True))
+        shape = example[0].shape
+        differences[" x ".join(map(str, shape))] = worst
         if not worst <= TOLERANCE:
-            raise DataError(f"the exported program differs from the network by {worst:.2g} on input {tuple(given[0].shape)}")
+            raise DataError(f"the exported program differs from the network by {worst:.2g} on input {tuple(shape)}")
     return differences

@@ -1,8 +1,8 @@
-"""Allow-list of everything that a checkpoint or a run folder's config names: classes, their arguments, file names, plain values.
+"""Allow-list for checkpoints and stored configs: classes, arguments, file names and plain values.
 
-A checkpoint is read without unpickling code, but its settings still name classes to build and files to write. They are compared
-with the annotations of the module's constructor before any class is imported, so that a string where a class is expected, a
-function, an instance or a class of the current folder is refused in one sentence.
+A checkpoint is read without unpickling code, but its settings name classes to build and files to write. Before any class is
+imported they are compared with the annotations of the module's constructor, so that a string in place of a class, a function,
+an instance or a class of the working folder is refused with one sentence.
 """
 
 import importlib
@@ -24,20 +24,20 @@ from tasks.cli.lightning_internals import CLASS_PATH, INSTANTIATOR, INSTANTIATOR
 from tasks.cli.yaml_files import TooLarge, YAMLError, check_yaml, load_yaml
 from tasks.writers.output_files import is_plain_name, is_plain_text, names_file
 
-# Annotations of constructors: which arguments a class takes, and whether an argument expects a class.
+# Annotations of constructors
 
 _SCALARS = (str, int, float, bool, complex, bytes, type(None), Path, list, dict, tuple, set, frozenset, type)
 
 
 def arguments_of(cls: type) -> dict[str, Any]:
-    """Annotation of every argument of a class, those that it hands on to its bases included."""
+    """Annotation of every argument of a class, including those of its bases."""
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         if "__init__" not in vars(base) or base is object:
             continue
         try:
             of_base = get_type_hints(base.__init__, include_extras=True)
-        except (NameError, TypeError, AttributeError):  # an annotation that exists for type checkers alone
+        except (NameError, TypeError, AttributeError):  # an annotation for type checkers only
             of_base = {}
         named = dict.fromkeys(inspect.signature(base.__init__).parameters)
         hints |= named | of_base
@@ -45,7 +45,7 @@ def arguments_of(cls: type) -> dict[str, Any]:
 
 
 def accepted_classes(hint: Any) -> tuple[type, ...]:
-    """Classes that an annotation asks for, be it for an instance or for a callable that returns one; not those in containers."""
+    """Classes that an annotation accepts, as instances or returned by callables; not those in containers."""
     if isinstance(hint, TypeVar):
         return accepted_classes(hint.__bound__)
     origin, args = get_origin(hint), get_args(hint)
@@ -62,7 +62,7 @@ def accepted_classes(hint: Any) -> tuple[type, ...]:
 
 
 def expects_class(hint: Any) -> bool:
-    """Whether a class path could be meant where this annotation stands, directly or inside a container."""
+    """True if an annotation accepts a class path, directly or inside a container."""
     if isinstance(hint, TypeVar):
         return True
     if accepted_classes(hint) or hint is Callable or get_origin(hint) is Callable or isinstance(hint, str):
@@ -73,18 +73,18 @@ def expects_class(hint: Any) -> bool:
 
 
 def free_text(hint: Any) -> bool:
-    """Whether any text is a legitimate value and stays text: a str, or one of several words."""
+    """True if an annotation accepts any text as text: a str or a Literal."""
     if get_origin(hint) in (Union, types.UnionType):
         return any(free_text(arg) for arg in get_args(hint)) and not expects_class(hint)
     return hint is str or get_origin(hint) is Literal
 
 
 def element(hint: Any) -> Any:
-    """Annotation of what a container holds; `Any` where that is open, None where the annotation is no container."""
+    """Annotation of the elements of a container; `Any` if unspecified, None if the annotation is no container."""
     if hint is Any:
         return Any
     if get_origin(hint) in (Union, types.UnionType):
-        inner = [found for arg in get_args(hint) if (found := element(arg)) is not None]
+        inner = [item for arg in get_args(hint) if (item := element(arg)) is not None]
         return None if not inner else inner[0] if len(inner) == 1 else Union[tuple(inner)]  # noqa: UP007
     origin, args = get_origin(hint), [arg for arg in get_args(hint) if arg is not ...]
     if origin is None or origin is Literal or origin is Callable:
@@ -93,6 +93,8 @@ def element(hint: Any) -> Any:
         return args[-1] if args else Any
     return args[0] if len(args) == 1 else Union[tuple(args)] if args else Any  # noqa: UP007
 
+
+# Allow-list
 
 PREFIXES = ("models.", "losses.", "datamodules.", "tasks.callbacks.", "torch.nn.", "torch.optim.")
 CLASSES = frozenset(
@@ -112,12 +114,12 @@ CLASSES = frozenset(
         "tasks.tagging.options.TaggingOptions",
     }
 )
-"""Classes beyond the prefixes."""
+"""Further classes."""
 
 FILE_NAMES = ("sources",)
-"""Settings whose strings become names of files."""
+"""Settings whose strings become file names."""
 LABELS = ("tags", "classes", "labels")
-"""Settings whose strings are printed and written into tables, never used as paths: `rock/pop` and `genre---rock` are fine."""
+"""Settings whose strings are printed and written into tables, but not used as paths, such as `rock/pop`."""
 
 PLAIN = (str, int, float, bool, complex, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
@@ -126,12 +128,12 @@ _trust: ContextVar[bool] = ContextVar("trust", default=False)
 
 
 class Untrusted(ValueError):
-    """A value that the allow-list refuses; the sentence has no file name yet."""
+    """A value that the allow-list refuses; the message has no file name yet (`refusing` adds it)."""
 
 
 @contextmanager
 def trusting(trust: bool = True) -> Iterator[None]:
-    """Inside the block, checkpoints may name any class (`--trust true`). File names and plain values stay checked."""
+    """Context in which checkpoints may name any class (`--trust true`); file names and plain values are still checked."""
     token = _trust.set(trust)
     try:
         yield
@@ -140,53 +142,53 @@ def trusting(trust: bool = True) -> Iterator[None]:
 
 
 def trusts() -> bool:
-    """Whether checkpoints may name any class."""
+    """True inside `trusting`: checkpoints may name any class."""
     return _trust.get()
 
 
 @contextmanager
 def refusing(path: Path | str) -> Iterator[None]:
-    """Turn `Untrusted` into a DataError that names the file and the option that goes beyond the allow-list."""
+    """Context that turns `Untrusted` into a DataError with the name of the file."""
     try:
         yield
     except Untrusted as error:
-        sentence = " ".join(str(error).split())[:400].encode("ascii", "backslashreplace").decode()  # it quotes a stranger
+        sentence = " ".join(str(error).split())[:400].encode("ascii", "backslashreplace").decode()  # it quotes untrusted text
         raise DataError(f"{path} was refused: {sentence}") from error
     except RecursionError as error:
         raise DataError(f"{path} was refused: its settings are nested too deeply") from error
 
 
 def check_content(content: Mapping[str, Any]) -> None:
-    """Check everything in a checkpoint but the types of arguments: plain values, names, class paths, legacy keys.
+    """Check plain values, names, class paths and legacy keys of a checkpoint, but not the types of arguments.
 
     Args:
-        content: as `torch.load(weights_only=True)` returns it
+        content: result of `torch.load(weights_only=True)`
 
     Raises:
-        Untrusted: with the sentence that says why.
+        Untrusted: a value is refused.
     """
     for key in ("hparams", "module_arguments", "hparams_type"):
         if key in content:
-            raise Untrusted(f"it holds '{key}', through which Lightning takes settings that no checkpoint of `fit` has")
+            raise Untrusted(f"unexpected key '{key}': `fit` does not write it, but Lightning would read settings from it")
     for key in ("hparams_name", "datamodule_hparams_name"):
         if content.get(key, "kwargs") != "kwargs":
-            raise Untrusted(f"'{key}' must be 'kwargs', as `fit` writes it")
+            raise Untrusted(f"'{key}' must be 'kwargs'")
     _check_plain(content, "")
     check_names(content.get("hyper_parameters", {}))
     check_names(content.get("datamodule_hyper_parameters", {}))
     for key in ("hyper_parameters", "datamodule_hyper_parameters"):
         if not isinstance(settings := content.get(key, {}), dict):
-            raise Untrusted(f"'{key}' must be settings by name")
+            raise Untrusted(f"'{key}' must be a mapping of settings")
         if not all(isinstance(name, str) for name in settings):
-            raise Untrusted(f"'{key}' must be settings by name, and some names are no text")
+            raise Untrusted(f"'{key}' must be a mapping of settings with names of type str")
         if settings.get(INSTANTIATOR, INSTANTIATORS[0]) not in INSTANTIATORS:
             raise Untrusted(f"'{key}' names the instantiator {settings[INSTANTIATOR]!r}, expected {INSTANTIATORS[0]}")
     check_settings(content.get("hyper_parameters", {}), None, "model")
     stamp = content.get("quintet", {})
     if not isinstance(stamp, dict) or not is_plain_name(stamp.get("row", "default")):
-        raise Untrusted("the row it is stamped with is no plain file name")
+        raise Untrusted("the row in its stamp is not a plain file name")
     if type(stamp.get("seed", 0)) is not int:
-        raise Untrusted("the seed it is stamped with is no whole number")
+        raise Untrusted("the seed in its stamp is not a whole number")
 
 
 def _check_plain(value: Any, where: str) -> None:
@@ -203,18 +205,20 @@ def _check_plain(value: Any, where: str) -> None:
 
 
 def check_names(settings: Any) -> None:
-    """Refuse names of sources that are no plain file names, and labels with control characters, at any depth.
+    """Refuse names of sources that are not plain file names, and labels with control characters, at any depth.
 
     Raises:
-        Untrusted: with the sentence that says why.
+        Untrusted: a name is refused.
     """
     for key, value in _items(settings):
         names = list(value) if isinstance(value, (list, tuple, dict)) else []
         for name in names:
             if key in FILE_NAMES and not is_plain_name(name):
-                raise Untrusted(f"{key} holds {name!r:.80}, which is no plain file name: results are written under these names")
+                raise Untrusted(
+                    f"{key} holds {name!r:.80}, which is not a plain file name (results are written under these names)"
+                )
             if key in LABELS and not (isinstance(name, str) and is_plain_text(name)):
-                raise Untrusted(f"{key} holds {name!r:.80}, expected words without control characters")
+                raise Untrusted(f"{key} holds {name!r:.80}, expected text without control characters")
         check_names(value)
 
 
@@ -225,16 +229,16 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
 
 
 def check_settings(settings: Mapping[str, Any], cls: type | None, where: str) -> None:
-    """Compare settings with the annotations of a constructor, and load no class that the allow-list does not know.
+    """Compare settings with the annotations of a constructor; only allowed classes are imported.
 
     Args:
-        settings: arguments by name, as a config or a checkpoint holds them
-        cls: class that takes them; None: only what names a class is checked
-        where: name of the settings, for the sentence
+        settings: arguments by name, from a config or a checkpoint
+        cls: class of the arguments; None: only class paths are checked
+        where: name of the settings in messages
 
     Raises:
-        Untrusted: a class path beyond the allow-list, no class of it, a class of another kind than the argument wants, a
-            string where a class is expected.
+        Untrusted: a class path is outside the allow-list, is no class or one of another type than annotated, or a string stands
+            in place of a class.
     """
     hints = arguments_of(cls) if cls else {}
     for name, value in settings.items():
@@ -245,35 +249,35 @@ def check_settings(settings: Mapping[str, Any], cls: type | None, where: str) ->
 
 
 def check_value(value: Any, hint: Any, where: str, typed: bool = True) -> None:
-    """Compare one value with an annotation, as `check_settings` does with all of a class.
+    """Compare one value with an annotation (see `check_settings`).
 
     Args:
-        value: of a config or checkpoint
-        hint: its annotation; None where there is none
-        where: name of the value, for the sentence
-        typed: whether an annotation was looked for; if not, only what names a class is checked
+        value: value of a config or checkpoint
+        hint: annotation; None without one
+        where: name of the value in messages
+        typed: False: only class paths are checked
     """
     if trusts():
         return
     if isinstance(value, str):
         _refuse_large(value, where)
         if typed and not _harmless(value, hint):
-            raise Untrusted(f"{where} is the text {value!r:.80} where a class with its arguments is expected")
+            raise Untrusted(f"{where}: expected a class with its arguments, got the text {value!r:.80}")
     elif isinstance(value, Mapping) and ("class_path" in value or "init_args" in value):
-        wanted = accepted_classes(hint)
-        cls = trusted_class(value["class_path"], where) if "class_path" in value else next(iter(wanted), None)
-        if "class_path" in value and wanted and not issubclass(cls, wanted):
-            kinds = " or ".join(kind.__name__ for kind in wanted)
-            raise Untrusted(f"{where} names {value['class_path']}, which is no {kinds}")
+        expected = accepted_classes(hint)
+        cls = trusted_class(value["class_path"], where) if "class_path" in value else next(iter(expected), None)
+        if "class_path" in value and expected and not issubclass(cls, expected):
+            kinds = " or ".join(kind.__name__ for kind in expected)
+            raise Untrusted(f"{where}: expected a {kinds}, got {value['class_path']}")
         for part in ("init_args", "dict_kwargs"):
             if not isinstance(arguments := value.get(part) or {}, Mapping):
-                raise Untrusted(f"{where}.{part} must be arguments by name")
+                raise Untrusted(f"{where}.{part} must be a mapping of arguments")
             check_settings(arguments, cls if typed else None, where)
     elif isinstance(value, Mapping):
-        wanted = accepted_classes(hint)
-        hints = arguments_of(wanted[0]) if wanted else {}
+        expected = accepted_classes(hint)
+        hints = arguments_of(expected[0]) if expected else {}
         for key, item in value.items():
-            check_value(item, hints.get(key) if wanted else element(hint), f"{where}.{key}", typed)
+            check_value(item, hints.get(key) if expected else element(hint), f"{where}.{key}", typed)
     elif isinstance(value, Sequence | set) and not isinstance(value, bytes):
         for item in value:
             check_value(item, element(hint), where, typed)
@@ -282,7 +286,7 @@ def check_value(value: Any, hint: Any, where: str, typed: bool = True) -> None:
 
 
 def _harmless(value: str, hint: Any) -> bool:
-    """Whether a string can name no class where `hint` is the annotation."""
+    """True if a string with annotation `hint` cannot name a class."""
     if free_text(hint):
         return True
     if hint is not None and not expects_class(hint):
@@ -291,18 +295,18 @@ def _harmless(value: str, hint: Any) -> bool:
 
 
 def _refuse_large(value: str, where: str) -> None:
-    """Refuse a text that a parser would read as YAML without end."""
+    """Refuse a text that expands without bound when it is parsed as YAML."""
     if any(sign in value for sign in "[{&*"):
         try:
             check_yaml(value)
         except TooLarge as error:
-            raise Untrusted(f"{where} is a text that cannot be read: {error}") from error
+            raise Untrusted(f"{where} cannot be read: {error}") from error
         except YAMLError:
             return
 
 
 def _as_settings(value: str) -> bool:
-    """Whether the parser would read a text as settings: YAML of a mapping or list that has a class path somewhere."""
+    """True if the parser would read a text as settings: YAML of a mapping or list with a class path."""
     try:
         content = load_yaml(value)
     except YAMLError:
@@ -315,26 +319,26 @@ def _as_settings(value: str) -> bool:
 
 
 def trusted_class(path: Any, where: str) -> type:
-    """Class of an import path, imported only where the path is in the allow-list.
+    """Import a class if its path is in the allow-list.
 
     Raises:
-        Untrusted: the path is beyond it, gives no class, or one that lies elsewhere.
+        Untrusted: the path is outside the allow-list, or its object is no class of that package.
     """
     if not isinstance(path, str) or not _DOTTED.fullmatch(path):
         raise Untrusted(f"{where} names {path!r:.80}, expected the import path of a class")
     prefix = next((prefix for prefix in PREFIXES if path.startswith(prefix)), None)
     if prefix is None and path not in CLASSES:
         raise Untrusted(
-            f"{where} names {path[:80]}, which is no class of this suite or of torch and may run any code: "
-            "add --trust true if you trust whoever made it"
+            f"{where} names {path[:80]}, which is not a class of this suite or of torch and may run any code: "
+            "add --trust true if you trust its author"
         )
     top = path.split(".")[0]
-    found = _lookup(path) if _lies_in(top, _file_of_package(top)) else None
-    if not isinstance(found, type):
-        raise Untrusted(f"{where} names {path[:80]}, which is no class of the installed {top}")
-    if not f"{found.__module__}.".startswith(prefix or f"{top}.") or not _lies_in(top, _file_of(found)):
-        raise Untrusted(f"{where} names {path[:80]}, whose class {found.__module__}.{found.__qualname__} lies outside {top}")
-    return found
+    cls = _lookup(path) if _lies_in(top, _file_of_package(top)) else None
+    if not isinstance(cls, type):
+        raise Untrusted(f"{where} names {path[:80]}, which is not a class of the installed {top}")
+    if not f"{cls.__module__}.".startswith(prefix or f"{top}.") or not _lies_in(top, _file_of(cls)):
+        raise Untrusted(f"{where} names {path[:80]}, whose class {cls.__module__}.{cls.__qualname__} lies outside {top}")
+    return cls
 
 
 def _lookup(path: str) -> Any:
@@ -346,7 +350,7 @@ def _lookup(path: str) -> Any:
 
 
 def _file_of_package(top: str) -> str | None:
-    """Where a top-level package would be imported from; nothing is imported."""
+    """File of a top-level package, without importing it."""
     try:
         spec = find_spec(top)
     except (ImportError, ValueError):
@@ -359,7 +363,7 @@ def _file_of(cls: type) -> str | None:
 
 
 def _lies_in(top: str, file: str | None) -> bool:
-    """Whether a source file lies in the suite's own package `top`, or in the installed library of that name."""
+    """True if a source file is in the suite's package `top`, or in the installed library of that name."""
     if not file:
         return False
     suite = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""YAML of bounded size: texts that expand without end, nest too deeply or contain themselves are refused before they are read."""
+"""YAML reader with bounds on length, depth and expansion: text or file -> plain types."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,11 +9,10 @@ from yaml import YAMLError
 
 from datamodules.common.errors import DataError
 
-LONGEST = 20_000_000
-"""Characters of a text."""
-LARGEST = 200_000
-"""Values that a text stands for, aliases counted as what they repeat."""
-DEEPEST = 60
+MAX_CHARACTERS = 20_000_000
+MAX_VALUES = 200_000
+"""Values of a text with all aliases expanded."""
+MAX_DEPTH = 60
 """Levels of lists and mappings; the suite's own configs have at most 12."""
 
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -22,14 +21,14 @@ __all__ = ["BoundedLoader", "TooLarge", "YAMLError", "check_yaml", "load_yaml", 
 
 
 class TooLarge(YAMLError):
-    """A text beyond the bounds."""
+    """Text beyond the bounds."""
 
 
 def load_yaml(text: str) -> Any:
     """Content of a YAML text, plain types only.
 
     Raises:
-        YAMLError: no YAML, or beyond the bounds.
+        YAMLError: not YAML, or beyond the bounds.
     """
     check_yaml(text)
     try:
@@ -42,7 +41,7 @@ def read_yaml(path: Path) -> Any:
     """Content of a YAML file.
 
     Raises:
-        DataError: the file cannot be read, is no YAML, or beyond the bounds.
+        DataError: the file cannot be read, is not YAML, or beyond the bounds.
     """
     try:
         return load_yaml(path.read_text(encoding="utf-8"))
@@ -51,7 +50,7 @@ def read_yaml(path: Path) -> Any:
 
 
 class BoundedLoader:
-    """YAML loader that refuses texts beyond the bounds before another one reads them."""
+    """Wrapper of a YAML loader that first refuses texts beyond the bounds."""
 
     def __init__(self, loader: Callable[..., Any]) -> None:
         self.loader = loader
@@ -62,15 +61,15 @@ class BoundedLoader:
 
 
 def check_yaml(text: str) -> None:
-    """Measure a text by its events, which need no memory however much it expands to.
+    """Check a text against the bounds by its parser events, in constant memory.
 
-    A text inside it that a parser would read as YAML again is measured too.
+    Scalars that a parser would read as YAML again are checked too.
 
     Raises:
-        YAMLError: no YAML, or beyond the bounds.
+        YAMLError: not YAML, or beyond the bounds.
     """
-    if len(text) > LONGEST:
-        raise TooLarge(f"it has {len(text):,} characters, {LONGEST:,} at most are read")
+    if len(text) > MAX_CHARACTERS:
+        raise TooLarge(f"it has {len(text):,} characters, at most {MAX_CHARACTERS:,} are read")
     for scalar in _measured(text):
         if any(sign in scalar for sign in "[{&*"):
             try:
@@ -83,9 +82,9 @@ def check_yaml(text: str) -> None:
 
 
 def _measured(text: str) -> Iterator[str]:
-    """Texts of all scalars, while sizes and depth are counted."""
-    sizes: dict[str, int] = {}  # of what each finished anchor stands for
-    open_anchors: list[tuple[str | None, int]] = []  # anchor of each open collection, and the total where it began
+    """Texts of all scalars, with checks of size and depth."""
+    sizes: dict[str, int] = {}  # anchor -> number of values
+    open_anchors: list[tuple[str | None, int]] = []  # anchor of each open collection, and the total at its start
     total = 0
     for event in yaml.parse(text, Loader=_SafeLoader):
         if isinstance(event, yaml.AliasEvent):
@@ -102,7 +101,7 @@ def _measured(text: str) -> Iterator[str]:
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_anchors.pop()
             sizes |= {anchor: total - before} if anchor else {}
-        if len(open_anchors) > DEEPEST:
-            raise TooLarge(f"it nests lists or mappings more than {DEEPEST} deep")
-        if total > LARGEST:
-            raise TooLarge(f"its aliases expand to more than {LARGEST:,} values")
+        if len(open_anchors) > MAX_DEPTH:
+            raise TooLarge(f"it nests lists or mappings more than {MAX_DEPTH} levels deep")
+        if total > MAX_VALUES:
+            raise TooLarge(f"its aliases expand to more than {MAX_VALUES:,} values")

@@ -109,7 +109,7 @@ class GenerationReport(Report):
         lines = ["", results.heading(about, f"{int(composer.found['n_pieces'])} pieces")]
         lines += [*likelihood_lines({OURS: composer.found} | beside), f"nats of the system: {WHAT[kind]}"]
         drawn = likelihoods({OURS: composer.rows} | ({chain.name: chain.rows} if beside else {}), title=about["policy"])
-        lines += [f"picture       {write_figure(results.place(trainer, 'figures/likelihoods.png', split), drawn)}"]
+        lines += [f"picture       {write_figure(results.result_path(trainer, 'figures/likelihoods.png', split), drawn)}"]
         if split == "test":
             found, said = self._music(trainer, composer, chain)
             more, lines = more | found, [*lines, *said]
@@ -123,12 +123,12 @@ class GenerationReport(Report):
         if self.measured:
             sets = evaluation.write_sets(composer, chain, data, self.measured, self.bars)
             verdicts = evaluation.judge(sets, evaluation.as_seen(composer.view, data.pieces("train")), self.resamples)
-            place = results.place(trainer, "figures/rules.png", "test").parent
+            place = results.result_path(trainer, "figures/rules.png", "test").parent
             found = {"music": verdicts.plain()}
             lines += ["", *verdict_lines(verdicts), "", f"pictures      {place} ({evaluation.draw(place, verdicts)})"]
         if self.pieces:
             samples = write_samples(composer, references, self.pieces, self.bars, data.seed)
-            place = results.place(trainer, "pieces", "test")
+            place = results.result_path(trainer, "pieces", "test")
             said = write_all(place, samples, PieceFiles(sound=self.sound))
             lines += ["", f"pieces        {place} ({len(samples.pieces)} {samples.use})", *said]
         return found, lines

@@ -1,4 +1,4 @@
-"""Logistic regressions on a few numbers a clip: what a network has to beat, whatever the task."""
+"""Logistic regression baselines: features per clip (clips, columns) -> probabilities per tag (clips, tags)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,29 +11,35 @@ STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)  # C of the logistic regression, inver
 
 
 class Split(NamedTuple):
-    """Features (clips, 2 * mels), means before deviations, and labels (clips, tags) in {0, 1}."""
+    """Features (clips, 2 * mels), means then deviations, and labels (clips, tags) in {0, 1}."""
 
     features: np.ndarray
     labels: np.ndarray
 
 
 def logistic(train: Split, validation: Split, test: Split, columns: int) -> np.ndarray:
-    """Probabilities (clips, tags) on `test` of one regression a tag on the first `columns` features, standardised."""
+    """Fit one regression per tag on the first `columns` standardised features.
+
+    The strength of the penalty is chosen by macro AUROC on `validation`.
+
+    Returns:
+        (clips, tags) probabilities of `test`.
+    """
     mean, deviation = train.features[:, :columns].mean(0), train.features[:, :columns].std(0) + 1e-6
-    known, held_out, asked = ((split.features[:, :columns] - mean) / deviation for split in (train, validation, test))
-    best, chosen = -1.0, None
+    fitted, held_out, unseen = ((split.features[:, :columns] - mean) / deviation for split in (train, validation, test))
+    best, best_models = -1.0, None
     for strength in STRENGTHS:
-        models = [_fitted(known, labels, strength) for labels in train.labels.T]
+        models = [_fit(fitted, labels, strength) for labels in train.labels.T]
         area = roc_auc(np.stack([model(held_out) for model in models], 1), validation.labels)
         if np.isfinite(area).any() and np.nanmean(area) > best:
-            best, chosen = np.nanmean(area), models
-    return np.stack([model(asked) for model in chosen or models], 1)
+            best, best_models = np.nanmean(area), models
+    return np.stack([model(unseen) for model in best_models or models], 1)
 
 
-def _fitted(inputs: np.ndarray, labels: np.ndarray, strength: float) -> Callable[[np.ndarray], np.ndarray]:
+def _fit(inputs: np.ndarray, labels: np.ndarray, strength: float) -> Callable[[np.ndarray], np.ndarray]:
     from sklearn.linear_model import LogisticRegression
 
-    if labels.min() == labels.max():  # nothing to tell apart
-        return lambda asked: np.full(len(asked), float(labels[0]))
+    if labels.min() == labels.max():  # a single class cannot be fitted
+        return lambda features: np.full(len(features), float(labels[0]))
     model = LogisticRegression(C=strength, max_iter=200).fit(inputs, labels)
-    return lambda asked: model.predict_proba(asked)[:, 1]
+    return lambda features: model.predict_proba(features)[:, 1]

@@ -1,4 +1,4 @@
-"""What every task's `compare` needs: results of many runs, grouped by config, averaged over seeds. Imports no torch."""
+"""Results of runs for `compare`: run folders -> results grouped by config, averaged over seeds. Imports no torch."""
 
 import argparse
 import csv
@@ -19,7 +19,7 @@ RESULT = "metrics.json"
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser whose errors are one sentence."""
+    """Argument parser with errors of one sentence."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
@@ -32,15 +32,15 @@ class Result:
     folder: Path
     row: str  # name of the config
     seed: int
-    data: Mapping[str, str]  # what it was scored on: name, subset, split, policy and counts
+    data: Mapping[str, str]  # evaluation data: name, subset, split, policy and counts
     metrics: Mapping[str, float]
-    content: Mapping[str, Any]  # all of metrics.json
+    content: Mapping[str, Any]  # whole metrics.json
     departures: Mapping[str, list[Any]] | None  # setting -> values of the row and of the run; None: not recorded
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed alone."""
+    """Runs that differ only in their seed."""
 
     row: str
     note: str  # departures from the row's config
@@ -49,7 +49,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Config and, where the run departs from it, how."""
+        """Config and, in brackets, departures from it."""
         return f"{self.row} [{self.note}]" if self.note else self.row
 
     @property
@@ -59,8 +59,8 @@ class Group:
 
     def values(self, read: Callable[[Result], float | None]) -> list[float]:
         """Finite values over the seeds."""
-        found = (read(result) for result in self.results)
-        return [float(value) for value in found if value is not None and math.isfinite(value)]
+        values = (read(result) for result in self.results)
+        return [float(value) for value in values if value is not None and math.isfinite(value)]
 
     def mean(self, read: Callable[[Result], float | None]) -> float:
         """Mean over the seeds; NaN without values."""
@@ -74,12 +74,17 @@ class Group:
 
 
 def load(patterns: Sequence[str], task: str) -> tuple[list[Result], list[str]]:
-    """Results of the run folders that the patterns name, and one sentence for each folder that was left out.
+    """Read the results of run folders.
 
-    A pattern is a run folder, its metrics.json, a folder of runs, or a glob.
+    Args:
+        patterns: run folders, their metrics.json, folders of runs, or globs
+        task: name of the task
+
+    Returns:
+        results, and one sentence for each skipped folder
 
     Raises:
-        DataError: a folder does not exist, or not one result can be read.
+        DataError: a folder does not exist, or no result can be read.
     """
     results, skipped = [], []
     for path in _folders(patterns, task):
@@ -89,17 +94,17 @@ def load(patterns: Sequence[str], task: str) -> tuple[list[Result], list[str]]:
             skipped.append(str(error))
     if not results:
         raise DataError(
-            f"{len(skipped)} run folder(s) and no result of task {task} among them ({skipped[0]}): "
+            f"no result of task {task} in {len(skipped)} run folder(s) ({skipped[0]}): "
             f"`python -m tasks.{task} test --ckpt_path RUN_FOLDER` writes one"
         )
     return results, skipped
 
 
 def read_result(folder: Path, task: str) -> Result:
-    """Result of one run folder.
+    """Read the result of one run folder.
 
     Raises:
-        DataError: no metrics.json, not as written by `test`, or of another task.
+        DataError: metrics.json is missing, invalid, or of another task.
     """
     path = folder / RESULT
     if not path.is_file():
@@ -112,10 +117,10 @@ def read_result(folder: Path, task: str) -> Result:
         departures = content.get("departures")
         note(departures)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, OverflowError) as error:
-        raise DataError(f"{path} is not as `test` writes it ({type(error).__name__}: {error})") from error
+        raise DataError(f"{path} is not a {RESULT} written by `test` ({type(error).__name__}: {error})") from error
     if owner != task:
         raise DataError(f"{path} is a result of task {owner}, expected {task}")
-    # Averages over other clips or other classes are other numbers.
+    # Averages over different numbers of clips or classes are not comparable.
     data |= {name: f"{value:g}" for name, value in metrics.items() if name.startswith("n_")}
     return Result(folder, row, seed, data, metrics, content, departures)
 
@@ -128,14 +133,14 @@ def describe(data: Mapping[str, str]) -> str:
 
 
 def group(results: Iterable[Result], same: Mapping[str, str] | None = None) -> tuple[list[Group], list[str]]:
-    """Group results by config, departures from it and data; of two runs with the same seed the newer counts.
+    """Group results by config, departures and data; of two runs with the same seed the newer is used.
 
     Args:
-        results: as read
-        same: row -> row, for configs that describe one and the same training
+        results: results of `load`
+        same: row -> row, for configs of one and the same training
 
     Returns:
-        groups in order of row, and one sentence for each run left out
+        groups in order of row, and one sentence for each skipped run
     """
     bins: dict[tuple, dict[int, Result]] = {}
     skipped = []
@@ -151,9 +156,9 @@ def group(results: Iterable[Result], same: Mapping[str, str] | None = None) -> t
 
 
 def read_curves(folder: Path, columns: Sequence[str], x: str = "epoch") -> dict[str, Any]:
-    """Logged values against the epoch, arrays of equal length, from every `metrics.csv` under a run folder.
+    """Logged values per epoch, arrays of equal length, from all `metrics.csv` under a run folder.
 
-    A resumed run has several files, and repeats an epoch it had begun: the last value counts.
+    A resumed run has several files and repeats an interrupted epoch; the last value is used.
     """
     import numpy as np
 
@@ -170,13 +175,13 @@ def read_curves(folder: Path, columns: Sequence[str], x: str = "epoch") -> dict[
 
 
 def fail(error: DataError) -> int:
-    """Say an error in one sentence; exit code 2."""
+    """Print an error; returns exit code 2."""
     sys.stderr.write(f"error: {error}\n")
     return 2
 
 
 def _folders(patterns: Sequence[str], task: str) -> list[Path]:
-    found: list[Path] = []
+    folders: list[Path] = []
     for pattern in patterns:
         path = Path(pattern).expanduser()
         if path.exists():
@@ -187,12 +192,12 @@ def _folders(patterns: Sequence[str], task: str) -> list[Path]:
                 raise DataError(f"no run folder matches {pattern}: train with `python -m tasks.{task} fit`, or name run folders")
         else:
             raise DataError(f"{pattern} does not exist: expected a run folder such as runs/{task}/NAME, or a glob in quotes")
-        found += [match for match in matches if match not in found]
-    return found
+        folders += [match for match in matches if match not in folders]
+    return folders
 
 
 def _inside(path: Path) -> list[Path]:
-    """The run folder itself, or the runs in a folder of runs."""
+    """Run folder itself, or the runs in a folder of runs."""
     if path.is_file():
         return [path.parent]
     if (path / RESULT).exists():

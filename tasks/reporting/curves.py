@@ -1,4 +1,4 @@
-"""Pictures of several runs: training curves averaged over seeds, and values beside the published ones."""
+"""Figures of several runs: training curves averaged over seeds, and results beside published values."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -27,14 +27,14 @@ def curves(
         runs: label -> one curve per seed, columns `x` and the measures
         measures: column -> label of its axis
         title: data set, subset, split, policy
-        marks: epochs at which the schedule switches
+        marks: epochs of optimizer switches
         x: column of the horizontal axis
     """
     labels = [f"{style.shorten(name, 100)} ({len(seeds)} seed{'s' * (len(seeds) > 1)})" for name, seeds in runs.items()]
     longest = max(map(len, labels), default=0)
     columns = 3 if longest < 36 else 2 if longest < 56 else 1
-    made = style.figure(520 + 24 * -(-len(labels) // columns), title)
-    panels = made.subplots(1, len(measures), squeeze=False)[0]
+    figure = style.figure(520 + 24 * -(-len(labels) // columns), title)
+    panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, (column, label) in zip(panels, measures.items(), strict=True):
         for mark in marks:
             axes.axvline(mark, color=style.FAINT, linewidth=1, linestyle=":")
@@ -42,16 +42,16 @@ def curves(
             for seed in seeds if len(seeds) > 1 else ():
                 axes.plot(seed[x], seed[column], color=colour, alpha=0.35, linewidth=1)
             at, mean = _mean(seeds, x, column)
-            # A single epoch is a point, not an invisible line.
+            # A marker, because a line of a single epoch is invisible.
             axes.plot(at, mean, color=colour, linewidth=2.2, marker="o" if len(at) < 3 else None, label=name)
         style.grid(axes)
         style.dress(axes, x, label)
     if runs:
         handles, _ = panels[0].get_legend_handles_labels()
-        legend = made.legend(handles=handles, fontsize=style.LABEL, loc="outside lower center", ncols=columns, frameon=False)
+        legend = figure.legend(handles=handles, fontsize=style.LABEL, loc="outside lower center", ncols=columns, frameon=False)
         for entry in legend.get_texts():
             entry.set_parse_math(False)
-    return made
+    return figure
 
 
 def beside_paper(
@@ -63,37 +63,37 @@ def beside_paper(
     title: str,
     measure: str = "AUROC (%)",
 ) -> "Figure":
-    """Published value and ours for every class, in the order given, joined by a line.
+    """Published value and ours of every class, joined by a line.
 
     Args:
         names: classes
         paper: published values
-        ours: mean over seeds; NaN where there is none
-        deviation: over seeds, drawn as a bar
-        title: whose values, on which data
+        ours: means over seeds; NaN if missing
+        deviation: standard deviation over seeds, drawn as an error bar
+        title: system and data
         measure: label of the axis
     """
-    made = style.figure(FRAME + LINE * max(len(names), 3), title)
-    axes = made.subplots()
-    place = np.arange(len(names))
-    theirs, mine = np.asarray(paper, dtype=float), np.asarray(ours, dtype=float)
-    axes.hlines(place, theirs, mine, color=style.FAINT, linewidth=2.5)
-    axes.plot(theirs, place, "D", color=style.COLOURS[1], markersize=6, label="paper")
+    figure = style.figure(FRAME + LINE * max(len(names), 3), title)
+    axes = figure.subplots()
+    rows = np.arange(len(names))
+    published, own = np.asarray(paper, dtype=float), np.asarray(ours, dtype=float)
+    axes.hlines(rows, published, own, color=style.FAINT, linewidth=2.5)
+    axes.plot(published, rows, "D", color=style.COLOURS[1], markersize=6, label="paper")
     spread = np.zeros(len(names)) if deviation is None else np.nan_to_num(np.asarray(deviation, dtype=float))
-    axes.errorbar(mine, place, xerr=spread, fmt="o", color=style.COLOURS[0], markersize=6, capsize=3, label="ours")
-    axes.set_yticks(place, [style.shorten(name, 30) for name in names], parse_math=False)
+    axes.errorbar(own, rows, xerr=spread, fmt="o", color=style.COLOURS[0], markersize=6, capsize=3, label="ours")
+    axes.set_yticks(rows, [style.shorten(name, 30) for name in names], parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
     style.grid(axes)
     style.legend_above(axes)
     style.dress(axes, measure)
-    return made
+    return figure
 
 
 def _mean(seeds: Sequence[Curve], x: str, column: str) -> tuple[NDArray, NDArray]:
-    """Mean over the seeds at the steps that all of them reached."""
+    """Mean over the seeds at the epochs that all of them have."""
     if not seeds:
         return np.zeros(0), np.zeros(0)
-    at = seeds[0][x]
+    shared = seeds[0][x]
     for seed in seeds[1:]:
-        at = np.intersect1d(at, seed[x])
-    return at, np.mean([seed[column][np.isin(seed[x], at)] for seed in seeds], axis=0)
+        shared = np.intersect1d(shared, seed[x])
+    return shared, np.mean([seed[column][np.isin(seed[x], shared)] for seed in seeds], axis=0)

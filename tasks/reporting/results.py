@@ -1,4 +1,4 @@
-"""What `validate` and `test` of every task leave: metrics.json, which `compare` reads, and a heading on screen."""
+"""Results of `validate` and `test`: metrics -> metrics.json for `compare`; base class of the tasks' reports."""
 
 import math
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from tasks.cli.run_info import run_info
 from tasks.writers.output_files import write_json
 
 
-def place(trainer: Trainer, name: str, split: str) -> Path:
-    """File in the run folder: `metrics.json` of the test split, `metrics_validation.json` of the other."""
+def result_path(trainer: Trainer, name: str, split: str) -> Path:
+    """Path in the run folder, such as `metrics.json` for the test split and `metrics_validation.json` for validation."""
     path = Path(trainer.default_root_dir) / name
     return path if split == "test" else path.with_stem(f"{path.stem}_{split}")
 
@@ -22,21 +22,26 @@ def place(trainer: Trainer, name: str, split: str) -> Path:
 def write_metrics(
     trainer: Trainer, module: LightningModule, about: Mapping[str, str], metrics: Mapping[str, Any], **more: Any
 ) -> Path:
-    """Write metrics.json of a split and return its path; JSON has no NaN, so what could not be scored is null.
+    """Write metrics.json of a split.
 
     Args:
-        about: what the numbers were measured on: the data's `name`, `subset`, `split`, `policy`, and whatever else makes
-            numbers differ; `compare` averages over seeds only where all of it is equal
-        metrics: a number a name; those that begin with `n_` are counts and belong to `about`
-        more: what else the task keeps, plain types
+        trainer: Trainer
+        module: evaluated module
+        about: evaluation data: `name`, `subset`, `split`, `policy` and anything else that changes numbers; `compare` averages
+            over seeds if all of it is equal
+        metrics: name -> number, NaN is written as null; names that begin with `n_` are counts and belong to `about`
+        more: further content of the task, plain types
+
+    Returns:
+        Path of the file.
     """
-    path, run = place(trainer, "metrics.json", about["split"]), run_info(trainer)
+    path, run = result_path(trainer, "metrics.json", about["split"]), run_info(trainer)
     content = {
         "task": run.task,
         "row": run.row,
         "departures": dict(run.departures),
         "seed": trainer.datamodule.seed,
-        "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,  # whose weights were scored
+        "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
         "data": dict(about),
         "metrics": {name: number(value) for name, value in metrics.items()},
         "left_out": trainer.datamodule.left_out.as_json(),
@@ -50,32 +55,30 @@ def write_metrics(
 
 
 def heading(about: Mapping[str, str], count: str) -> str:
-    """First line of a printed table: what the numbers below were measured on; count: such as `12 tracks`."""
+    """First line of a printed table: evaluation data and a count such as `12 tracks`."""
     return f"{about['name']}, subset {about['subset']}, {about['split']} split, {count}"
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None."""
+    """Finite number, or None."""
     return float(value) if math.isfinite(value) else None
 
 
-# What the reports of all tasks share: when a split is reported, and when a few fixed examples are shown instead.
-
-
 class Report(Callback):
-    """Base of a task's report.
+    """Base class of the tasks' reports.
 
-    `examples`: how many validation examples W&B or TensorBoard gets after each validation of a training.
+    Attributes:
+        examples: number of validation examples logged to W&B or TensorBoard after each validation of a training
     """
 
     examples: int = 0
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Everything there is to say about the test split."""
+        """Report the test split."""
         self.report(trainer, pl_module, "test")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same for the `validate` verb; during training the examples, where a logger takes them."""
+        """Report the validation split in `validate`; log examples during training, if a logger takes them."""
         if trainer.state.fn == "validate":
             self.report(trainer, pl_module, "validation")
         elif self.examples and not trainer.sanity_checking and shows_media(trainer):
@@ -86,8 +89,8 @@ class Report(Callback):
             pl_module.train(training)
 
     def report(self, trainer: Trainer, module: LightningModule, split: str) -> None:
-        """Write and print the scores of the `test` or `validation` split; called on every rank."""
+        """Write and print the results of the `test` or `validation` split; called on every rank."""
         raise NotImplementedError
 
     def show_examples(self, trainer: Trainer, module: LightningModule) -> None:
-        """Log the same `examples` of the validation split each time; called on rank 0, the module in evaluation mode."""
+        """Log the same examples of the validation split each time; called on rank 0 with the module in evaluation mode."""

@@ -1,6 +1,6 @@
-"""One look for every picture: 1200 pixels wide, the same fonts, colours that colour-blind readers can tell apart.
+"""Shared figure style: 1200 px wide, common fonts with glyphs of any script, colour-blind-safe colours.
 
-Figures are built without pyplot: nothing global changes, nothing needs closing, ranks and threads do not interfere.
+Figures are built without pyplot, so that there is no global state and ranks and threads do not interfere.
 """
 
 import re
@@ -16,33 +16,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-# Glyphs of any script in figures: fonts installed here that have them, else Latin letters or question marks.
-#
-# Nothing global changes: a figure of `figure_class()` sees to its own texts whenever it is drawn.
+# Fonts
 
 BASE = "DejaVu Sans"
-"""The font that matplotlib brings."""
+"""Font that comes with matplotlib."""
 
 UNKNOWN = "?"
-"""Stands for a character that no font has and that has no Latin spelling."""
+"""Replacement of a character without font and Latin spelling."""
 
 NONCHARACTER = "\U0001ffff"
-"""A code point that is no character, which only a font of boxes for everything has."""
+"""Code point that is no character; a font that has it draws boxes for all characters."""
 
 _NAMED = re.compile(r"(?:SYLLABLE|LETTER)(?: SMALL)? ([A-Z]{1,7})$")
 
 
 @cache
 def figure_class() -> type["Figure"]:
-    """Figure whose texts are legible, whatever characters they have; loads matplotlib on the first call."""
+    """Figure class whose texts use fonts that have their characters; imports matplotlib on the first call."""
     from matplotlib.figure import Figure
 
     class LegibleFigure(Figure):
-        """Gives texts fonts that have their characters, or spells the characters otherwise, before drawing."""
+        """Figure that sets fonts or Latin spellings of its texts before drawing."""
 
         def draw(self, renderer: Any) -> None:
-            """Draw all parts."""
             make_legible(self)
             super().draw(renderer)
 
@@ -50,7 +46,7 @@ def figure_class() -> type["Figure"]:
 
 
 def make_legible(figure: "Figure") -> None:
-    """Set fonts and spellings of texts that have characters which the base font lacks."""
+    """Set fonts and spellings of texts with characters that the base font does not have."""
     from matplotlib.text import Text
 
     for axes in figure.axes:
@@ -67,35 +63,35 @@ def make_legible(figure: "Figure") -> None:
 
 
 def spelling(texts: list[str]) -> tuple[list[str], list[str]]:
-    """Texts spelled with characters that some font has, and the names of the fonts, the base font first."""
+    """Texts with Latin spellings of characters that no font has, and names of the fonts, the base font first."""
     missing = lacking("".join(texts))
     fonts = fonts_for(missing)
-    left = missing - frozenset().union(*(glyphs(path) for _, path in fonts)) if fonts else missing
-    table = {ord(character): latin(character) for character in left}
+    unavailable = missing - frozenset().union(*(glyphs(path) for _, path in fonts)) if fonts else missing
+    table = {ord(character): latin(character) for character in unavailable}
     return [text.translate(table) for text in texts], [BASE, *(name for name, _ in fonts)]
 
 
 def lacking(text: str) -> frozenset[str]:
-    """Characters of a text that the base font lacks; line breaks are none."""
+    """Characters of a text that the base font does not have, without line breaks."""
     return frozenset(text) - base_glyphs() - {"\n"} if not text.isascii() or not text.isprintable() else frozenset()
 
 
 @lru_cache(256)
 def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    """(name, path) of installed fonts that together have as many of the characters as possible, most first."""
-    left, chosen = characters, []
-    while left:
-        name, path = max(installed(), key=lambda font: (len(left & glyphs(font[1])), font[0]), default=("", ""))
-        if not path or not left & glyphs(path):
+    """(name, path) of installed fonts that together have as many of the characters as possible (greedy cover)."""
+    missing, fonts = characters, []
+    while missing:
+        name, path = max(installed(), key=lambda font: (len(missing & glyphs(font[1])), font[0]), default=("", ""))
+        if not path or not missing & glyphs(path):
             break
-        chosen.append((name, path))
-        left -= glyphs(path)
-    return tuple(chosen)
+        fonts.append((name, path))
+        missing -= glyphs(path)
+    return tuple(fonts)
 
 
 @cache
 def installed() -> tuple[tuple[str, str], ...]:
-    """(name, path) of the upright fonts of normal weight on this machine, each name once."""
+    """(name, path) of the installed upright fonts of normal weight, each name once."""
     from matplotlib.font_manager import fontManager
 
     plain = {font.name: font.fname for font in fontManager.ttflist if font.style == "normal" and font.weight in (400, "normal")}
@@ -104,7 +100,7 @@ def installed() -> tuple[tuple[str, str], ...]:
 
 @cache
 def glyphs(path: str) -> frozenset[str]:
-    """Characters that a font file has; none where it cannot be used, such as one of bitmaps or of last resort (boxes)."""
+    """Characters of a font file; empty for unusable fonts, such as bitmap and last-resort (box) fonts."""
     from matplotlib.ft2font import FT2Font
 
     try:
@@ -117,7 +113,7 @@ def glyphs(path: str) -> frozenset[str]:
 
 @cache
 def base_glyphs() -> frozenset[str]:
-    """Characters of the font that matplotlib brings."""
+    """Characters of the base font."""
     from matplotlib.font_manager import FontProperties, fontManager
 
     return glyphs(fontManager.findfont(FontProperties(family=BASE)))
@@ -125,7 +121,7 @@ def base_glyphs() -> frozenset[str]:
 
 @cache
 def latin(character: str) -> str:
-    """Latin spelling of a character: without its accents, or a syllable's name (か: ka, 한: han); else `UNKNOWN`."""
+    """Latin spelling of a character: without accents, or the name of a syllable (か: ka, 한: han); else `UNKNOWN`."""
     if not character.isprintable():
         return " " if character.isspace() else UNKNOWN
     plain = _known(unicodedata.normalize("NFKD", character))
@@ -139,12 +135,14 @@ def _known(characters: Iterable[str]) -> str:
     return "".join(character for character in characters if character in base_glyphs() and not unicodedata.combining(character))
 
 
+# Sizes and colours
+
 WIDTH = 1200  # px
 DPI = 100
-DEPTH = 80.0  # dB below the peak that a spectrogram shows
+DEPTH = 80.0  # dynamic range of spectrograms, dB
 TITLE, LABEL, TICK = 14, 12, 11  # pt
 SPECTROGRAM = "magma"
-HEAT = "YlOrRd"  # light means little: a row of zeros looks empty
+HEAT = "YlOrRd"  # low values are light: a row of zeros looks empty
 # Okabe and Ito's palette without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 INK, FAINT, GRID = "#222222", "#BBBBBB", "#E5E5E5"
@@ -152,17 +150,17 @@ MEL_TICKS = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
 
 
 def figure(height: int, title: str) -> "Figure":
-    """Empty figure of 1200 x `height` px with a title; names with `$` or `_`, and in any script, are shown as they are."""
+    """Empty figure of 1200 x `height` px with a literal title (`$` and `_` have no special meaning)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    made = figure_class()(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white", layout="constrained")
-    FigureCanvasAgg(made)
-    made.suptitle(shorten(title, 110), fontsize=TITLE, color=INK, parse_math=False)
-    return made
+    new = figure_class()(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(new)
+    new.suptitle(shorten(title, 110), fontsize=TITLE, color=INK, parse_math=False)
+    return new
 
 
 def shorten(text: str, length: int) -> str:
-    """Cut the middle out of a long name, so that the folder and the suffix stay readable."""
+    """Replace the middle of a long name by an ellipsis, so that folder and suffix stay readable."""
     if len(text) <= length:
         return text
     head = (length - 1) * 2 // 3
@@ -170,7 +168,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def dress(axes: "Axes", x: str | None = None, y: str | None = None) -> None:
-    """Labels and ticks in the suite's sizes; without `x` the tick labels below are dropped too."""
+    """Set labels and ticks in the suite's sizes; without `x` the horizontal axis has no tick labels."""
     axes.tick_params(labelsize=TICK, color=FAINT, labelcolor=INK, labelbottom=x is not None)
     for side in axes.spines.values():
         side.set_color(FAINT)
@@ -181,30 +179,30 @@ def dress(axes: "Axes", x: str | None = None, y: str | None = None) -> None:
 
 
 def text(axes: "Axes", x: float, y: float, words: str, **options: Any) -> None:
-    """Text in the suite's size, never read as mathematics."""
+    """Draw literal text in the suite's size."""
     axes.text(x, y, words, **{"fontsize": TICK, "color": INK, "parse_math": False, **options})
 
 
 def grid(axes: "Axes", along: str = "both") -> None:
-    """Faint lines behind the data, along the axis `x`, `y` or `both`."""
+    """Draw grid lines behind the data, along the axis `x`, `y` or `both`."""
     axes.grid(axis=along, color=GRID)
     axes.set_axisbelow(True)
 
 
 def hatch_padding(axes: "Axes", begin: float, end: float) -> None:
-    """Hatch the stretch begin .. end of the time axis, which is no part of the recording."""
+    """Hatch padding from `begin` to `end` of the time axis."""
     if end > begin:
         axes.axvspan(begin, end, facecolor="#FFFFFFB0", edgecolor="#888888", hatch="//", linewidth=0, zorder=3)
 
 
 def legend_above(axes: "Axes", size: float = LABEL) -> None:
-    """Legend in a row above the axes, where it hides no data."""
+    """Draw the legend in a row above the axes."""
     axes.legend(fontsize=size, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 
-def colour_bar(made: "Figure", image: Any, label: str, **where: Any) -> None:
-    """Colour bar in axes of its own, `cax`, or beside one or several, `ax`."""
-    bar = made.colorbar(image, **where)
+def colour_bar(figure: "Figure", image: Any, label: str, **position: Any) -> None:
+    """Draw a colour bar in the axes `cax`, or beside one or several axes `ax`."""
+    bar = figure.colorbar(image, **position)
     bar.set_label(label, fontsize=TICK, color=INK)
     bar.ax.tick_params(labelsize=TICK - 1, color=FAINT, labelcolor=INK)
     bar.outline.set_edgecolor(FAINT)
@@ -213,16 +211,15 @@ def colour_bar(made: "Figure", image: Any, label: str, **where: Any) -> None:
 def spectrogram(
     axes: "Axes", values: ArrayLike, mel_hertz: ArrayLike, hop_s: float, start_s: float = 0.0, peak: float | None = None
 ) -> Any:
-    """Draw a log-mel spectrogram (mels, frames) in dB below its peak, `DEPTH` deep, the mel axis labelled in Hz.
+    """Draw a log-mel spectrogram in dB below its peak over a range of `DEPTH`, with the mel axis labelled in Hz.
 
     Args:
-        axes: to draw into
+        axes: axes to draw into
         values: (mels, frames) dB
         mel_hertz: (mels,) centre frequency of each band, Hz
-        hop_s: time from frame to frame, s
+        hop_s: hop, s
         start_s: time of the first frame, s
-        peak: dB of the brightest colour, where several spectrograms share it (default: its own loudest; silence, which is one
-            level everywhere, is dark)
+        peak: dB of the brightest colour, to share between spectrograms (default: the maximum; a constant spectrogram is dark)
     """
     values, centres = np.asarray(values, dtype=np.float64), np.asarray(mel_hertz, dtype=np.float64)
     if values.shape[0] != len(centres):
@@ -239,18 +236,18 @@ def spectrogram(
         vmax=0.0,
         extent=(start_s, start_s + values.shape[1] * hop_s, -0.5, len(centres) - 0.5),
     )
-    shown: dict[float, str] = {}
+    ticks: dict[float, str] = {}
     for frequency in reversed(MEL_TICKS):
         band = float(np.interp(frequency, centres, np.arange(len(centres))))
-        # The lowest octaves share few bands: their labels would overlap.
-        if centres[0] <= frequency <= centres[-1] and all(abs(band - other) > 0.07 * len(centres) for other in shown):
-            shown[band] = _hertz(frequency)
-    axes.set_yticks(list(shown), list(shown.values()))
+        # Labels of the lowest octaves would overlap.
+        if centres[0] <= frequency <= centres[-1] and all(abs(band - other) > 0.07 * len(centres) for other in ticks):
+            ticks[band] = _hertz(frequency)
+    axes.set_yticks(list(ticks), list(ticks.values()))
     return image
 
 
 def colours(count: int) -> Sequence[str]:
-    """As many line colours as asked for, repeating after seven."""
+    """`count` line colours, repeating after seven."""
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 

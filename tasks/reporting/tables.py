@@ -1,4 +1,4 @@
-"""Tables on disk and on screen: CSV for programs, Markdown for people."""
+"""Tables: rows (column -> value) -> CSV file or Markdown text."""
 
 import csv
 import math
@@ -10,10 +10,10 @@ from tasks.writers.output_files import whole
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], everywhere: Mapping[str, Any] | None = None) -> Path:
-    """Write rows as CSV, the columns in order of first appearance; None and NaN become empty cells.
+    """Write rows as CSV with columns in order of first appearance; None and NaN become empty cells.
 
     Args:
-        path: file to write; its folder is made, an older file is replaced whole
+        path: file to write, replaced atomically; its folder is created
         rows: column -> value
         everywhere: columns with the same value in all rows, such as data set, subset, split and policy
     """
@@ -27,7 +27,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], everywhere: Mapping
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown table, padded so that it also reads well in a terminal; None and NaN become a dash."""
+    """Markdown table padded to equal widths; None and NaN become a dash."""
     if not rows:
         return ""
     columns = list(dict.fromkeys(column for row in rows for column in row))

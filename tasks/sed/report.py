@@ -115,11 +115,11 @@ class SoundEventReport(Report):
             return
         scores, told = tables.all_scores(detector, self.psds), tables.about(trainer, split)
         others = score_baselines(trainer.datamodule, detector.net, split) if self.baselines and split == "test" else []
-        per_class, events = (results.place(trainer, name, split) for name in ("per_class.csv", "events.tsv"))
+        per_class, events = (results.result_path(trainer, name, split) for name in ("per_class.csv", "events.tsv"))
         tables.write(per_class, events, detector, told)
         more = {"validation": detector.validated, "baselines": others, "classes": detector.classes}
         written = results.write_metrics(trainer, detector, told, scores, psds={name: psds for name, _, psds in PSDS}, **more)
-        figures = results.place(trainer, "figures/per_class.png", split)
+        figures = results.result_path(trainer, "figures/per_class.png", split)
         count = draw(figures, trainer, detector, split, self.pictures)
         clips = f"{int(scores['n_clips'])} clips"
         lines = ["", f"{results.heading(told, clips)}, collar 200 ms or 20 %"]

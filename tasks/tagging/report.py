@@ -131,7 +131,7 @@ class TaggingReport(Report):
         metrics = tagger.scores.compute()
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
-        data, per_tag = trainer.datamodule, results.place(trainer, "per_tag.csv", split)
+        data, per_tag = trainer.datamodule, results.result_path(trainer, "per_tag.csv", split)
         rows = per_tag_table(scores, tagger.tags, self.resamples, data.seed)
         about = {"name": data.name, "subset": data.subset, "split": split, "policy": data.policy}
         everywhere = {"data" if key == "name" else key: value for key, value in about.items()}
@@ -139,7 +139,7 @@ class TaggingReport(Report):
         by_tag = {row["tag"]: results.number(row["auroc"]) for row in rows}
         head_dim = getattr(getattr(tagger.net, "back_end", None), "head_dim", None)
         written = results.write_metrics(trainer, tagger, about, metrics, per_tag=by_tag, head_dim=head_dim)
-        _picture(results.place(trainer, "figures/per_tag.png", split), rows, about)
+        _picture(results.result_path(trainer, "figures/per_tag.png", split), rows, about)
         table = [("this network", metrics["auroc_macro"], metrics["ap_macro"])]
         if split == "test" and self.baselines:
             table += _baselines(trainer, tagger)

@@ -1,4 +1,4 @@
-"""Journal of a `predict` folder: one JSON line per finished input, from which later runs go on and tables are written."""
+"""Journal of a `predict` folder: one JSON line per finished input, for resuming and for the tables."""
 
 import json
 import logging
@@ -13,12 +13,12 @@ from tasks.writers.output_files import write_text
 log = logging.getLogger(__name__)
 
 NAME = "journal.jsonl"
-"""Journal of rank 0 and of earlier runs; the other ranks of a run write `journal-<rank>.jsonl` beside it."""
+"""Journal of rank 0 and of earlier runs; other ranks write `journal-<rank>.jsonl`."""
 
 
 @dataclass(frozen=True)
 class FileState:
-    """A file as it was when it was read: path, size in bytes, time of change in ns, digest of its content."""
+    """State of a file when it was read: path, size (bytes), modification time (ns), digest of the content."""
 
     path: str
     size: int
@@ -28,12 +28,20 @@ class FileState:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """One input that was worked on.
+    """Processed input.
 
-    key: the same for every spelling of the input; file: what tables call it; name: relative to the folder that was named;
-    stem: what its outputs are called after; run: signature of network and options; session: of the command that did it;
-    outputs: files written, relative to the folder; extras: kinds of outputs among them that are written on request, with their
-    settings; row: what tables say of it; error: why there is no row
+    Args:
+        key: identifier, equal for every spelling of the path
+        file: name in tables
+        name: path relative to the folder that the user named
+        stem: name of its outputs
+        run: signature of network and options
+        session: identifier of the command
+        sources: files that were read
+        outputs: written files, relative to the output folder
+        extras: optional kinds of outputs with their settings
+        row: row of the tables
+        error: reason for a missing row
     """
 
     key: str
@@ -50,19 +58,19 @@ class JournalEntry:
 
 
 class History(NamedTuple):
-    """Content of a journal: entries by key, and what their runs were made with by signature."""
+    """Content of a journal: entries by key, and network and options of runs by signature."""
 
     entries: dict[str, JournalEntry]
     runs: dict[str, dict[str, Any]]
 
     def split(self) -> tuple[list[JournalEntry], list[JournalEntry]]:
-        """Entries sorted by file: those with a row, and those with an error."""
+        """Entries with a row and entries with an error, both sorted by file."""
         entries = sorted(self.entries.values(), key=lambda entry: (entry.file, entry.key))
         return [entry for entry in entries if entry.error is None], [entry for entry in entries if entry.error is not None]
 
 
 class PredictionJournal:
-    """Journal of one rank: lines are appended and flushed as inputs are done, so that a kill loses at most the last one.
+    """Journal of one rank, to which a line per finished input is appended and flushed; a kill loses at most the last one.
 
     Args:
         folder: output folder of `predict`
@@ -79,11 +87,11 @@ class PredictionJournal:
         self._append(asdict(entry))
 
     def add_run(self, signature: str, about: Mapping[str, Any]) -> None:
-        """Append what the run of this signature is made with."""
+        """Append network and options of a run."""
         self._append({"run": signature, "about": about})
 
     def close(self) -> None:
-        """Close the file; adding opens it again."""
+        """Close the file; `add` opens it again."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -107,7 +115,7 @@ def read_history(folder: Path) -> History:
 
 
 def compact(folder: Path, history: History) -> None:
-    """Write one journal that holds each entry once, in place of those of all ranks."""
+    """Replace the journals of all ranks by one with a single line per entry."""
     used = {entry.run for entry in history.entries.values()}
     lines: list[Mapping[str, Any]] = [{"run": run, "about": about} for run, about in history.runs.items() if run in used]
     lines += [asdict(entry) for entry in history.entries.values()]
@@ -118,7 +126,7 @@ def compact(folder: Path, history: History) -> None:
 
 
 def remove_outputs(folder: Path, outputs: Iterable[str]) -> None:
-    """Remove files that an entry lists, and the folders that become empty; what is not within the folder stays."""
+    """Remove the files of an entry, and folders that become empty; files outside the folder are kept."""
     for output in outputs:
         path = folder / output
         if Path(output).is_absolute() or ".." in Path(output).parts or not path.parent.resolve().is_relative_to(folder.resolve()):
@@ -128,11 +136,11 @@ def remove_outputs(folder: Path, outputs: Iterable[str]) -> None:
             if path.parent != folder and not any(path.parent.iterdir()):
                 path.parent.rmdir()
         except OSError as error:
-            log.warning("%s stays (%s).", escaped(str(path)), error.strerror)
+            log.warning("%s could not be removed (%s).", escaped(str(path)), error.strerror)
 
 
 def plain(value: Any) -> Any:
-    """The same with all text printable, so that tables and JSON are valid UTF-8 whatever files are called."""
+    """Escape unprintable text in nested values, so that tables and JSON are valid UTF-8 for any file name."""
     if isinstance(value, str):
         return escaped(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A folder of outputs that is filled as a whole or not at all."""
+"""Output files and folders of a run: atomic writes, portable file names, checks of untrusted names."""
 
 import hashlib
 import os
@@ -11,39 +11,42 @@ from typing import TYPE_CHECKING, Any
 
 from datamodules.common.errors import DataError
 from datamodules.common.errors import counted as counted
-from datamodules.common.whole import whole, write_json, write_text
+from datamodules.common.whole import whole
+from datamodules.common.whole import write_json as write_json
+from datamodules.common.whole import write_text as write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @contextmanager
-def filled(place: Path, old: Sequence[str]) -> Iterator[Path]:
-    """A folder to fill, whose files take their places at the end, or vanish; those of an earlier run go with them.
+def filled(folder: Path, old: Sequence[str]) -> Iterator[Path]:
+    """Temporary folder to fill, whose files are moved to `folder` at the end, or removed after an error.
 
-    old: names and patterns of what an earlier run may have left there. Raises DataError where nothing can be written.
+    Args:
+        folder: output folder
+        old: names and patterns of an earlier run's files to remove
+
+    Raises:
+        DataError: the folder cannot be written.
     """
-    temporary = place.with_name(f".{os.getpid()}.{place.name}")
+    temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        place.mkdir(exist_ok=True)
-        for left in [path for pattern in old for path in place.glob(pattern)]:
-            left.unlink()
-        for made in temporary.iterdir():
-            made.replace(place / made.name)
+        folder.mkdir(exist_ok=True)
+        for outdated in [path for pattern in old for path in folder.glob(pattern)]:
+            outdated.unlink()
+        for path in temporary.iterdir():
+            path.replace(folder / path.name)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{place} cannot be written ({reason}): free space or choose another place by --output.folder") from error
+        raise unwritable_output(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-# File names of outputs, readable and safe on every system, and counts in words.
-
-
 def slug(text: str) -> str:
-    """File name of any text: letters, digits, `.`, `-` and `_`, at most 80 of them."""
+    """File name of a text: letters, digits, `.`, `-` and `_`, at most 80 characters."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._")[:80] or "file"
 
 
@@ -52,48 +55,45 @@ def unique_stem(path: str) -> str:
     return f"{slug(Path(path).stem)}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
 
 
-# Which strings may become the name of a file on any operating system, and which name one that is there.
-
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT") for k in range(1, 10))}
-"""Names of devices on Windows, with any ending."""
+"""Device names on Windows, with any suffix."""
 
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 LONGEST = 100
-"""Bytes: with a suffix and a prefix a name stays below the 255 of every file system."""
+"""Bytes of a plain name: with prefix and suffix it is below the 255 bytes of every file system."""
 
 
 def is_plain_name(name: Any) -> bool:
-    """Whether a name is one plain file name everywhere: no path, device, drive or stream, nothing invisible."""
+    """True for a valid file name on every system: no path, device, drive, stream or invisible character."""
     if not isinstance(name, str) or not name or _FORBIDDEN.search(name) or len(name.encode()) > LONGEST:
         return False
     return name.strip(" .") == name and name.split(".")[0].rstrip().upper() not in RESERVED
 
 
 def is_plain_text(text: str) -> bool:
-    """Whether a label can be printed and written into a table: not empty, no control characters."""
+    """True for a label that can be printed and written into a table: not empty, no control characters."""
     return bool(text.strip()) and len(text) <= 1000 and not _CONTROL.search(text)
 
 
 def names_file(text: str | Path) -> bool:
-    """Whether a text is the path of a file; one that is too long for a path, or holds zeros, is none."""
+    """True for the path of an existing file; False for a text that is too long for a path or has null characters."""
     return os.path.isfile(text)  # noqa: PTH113
 
 
-# Output files written whole or not at all: text, JSON and figures.
-
-__all__ = ["whole", "write_figure", "write_json", "write_text"]
-
-
 def write_figure(path: Path, figure: "Figure") -> Path:
-    """Write a matplotlib figure as PNG; return its path."""
+    """Write a matplotlib figure as PNG; returns its path."""
     with whole(Path(path)) as temporary:
         figure.savefig(temporary, format="png")
     return path
 
 
 def check_writable(folder: Path) -> None:
-    """Create a folder and a file in it. Raises DataError where that fails: before hours of separating, not after."""
+    """Create a folder and a file in it, to detect errors before a long computation.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
     probe = folder / f".{os.getpid()}.probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,5 +104,6 @@ def check_writable(folder: Path) -> None:
 
 
 def unwritable_output(folder: Path, error: Exception) -> DataError:
+    """Error for an output folder that cannot be written."""
     reason = getattr(error, "strerror", None) or str(error) or "the disk is full"
-    return DataError(f"{folder} cannot be written ({reason}): free space or choose another place by --output.folder")
+    return DataError(f"{folder} cannot be written ({reason}): free space or choose another folder with --output.folder")

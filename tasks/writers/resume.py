@@ -1,4 +1,4 @@
-"""Plan of a `predict` run: which inputs are done already, why others are done again, and how outputs are called."""
+"""Plan of a `predict` run: inputs and journal -> finished and remaining inputs, and names of outputs."""
 
 import dataclasses
 import hashlib
@@ -18,15 +18,13 @@ from datamodules.common.file_search import entry_key
 from tasks.writers.journal import NAME, FileState, History, JournalEntry
 from tasks.writers.output_files import counted, slug
 
-# What predictions are made with: the network's identity and the options that change its output.
-
 BLOCK = 1 << 20
 BLOCKS = 64
-"""Blocks of 1 MiB that a digest reads: all of a file up to 64 MiB, evenly spaced ones of a longer file."""
+"""Number of 1 MiB blocks in a digest: the whole file up to 64 MiB, evenly spaced blocks of a longer file."""
 
 
 class Provenance(NamedTuple):
-    """Network and options of a run: `network` is a digest of its checkpoint, `checkpoint` the path of that."""
+    """Network and options of a run: digest of the checkpoint, its path, and options that change the output."""
 
     network: str
     checkpoint: str
@@ -40,20 +38,20 @@ class Provenance(NamedTuple):
 
 
 def provenance(trainer: Trainer, module: LightningModule, output: Mapping[str, Any], ignored: Sequence[str] = ()) -> Provenance:
-    """Identity of a prediction run.
+    """Network and options of a prediction run.
 
     Args:
-        trainer: whose `checkpoint` is the file that the weights come from, if any
+        trainer: Trainer whose `checkpoint` is the file of the weights, if any
         module: network with its hyper-parameters
-        output: options of the writer that change what it writes per file
-        ignored: options of any kind that do not
+        output: options of the writer that change the files of an input
+        ignored: options of any kind that do not change them
     """
     data = trainer.datamodule
-    given = {key: value for key, value in data.hparams.items() if key not in getattr(data, "ignored_options", ())}
+    arguments = {key: value for key, value in data.hparams.items() if key not in getattr(data, "ignored_options", ())}
     model = dict(module.hparams)
-    if hasattr(module, "inference"):  # null among the hyper-parameters stands for its defaults
+    if hasattr(module, "inference"):  # null among the hyper-parameters means the defaults
         model["inference"] = module.inference
-    options = _flat("model", model) | _flat("data", given) | _flat("output", output)
+    options = _flat("model", model) | _flat("data", arguments) | _flat("output", output)
     options["trainer.precision"] = str(trainer.precision)
     for name, extractor in getattr(module, "extractors", {}).items():
         options[f"model.weights.{name}"] = extractor.fingerprint
@@ -70,7 +68,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def content_digest(path: str | Path) -> str:
-    """Sixteen hex digits of a file's size and content. Raises OSError where it cannot be read."""
+    """Sixteen hex digits of a file's size and content."""
     size = Path(path).stat().st_size
     digest = hashlib.blake2b(str(size).encode(), digest_size=8)
     step = max(BLOCK, (size - BLOCK) // (BLOCKS - 1))
@@ -96,7 +94,7 @@ def _weights_digest(module: LightningModule) -> str:
 
 
 def _flat(prefix: str, value: Any) -> dict[str, Any]:
-    """Nested options as dotted names with plain values; empty ones and private names left out."""
+    """Flatten nested options to dotted names with plain values, without empty and private ones."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = vars(value)
     elif hasattr(value, "as_dict"):
@@ -121,15 +119,15 @@ def _leaf(value: Any) -> Any:
 
 
 class Label(NamedTuple):
-    """How tables call an input (`file`; `name` relative to the folder that was named), and what its outputs are called after."""
+    """Names of an input: `file` in tables, `name` relative to the folder that the user named, `stem` of its outputs."""
 
     file: str
     name: str
     stem: str
 
 
-class Made(NamedTuple):
-    """Signature of a run's network and options, and the outputs that it writes on request, with their settings."""
+class RunSignature(NamedTuple):
+    """Signature of a run's network and options, and its optional outputs with their settings."""
 
     signature: str
     extras: Mapping[str, Any]
@@ -137,34 +135,41 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class ResumePlan:
-    """What a run does, the same on every rank: labels by key, keys that are done, and what to say.
+    """Plan of a run, equal on every rank.
 
-    before: entries of earlier runs that are replaced, without their rows; kept: those whose outputs stay valid;
-    session: tells the entries of this run from those of earlier ones
+    Args:
+        labels: labels by key
+        done: keys of finished inputs
+        previous: entries of earlier runs to replace, without their rows
+        kept: keys of inputs whose earlier outputs are still valid
+        notice: message for the user
+        session: identifier of this run's entries
     """
 
     labels: Mapping[str, Label]
     done: frozenset[str]
-    before: Mapping[str, JournalEntry]
+    previous: Mapping[str, JournalEntry]
     kept: frozenset[str]
     notice: str
     session: str
 
 
-def make_plan(items: Sequence[InputItem], history: History, made: Made, folder: Path, reserved: Iterable[str]) -> ResumePlan:
-    """Compare the items with the journal.
+def make_plan(
+    items: Sequence[InputItem], history: History, signature: RunSignature, folder: Path, reserved: Iterable[str]
+) -> ResumePlan:
+    """Compare the inputs with the journal.
 
     Args:
-        items: all predictions to make
-        history: of earlier runs into the folder
-        made: what this run makes predictions with
+        items: all inputs
+        history: journal of earlier runs into the folder
+        signature: network, options and optional outputs of this run
         folder: output folder
-        reserved: names in the folder that no output may take
+        reserved: names in the folder that no output may have
     """
     reasons: dict[str, str | None] = {}
     for item in items:
         entry = history.entries.get(item.key)
-        reasons[item.key] = "new" if entry is None else _reason(item, entry, made, folder)
+        reasons[item.key] = "new" if entry is None else _reason(item, entry, signature, folder)
     done = frozenset(key for key, reason in reasons.items() if reason is None)
     known = {key: history.entries[key] for key in reasons if key in history.entries}
     return ResumePlan(
@@ -172,13 +177,13 @@ def make_plan(items: Sequence[InputItem], history: History, made: Made, folder: 
         done,
         {key: replace(entry, row=None) for key, entry in known.items() if key not in done},
         frozenset(key for key, reason in reasons.items() if reason in ("extras", "removed")),
-        _notice(reasons, known, history, made),
+        _notice(reasons, known, history, signature),
         secrets.token_hex(4),
     )
 
 
 def label(items: Sequence[InputItem], entries: Iterable[JournalEntry], reserved: Iterable[str] = ()) -> dict[str, Label]:
-    """Names of items, those that are taken avoided: an input keeps the names that it had in earlier runs."""
+    """Distinct names of inputs by key; an input keeps its names from earlier runs."""
     entries = list(entries)
     labels = {entry.key: Label(entry.file, entry.name, entry.stem) for entry in entries}
     files, names = {entry.file for entry in entries}, {entry.name for entry in entries}
@@ -198,7 +203,7 @@ def label(items: Sequence[InputItem], entries: Iterable[JournalEntry], reserved:
 
 
 def sources_of(item: InputItem) -> tuple[FileState, ...]:
-    """State of the files that a prediction was read from; those that cannot be read are left out."""
+    """States of the readable files of an input."""
     sources = []
     for path in item.files:
         try:
@@ -209,15 +214,15 @@ def sources_of(item: InputItem) -> tuple[FileState, ...]:
     return tuple(sources)
 
 
-def _reason(item: InputItem, entry: JournalEntry, made: Made, folder: Path) -> str | None:
-    """Why an item is done again; None if it need not be."""
+def _reason(item: InputItem, entry: JournalEntry, signature: RunSignature, folder: Path) -> str | None:
+    """Reason for repeating an input; None if it is done."""
     if entry.error is not None:
         return "failed"
     if not _unchanged(item, entry):
         return "changed"
-    if entry.run != made.signature:
+    if entry.run != signature.signature:
         return "options"
-    if any(entry.extras.get(name) != value for name, value in made.extras.items()):
+    if any(entry.extras.get(name) != value for name, value in signature.extras.items()):
         return "extras"
     if not all((folder / output).exists() for output in entry.outputs):
         return "removed"
@@ -225,7 +230,7 @@ def _reason(item: InputItem, entry: JournalEntry, made: Made, folder: Path) -> s
 
 
 def _unchanged(item: InputItem, entry: JournalEntry) -> bool:
-    """Whether the files are those that were read: of equal size, and of equal time of change or content."""
+    """True if the files have the same size as before, and the same modification time or content."""
     if [source.path for source in entry.sources] != [entry_key(path) for path in item.files]:
         return False
     try:
@@ -240,20 +245,22 @@ def _unchanged(item: InputItem, entry: JournalEntry) -> bool:
     return True
 
 
-def _notice(reasons: Mapping[str, str | None], known: Mapping[str, JournalEntry], history: History, made: Made) -> str:
-    """Sentence on what is skipped and what is done again; empty if all inputs are new."""
+def _notice(
+    reasons: Mapping[str, str | None], known: Mapping[str, JournalEntry], history: History, signature: RunSignature
+) -> str:
+    """Message about skipped and repeated inputs; empty if all are new."""
     counts = Counter(reasons.values())
-    again = {
+    texts = {
         "changed": "changed since",
-        "options": f"made with other options before ({_changed_options(reasons, known, history, made.signature)})",
-        "extras": f"without {' and '.join(f'--output.{name}' for name in made.extras)} before",
-        "removed": "lacking outputs",
+        "options": f"done with other options before ({_changed_options(reasons, known, history, signature.signature)})",
+        "extras": f"without {' and '.join(f'--output.{name}' for name in signature.extras)} before",
+        "removed": "with missing outputs",
     }
-    parts = [f"{counts[reason]} {text}" for reason, text in again.items() if counts[reason]]
-    done = "is" if counts[None] == 1 else "are"
-    sentences = [f"{counts[None]} of {counted(len(reasons), 'input')} {done} done already and skipped"] if counts[None] else []
-    sentences += [f"tried again: {counts['failed']} that failed before"] if counts["failed"] else []
-    sentences += [f"done again and replaced: {', '.join(parts)}"] if parts else []
+    parts = [f"{counts[reason]} {text}" for reason, text in texts.items() if counts[reason]]
+    verb = "is" if counts[None] == 1 else "are"
+    sentences = [f"{counts[None]} of {counted(len(reasons), 'input')} {verb} done already and skipped"] if counts[None] else []
+    sentences += [f"repeated: {counts['failed']} that failed before"] if counts["failed"] else []
+    sentences += [f"repeated and replaced: {', '.join(parts)}"] if parts else []
     return "; ".join(sentences)
 
 
@@ -267,7 +274,7 @@ def _changed_options(
 
 
 def _tails(item: InputItem) -> list[str]:
-    """Ends of an item's path, from its name relative to the named folder to the whole."""
+    """Suffixes of an input's path, from its name relative to the named folder to the whole path."""
     name, parts = escaped(item.name), PurePath(item.key).parts
     depth = len(PurePosixPath(name).parts)
     return [name, *("/".join(parts[-count:]) for count in range(depth + 1, len(parts)))]
@@ -281,5 +288,5 @@ def _stems(item: InputItem) -> list[str]:
 
 
 def _free(candidates: Sequence[str], taken: set[str]) -> str:
-    """First candidate that is not taken, in whatever case; else the last."""
+    """First candidate that is not taken, ignoring case; else the last."""
     return next((text for text in candidates if text not in taken and text.casefold() not in taken), candidates[-1])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from datamodules.alignment.score import Score, notes_of
-from tasks.alignment.aligned import Aligned, Pass
+from tasks.alignment.aligned import Aligned, ScoreSegment
 
 RATE, FRAME_S = 16_000, 0.02
 SECONDS = 7.0
@@ -47,7 +47,7 @@ def aligned(path="songs/waltz.wav", **changes):
         note_confidence=np.linspace(0.2, 1.0, count),
         beat_confidence=np.linspace(0.5, 0.9, len(score.beats)),
         bar_confidence=np.full(len(score.bars), 0.75),
-        passes=[Pass(0.0, 6.0, 0.4, through(6.0))],
+        segments=[ScoreSegment(0.0, 6.0, 0.4, through(6.0))],
         rows=rows,
         columns=columns,
         frame_s=FRAME_S,
@@ -98,7 +98,7 @@ def twice(**changes):
         "notes_s": np.stack([own(ONSETS), offsets], 1),
         "beats_s": own(ONSETS),
         "bars_s": own(BARS),
-        "passes": [Pass(0.0, 4.0, 0.4, 4.4), Pass(1.0, 6.0, 4.4, 9.9)],
+        "segments": [ScoreSegment(0.0, 4.0, 0.4, 4.4), ScoreSegment(1.0, 6.0, 4.4, 9.9)],
         "rows": rows,
         "columns": columns,
         "audio": np.zeros(11 * RATE, np.float32),

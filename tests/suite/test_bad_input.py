@@ -148,7 +148,7 @@ CHECKPOINTS = {
     "sed.ckpt": "checkpoint of task sed",
     "foreign.ckpt": "another program",
     "none.ckpt": "does not exist",
-    "empty": "holds no checkpoints",
+    "empty": "has no checkpoints",
 }
 
 

@@ -199,7 +199,7 @@ def test_a_run_that_goes_on_with_other_batches_says_so_in_one_sentence(data, opt
     assert len(told) == len(differences)
     for before, now in differences:
         assert f"was trained with {before};" in told[0].replace("batches ", "")
-        assert f"goes on with {now}, to other weights" in told[0].replace("batches ", "")
+        assert f"continues with {now}, so its weights will differ" in told[0].replace("batches ", "")
 
 
 def test_a_checkpoint_of_before_names_what_it_knows(tmp_path, recwarn):
@@ -210,7 +210,7 @@ def test_a_checkpoint_of_before_names_what_it_knows(tmp_path, recwarn):
     content["quintet"] = {"task": "toy", "row": "row", "seed": 3}
     torch.save(content, path)
     train(tmp_path, callbacks=stamp, ckpt_path=str(path))
-    assert any("trained with seed 3; this run goes on with seed 7" in str(warning.message) for warning in recwarn)
+    assert any("trained with seed 3; this run continues with seed 7" in str(warning.message) for warning in recwarn)
 
 
 def test_fast_dev_run_writes_nothing(tmp_path):

@@ -72,7 +72,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="name
 
 @needs_proc
 def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
-    with pytest.warns(UserWarning, match="disk full .No space left on device.*training goes on"):
+    with pytest.warns(UserWarning, match="disk full .No space left on device.*training continues"):
         trainer = train(tmp_path, callbacks=(FullDisk(monkeypatch, {1}),))
     assert trainer.current_epoch == 3
     assert epoch_of(tmp_path / "checkpoints" / "last.ckpt") == 2

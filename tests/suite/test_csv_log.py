@@ -75,7 +75,7 @@ def test_rows_that_are_never_written_are_an_error(disk, tmp_path):
     disk.full = True
     with pytest.warns(UserWarning, match="its rows are kept"):
         log.log_metrics({"a": 2.0}, 1)
-    with pytest.raises(DataError, match=r"metrics.csv lacks its last rows: disk full"):
+    with pytest.raises(DataError, match=r"metrics.csv: the last rows could not be written .disk full"):
         log.finalize("success")
     log.finalize("failed")
 

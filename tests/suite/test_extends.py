@@ -149,5 +149,5 @@ def test_results_of_earlier_versions_say_that_nothing_was_recorded(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(content))
     assert note(read_result(tmp_path, "tagging").departures) == "settings not recorded: run `test` again"
     (tmp_path / "metrics.json").write_text(json.dumps(content | {"departures": {"x": 1}}))
-    with pytest.raises(DataError, match="is not as `test` writes it"):
+    with pytest.raises(DataError, match=r"is not a metrics\.json written by `test`"):
         read_result(tmp_path, "tagging")

@@ -47,7 +47,7 @@ def assert_same(expected: Any, actual: Any, tolerance: float, where: str) -> Non
     assert not wrong, f"{len(wrong)} differences:\n" + "\n".join(wrong[:5])
 
 
-def with_names_of_today(content: dict[str, Any], task: str) -> dict[str, Any]:
+def with_current_parts(content: dict[str, Any], task: str) -> dict[str, Any]:
     """Stored content of a checkpoint, weights and callbacks under the names that they have today."""
 
     def renamed(part: dict[str, Any]) -> dict[str, Any]:
@@ -102,4 +102,4 @@ def test_it_gives_its_outputs_and_scores_and_goes_on_to_its_weights(name, folder
     assert_same(facts["metrics"], scores_of(folder, name, task, facts["test_options"]), near, "metrics")
     last = resumed(folder, name, task, name)
     assert last["global_step"] > checkpoints.load_mapped(FIXTURES / f"{name}.ckpt")["global_step"]
-    assert_same(with_names_of_today(facts["resumed"], task), last, trained, "resumed")
+    assert_same(with_current_parts(facts["resumed"], task), last, trained, "resumed")

@@ -235,7 +235,7 @@ def test_a_pack_with_an_unknown_field(tmp_path):
 @pytest.mark.parametrize("seed", ["1e999", "[" * 5000, '"x"', "9" * 5000])
 def test_metrics_with_numbers_beyond_all_measure(seed, tmp_path):
     (tmp_path / "metrics.json").write_text('{"task": "tagging", "row": "x", "metrics": {}, "data": {}, "seed": ' + seed + "}")
-    with pytest.raises(DataError, match="is not as `test` writes it"):
+    with pytest.raises(DataError, match=r"is not a metrics\.json written by `test`"):
         read_result(tmp_path, "tagging")
 
 
@@ -250,7 +250,7 @@ def test_settings_whose_names_are_no_text(tmp_path):
     content = content_of_checkpoint()
     content["hyper_parameters"][3] = "x"
     (tmp_path / "x.ckpt").write_bytes(saved(content))
-    with pytest.raises(DataError, match=r"x\.ckpt was refused: 'hyper_parameters' must be settings by name"):
+    with pytest.raises(DataError, match=r"x\.ckpt was refused: 'hyper_parameters' must be a mapping of settings"):
         read_checkpoint(tmp_path / "x.ckpt", "tagging")
 
 

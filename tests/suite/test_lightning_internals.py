@@ -279,7 +279,7 @@ def test_an_error_of_the_parser_keeps_what_is_wrong():
     with pytest.raises(Exception, match=r".") as caught:
         parser.parse_args(["--x", "few"])
     text = lightning_internals.in_plain_words(
-        " ".join(lightning_internals.telling_lines(str(caught.value))), lambda key: f"--{key}"
+        " ".join(lightning_internals.error_lines(str(caught.value))), lambda key: f"--{key}"
     )
     assert "expected a whole number" in text, changed("its message of a value of a wrong type", "jsonargparse")
     assert "Union" not in text and "Given" not in text, changed("its message of a value of a wrong type", "jsonargparse")

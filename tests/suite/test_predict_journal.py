@@ -68,7 +68,7 @@ def test_failed_changed_and_removed_files_are_done_again(texts, tmp_path, capsys
     capsys.readouterr()
     assert predict([texts], out) == ["a.txt", "bb.txt", "empty.txt"]
     said = capsys.readouterr().out
-    assert "tried again: 1 that failed before; done again and replaced: 1 changed since, 1 lacking outputs" in said
+    assert "repeated: 1 that failed before; repeated and replaced: 1 changed since, 1 with missing outputs" in said
     assert total(out) == ({"a.txt": 6, "bb.txt": 2, "ccc.txt": 3, "empty.txt": 6}, [])
 
 
@@ -96,8 +96,8 @@ def test_other_options_replace_the_files_asked_for_and_their_outputs(texts, tmp_
     capsys.readouterr()
     assert predict([texts / "a.txt"], out, bold=True) == ["a.txt"]
     said = capsys.readouterr().out
-    assert "1 made with other options before (--output.bold false (now true))" in said
-    assert "made with other options, of the inputs in the tables: 2" in said
+    assert "1 done with other options before (--output.bold false (now true))" in said
+    assert "2 of the inputs in the tables were done with other options" in said
     assert {path.name for path in (out / "counts").iterdir()} == {"a-bold.txt", "bb.txt", "ccc.txt"}
     assert predict([texts / "a.txt"], out, Counter(factor=2), bold=True) == ["a.txt"]
     assert total(out)[0] == {"a.txt": 2, "bb.txt": 2, "ccc.txt": 3}
@@ -146,7 +146,7 @@ def test_results_of_two_networks_are_never_mixed(texts, tmp_path):
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     other = Counter(factor=5)
     torch.nn.init.ones_(other.weight)
-    with pytest.raises(DataError, match="already holds predictions with other weights than now: add --overwrite true"):
+    with pytest.raises(DataError, match="already holds predictions of other weights: add --overwrite true"):
         predict([texts], out, other)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert predict([texts / "a.txt"], out, other, overwrite=True) == ["a.txt"]

@@ -112,7 +112,7 @@ def test_lightnings_own_handlers_stay_out(tmp_path):
             seen.append(signal.getsignal(signal.SIGTERM))
 
     train(tmp_path, callbacks=(Look("on_train_batch_end", 1),), max_epochs=1)
-    assert all(getattr(handler, "__func__", None) is Preempt._note for handler in seen)
+    assert all(getattr(handler, "__func__", None) is Preempt._record for handler in seen)
 
 
 def test_outside_the_main_thread_nothing_is_handled(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.__main__ import find_tasks
 from tasks.cli.configs import configs_in
-from tasks.cli.registry import VERBS
+from tasks.cli.registry import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[2]
 TEXT = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")}
@@ -46,7 +46,7 @@ def test_every_command_names_a_module_and_a_verb_that_exist(command):
     module = words[1]
     if module.startswith("tasks.") and len(module.split(".")) == 2:
         assert module.split(".")[1] in find_tasks()
-        assert words[2] in VERBS
+        assert words[2] in SUBCOMMANDS
     else:
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()

@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from tasks.cli.arguments import RENAMED, with_current_names
+from tasks.cli.arguments import with_current_names
+from tasks.cli.renamed import OPTIONS
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ from tasks.cli.arguments import RENAMED, with_current_names
 )
 def test_words_get_todays_names_and_a_warning(task, words):
     earlier, current = ([word.format(group) for word in words] for group in ("output", "model.inference"))
-    with pytest.warns(UserWarning, match=r"^--output\.\w+ is called --model\.inference\.\w+ now"):
+    with pytest.warns(UserWarning, match=r"^--output\.\w+ is now called --model\.inference\.\w+"):
         assert with_current_names(task, earlier) == current
 
 
@@ -47,7 +48,7 @@ def test_every_earlier_name_leads_to_an_option_of_the_task():
 
     from tasks.cli.registry import resolve, task_named
 
-    for task, names in RENAMED.items():
+    for task, names in OPTIONS.items():
         writer = signature(resolve(task_named(task).writer)).parameters
         inference = signature(resolve(task_named(task).module)).parameters["inference"].annotation
         assert isinstance(inference, UnionType)

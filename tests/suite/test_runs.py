@@ -15,7 +15,7 @@ from datamodules.common.locks import Lock
 from tasks.callbacks import SetAsideResults
 from tasks.cli import rendezvous, runs
 from tasks.cli.rendezvous import Launch
-from tasks.cli.runs import CHOSEN, Request, open_run
+from tasks.cli.runs import CHOSEN, RunRequest, open_run
 from tasks.reporting import comparison
 from tests.helpers import forkserver
 from tests.helpers.commands import tagging, write_tiny
@@ -31,7 +31,7 @@ def choose(tmp_path, monkeypatch):
 
     def call(verb="fit", name=None, ckpt_path=None, overwrite=False, launch=None):
         monkeypatch.delenv(CHOSEN, raising=False)
-        return open_run(Request(tmp_path, verb, name, "row", ckpt_path, overwrite), launch)
+        return open_run(RunRequest(tmp_path, verb, name, "row", ckpt_path, overwrite), launch)
 
     return call
 
@@ -52,7 +52,7 @@ def test_two_trainings_at_once_get_two_folders(choose, tmp_path):
 
 def test_many_processes_never_share_a_folder(tmp_path):
     def claim(_):
-        run = runs._claim(Request(tmp_path, "fit", None, "row", None, False))
+        run = runs._claim(RunRequest(tmp_path, "fit", None, "row", None, False))
         train_in(run)
         return run.folder.name
 
@@ -143,7 +143,7 @@ def test_two_launches_on_two_hosts_with_one_address_differ(monkeypatch):
 
 def together(tmp_path, name=None, overwrite=False):
     """What three ranks that torchrun started get: a Run, or what they raised."""
-    request, results = Request(tmp_path, "fit", name, "row", None, overwrite), {}
+    request, results = RunRequest(tmp_path, "fit", name, "row", None, overwrite), {}
 
     def start(rank):
         launch = Launch("job", rank, 3)

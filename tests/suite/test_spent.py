@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tasks.cli.launch import Meter, cpu_seconds
+from tasks.cli.launch import Stopwatch, cpu_seconds
 
 
 def busy(seconds: float, hold=None) -> None:
@@ -41,6 +41,6 @@ def test_ended_and_running_children_count():
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.0, "0:00 (0 CPU s"), (59.6, "1:00"), (3661.0, "61:01")])
 def test_minutes_and_seconds(seconds, words):
-    meter = Meter()
-    meter.began -= seconds
-    assert str(meter).startswith(words) and str(meter).endswith("CPU s over all processes)")
+    stopwatch = Stopwatch()
+    stopwatch.began -= seconds
+    assert str(stopwatch).startswith(words) and str(stopwatch).endswith("CPU s over all processes)")

@@ -144,7 +144,7 @@ def test_without_a_validation_the_last_weights_go_on(tmp_path):
 
 def test_phases_must_start_at_zero_and_rise():
     for epochs in ([], [1], [0, 5, 5], [0, 9, 3]):
-        with pytest.raises(ValueError, match="must start at 0 and rise"):
+        with pytest.raises(ValueError, match="must start at 0 and increase"):
             OptimizerSwitch([Phase(epoch, SGD) for epoch in epochs])
     with pytest.raises(ValueError, match="mode"):
         OptimizerSwitch(short(), mode="best")

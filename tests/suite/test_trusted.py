@@ -111,26 +111,26 @@ def test_text_that_is_accepted_imports_nothing(name, contents, trap, tmp_path):
 
 
 CLASSES = {
-    "tasks.cli.registry.resolve": "no class of this suite or of torch",
-    "tasks.cli.runs.os.system": "no class of this suite or of torch",
-    "tasks.callbacks.media.io.open": "no class of the installed tasks",
-    "torch.optim.optimizer.warnings.warn": "no class of the installed torch",
-    "os.system": "no class of this suite or of torch",
-    "builtins.eval": "no class of this suite or of torch",
-    "subprocess.Popen": "no class of this suite or of torch",
-    "torch.load": "no class of this suite or of torch",
-    "torch.nn.functional.relu": "no class of the installed torch",
+    "tasks.cli.registry.resolve": "not a class of this suite or of torch",
+    "tasks.cli.runs.os.system": "not a class of this suite or of torch",
+    "tasks.callbacks.media.io.open": "not a class of the installed tasks",
+    "torch.optim.optimizer.warnings.warn": "not a class of the installed torch",
+    "os.system": "not a class of this suite or of torch",
+    "builtins.eval": "not a class of this suite or of torch",
+    "subprocess.Popen": "not a class of this suite or of torch",
+    "torch.load": "not a class of this suite or of torch",
+    "torch.nn.functional.relu": "not a class of the installed torch",
     "torch.nn.modules.module.OrderedDict": "lies outside torch",
-    "torch.nn.modules.module.functools.partial": "no class of the installed torch",
-    "models.blocks.LogMel.__init__": "no class of the installed models",
-    "models.blocks.precision.torch": "no class of the installed models",
-    "datamodules.tagging.msd.load": "no class of the installed datamodules",
-    "datamodules.generation.views.CLASSES": "no class of the installed datamodules",
-    "models.x.Net": "no class of the installed models",
+    "torch.nn.modules.module.functools.partial": "not a class of the installed torch",
+    "models.blocks.LogMel.__init__": "not a class of the installed models",
+    "models.blocks.precision.torch": "not a class of the installed models",
+    "datamodules.tagging.msd.load": "not a class of the installed datamodules",
+    "datamodules.generation.views.CLASSES": "not a class of the installed datamodules",
+    "models.x.Net": "not a class of the installed models",
     "models..x": "expected the import path of a class",
     "models.tagging.Att ; import os": "expected the import path of a class",
     "models.blocks.LogMel\n": "expected the import path of a class",
-    "torch.optim.Adam": "is no Module",
+    "torch.optim.Adam": "expected a Module",
     "": "expected the import path of a class",
 }
 
@@ -150,7 +150,7 @@ def test_a_package_of_the_current_folder_is_not_taken_for_ours(tmp_path, monkeyp
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in [name for name in sys.modules if name.split(".")[0] == "losses"]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(trusted.Untrusted, match="no class of the installed losses"):
+    with pytest.raises(trusted.Untrusted, match="not a class of the installed losses"):
         trusted.trusted_class("losses.MultiDomainLoss", "loss")
 
 
@@ -166,16 +166,16 @@ def attacks(content, folder):
     bomb = "[&a [1], " + ", ".join(f"&{y} [{','.join(['*' + x] * 10)}]" for x, y in itertools.pairwise("abcdefgh")) + "]"
     unknown = {"class_path": "torch.nn.BCELoss", "init_args": {"x": spec}}
     return {
-        "a file of settings in place of a class": (with_setting(content, net=str(evil)), "where a class with its arguments"),
-        "a class as text": (with_setting(content, loss='{"class_path": "os.system"}'), "where a class with its arguments"),
-        "a class path without its mapping": (with_setting(content, loss="trap_module.fire"), "where a class with its arguments"),
+        "a file of settings in place of a class": (with_setting(content, net=str(evil)), "class with its arguments"),
+        "a class as text": (with_setting(content, loss='{"class_path": "os.system"}'), "class with its arguments"),
+        "a class path without its mapping": (with_setting(content, loss="trap_module.fire"), "class with its arguments"),
         "settings under the key of old versions": (content | {"module_arguments": {"loss": spec}}, "module_arguments"),
         "all settings as one argument": (content | {"hparams_name": "net"}, "hparams_name"),
         "another instantiator": (with_setting(content, _instantiator="os.system"), "instantiator"),
-        "another module": (with_setting(content, _class_path="os.system"), "no class of this suite"),
+        "another module": (with_setting(content, _class_path="os.system"), "not a class of this suite"),
         "a class among words": (with_setting(content, tags=[spec]), "tags"),
         "a class in an argument nobody knows": (with_setting(content, loss=unknown), "os.system"),
-        "a class of another kind": (with_setting(content, loss={"class_path": "torch.optim.Adam"}), "is no Module"),
+        "a class of another kind": (with_setting(content, loss={"class_path": "torch.optim.Adam"}), "expected a Module"),
         "a text that expands without end": (with_setting(content, scheduler_interval=bomb), "expand to more than"),
         "a tag that clears the screen": (with_setting(content, tags=["\x1b[2J", "b", "c"]), "control characters"),
         "a row that leads elsewhere": (content | {KEY: content[KEY] | {"row": "../../x"}}, "row"),
@@ -206,7 +206,7 @@ ESCAPES = ["../../../x", "/abs/x", "a/b", "a\\b", "C:x", "NUL", "com1.x", "", ".
 @pytest.mark.parametrize("source", ESCAPES)
 def test_sources_are_plain_file_names(source, contents):
     content = replaced(contents["separation"], ("hyper_parameters", "sources", 0), lambda _: source)
-    assert "no plain file name" in refusal(content, "separation")
+    assert "not a plain file name" in refusal(content, "separation")
     assert not is_plain_name(source)
 
 
@@ -222,18 +222,18 @@ def test_predict_writes_nothing_outside_its_folder(contents, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     done = command("separation", "predict", "--ckpt_path", path, "--data.inputs", tmp_path / "song.wav")
     assert done.code == 2
-    assert done.err.count("\n") == 1 and "no plain file name" in done.err
+    assert done.err.count("\n") == 1 and "not a plain file name" in done.err
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_writer_of_stems_is_the_last_line(tmp_path):
-    with pytest.raises(DataError, match="no plain file name"):
+    with pytest.raises(DataError, match="plain file name"):
         StemFiles(tmp_path / "song", ["../x"], 44_100, 2, 10, "wav", "PCM_16")
     assert not list(tmp_path.iterdir())
 
 
 def test_imported_weights_keep_to_the_same_names(tmp_path):
-    with pytest.raises(DataError, match="no plain file name"):
+    with pytest.raises(DataError, match="not a plain file name"):
         write_imported(tmp_path / "x" / "checkpoints" / "best.ckpt", "separation", torch.nn.Linear(1, 1), {"sources": ["../x"]})
     assert not list(tmp_path.iterdir())
 
@@ -285,15 +285,15 @@ def test_trust_goes_beyond_the_list(contents, tmp_path):
 
 FOLDERS = {
     "callback": ({"trainer": {"callbacks": [{"class_path": "trap_module.Net"}]}}, "trap_module.Net"),
-    "callback as text": ({"trainer": {"callbacks": "trap_module.Net"}}, "where a class"),
+    "callback as text": ({"trainer": {"callbacks": "trap_module.Net"}}, "expected a class"),
     "logger": ({"trainer": {"logger": {"class_path": "trap_module.Net"}}}, "trap_module.Net"),
-    "strategy": ({"trainer": {"strategy": "trap_module.Net"}}, "where a class"),
+    "strategy": ({"trainer": {"strategy": "trap_module.Net"}}, "expected a class"),
     "data": ({"data": {"class_path": "trap_module.Net"}}, "trap_module.Net"),
-    "data as text": ({"data": "trap_module.Net"}, "where a class"),
-    "network": ({"model": {"net": "trap_module.Net"}}, "where a class"),
+    "data as text": ({"data": "trap_module.Net"}, "expected a class"),
+    "network": ({"model": {"net": "trap_module.Net"}}, "expected a class"),
     "trust of its own": ({"trust": True, "model": {"net": {"class_path": "trap_module.Net"}}}, "trap_module.Net"),
     "report": ({"report": {"x": {"class_path": "trap_module.Net"}}}, "trap_module.Net"),
-    "no settings": (["a"], "no settings by name"),
+    "no settings": (["a"], "expected a mapping of settings"),
 }
 
 

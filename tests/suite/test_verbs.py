@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from datamodules.common.base import SuiteDataModule
 from tasks.__main__ import find_tasks
 from tasks.callbacks import StopEvaluation
-from tasks.cli.registry import VERBS, Task, resolve
+from tasks.cli.registry import SUBCOMMANDS, Task, resolve
 from tasks.writers.journal import read_history
 from tests.helpers import forkserver
 from tests.helpers.commands import command
@@ -102,8 +102,8 @@ def test_each_entry_of_a_task_is_what_it_says(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_usage_offers_the_verbs_that_the_task_has(name):
     usage, task = told(name, "--help"), task_of(name)
-    assert {verb for verb in VERBS if f"\n  {verb} " in usage} == {verb for verb in VERBS if not task.lacks(verb)}
-    for verb in VERBS:
+    assert {verb for verb in SUBCOMMANDS if f"\n  {verb} " in usage} == {verb for verb in SUBCOMMANDS if not task.lacks(verb)}
+    for verb in SUBCOMMANDS:
         if task.lacks(verb):
             assert f"{name} cannot {verb} yet" in told(name, verb, code=2)
 

@@ -113,7 +113,7 @@ def test_a_service_that_dies_does_not_stop_the_run(tmp_path):
                 self.logger.experiment.log = broken
 
     logger = WandbRun(offline=True, **wandb_options(tmp_path, "row", "seed 0", False))
-    with pytest.warns(UserWarning, match="W&B failed .gone.*the run goes on"):
+    with pytest.warns(UserWarning, match="W&B failed .gone.*the run continues"):
         assert fit(tmp_path, logger, Dying).global_step == 5
 
 

@@ -18,9 +18,9 @@ LINE = "[&a [x], " + ", ".join(f"&{y} [{','.join(['*' + x] * 10)}]" for x, y in 
 REFUSED = {
     "aliases that double": (BOMB, "expand to more than"),
     "merged mappings": (BOMB.replace("[x]", "{x: 1}").replace("[*", "{<<: [*").replace("]\n", "]}\n"), "expand to more than"),
-    "a list 3,000 deep": ("[" * 3000 + "]" * 3000, "more than 60 deep"),
-    "a mapping 3,000 deep": ("{a: " * 3000 + "}" * 3000, "more than 60 deep"),
-    "100,000 dashes": ("- " * 100_000 + "x", "more than 60 deep"),
+    "a list 3,000 deep": ("[" * 3000 + "]" * 3000, "more than 60 levels deep"),
+    "a mapping 3,000 deep": ("{a: " * 3000 + "}" * 3000, "more than 60 levels deep"),
+    "100,000 dashes": ("- " * 100_000 + "x", "more than 60 levels deep"),
     "an alias of itself": ("a: &a [*a]", "contains itself"),
     "a mapping of itself": ("&a {b: *a}", "contains itself"),
     "a bomb in a text": (yaml.safe_dump({"trainer": {"max_epochs": LINE}}), "expand to more than"),

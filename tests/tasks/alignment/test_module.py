@@ -166,8 +166,8 @@ def test_binary_scores_equal_a_plain_computation():
     module.test_step(batch)
     module.on_test_epoch_end()
     errors = errors_along(binary_path((distances > threshold).astype(float)), batch.truth.numpy())
-    np.testing.assert_allclose(module.found["binary"].error, errors, atol=1e-9)
-    assert np.abs(module.found["distance"].error - errors).max() > 0.02, "the other matrix has another path"
+    np.testing.assert_allclose(module.rows["binary"].error, errors, atol=1e-9)
+    assert np.abs(module.rows["distance"].error - errors).max() > 0.02, "the other matrix has another path"
 
 
 def test_the_same_frames_are_laid_on_each_other():

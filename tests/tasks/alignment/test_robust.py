@@ -70,7 +70,7 @@ def of(score: Score, **changes) -> Score:
 
 @pytest.mark.parametrize("semitones", [-6, 6])
 def test_another_key_is_found(semitones, recording, align):
-    found = align().heard("x.wav", recording, RATE, [("", of(SCORE, pitch=SCORE.notes.pitch - semitones))])
+    found = align().align("x.wav", recording, RATE, [("", of(SCORE, pitch=SCORE.notes.pitch - semitones))])
     assert found.transposition == semitones
     assert median_error(found) < 0.05
     assert any(f"{abs(semitones)} semitones" in remark for remark in found.remarks)
@@ -78,7 +78,7 @@ def test_another_key_is_found(semitones, recording, align):
 
 
 def test_another_tuning_is_found(align):
-    found = align().heard("x.wav", played(cents=40.0), RATE, [("", SCORE)])
+    found = align().align("x.wav", played(cents=40.0), RATE, [("", SCORE)])
     assert found.tuning_cents == pytest.approx(40.0, abs=6.0) and found.transposition == 0
     assert median_error(found) < 0.05
 
@@ -88,7 +88,7 @@ def test_applause_belongs_to_nothing(recording, align):
     claps = np.repeat(random.uniform(0.3, 1.0, 1000), RATE // 100) * random.normal(size=10 * (RATE // 100) * 100)
     applause = (0.7 * recording.std() * claps).astype(np.float32)
     seconds = len(applause) / RATE
-    found = align().heard("x.wav", np.concatenate([applause, recording, applause]), RATE, [("", SCORE)])
+    found = align().align("x.wav", np.concatenate([applause, recording, applause]), RATE, [("", SCORE)])
     assert median_error(found, late=seconds) < 0.05
     assert found.span[0] == pytest.approx(seconds, abs=0.2)
 
@@ -96,7 +96,7 @@ def test_applause_belongs_to_nothing(recording, align):
 def test_a_score_twice_as_slow_is_followed(recording, align):
     notes = SCORE.notes
     slow = of(SCORE, onset=2 * notes.onset, offset=2 * notes.offset)._replace(beats=2 * SCORE.beats, bars=2 * SCORE.bars)
-    found = align().heard("x.wav", recording, RATE, [("", slow)])
+    found = align().align("x.wav", recording, RATE, [("", slow)])
     assert np.nanmedian(np.abs(found.time_map(slow.beats) - CURVE(SCORE.beats))) < 0.05
 
 
@@ -114,30 +114,30 @@ def repeated(first: float, last: float) -> Score:
 
 def test_a_repeat_that_is_left_out_is_skipped(recording, align):
     first, last = 8 * BEAT, 24 * BEAT
-    found = align().heard("x.wav", recording, RATE, [("", repeated(first, last))])
-    assert len(found.passes) == 2
+    found = align().align("x.wav", recording, RATE, [("", repeated(first, last))])
+    assert len(found.segments) == 2
     assert np.isnan(found.notes_s).any()
     after = SCORE.beats[SCORE.beats >= last + 1]
     assert np.median(np.abs(found.time_map(after + last - first) - CURVE(after))) < 0.05
     before = SCORE.beats[SCORE.beats < first]
     assert np.median(np.abs(found.time_map(before) - CURVE(before))) < 0.05
-    assert any("leaves out" in remark for remark in found.remarks)
+    assert any("omits" in remark for remark in found.remarks)
 
 
 def test_a_repeat_that_is_not_written_is_followed(recording, align):
     first, last = (round(float(CURVE(np.array(beat * BEAT))) * RATE) for beat in (8, 24))
     twice = np.concatenate([recording[:last], recording[first:]])
-    found = align().heard("x.wav", twice, RATE, [("", SCORE)])
-    assert len(found.passes) == 2 and found.passes[1].score_start == pytest.approx(8 * BEAT)
-    assert found.passes[1].start == pytest.approx(last / RATE, abs=0.2)
-    assert any("goes back over" in remark for remark in found.remarks)
-    assert len(align(AlignmentOptions(repeats="written")).heard("x.wav", twice, RATE, [("", SCORE)]).passes) == 1
+    found = align().align("x.wav", twice, RATE, [("", SCORE)])
+    assert len(found.segments) == 2 and found.segments[1].score_start == pytest.approx(8 * BEAT)
+    assert found.segments[1].start == pytest.approx(last / RATE, abs=0.2)
+    assert any("repeats" in remark for remark in found.remarks)
+    assert len(align(AlignmentOptions(repeats="written")).align("x.wav", twice, RATE, [("", SCORE)]).segments) == 1
 
 
 def test_the_way_that_was_played_is_chosen(recording, align):
     ways = [("all repeats", repeated(8 * BEAT, 24 * BEAT)), ("no repeats", SCORE)]
-    found = align().heard("x.wav", recording, RATE, ways)
-    assert found.unfolding == "no repeats" and len(found.passes) == 1
+    found = align().align("x.wav", recording, RATE, ways)
+    assert found.unfolding == "no repeats" and len(found.segments) == 1
     assert median_error(found) < 0.05
 
 
@@ -145,7 +145,7 @@ def test_one_note(align):
     notes = notes_of([0.5], [1.5], [60])
     score = Score(notes, np.array([0.0, 0.5]), np.array([0.0]), "one.mid")
     later = synthesize(notes._replace(onset=notes.onset + 1, offset=notes.offset + 1), RATE)
-    found = align().heard("x.wav", later, RATE, [("", score)])
+    found = align().align("x.wav", later, RATE, [("", score)])
     assert found.notes_s[0, 0] == pytest.approx(1.5, abs=0.05)
 
 
@@ -154,9 +154,9 @@ def test_the_front_ends_rate_is_the_one_that_counts(rate, recording, align):
     bins = 108 if rate == 8000 else 144
     net = Handcrafted(LogCQTFlux(sample_rate=rate, hop=round(rate / 22_050 * 512), bins=bins), "cosine").eval()
     found = File2Alignment(SimpleNamespace(net=net, inference=AlignmentOptions()))
-    found = found.heard("x.wav", soxr.resample(recording, RATE, rate), rate, [("", SCORE)])
+    found = found.align("x.wav", soxr.resample(recording, RATE, rate), rate, [("", SCORE)])
     assert found.sample_rate == rate and found.duration_s == pytest.approx(len(recording) / RATE, abs=0.001)
-    assert (found.transposition, len(found.passes), found.remarks) == (0, 1, [])
+    assert (found.transposition, len(found.segments), found.remarks) == (0, 1, [])
     late = found.time_map(SCORE.beats) - CURVE(SCORE.beats)
     assert np.median(np.abs(late)) < 0.02 and np.abs(late).max() < 0.25
 
@@ -164,12 +164,12 @@ def test_the_front_ends_rate_is_the_one_that_counts(rate, recording, align):
 @pytest.mark.parametrize("seconds", [0.01, 20.0])
 def test_silence_is_one_sentence(seconds, align):
     with pytest.raises(DataError, match=r"x\.wav cannot be aligned with chorale\.mid: it is silent"):
-        align().heard("x.wav", np.zeros(round(seconds * RATE), np.float32), RATE, [("", SCORE)])
+        align().align("x.wav", np.zeros(round(seconds * RATE), np.float32), RATE, [("", SCORE)])
 
 
 @pytest.mark.parametrize("gain", [1e-3, 1e-5])
 def test_a_quiet_recording_is_raised_and_aligned(gain, recording, align):
-    found = align().heard("x.wav", (gain * recording).astype(np.float32), RATE, [("", SCORE)])
+    found = align().align("x.wav", (gain * recording).astype(np.float32), RATE, [("", SCORE)])
     assert median_error(found) < 0.05
     assert found.remarks[0].startswith("it is very quiet (-") and found.remarks[0].endswith("was raised.")
 
@@ -192,13 +192,13 @@ def test_any_rate_and_number_of_channels(rate, channels, recording, align, tmp_p
 
 def test_other_settings_reach_the_path(recording, align):
     for how in ({"steps": "constrained"}, {"steps": "synctoolbox"}, {"max_deviation": 4.0}, {"open_ends": False}):
-        assert median_error(align(AlignmentOptions(**how)).heard("x.wav", recording, RATE, [("", SCORE)])) < 0.05, how
+        assert median_error(align(AlignmentOptions(**how)).align("x.wav", recording, RATE, [("", SCORE)])) < 0.05, how
     # Too few cells for exactness, so that it goes from coarse to fine.
-    assert median_error(align(AlignmentOptions(exact_cells=1.0)).heard("x.wav", recording, RATE, [("", SCORE)])) < 0.05
+    assert median_error(align(AlignmentOptions(exact_cells=1.0)).align("x.wav", recording, RATE, [("", SCORE)])) < 0.05
 
 
 def test_refined_onsets_lie_near_the_truth(recording, align):
-    found = align(AlignmentOptions(refine=True)).heard("x.wav", recording, RATE, [("", SCORE)])
+    found = align(AlignmentOptions(refine=True)).align("x.wav", recording, RATE, [("", SCORE)])
     assert np.median(np.abs(found.notes_s[:, 0] - CURVE(SCORE.notes.onset))) < 0.02
 
 

@@ -130,11 +130,11 @@ def test_files_that_fail_are_named_and_the_others_are_done(tmp_path):
     broken, silent, wrong = writer.failed_files
     assert str(tmp_path / "broken.wav") in broken
     assert silent == f"{paths[1]} is silent: nothing to align"
-    assert wrong == f"{paths[2]} holds no note of pieces/waltz.mid: is it the right score?"
+    assert wrong == f"{paths[2]} has no note of pieces/waltz.mid: the score may belong to another piece"
     assert names(tmp_path / "out") == {"good"} | LISTS
     content = json.loads((tmp_path / "out/alignments.json").read_text())
     assert list(content["files"]) == [str(paths[0])] and len(content["failed"]) == 3
-    with pytest.raises(DataError, match="holds no note"):
+    with pytest.raises(DataError, match="has no note"):
         predict([paths[2]], tmp_path / "strict", module, strict=True)
 
 

@@ -156,7 +156,7 @@ def test_inference_options_are_stored_and_take_either_name(trained, root, tmp_pa
         assert "1 of 1 input is done already" in predict("before.ckpt", "new", *old)
     words = ("--ckpt_path", tmp_path / "before.ckpt", "--output.folder", tmp_path / "new", "--output.pictures", "false")
     again = sed("predict", file, *words)
-    assert '1 made with other options before (--model.inference.thresholds "fixed" (now "tuned"), --model.i' in again.out
+    assert '1 done with other options before (--model.inference.thresholds "fixed" (now "tuned"), --model.i' in again.out
 
 
 def test_windows_of_a_long_recording_say_what_one_window_says(trained):

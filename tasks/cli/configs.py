@@ -189,5 +189,5 @@ def _extended(config: Path) -> list[str]:
         )
     names = [names] if isinstance(names, str) else names or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{config}: `extends` must be a file or a list of files")
+        raise DataError(f"{config}: expected a file or a list of files under `extends`")
     return names

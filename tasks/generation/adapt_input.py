@@ -1,4 +1,4 @@
-"""Adapt a user's music to a view's pitch range, voices and legato lines, and restore the given notes in the answer."""
+"""Adapt user input to a view's pitch range and voices, and restore the original notes in the output."""
 
 import numpy as np
 
@@ -8,26 +8,33 @@ from datamodules.generation.piece import PITCH, VOICE, Piece
 from datamodules.generation.views.view import OutOfReach, Polyphonic, Use, View
 from datamodules.generation.voices import SLACK, monophonic
 
-FINE = 12  # frames of a quarter note in which it is measured what sounds
+FINE = 12  # frames per quarter note of `accompanied`
 SPARSE = 0.5
-"""Share of a melody under which written voices should sound."""
+"""Share of a melody below which the generated voices count as sparse."""
 
 
-def shown(view: View, template: Piece, given: Piece, use: Use) -> tuple[Piece, int, list[str]]:
-    """The template as the view holds it, the semitones that it was moved by, and what the user must know of that.
+def adapted(view: View, template: Piece, fixed: Piece, use: Use) -> tuple[Piece, int, list[str]]:
+    """Transpose and simplify a template so that a view can encode it.
 
-    Few notes beyond the range are moved by octaves, of a voice with chords the highest note is seen, and gaps below a beat in a
-    melody to harmonise are closed: most music to learn from has none. Raises Unfit where that is not enough.
+    A few notes outside the range move by octaves, only the highest note of chords within a voice is kept, and gaps shorter than
+    a beat in a melody to harmonise are closed, because most training data has none.
+
+    Returns:
+        Adapted template, its transposition in semitones, and remarks for the user.
+
+    Raises:
+        UnfitPiece: the view cannot encode the template.
     """
     melody = 0 if use == "harmonise" else None
     try:
-        shift = view.shift_for(given, melody)
+        shift = view.shift_for(fixed, melody)
     except OutOfReach:
-        shift = beyond_least(view, given)
-    where = f"{abs(shift)} semitone{'s' * (abs(shift) > 1)} {'higher' if shift > 0 else 'lower'}"
-    said = [f"written {where}, in the range of the system, and transposed back"] if shift else []
-    if beyond := int((folds(view, given.transposed(shift)) != 0).sum()):
-        said.append(f"{beyond} of {len(given.notes)} given notes are beyond the system: it saw them octaves nearer; they stay")
+        shift = beyond_least(view, fixed)
+    interval = f"{abs(shift)} semitone{'s' * (abs(shift) > 1)} {'higher' if shift > 0 else 'lower'}"
+    remarks = [f"generated {interval}, in the range of the system, and transposed back"] if shift else []
+    count = len(fixed.notes)
+    if beyond := int((folds(view, fixed.transposed(shift)) != 0).sum()):
+        remarks.append(f"{beyond} of {count} input notes are out of range: the system read them in other octaves; all are kept")
     moved = template.transposed(shift)
     moved = folded(moved, folds(view, moved))
     if use == "harmonise":
@@ -36,46 +43,54 @@ def shown(view: View, template: Piece, given: Piece, use: Use) -> tuple[Piece, i
         view.encode(moved)
     except Polyphonic:
         moved = skyline(moved)
-        said.append("where a voice sounds several notes at once, the system saw the highest; all stay")
+        remarks.append("of simultaneous notes of a voice the system read only the highest; all are kept")
     if finer := view.merged_notes(moved.with_notes(moved.notes[moved.notes[:, VOICE] == 0]) if use == "harmonise" else moved):
-        said.append(f"{finer} of {len(given.notes)} given notes are finer than the system's grid: it saw the others; all stay")
-    return moved, shift, said
+        remarks.append(f"{finer} of {count} input notes are finer than the system's grid: it did not read them; all are kept")
+    return moved, shift, remarks
 
 
-def answered(view: View, template: Piece, seen: Piece, written: Piece, use: Use, span: tuple[int, int] | None) -> Piece:
-    """What was written around what was given, which stands as in `template`; `seen` and `written` in the template's key.
+def restored(view: View, template: Piece, adapted: Piece, generated: Piece, use: Use, span: tuple[int, int] | None) -> Piece:
+    """Join generated notes with the original notes of a template.
 
-    Voices that the view does not write stay as they are, and of what it writes the voices that the template lacks are left out.
+    Voices that the view does not generate are copied; generated voices that the template does not have are dropped.
+
+    Args:
+        view: view of the system
+        template: original notes
+        adapted: template as the system read it, in the template's key
+        generated: output of the system, in the template's key
+        use: "continue", "inpaint", "harmonise" or "free"
+        span: ticks (begin, end) to generate
     """
-    written = audible(written)
+    generated = audible(generated)
     if use == "harmonise":
-        made = merged(seen, written, use, span)
-        melody = template.at(made.ticks).voice(0)
-        return made.with_notes(np.concatenate([melody, made.notes[made.notes[:, VOICE] > 0]]))
+        joined = merged(adapted, generated, use, span)
+        melody = template.at(joined.ticks).voice(0)
+        return joined.with_notes(np.concatenate([melody, joined.notes[joined.notes[:, VOICE] > 0]]))
     if use not in ("continue", "inpaint"):
-        return merged(template, written, use, span)
+        return merged(template, generated, use, span)
     limit = template.voices if view.voices is None else view.voices
     own = template.with_notes(template.notes[template.notes[:, VOICE] < limit])
-    written = written if view.ranked else _in_own_octaves(template, seen, written)
-    made = merged(own, _in_voices_of(template, written, view.ranked), use, span)
-    notes = template.at(made.ticks).notes
-    return made.with_notes(np.concatenate([made.notes, notes[notes[:, VOICE] >= limit]]))
+    generated = generated if view.ranked else _in_own_octaves(template, adapted, generated)
+    joined = merged(own, _in_voices_of(template, generated, view.ranked), use, span)
+    notes = template.at(joined.ticks).notes
+    return joined.with_notes(np.concatenate([joined.notes, notes[notes[:, VOICE] >= limit]]))
 
 
-def _in_own_octaves(template: Piece, seen: Piece, written: Piece) -> Piece:
-    """Written notes in the octaves of their voices: where the system saw most of a voice octaves away, they are moved back."""
-    notes = written.notes.copy()
+def _in_own_octaves(template: Piece, adapted: Piece, generated: Piece) -> Piece:
+    """Move generated notes back to the octave of their voice if most of that voice was read in another octave."""
+    notes = generated.notes.copy()
     for voice in range(template.voices):
-        given = {onset: pitch for onset, _, pitch, *_ in template.voice(voice).tolist()}  # of a chord the highest
-        moved = [pitch - given[onset] for onset, _, pitch, *_ in seen.voice(voice).tolist() if onset in given]
+        pitches = {onset: pitch for onset, _, pitch, *_ in template.voice(voice).tolist()}  # the highest of a chord
+        moved = [pitch - pitches[onset] for onset, _, pitch, *_ in adapted.voice(voice).tolist() if onset in pitches]
         notes[notes[:, VOICE] == voice, PITCH] -= int(np.median(moved)) // 12 * 12 if moved else 0
-    return audible(written.with_notes(notes))
+    return audible(generated.with_notes(notes))
 
 
 def _in_voices_of(template: Piece, written: Piece, ranked: bool) -> Piece:
-    """Written notes without voices that the template lacks.
+    """Drop generated voices that the template does not have.
 
-    Ranked ones are of its last voice where a voice has chords; beside a lone melody the highest alone stays.
+    Ranked voices join the template's last voice if a voice has chords; for a single melody only the highest notes are kept.
     """
     notes, voices = written.notes.copy(), template.voices
     lines = all(monophonic(template.voice(number), template.ticks // SLACK) for number in range(voices))
@@ -86,27 +101,28 @@ def _in_voices_of(template: Piece, written: Piece, ranked: bool) -> Piece:
 
 
 def unwritten(view: View, piece: Piece, use: Use) -> list[str]:
-    """What of a piece the system does not go on with, in sentences."""
+    """Remarks on voices and drums of a piece that the system does not generate."""
     remarks = []
     if use in ("continue", "inpaint") and view.voices is not None and piece.voices > view.voices:
         others = piece.voices - view.voices
-        voices = "the melody alone" if view.voices == 1 else f"{view.voices} voices"
-        remarks.append(f"the system writes {voices}: the other {'voice stays' if others == 1 else f'{others} stay'} as given")
+        voices = "only the melody" if view.voices == 1 else f"{view.voices} voices"
+        rest = "voice is" if others == 1 else f"{others} are"
+        remarks.append(f"the system generates {voices}: the other {rest} copied from the input")
     if use in ("continue", "harmonise") and len(piece.drums) and view.name != "drums":
-        remarks.append("the system writes no drums: the given ones stay as they are")
+        remarks.append("the system generates no drums: those of the input are copied")
     return remarks
 
 
 def sparse(piece: Piece) -> list[str]:
-    """A sentence where the written voices of a harmonised melody sound under less than SPARSE of it."""
+    """Remark on a harmonised melody with generated voices in less than `SPARSE` of its duration."""
     share = accompanied(piece)
     if share >= SPARSE:
         return []
-    return [f"the written voices sound under {100 * share:.0f} % of the melody alone: the system knows little music like it"]
+    return [f"the generated voices cover only {100 * share:.0f} % of the melody: it differs from the training data"]
 
 
 def accompanied(piece: Piece) -> float:
-    """Share of the time in which voice 0 sounds that any other voice sounds too; 1 where it never sounds."""
+    """Share of the duration of voice 0 in which another voice sounds; 1 if voice 0 is empty."""
     sounding = np.zeros((2, frames_of(piece, FINE)), bool)
     starts, stops = cells_of(piece.notes, piece, FINE)
     for voice, start, stop in zip(piece.notes[:, VOICE], starts, stops, strict=True):

@@ -1,4 +1,4 @@
-"""`compare` of music generation: likelihoods of one representation beside each other, the music of all, and a listening test."""
+"""Comparison of music generation runs: likelihoods by representation, measures of the music, and a listening test."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -7,20 +7,18 @@ from typing import Any, NamedTuple
 
 from datamodules.common.errors import DataError
 from tasks.generation import tables
-from tasks.generation.tables import drawn, music
+from tasks.generation.tables import music, music_figures
 from tasks.reporting.comparison import Group, Parser, fail
 from tasks.reporting.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
 from tasks.writers.output_files import write_figure
 
-# Published likelihoods on the Boulanger-Lewandowski sets (Boulanger-Lewandowski et al. 2012; Bai et al. 2018).
-
 
 class Published(NamedTuple):
-    """A number of a paper."""
+    """Published likelihood of a system."""
 
     system: str
     config: str | None  # ours
-    nats: float  # of the test split: a frame, or a note where `unit` says so
+    nats: float  # of the test split, per frame or per cell (`unit`)
     source: str
     unit: str = "nats/frame"
 
@@ -39,14 +37,13 @@ JSB = (
     Published("RNN-NADE", "jsb_rnn_nade", 5.83, "B-L 2012"),
     Published("RNN-NADE (HF)", None, 5.56, "B-L 2012"),
 )
-"""Log-likelihoods with their sign turned: lower is better. TCN and LSTM of Bai et al. leave out each piece's first frame."""
+"""Negative log-likelihoods (Boulanger-Lewandowski et al. 2012; Bai et al. 2018, without the first frame of each piece)."""
 
 JSB16 = (
     Published("Coconet, chronological", None, 0.436, "Huang 2017", "nats/cell"),
     Published("Music Transformer", None, 0.335, "Huang 2019", "nats/cell"),
 )
-"""On the 16th grid; nats per note."""
-
+"""On the 16th-note grid."""
 
 LIKELIHOODS = {
     "nll_frame": "nats/frame",
@@ -60,7 +57,7 @@ PUBLISHED = {"boulanger-lewandowski-JSB_Chorales": JSB, "jsb": JSB16}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print and write what was asked for; exit code 0, or 2 after one sentence on stderr."""
+    """Print and write the tables, or a listening test; returns exit code 0, or 2 after an error."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = Parser(add_help=False)
     parser.add_argument("--table")
@@ -88,59 +85,59 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(error)
     title = "Music generation: systems on the same data"
     more = (
-        f"{__doc__} --table 8.4 prints the table of the configs; --listening N writes a blind listening test of N pieces of "
-        "each run; --responses FILE ... analyses what its listeners sent."
+        f"{__doc__} --table 8.4 prints the table of the configs; --listening N writes a blind listening test with N pieces of "
+        "each run; --responses FILE ... analyses the responses of its listeners."
     )
     return Comparison("generation", title, more, ("likelihood", "music"), build, pictures).main(argv)
 
 
-def build(groups: Sequence[Group], wanted: str) -> Iterator[Section]:
-    """Likelihoods, a table for each data and representation, and the music of each corpus, which no representation divides."""
-    if wanted in ("likelihood", "all"):
+def build(groups: Sequence[Group], table: str) -> Iterator[Section]:
+    """Likelihood tables by data and representation, and music tables by corpus."""
+    if table in ("likelihood", "all"):
         for number, (data, members) in enumerate(by_data(groups).items(), 1):
             yield _likelihoods(number, data, members)
-    if wanted in ("music", "all"):
+    if table in ("music", "all"):
         yield from music(groups)
 
 
-def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
-    """Rules, overlap and novelty of every corpus, and a page with the music of all runs to see and hear."""
+def pictures(out: Path, groups: Sequence[Group], table: str) -> list[Path]:
+    """Write figures of rules, overlap and novelty by corpus, and a page with the music of all runs."""
     from tasks.generation.page import write_page
 
-    figures = [write_figure(out / name, figure) for name, figure in drawn(groups)] if wanted != "likelihood" else []
-    return [*figures, write_page(out / "report.html", groups, figures, list(build(groups, wanted)))]
+    figures = [write_figure(out / name, figure) for name, figure in music_figures(groups)] if table != "likelihood" else []
+    return [*figures, write_page(out / "report.html", groups, figures, list(build(groups, table)))]
 
 
 def _likelihoods(number: int, data: str, members: Sequence[Group]) -> Section:
-    """One representation of one corpus: numbers that may be set beside each other."""
-    rows = [_row(one) for one in members]
+    """Likelihoods of one representation of one corpus, which are comparable."""
+    rows = [_row(runs) for runs in members]
     for baseline in _baselines(members):
         rows.append({"system": baseline["name"], "kind": "exact"} | {t: _text(baseline.get(k)) for k, t in LIKELIHOODS.items()})
     for known in PUBLISHED.get(members[0].data.get("name", ""), ()):
         rows.append({"system": f"{known.system} ({known.source})", known.unit: f"{known.nats:.3f}"})
-    records = [{**averages(one, {key: _read(key) for key in LIKELIHOODS}), **about(one, one.row)} for one in members]
+    records = [{**averages(runs, {key: _read(key) for key in LIKELIHOODS}), **about(runs, runs.row)} for runs in members]
     return Section(f"likelihood_{number}", f"Likelihood of the test pieces, lower is better: {data}", rows, records)
 
 
-def _row(one: Group) -> dict[str, Any]:
-    content = one.results[0].content
-    cells = {title: spread_fine(one, _read(key)) for key, title in LIKELIHOODS.items()}
-    return {"system": one.name, "kind": content.get("likelihood")} | cells | size(one)
+def _row(runs: Group) -> dict[str, Any]:
+    content = runs.results[0].content
+    cells = {title: spread_fine(runs, _read(key)) for key, title in LIKELIHOODS.items()}
+    return {"system": runs.name, "kind": content.get("likelihood")} | cells | size(runs)
 
 
 def _baselines(members: Sequence[Group]) -> list[dict[str, Any]]:
-    return next((r.content["baselines"] for one in members for r in one.results if r.content.get("baselines")), [])
+    return next((r.content["baselines"] for runs in members for r in runs.results if r.content.get("baselines")), [])
 
 
 def _read(name: str) -> Read:
     return lambda result: result.metrics.get(name)
 
 
-def spread_fine(one: Group, read: Read) -> str | None:
-    """Mean over the seeds and deviation, to three digits: nats differ in the second."""
-    if spread(one, read) is None:
+def spread_fine(runs: Group, read: Read) -> str | None:
+    """Mean over the seeds and standard deviation with three decimals, as nats differ in the second."""
+    if spread(runs, read) is None:
         return None
-    mean, deviation = one.mean(read), one.deviation(read)
+    mean, deviation = runs.mean(read), runs.deviation(read)
     return f"{mean:.3f}" if deviation != deviation else f"{mean:.3f} ± {deviation:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""What can be said of a set of pieces without listening: voice leading, copies, likeness to the corpus, density."""
+"""Evaluation of generated music: pieces -> likelihood, voice leading, originality, similarity to the corpus, density."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,37 +26,37 @@ from tasks.metrics.bootstrap import Interval
 from tasks.reporting.results import number
 from tasks.suite_module import SuiteModule
 
-# Nats of a batch by a system, into the rows that scores are made of.
+# Likelihood
 
-WHAT = {
+LIKELIHOOD_KINDS = {
     "exact": "exact",
-    "estimate": "estimated by annealed importance sampling, on the average a little too low",
-    "bound": "an upper bound, estimated at a few points of the posterior",
-    "conditional": "exact, of the voices that it writes, given the others",
-    "none": "no likelihood: its own reconstruction or pseudo-likelihood",
+    "estimate": "estimated by annealed importance sampling, on average slightly too low",
+    "bound": "an upper bound, estimated with a few samples of the posterior",
+    "conditional": "exact, of the generated voices given the others",
+    "none": "no likelihood: reconstruction loss or pseudo-likelihood of the system",
 }
-"""What the numbers of each kind of system are."""
+"""Kind of likelihood -> description in reports."""
 
 
 @torch.no_grad()
-def score_into(scores: FrameLikelihood, net: GenerativeModel, batch: SymbolicBatch) -> None:
-    """Add the nats (batch, frames) of every frame, computed in float32 or better, and whether the likeliest was right."""
+def update_likelihood(metric: FrameLikelihood, net: GenerativeModel, batch: SymbolicBatch) -> None:
+    """Add nats (batch, frames) in float32 or better, and accuracies, of a batch to a metric."""
     nll = net.surrogate(batch) if net.likelihood == "none" else net.nll(batch)
     form, guess, columns = net.form, net.guess(batch), net.scored
-    told = {"truth": batch.frames[..., columns], "guess": None if guess is None else guess[..., columns]}
-    told |= {"hold": form.hold, "rest": form.rest, "piece": batch.piece}
-    scores.update(batch.index, nll.float(), batch.valid, len(columns), **told)
+    options = {"truth": batch.frames[..., columns], "guess": None if guess is None else guess[..., columns]}
+    options |= {"hold": form.hold, "rest": form.rest, "piece": batch.piece}
+    metric.update(batch.index, nll.float(), batch.valid, len(columns), **options)
 
 
-# The Markov chain that a system has to beat, on the same frames: counted in every key it is trained in.
+# Markov chain baseline
 
 ORDER = 4
 ESCAPES = (1.0, 2.0, 4.0)
-"""How readily a chain backs off: the best on the validation split is taken."""
+"""Back-off parameters, of which the best on the validation split is used."""
 
 
 class Baseline(NamedTuple):
-    """A chain and what it scores."""
+    """Baseline and its likelihoods."""
 
     name: str
     net: GenerativeModel
@@ -64,12 +64,12 @@ class Baseline(NamedTuple):
 
     @property
     def scores(self) -> dict[str, float]:
-        """What reports show of the rows."""
+        """Summary of the likelihoods."""
         return {key: float(value) for key, value in summary(self.rows).items()}
 
 
 def markov(data: GenerationDataModule, form: FrameSpec, split: str) -> Baseline:
-    """The chain of order 4: each voice on its own history, or whole frames where the view has no voices."""
+    """Markov chain of order 4 counted in all training keys: per voice, or of whole frames for views without voices."""
     voices = form.kind == "categories" and form.columns > 1
     chain = Ngram(form, order=ORDER, scope="voice" if voices else "frame").eval()
     chain.prepare(data.everything())
@@ -86,67 +86,78 @@ def markov(data: GenerationDataModule, form: FrameSpec, split: str) -> Baseline:
 def _rows(chain: Ngram, data: GenerationDataModule, split: str) -> LikelihoodRows:
     rows = FrameLikelihood()
     for batch in data.everything(split):
-        score_into(rows, chain, batch)
+        update_likelihood(rows, chain, batch)
     return rows.own_rows()
 
 
-# Music that a system writes unasked, to be measured and heard: in the metre, key and length of test pieces.
+# Generated samples
 
 
 class Samples(NamedTuple):
-    """What was written, and what was given for it."""
+    """Generated pieces with their inputs."""
 
     pieces: list[Piece]
-    given: list[Piece]
+    inputs: list[Piece]
     use: str
 
 
 def write_samples(
     composer: SuiteModule, references: list[Piece], count: int, bars: int, seed: int, net: GenerativeModel | None = None
 ) -> Samples:
-    """So many pieces, each in the frame of a test piece: free where the system can, else around its melody.
+    """Generate pieces with time signature, key and length of test pieces: free if the system can, else from their melodies.
 
-    references: test pieces in the view's key; bars: at most so many of each; net: a baseline that writes in the system's stead
+    Args:
+        composer: module
+        references: test pieces in the view's key
+        count: number of pieces
+        bars: largest number of bars
+        seed: seed
+        net: baseline in place of the module's system
     """
     use = next(use for use in ("free", "harmonise", "continue") if use in (net or composer.net).supports)
-    chosen = [references[int(k)] for k in np.linspace(0, len(references) - 1, count).round()]
-    given = [_given(shortened(piece, piece.pickup + bars * piece.bar), use) for piece in chosen]
-    pieces = Writer(composer, net).write_all(given, use, seed)
+    templates = [references[int(k)] for k in np.linspace(0, len(references) - 1, count).round()]
+    inputs = [_input_of(shortened(piece, piece.pickup + bars * piece.bar), use) for piece in templates]
+    pieces = Writer(composer, net).write_all(inputs, use, seed)
     named = [replace(piece, name=f"{number:02d}") for number, piece in enumerate(pieces, 1)]
-    return Samples(named, given, use)
+    return Samples(named, inputs, use)
 
 
-def _given(piece: Piece, use: str) -> Piece:
-    """Of a test piece what the system is told: the frame, its chords, and the melody where that is to be harmonised."""
+def _input_of(piece: Piece, use: str) -> Piece:
+    """Input of the system from a test piece: its frame and chords, and its melody if that is harmonised."""
     if use == "harmonise":
         return piece.with_notes(piece.notes[piece.notes[:, VOICE] == 0])
     return piece.with_notes(np.zeros((0, 5), np.int32))
 
 
-class Verdicts(NamedTuple):
-    """By system, the corpus' own test pieces among them."""
+# Measures of music
 
-    rules: dict[str, dict[str, Interval]]  # empty where there are not four voices, of all where the system writes none
+
+class MusicEvaluation(NamedTuple):
+    """Measures by system, including the corpus' test pieces."""
+
+    rules: dict[str, dict[str, Interval]]  # empty for all sets if the system does not generate four voices
     originality: dict[str, Originality]
-    overlap: dict[str, dict[str, Overlap]]  # of the features with the training pieces'
-    density: dict[str, dict[str, Interval]]  # and how many bars return
-    structure: dict[str, list[Interval]]  # likeness of beats 1, 2, ... apart
-    odd: list[str]  # a sentence for each of our pieces that is unlike any training piece
+    overlap: dict[str, dict[str, Overlap]]  # overlap of features with the training pieces
+    density: dict[str, dict[str, Interval]]  # and share of repeated bars
+    structure: dict[str, list[Interval]]  # similarity of beats at lags 1, 2, ...
+    unusual: list[str]  # messages about generated pieces that differ from all training pieces
 
     def plain(self) -> dict[str, Any]:
-        """Everything as plain types; originality says which sets copy more than the test pieces do."""
+        """Plain types for metrics.json; `flagged` marks sets that copy more than the test pieces."""
         human = self.originality[HUMAN]
         copied = {
-            name: {key: number(value) for key, value in one.summary().items()}
-            | {"novelty": [_finite(share) for share in one.novelty], "flagged": flagged(one, human)}
-            for name, one in self.originality.items()
+            name: {key: number(value) for key, value in copies.summary().items()}
+            | {"novelty": [_finite(share) for share in copies.novelty], "flagged": flagged(copies, human)}
+            for name, copies in self.originality.items()
         }
         return {
             "rules": _plain(self.rules),
             "originality": copied,
-            "overlap": _plain({name: {key: value.overlap for key, value in one.items()} for name, one in self.overlap.items()}),
+            "overlap": _plain(
+                {name: {key: v.overlap for key, v in by_feature.items()} for name, by_feature in self.overlap.items()}
+            ),
             "density": _plain(self.density),
-            "odd": self.odd,
+            "odd": self.unusual,
         }
 
 
@@ -163,16 +174,22 @@ def write_sets(
 
 
 def as_seen(view: View, pieces: Sequence[Piece]) -> list[Piece]:
-    """Pieces as a view shows them: what it loses, no system that writes in it can be blamed for."""
+    """Encode and decode pieces, so that references have the same losses of the view as generated pieces."""
     return [replace(view.decode(view.encode(piece).frames, piece), name=piece.name) for piece in pieces]
 
 
-def judge(sets: Mapping[str, Sequence[Piece]], training: Sequence[Piece], resamples: int) -> Verdicts:
-    """All that can be measured of each set, beside the training pieces as the view shows them."""
+def evaluate_music(sets: Mapping[str, Sequence[Piece]], training: Sequence[Piece], resamples: int) -> MusicEvaluation:
+    """Measure sets of pieces.
+
+    Args:
+        sets: system -> pieces
+        training: training pieces (see `as_seen`)
+        resamples: number of bootstrap resamples
+    """
     four = {name: [piece for piece in pieces if piece.voices == 4] for name, pieces in sets.items()}
     if not four.get(OURS):
         four = dict.fromkeys(sets, ())
-    return Verdicts(
+    return MusicEvaluation(
         {name: check(pieces, resamples=resamples) if pieces else {} for name, pieces in four.items()},
         {name: originality(pieces, training, resamples=resamples) for name, pieces in sets.items()},
         {name: overlap(pieces, training, resamples=resamples) for name, pieces in sets.items()},
@@ -182,23 +199,23 @@ def judge(sets: Mapping[str, Sequence[Piece]], training: Sequence[Piece], resamp
     )
 
 
-def draw(folder: Path, found: Verdicts) -> int:
-    """Pictures of what was found; returns how many."""
+def draw(folder: Path, evaluation: MusicEvaluation) -> int:
+    """Write figures of an evaluation; returns their number."""
     from tasks.generation.figures_compared import novelty_figure, overlap_figure, profile_figure, rules_figure
     from tasks.writers.output_files import write_figure
 
     figures = {
-        "rules": rules_figure(found.rules, HUMAN) if found.rules[OURS] else None,
-        "novelty": novelty_figure({name: one.novelty for name, one in found.originality.items()}),
-        "overlap": overlap_figure(found.overlap, HUMAN),
-        "structure": profile_figure(found.structure, HUMAN),
+        "rules": rules_figure(evaluation.rules, HUMAN) if evaluation.rules[OURS] else None,
+        "novelty": novelty_figure({name: copies.novelty for name, copies in evaluation.originality.items()}),
+        "overlap": overlap_figure(evaluation.overlap, HUMAN),
+        "structure": profile_figure(evaluation.structure, HUMAN),
     }
     written = [write_figure(folder / f"{name}.png", figure) for name, figure in figures.items() if figure is not None]
     return len(written)
 
 
-def _plain(found: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
-    return {name: {key: _finite(value) for key, value in values.items()} for name, values in found.items()}
+def _plain(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
+    return {name: {key: _finite(value) for key, value in values.items()} for name, values in intervals.items()}
 
 
 def _finite(estimate: Interval) -> list[float | None]:

@@ -1,4 +1,4 @@
-"""How music is drawn from a system when a user asks for some."""
+"""Inference options of music generation."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,16 @@ from models.generation.sampling import Sampling
 
 @dataclass
 class GenerationOptions:
-    """What `predict` and the report's samples go by.
+    """Sampling options of `predict` and of the report's pieces.
 
     Args:
-        temperature: below 1 likelier, above it bolder, 0 the likeliest
-        top_k: draw among the k likeliest alone; 0: among all
-        top_p: draw among the fewest likeliest that together have this probability; 1: among all
-        samples: answers to each question
+        temperature: temperature of sampling; 0: the most likely symbol
+        top_k: sample among the k most likely symbols; 0: all
+        top_p: sample among the fewest symbols with this total probability; 1: all
+        samples: number of results per input
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     temperature: float = 1.0
@@ -24,11 +27,11 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1 or self.samples < 1:
             raise ValueError(
-                "--model.inference wants temperature and top_k not negative, top_p in (0, 1] and samples positive: "
+                "--model.inference: temperature and top_k must not be negative, top_p in (0, 1] and samples positive, got "
                 f"{self.temperature}, {self.top_k}, {self.top_p}, {self.samples}"
             )
 
     @property
     def sampling(self) -> Sampling:
-        """The same for the models."""
+        """Sampling options for the models."""
         return Sampling(float(self.temperature), self.top_k, float(self.top_p))

@@ -72,7 +72,7 @@ def _line(tag: str, cells: Sequence[str]) -> str:
 def _caption(path: Path, corpora: Sequence[str]) -> str:
     """Which corpus a picture is of: they are numbered in the order of the tables."""
     number = path.stem.rpartition("_")[2]
-    return html.escape(f"learned from {corpora[int(number) - 1]}") if number.isdigit() and int(number) <= len(corpora) else ""
+    return html.escape(f"trained on {corpora[int(number) - 1]}") if number.isdigit() and int(number) <= len(corpora) else ""
 
 
 def _piece(midi: Path) -> str:

@@ -1,4 +1,4 @@
-"""What `test` and `validate` leave of a composer: metrics.json, its music as files, and how it keeps to the corpus' ways."""
+"""Report of music generation: likelihoods of a split -> metrics.json; generated pieces as files, and their evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +9,13 @@ from pytorch_lightning import LightningModule, Trainer
 from datamodules.common.progress import progress
 from tasks.callbacks.media import log_media
 from tasks.generation import evaluation
-from tasks.generation.evaluation import WHAT, Samples, Verdicts, markov, write_samples
+from tasks.generation.evaluation import LIKELIHOOD_KINDS, MusicEvaluation, Samples, markov, write_samples
 from tasks.generation.tables import OURS, music_rows, rule_rows, text
 from tasks.generation.writer import PATTERNS, RATE, PieceFiles, write_piece
 from tasks.reporting import results
 from tasks.reporting.results import Report
 from tasks.reporting.tables import markdown
 from tasks.writers.output_files import filled, write_figure
-
-# Tables of a composer's report: nats of a split, then what is measured of the music.
 
 COLUMNS = {
     "nll_cell": "nats/cell",
@@ -30,43 +28,43 @@ COLUMNS = {
 }
 
 
-ODD = 3
-"""Pieces unlike any training piece that are named on the screen."""
+MAX_UNUSUAL = 3
+"""Number of printed messages about unusual pieces."""
 
 
 def describe_split(trainer: Trainer, composer: LightningModule, split: str) -> dict[str, str]:
-    """What the numbers were measured on; nats of different views, splits or windows are never set beside each other."""
+    """Evaluation data; likelihoods of different views, splits or windows are not comparable."""
     data = trainer.datamodule
     cut = f"windows of {data.crop} frames" if data.windows else "whole pieces"
     return {"name": data.name, "subset": data.subset, "split": split, "policy": f"{composer.view.describe()}, {cut}"}
 
 
 def likelihood_lines(systems: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Nats and accuracies of each system by every protocol; lower nats are better."""
-    shown = {key: title for key, title in COLUMNS.items() if any(key in scores for scores in systems.values())}
-    rows = [{"": name} | {title: text(scores.get(key)) for key, title in shown.items()} for name, scores in systems.items()]
+    """Lines with nats and accuracies of each system; lower nats are better."""
+    columns = {key: title for key, title in COLUMNS.items() if any(key in scores for scores in systems.values())}
+    rows = [{"": name} | {title: text(scores.get(key)) for key, title in columns.items()} for name, scores in systems.items()]
     return markdown(rows).splitlines()
 
 
-def verdict_lines(found: Verdicts) -> list[str]:
-    """The music of each system beside the corpus' own test pieces."""
-    rules = markdown(rule_rows(found.rules)).splitlines()
-    odd = [f"  {sentence}" for sentence in found.odd[:ODD]]
-    odd += [f"  ... and {len(found.odd) - ODD} more"] if len(found.odd) > ODD else []
-    return [*rules, *([""] if rules else []), *markdown(music_rows(found.plain())).splitlines(), *odd]
+def music_lines(music: MusicEvaluation) -> list[str]:
+    """Lines with the measures of each system's music and of the test pieces."""
+    rules = markdown(rule_rows(music.rules)).splitlines()
+    unusual = [f"  {sentence}" for sentence in music.unusual[:MAX_UNUSUAL]]
+    unusual += [f"  ... and {len(music.unusual) - MAX_UNUSUAL} more"] if len(music.unusual) > MAX_UNUSUAL else []
+    return [*rules, *([""] if rules else []), *markdown(music_rows(music.plain())).splitlines(), *unusual]
 
 
 class GenerationReport(Report):
-    """Write and print the likelihood of a split, and write music and judge it.
+    """Write and print the likelihoods of a split; generate and evaluate music.
 
     Args:
-        baseline: `test` also scores the Markov chain of order 4 on the same frames
-        pieces: pieces that `test` writes as MIDI, score, picture and sound
-        measured: pieces that are written to be judged by voice-leading rules, features and originality; 0: none
-        bars: the most bars of each
-        resamples: of the bootstrap that the intervals come from
+        baseline: evaluate the Markov chain of order 4 on the same frames in `test`
+        pieces: number of pieces that `test` writes as MIDI, score, figure and audio
+        measured: number of pieces generated for the evaluation (voice leading, features, originality); 0: none
+        bars: largest number of bars of a piece
+        resamples: number of bootstrap resamples of the intervals
         sound: write previews
-        examples: pieces that W&B or TensorBoard gets after each validation (piano roll, sound)
+        examples: number of pieces logged to W&B or TensorBoard after each validation (piano roll, audio)
     """
 
     def __init__(
@@ -88,7 +86,7 @@ class GenerationReport(Report):
         self.resamples, self.sound, self.examples = resamples, sound, examples
 
     def report(self, trainer: Trainer, composer: LightningModule, split: str) -> None:
-        """The scores, and for the test split music and what is to be said of it."""
+        """Write and print likelihoods; for the test split also pieces and their evaluation."""
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         from tasks.generation.figures_compared import likelihoods
@@ -97,60 +95,61 @@ class GenerationReport(Report):
         net = composer.net
         chain = markov(data, net.form, split) if self.baseline and split == "test" else None
         kind = net.likelihood if len(net.scored) == net.form.columns else "conditional"
-        # What a reconstruction costs, or three voices given the fourth, is not set beside a chain's likelihood of all.
-        beside = {chain.name: chain.scores} if chain and kind not in ("none", "conditional") else {}
+        # Reconstruction losses and conditional likelihoods are not comparable with the chain's likelihood.
+        comparable = {chain.name: chain.scores} if chain and kind not in ("none", "conditional") else {}
         more: dict[str, Any] = {
             "likelihood": kind,
             "supports": sorted(net.supports),
             "survey": vars(composer.survey),
-            "baselines": [{"name": name, **scores} for name, scores in beside.items()],
+            "baselines": [{"name": name, **scores} for name, scores in comparable.items()],
             "validation": composer.validated,
         }
-        lines = ["", results.heading(about, f"{int(composer.found['n_pieces'])} pieces")]
-        lines += [*likelihood_lines({OURS: composer.found} | beside), f"nats of the system: {WHAT[kind]}"]
-        drawn = likelihoods({OURS: composer.rows} | ({chain.name: chain.rows} if beside else {}), title=about["policy"])
-        lines += [f"picture       {write_figure(results.result_path(trainer, 'figures/likelihoods.png', split), drawn)}"]
+        lines = ["", results.heading(about, f"{int(composer.summary['n_pieces'])} pieces")]
+        lines += [*likelihood_lines({OURS: composer.summary} | comparable), f"nats of the system: {LIKELIHOOD_KINDS[kind]}"]
+        figure = likelihoods({OURS: composer.rows} | ({chain.name: chain.rows} if comparable else {}), title=about["policy"])
+        lines += [f"picture       {write_figure(results.result_path(trainer, 'figures/likelihoods.png', split), figure)}"]
         if split == "test":
-            found, said = self._music(trainer, composer, chain)
-            more, lines = more | found, [*lines, *said]
-        written = results.write_metrics(trainer, composer, about, composer.found, **more)
+            measures, music = self._music(trainer, composer, chain)
+            more, lines = more | measures, [*lines, *music]
+        written = results.write_metrics(trainer, composer, about, composer.summary, **more)
         print("\n".join([*lines, f"scores        {written}"]), flush=True)
 
     def _music(self, trainer: Trainer, composer: LightningModule, chain: Any) -> tuple[dict[str, Any], list[str]]:
-        """Music as files, and what is measured of it beside the corpus' own and the chain's."""
-        data, found, lines = trainer.datamodule, {}, []
+        """Write generated pieces, and evaluate music of system, chain and corpus; returns content and lines."""
+        data, measures, lines = trainer.datamodule, {}, []
         references = data.pieces("test")
         if self.measured:
             sets = evaluation.write_sets(composer, chain, data, self.measured, self.bars)
-            verdicts = evaluation.judge(sets, evaluation.as_seen(composer.view, data.pieces("train")), self.resamples)
-            place = results.result_path(trainer, "figures/rules.png", "test").parent
-            found = {"music": verdicts.plain()}
-            lines += ["", *verdict_lines(verdicts), "", f"pictures      {place} ({evaluation.draw(place, verdicts)})"]
+            training = evaluation.as_seen(composer.view, data.pieces("train"))
+            music = evaluation.evaluate_music(sets, training, self.resamples)
+            folder = results.result_path(trainer, "figures/rules.png", "test").parent
+            measures = {"music": music.plain()}
+            lines += ["", *music_lines(music), "", f"pictures      {folder} ({evaluation.draw(folder, music)})"]
         if self.pieces:
             samples = write_samples(composer, references, self.pieces, self.bars, data.seed)
-            place = results.result_path(trainer, "pieces", "test")
-            said = write_all(place, samples, PieceFiles(sound=self.sound))
-            lines += ["", f"pieces        {place} ({len(samples.pieces)} {samples.use})", *said]
-        return found, lines
+            folder = results.result_path(trainer, "pieces", "test")
+            missing = write_all(folder, samples, PieceFiles(sound=self.sound))
+            lines += ["", f"pieces        {folder} ({len(samples.pieces)} {samples.use})", *missing]
+        return measures, lines
 
     def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Piano rolls and sound of a few pieces in the frames of validation pieces, with the same chances each time."""
+        """Log piano rolls and audio of a few pieces generated in the frames of validation pieces with a fixed seed."""
         from datamodules.generation.writing.midi import preview
         from tasks.generation.figures import piano_roll
 
         samples = write_samples(pl_module, trainer.datamodule.pieces("validation"), self.examples, 8, trainer.datamodule.seed)
-        for number, (piece, given) in enumerate(zip(samples.pieces, samples.given, strict=True)):
+        for number, (piece, fixed) in enumerate(zip(samples.pieces, samples.inputs, strict=True)):
             sound = (preview(piece, RATE), RATE) if len(piece.notes) else None
-            log_media(trainer, f"val/example_{number}", piano_roll(piece, given, f"example {number}"), sound)
+            log_media(trainer, f"val/example_{number}", piano_roll(piece, fixed, f"example {number}"), sound)
 
 
-def write_all(place: Path, samples: Samples, wanted: PieceFiles) -> list[str]:
-    """Every piece as files of a folder, which is filled whole; returns what could not be made, each kind once."""
+def write_all(target: Path, samples: Samples, options: PieceFiles) -> list[str]:
+    """Write the files of all pieces into a folder atomically; returns distinct messages about missing files."""
     missing: dict[str, None] = {}
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with filled(place, PATTERNS) as folder:
-        pairs = list(zip(samples.pieces, samples.given, strict=True))
-        for piece, given in progress(pairs, "drawing pieces", unit="picture"):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with filled(target, PATTERNS) as folder:
+        pairs = list(zip(samples.pieces, samples.inputs, strict=True))
+        for piece, fixed in progress(pairs, "drawing pieces", unit="picture"):
             title = f"Piece {int(piece.name)}, {samples.use}"
-            missing |= dict.fromkeys(write_piece(folder, piece.name, piece, given, title, wanted))
+            missing |= dict.fromkeys(write_piece(folder, piece.name, piece, fixed, title, options))
     return list(missing)

@@ -1,4 +1,4 @@
-"""What `predict` leaves of music that was asked for: a folder for each piece with the answers as MIDI, score, picture, sound."""
+"""Writer of generated music: generated pieces -> a folder per input with MIDI, score, piano roll and audio."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +10,20 @@ from datamodules.common.errors import DataError
 from datamodules.generation.grid import bar_edges
 from datamodules.generation.piece import Piece
 from datamodules.generation.user_pieces import name_of
-from tasks.generation.inference import Answer, Writer
+from tasks.generation.inference import GeneratedPiece, Writer
 from tasks.reporting.tables import write_csv
 from tasks.writers.base import PredictionFiles, PredictionWriter
 from tasks.writers.journal import JournalEntry, plain
 from tasks.writers.output_files import counted, whole, write_figure, write_json, write_text
 
-# One piece as the files that a user can open: MIDI, MusicXML, a picture, sound.
-
 RATE = 44_100
 PATTERNS = ("*.mid", "*.musicxml", "*.png", "*.svg", "*.wav")
-"""What is written of pieces, and goes when they are written anew."""
+"""Files of pieces, which are removed before they are written again."""
 
 
 @dataclass
 class PieceFiles:
-    """Which files; MIDI always."""
+    """Optional files of a piece beside its MIDI file."""
 
     score: bool = True
     picture: bool = True
@@ -33,23 +31,33 @@ class PieceFiles:
 
 
 def write_piece(
-    folder: Path, stem: str, piece: Piece, given: Piece | None, title: str, wanted: PieceFiles, midi: bytes | None = None
+    folder: Path, stem: str, piece: Piece, fixed: Piece | None, title: str, options: PieceFiles, midi: bytes | None = None
 ) -> list[str]:
-    """Write `folder`/`stem`.mid, .musicxml, .png, .svg (where verovio is installed) and .wav; returns what could not be made.
+    """Write `folder`/`stem`.mid, .musicxml, .png, .svg (if verovio is installed) and .wav.
 
-    midi: what goes into the MIDI file, where that is more than the piece
+    Args:
+        folder: output folder
+        stem: file name without suffix
+        piece: piece
+        fixed: input notes, which the piano roll hatches
+        title: title of the piano roll
+        options: optional files
+        midi: content of the MIDI file (default: the piece)
+
+    Returns:
+        Messages about files that could not be written.
     """
     from datamodules.generation.writing.midi import midi_bytes
 
     missing = []
     _bytes(folder / f"{stem}.mid", midi or midi_bytes(piece))
-    if wanted.score:
+    if options.score:
         missing += _score(folder, stem, piece)
-    if wanted.picture:
+    if options.picture:
         from tasks.generation.figures import piano_roll
 
-        write_figure(folder / f"{stem}.png", piano_roll(piece, given, title))
-    if wanted.sound and len(piece.notes):
+        write_figure(folder / f"{stem}.png", piano_roll(piece, fixed, title))
+    if options.sound and len(piece.notes):
         try:
             _sound(folder / f"{stem}.wav", piece)
         except DataError as reason:
@@ -57,17 +65,17 @@ def write_piece(
     return missing
 
 
-def only_in_midi(answer: "Answer", wanted: PieceFiles) -> list[str]:
-    """What of a user's file stands in the MIDI file of an answer alone, in sentences."""
-    remarks, original = [], answer.original
+def only_in_midi(generated: GeneratedPiece, options: PieceFiles) -> list[str]:
+    """Remarks on content of the user's file that only the MIDI file of a generated piece keeps."""
+    remarks, original = [], generated.original
     if original is None:
         return []
-    if original.voice is not None and original.piece.voices > 1 and (wanted.score or wanted.picture or wanted.sound):
-        remarks.append("score, picture and sound hold the melody and the written voices; the MIDI file holds the others too")
-    counts = original.source.counts() if original.source and wanted.score else {}
+    if original.voice is not None and original.piece.voices > 1 and (options.score or options.picture or options.sound):
+        remarks.append("score, picture and sound have the melody and the generated voices; the MIDI file has the others too")
+    counts = original.source.counts() if original.source and options.score else {}
     if counts:
         listed = ", ".join(counted(number, name.removesuffix("s")) for name, number in counts.items())
-        remarks.append(f"the score holds notes alone: {listed} stand in the MIDI file as they were")
+        remarks.append(f"the score has only notes; the MIDI file keeps {listed} of the input")
     return remarks
 
 
@@ -100,14 +108,14 @@ def _bytes(path: Path, content: bytes) -> None:
 
 
 class GenerationWriter(PredictionWriter):
-    """Write `<folder>/<piece>/01.mid`, .musicxml, .png, .wav, .svg where verovio is installed; written.csv and .json of all.
+    """Write `<folder>/<piece>/01.mid`, .musicxml, .png, .wav, .svg (if verovio is installed); written.csv and .json of all.
 
     Args:
-        folder: where everything goes (default: `predictions` in the run folder)
-        score: write MusicXML, and a picture of it where verovio is installed
-        picture: write the piano roll, what was given hatched
+        folder: output folder (default: `predictions` in the run folder)
+        score: write MusicXML, and an SVG if verovio is installed
+        picture: write the piano roll with hatched input notes
         sound: write a preview with the embedded SoundFont
-        overwrite: forget the predictions of earlier runs
+        overwrite: remove the predictions of earlier runs
     """
 
     reserved = ("written.csv", "written.json")
@@ -116,25 +124,26 @@ class GenerationWriter(PredictionWriter):
         self, folder: str | None = None, score: bool = True, picture: bool = True, sound: bool = True, overwrite: bool = False
     ) -> None:
         super().__init__(folder, overwrite, {"score": score, "picture": picture, "sound": sound})
-        self.wanted = PieceFiles(score, picture, sound)
+        self.files = PieceFiles(score, picture, sound)
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a use that the system was not made for."""
+        """Check that the system supports the use."""
         Writer(pl_module).check(trainer.datamodule.use)
 
     def write_input(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
     ) -> dict[str, Any]:
-        """Write the folder of one question; returns what the list of all says of it."""
-        with files.folder(PATTERNS) as place:
-            remarks = [text for k, answer in enumerate(prediction, 1) for text in self._write(place, k, batch, answer)]
+        """Write the folder of one input; returns its row of written.csv."""
+        with files.folder(PATTERNS) as folder:
+            remarks = [text for k, generated in enumerate(prediction, 1) for text in self._write(folder, k, batch, generated)]
         return {"folder": files.stem, "use": batch.use} | _summary(prediction) | {"remarks": list(dict.fromkeys(remarks))}
 
-    def _write(self, place: Path, number: int, batch: Any, answer: Answer) -> list[str]:
+    def _write(self, folder: Path, number: int, batch: Any, generated: GeneratedPiece) -> list[str]:
         name = plain(name_of(batch.path))
         title = f"{name}: {batch.use}, {number}" if batch.pieces[0].notes.size else f"{batch.use}, {number}"
-        missing = write_piece(place, f"{number:02d}", answer.piece, answer.given, title, self.wanted, answer.midi())
-        return [*answer.remarks, *only_in_midi(answer, self.wanted), *missing]
+        stem, midi = f"{number:02d}", generated.midi()
+        missing = write_piece(folder, stem, generated.piece, generated.fixed, title, self.files, midi)
+        return [*generated.remarks, *only_in_midi(generated, self.files), *missing]
 
     def write_tables(self, pl_module: LightningModule, good: list[JournalEntry], failed: list[JournalEntry]) -> None:
         """Write written.csv and written.json."""
@@ -145,20 +154,20 @@ class GenerationWriter(PredictionWriter):
         write_csv(self.root / "written.csv", rows)
 
     def report(self, pl_module: LightningModule, new: list[JournalEntry], good: list[JournalEntry]) -> None:
-        """Say where the pieces are and what the user must know of each."""
+        """Print folders and remarks."""
         answers = sum(entry.row["answers"] for entry in new)
         print(f"\n{counted(answers, 'piece')} written: {self.root / 'written.csv'}", flush=True)
         for entry in new:
             print(f"  {self.root / entry.stem}", *(f"    {remark}" for remark in entry.row["remarks"]), sep="\n", flush=True)
 
 
-def _summary(answers: list[Answer]) -> dict[str, Any]:
-    """What the list of all questions says of one."""
-    first = answers[0].piece
+def _summary(generated: list[GeneratedPiece]) -> dict[str, Any]:
+    """Row of written.csv."""
+    first = generated[0].piece
     return {
-        "answers": len(answers),
+        "answers": len(generated),
         "bars": len(bar_edges(first)) - 1,
         "notes": len(first.notes),
-        "given_notes": len(answers[0].given.notes),
+        "given_notes": len(generated[0].fixed.notes),
         "metre": f"{first.beats}/{first.beat_type}",
     }

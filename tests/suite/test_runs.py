@@ -109,7 +109,7 @@ def test_nothing_is_left_of_the_claim(choose):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/tmp/x"])
 def test_a_name_that_leads_elsewhere_is_refused(name, choose):
-    with pytest.raises(DataError, match="one plain folder name"):
+    with pytest.raises(DataError, match="a plain folder name"):
         choose(name=name)
 
 
@@ -148,7 +148,7 @@ def together(tmp_path, name=None, overwrite=False):
     def start(rank):
         launch = Launch("job", rank, 3)
         try:
-            folder = runs._claim_for_all(request, launch).folder if rank == 0 else runs._chosen_by_rank_0(request, launch)
+            folder = runs._claim_for_all(request, launch).folder if rank == 0 else runs._choice_of_rank_0(request, launch)
             results[rank] = folder
         except (DataError, SystemExit) as error:
             results[rank] = error
@@ -180,7 +180,7 @@ def test_a_finished_run_is_refused_on_all_ranks_and_said_by_one(tmp_path):
 def test_a_missing_rank_is_named(tmp_path):
     with pytest.raises(DataError, match=r"ranks \[1, 2\] of 3 did not start within 0 s"):
         rendezvous.answer(tmp_path / "meeting", 3, {}, wait_s=0)
-    with pytest.raises(DataError, match=r"rank 0 did not answer rank 2 .* disk that all nodes share"):
+    with pytest.raises(DataError, match=r"rank 0 did not answer rank 2 .* disk shared by all nodes"):
         rendezvous.ask(tmp_path / "meeting", 2, wait_s=0)
 
 

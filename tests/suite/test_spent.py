@@ -42,5 +42,5 @@ def test_ended_and_running_children_count():
 @pytest.mark.parametrize(("seconds", "words"), [(0.0, "0:00 (0 CPU s"), (59.6, "1:00"), (3661.0, "61:01")])
 def test_minutes_and_seconds(seconds, words):
     stopwatch = Stopwatch()
-    stopwatch.began -= seconds
+    stopwatch.start -= seconds
     assert str(stopwatch).startswith(words) and str(stopwatch).endswith("CPU s over all processes)")

@@ -13,8 +13,8 @@ from datamodules.generation.user_pieces import Question, UserPieces
 from datamodules.generation.views import VoiceGrid
 from datamodules.generation.views.view import OutOfReach, UnfitPiece
 from datamodules.generation.writing.midi import midi_bytes
-from tasks.generation.adapt_input import answered, shown
-from tasks.generation.inference import Writer, asked_of
+from tasks.generation.adapt_input import adapted, restored
+from tasks.generation.inference import Writer, template_of
 from tasks.generation.options import GenerationOptions
 from tasks.writers.resume import label
 from tests.helpers.pieces import fitted, piece_of, random_piece
@@ -34,23 +34,23 @@ def question(piece, use, bars=2, span=None):
 def test_bars_are_counted_through_changes_of_metre():
     piece = changing()
     assert bar_edges(piece).tolist() == [0, 12, 24, 40, 56]
-    template, _, span = asked_of(question(piece, "continue"))
+    template, _, span = template_of(question(piece, "continue"))
     assert span == (56, 88) and template.length == 88, "two more bars of four"
-    _, given, span = asked_of(question(piece, "inpaint", span=(3, 3)))
+    _, given, span = template_of(question(piece, "inpaint", span=(3, 3)))
     assert span == (24, 40) and not ((given.notes[:, ONSET] >= 24) & (given.notes[:, ONSET] < 40)).any()
 
 
 def test_a_bar_that_is_not_full_is_filled_before_more_are_written():
     piece = piece_of((0, 4, 60, 0), (4, 16, 62, 0), length=20, pickup=4)
-    assert asked_of(question(piece, "continue"))[2] == (20, 52)
-    assert asked_of(question(piece_of((0, 6, 60, 0), length=6), "continue"))[2] == (6, 48)
+    assert template_of(question(piece, "continue"))[2] == (20, 52)
+    assert template_of(question(piece_of((0, 6, 60, 0), length=6), "continue"))[2] == (6, 48)
 
 
 @pytest.mark.parametrize(("length", "begin"), [(1920, 1920), (1900, 1920), (1850, 1920), (1945, 1945), (1960, 2040)])
 def test_played_music_is_continued_from_the_next_frame(length, begin):
     piece = piece_of((0, length, 60, 0), length=length, ticks=480)
-    assert asked_of(question(piece, "continue"), steps=4)[2][0] == begin
-    assert asked_of(question(piece, "continue"))[2][0] == length
+    assert template_of(question(piece, "continue"), steps=4)[2][0] == begin
+    assert template_of(question(piece, "continue"))[2][0] == length
 
 
 def test_a_span_beyond_the_last_bar_is_refused_with_their_number(tmp_path):
@@ -104,14 +104,14 @@ def test_what_the_system_does_not_hold_comes_back_as_it_was(use):
     piece = chordal()
     view = fitted(VoiceGrid(low=40, high=80), random_piece(1))
     asked = question(piece, use, span=(2, 2) if use == "inpaint" else None)
-    template, given, span = asked_of(asked)
+    template, given, span = template_of(asked)
     with pytest.raises(UnfitPiece):
         view.encode(template)
-    seen, shift, said = shown(view, template, given, use)
-    assert shift == 0 and [text.split()[0] for text in said] == (["where"] if use == "inpaint" else ["1", "where"])
+    seen, shift, said = adapted(view, template, given, use)
+    assert shift == 0 and [text.split()[0] for text in said] == (["of"] if use == "inpaint" else ["1", "of"])
     echo = view.decode(view.encode(seen).frames, seen)
     low = echo.with_notes(np.concatenate([echo.notes, [[0, 4, 45, 80, 1]]])) if use == "harmonise" else echo
-    made = answered(view, template, seen, low, use, span)
+    made = restored(view, template, seen, low, use, span)
     scale = made.ticks // piece.ticks
     kept = [[onset * scale, lasts * scale, *rest] for onset, lasts, *rest in given.notes.tolist()]
     outside = [row for row in made.notes.tolist() if not span or not span[0] * scale <= row[0] < span[1] * scale]
@@ -123,7 +123,7 @@ def test_what_the_system_does_not_hold_comes_back_as_it_was(use):
 
 def test_voices_too_low_for_midi_are_moved_by_octaves():
     template = piece_of((0, 4, 3, 0))
-    made = answered(VoiceGrid(), template, template, piece_of((0, 4, 3, 0), (0, 4, -9, 1), (4, 4, 130, 1)), "harmonise", None)
+    made = restored(VoiceGrid(), template, template, piece_of((0, 4, 3, 0), (0, 4, -9, 1), (4, 4, 130, 1)), "harmonise", None)
     assert made.notes[:, PITCH].tolist() == [3, 3, 118]
     assert midi_bytes(made)
 

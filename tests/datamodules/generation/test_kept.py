@@ -21,8 +21,8 @@ from datamodules.generation.writing.midi import midi_bytes
 from models.generation import NextStep
 from models.generation.cores import RNNCore
 from models.generation.heads import BernoulliHead, SoftmaxHead, VoiceHead
-from tasks.generation.adapt_input import accompanied, answered, shown, sparse
-from tasks.generation.inference import Answer, Writer
+from tasks.generation.adapt_input import accompanied, adapted, restored, sparse
+from tasks.generation.inference import GeneratedPiece, Writer
 from tasks.generation.module import GenerationModule
 from tasks.generation.options import GenerationOptions
 from tasks.generation.writer import PieceFiles, only_in_midi
@@ -49,7 +49,7 @@ def composer(kind: type = VoiceGrid) -> GenerationModule:
     return GenerationModule(view.state(), net)
 
 
-def answer(path, use: str, kind: type = VoiceGrid, seed: int = 0, span: str | None = None, **options) -> Answer:
+def answer(path, use: str, kind: type = VoiceGrid, seed: int = 0, span: str | None = None, **options) -> GeneratedPiece:
     question = UserPieces(use=use, span=span, **({"bars": 2} if use == "continue" else {}), **options).ask((str(path),))
     return Writer(composer(kind))(question, seed)[0]
 
@@ -159,23 +159,23 @@ def test_what_only_midi_holds_is_said():
     made = answer(MUSIC / "pop_multi.mid", "continue")
     (said,) = only_in_midi(made, PieceFiles())
     assert said == (
-        "the score holds notes alone: 1 copyright note, 1 marker, 1 lyric, 3 controllers, 8 pitch bends stand in the MIDI file "
-        "as they were"
+        "the score has only notes; the MIDI file keeps 1 copyright note, 1 marker, 1 lyric, 3 controllers, 8 pitch bends of the "
+        "input"
     )
     assert only_in_midi(made, PieceFiles(score=False)) == []
     others, _ = only_in_midi(answer(MUSIC / "pop_multi.mid", "harmonise"), PieceFiles())
-    assert others == "score, picture and sound hold the melody and the written voices; the MIDI file holds the others too"
-    assert "the system writes no drums: the given ones stay as they are" in made.remarks
+    assert others == "score, picture and sound have the melody and the generated voices; the MIDI file has the others too"
+    assert "the system generates no drums: those of the input are copied" in made.remarks
 
 
 def test_a_view_of_one_melody_leaves_the_other_voices_as_they_are(tmp_path):
     given = read_piece(MUSIC / "pop_multi.mid")
     made = answer(MUSIC / "pop_multi.mid", "inpaint", BarImage, span="2")
-    assert "the system writes the melody alone: the other 2 stay as given" in made.remarks
+    assert "the system generates only the melody: the other 2 are copied from the input" in made.remarks
     kept = made.piece.at(made.piece.ticks)
     for voice in (1, 2):
         assert np.array_equal(kept.voice(voice)[:, :3], given.at(made.piece.ticks).voice(voice)[:, :3])
-        assert len(made.given.voice(voice)) == len(given.voice(voice))
+        assert len(made.fixed.voice(voice)) == len(given.voice(voice))
 
 
 def test_overlapping_notes_of_one_pitch_all_come_back(tmp_path):
@@ -225,10 +225,10 @@ def test_a_voice_that_was_seen_octaves_away_goes_on_in_its_own():
     view = fitted(VoiceGrid(voices=2, low=48, high=72), piece_of((0, 4, 60, 0), (0, 4, 55, 1)))
     given = piece_of(*((2 * k, 2, 60 + k, 0) for k in range(8)), *((4 * k, 4, 36 - k, 1) for k in range(4)))
     template = given.with_notes(given.notes, length=32)
-    seen, _, _ = shown(view, template, given, "continue")
+    seen, _, _ = adapted(view, template, given, "continue")
     assert seen.voice(1)[:, PITCH].tolist() == [48, 59, 58, 57]
     written = seen.with_notes([*seen.notes, [16, 16, 57, 80, 1], [16, 16, 62, 80, 0]])
-    made = answered(view, template, seen, written, "continue", (16, 32))
+    made = restored(view, template, seen, written, "continue", (16, 32))
     assert made.notes[made.notes[:, ONSET] == 16][:, PITCH].tolist() == [62, 33]
 
 
@@ -269,7 +269,7 @@ def test_a_metre_of_one_quarter_is_read_as_four(tmp_path):
 def test_silence_under_a_melody_is_said():
     silent = piece_of((0, 8, 60, 0), (8, 8, 62, 0), (0, 4, 50, 1))
     assert accompanied(silent) == 0.25
-    assert sparse(silent) == ["the written voices sound under 25 % of the melody alone: the system knows little music like it"]
+    assert sparse(silent) == ["the generated voices cover only 25 % of the melody: it differs from the training data"]
     assert sparse(piece_of((0, 8, 60, 0), (0, 8, 50, 1))) == []
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from datamodules.generation.corpora import JSB, BoulangerLewandowski
 from tasks.generation import tables as table84
-from tasks.generation.evaluation import HUMAN, OURS, judge
-from tasks.generation.tables import together
+from tasks.generation.evaluation import HUMAN, OURS, evaluate_music
+from tasks.generation.tables import joint_measures
 from tests.helpers.commands import command
 from tests.helpers.pieces import chorale, random_piece
 
@@ -95,7 +95,7 @@ def test_rules_are_set_beside_test_pieces_as_a_system_of_four_voices_sees_them()
         SimpleNamespace(name=name, results=[SimpleNamespace(content={"music": music})])
         for name, music in (("rolls", of_rolls), ("voices", of_voices))
     ]
-    found = together(members)
+    found = joint_measures(members)
     assert found["rules"] == {"rolls": {}, "voices": {"a": [3]}, HUMAN: {"a": [4]}}
     assert found["overlap"][HUMAN] == {"a": [2]}
 
@@ -103,15 +103,15 @@ def test_rules_are_set_beside_test_pieces_as_a_system_of_four_voices_sees_them()
 @pytest.mark.parametrize("voices", [3, 4, 5])
 def test_voice_leading_is_judged_where_the_system_writes_four_voices(voices):
     written = [random_piece(seed, voices=voices, registers=((70, 81), (60, 69), (52, 59), (36, 51), (24, 35))) for seed in (1, 2)]
-    found = judge({OURS: written, HUMAN: [chorale(1), chorale(2)]}, [chorale(3), chorale(4)], 10)
+    found = evaluate_music({OURS: written, HUMAN: [chorale(1), chorale(2)]}, [chorale(3), chorale(4)], 10)
     assert bool(found.rules[OURS]) == bool(found.rules[HUMAN]) == (voices == 4)
 
 
 def test_pictures_say_which_corpus_they_are_of(runs, tmp_path):
     assert command("generation", "compare", runs, "--out", tmp_path).code == 0
     page = (tmp_path / "report.html").read_text()
-    corpus = re.search(r"Copies, likeness and density, learned from ([^<]+)<", page)[1]
-    assert page.count(f"<figcaption>learned from {corpus}</figcaption>") == 3
+    corpus = re.search(r"Copies, similarity and density, trained on ([^<]+)<", page)[1]
+    assert page.count(f"<figcaption>trained on {corpus}</figcaption>") == 3
 
 
 def test_table_84_says_what_its_marks_stand_for():

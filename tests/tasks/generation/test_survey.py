@@ -55,7 +55,7 @@ def test_the_table_is_a_command():
 
 
 def test_a_mark_that_the_table_does_not_have_is_refused():
-    with pytest.raises(ValueError, match="is no column of Table"):
+    with pytest.raises(ValueError, match="unknown column"):
         Survey("X", ["CNN"], [])
 
 

@@ -100,7 +100,7 @@ def check_uses(run: Path) -> None:
             continue
         (answer,) = writer(question, 0)
         kept = {tuple(note) for note in answer.piece.notes[:, [0, 2]].tolist()}
-        given = answer.given.at(answer.piece.ticks).notes
+        given = answer.fixed.at(answer.piece.ticks).notes
         assert {tuple(note) for note in given[:, [0, 2]].tolist()} <= kept, use
         assert use == "free" or len(given)
 

@@ -1,8 +1,8 @@
 # demo: install into .venv, then train, test and explain a tagger on the embedded data.
-# test: the fast suite. test-slow: the rest. Both need only python3 (3.11 or newer), venv and make.
+# test: the fast tests. test-slow: the others. Both need only python3 (3.11 or newer), venv and make.
 PYTHON ?= python3
 BIN := .venv/bin
-# A process a core, four at most (1 GB each); the tests of a file stay together and share what it builds.
+# One process per core, at most four (1 GB each); the tests of a file run in one process and share its fixtures.
 SPREAD := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-slow test-realdata lint clean
@@ -31,7 +31,7 @@ lint: .venv/.dev
 	$(call install,.[dev])
 	touch .venv/.core $@
 
-# uv where it is installed (about half a minute), pip otherwise (a few minutes).
+# uv if it is installed (about half a minute), else pip (a few minutes).
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	if command -v uv >/dev/null 2>&1; then uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -e '$(1)'; \

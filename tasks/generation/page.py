@@ -1,4 +1,4 @@
-"""`compare`'s page: the tables and pictures of all runs, and a few pieces of each to see and hear, in one file."""
+"""HTML page of `compare`: runs -> tables, figures and a few playable pieces in one self-contained file."""
 
 import html
 import io
@@ -11,13 +11,11 @@ from tasks.reporting.comparison_tables import Section
 from tasks.reporting.page import embedded, page
 from tasks.writers.output_files import write_text
 
-# Previews small enough to stand in a page.
-
 RATE = 32_000  # Hz
 
 
 def ogg(path: Path, seconds: float | None = None, peak: float | None = None) -> bytes:
-    """A sound file as mono Ogg Vorbis; `seconds` of it at most, faded out, its loudest sample at `peak`."""
+    """Convert an audio file to mono Ogg Vorbis, at most `seconds` long with a fade-out, normalised to `peak`."""
     import librosa
     import numpy as np
     import soundfile
@@ -28,13 +26,13 @@ def ogg(path: Path, seconds: float | None = None, peak: float | None = None) -> 
     if seconds and len(samples) >= int(seconds * RATE):
         fade = int(0.5 * RATE)
         samples[-fade:] *= np.linspace(1, 0, fade)
-    made = io.BytesIO()
-    soundfile.write(made, samples, RATE, format="OGG", subtype="VORBIS")
-    return made.getvalue()
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, RATE, format="OGG", subtype="VORBIS")
+    return buffer.getvalue()
 
 
-HEARD = 2
-"""Pieces of each run."""
+PIECES = 2
+"""Number of pieces per run."""
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}img{max-width:100%}"
     "section{overflow-x:auto}h3{font-size:1em}table{border-collapse:collapse;font-size:13px;white-space:nowrap}"
@@ -43,17 +41,17 @@ STYLE = (
 
 
 def write_page(path: Path, groups: Sequence[Group], figures: Sequence[Path], sections: Sequence[Section]) -> Path:
-    """Write the page; it needs neither network nor other files."""
+    """Write the page, which needs neither network nor other files."""
     parts = list(map(_table, sections))
     corpora = list(by_corpus(groups))
     captions = [f"<figcaption>{_caption(path, corpora)}</figcaption>" for path in figures]
-    parts += [f"<figure>{said}{_picture(path, path.stem)}</figure>" for said, path in zip(captions, figures, strict=True)]
-    for one in groups:
-        folder = one.results[0].folder / "pieces"
-        heard = sorted(folder.glob("[0-9]*.mid"))[:HEARD]
-        if heard:
-            parts.append(f"<h2>{html.escape(one.name)}</h2>")
-            parts += [_piece(file) for file in heard]
+    pairs = zip(captions, figures, strict=True)
+    parts += [f"<figure>{caption}{_picture(path, path.stem)}</figure>" for caption, path in pairs]
+    for runs in groups:
+        files = sorted((runs.results[0].folder / "pieces").glob("[0-9]*.mid"))[:PIECES]
+        if files:
+            parts.append(f"<h2>{html.escape(runs.name)}</h2>")
+            parts += [_piece(file) for file in files]
     write_text(path, page("Music generation: systems on the same data", "".join(parts), style=STYLE))
     return path
 
@@ -70,16 +68,16 @@ def _line(tag: str, cells: Sequence[str]) -> str:
 
 
 def _caption(path: Path, corpora: Sequence[str]) -> str:
-    """Which corpus a picture is of: they are numbered in the order of the tables."""
+    """Corpus of a figure, whose number is that of the corpus' table."""
     number = path.stem.rpartition("_")[2]
     return html.escape(f"trained on {corpora[int(number) - 1]}") if number.isdigit() and int(number) <= len(corpora) else ""
 
 
 def _piece(midi: Path) -> str:
     picture, sound = midi.with_suffix(".png"), midi.with_suffix(".wav")
-    shown = _picture(picture, midi.stem) if picture.is_file() else ""
-    heard = f'<audio controls src="{embedded(ogg(sound), "audio/ogg")}"></audio>' if sound.is_file() else ""
-    return f"<figure>{shown}{heard}</figure>"
+    image = _picture(picture, midi.stem) if picture.is_file() else ""
+    player = f'<audio controls src="{embedded(ogg(sound), "audio/ogg")}"></audio>' if sound.is_file() else ""
+    return f"<figure>{image}{player}</figure>"
 
 
 def _picture(path: Path, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Pages that need neither network nor other files: body, data, style and script -> one HTML file with a sound player."""
+"""Self-contained HTML pages: body, data, style and script -> one file with an audio player."""
 
 import base64
 import html
@@ -12,20 +12,20 @@ FOLDER = Path(__file__).parent
 
 
 def page(title: str, body: str, *, data: Any = None, style: str = "", script: str = "", media: str = "data:") -> str:
-    """A whole page.
+    """Fill in the page template.
 
     Args:
         title: plain text
-        body: HTML under the title
-        data: what the script reads as JSON from the element `data`
+        body: HTML below the title
+        data: content of the JSON element `data` for the script
         style: CSS
-        script: JavaScript, after that of the player, by which one sound plays at a time and space pauses it
-        media: sources of sounds, as in a Content-Security-Policy
+        script: JavaScript, appended to the player's (one sound at a time, space pauses)
+        media: sources of audio, as in a Content-Security-Policy
     """
     parts = {
         "title": html.escape(title),
         "body": body,
-        # No tag can end or begin inside the data.
+        # Escaped, so that the data cannot contain tags.
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         "style": style,
         "script": text_of(FOLDER / "player.js") + script,
@@ -35,15 +35,15 @@ def page(title: str, body: str, *, data: Any = None, style: str = "", script: st
 
 
 def filled(template: str, parts: Mapping[str, str]) -> str:
-    """A template with its {{names}} replaced in one sweep: braces inside the parts are left alone."""
+    """Replace {{names}} of a template in a single pass, so that braces inside the parts are kept."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
 def embedded(content: bytes, kind: str) -> str:
-    """The `data:` address of a file's content; kind: its media type, such as audio/flac."""
+    """Data URL of a file's content; kind: media type such as audio/flac."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def text_of(path: Path) -> str:
-    """Text of a file of the package."""
+    """Text of a UTF-8 file."""
     return path.read_text(encoding="utf-8")

@@ -74,7 +74,7 @@ def test_a_checkpoint_is_not_scored_on_frames_that_mean_other_pitches():
     assert low.form()["sizes"] == high.form()["sizes"], "so the weights would fit"
     checkpoint = {"hyper_parameters": {"view": low.state()}}
     GenerationModule(low.state(), Ngram).on_load_checkpoint(dict(checkpoint))
-    with pytest.raises(DataError, match="low, lows, highs. than these data have"):
+    with pytest.raises(DataError, match=r"low, lows, highs. than these data have"):
         GenerationModule(high.state(), Ngram).on_load_checkpoint(dict(checkpoint))
     rolls = [fitted(PianoRoll(), piece.transposed(shift)).state() for shift in (0, 2)]
     GenerationModule(rolls[0], Ngram).on_load_checkpoint({"hyper_parameters": {"view": rolls[1]}})

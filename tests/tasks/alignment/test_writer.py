@@ -182,7 +182,7 @@ def test_a_folder_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_soundfont_that_is_not_there_is_said_before_anything_is_aligned(tmp_path):
     path = song(tmp_path / "waltz.wav")
-    with pytest.raises(DataError, match=r"--output\.font: piano\.sf2 is no file"):
+    with pytest.raises(DataError, match=r"--output\.font: piano\.sf2 not found"):
         predict([path], tmp_path / "out", check=True, font="piano.sf2")
     assert not (tmp_path / "out").exists()
     predict([path], tmp_path / "out", font="piano.sf2")  # nobody needs it then

@@ -181,7 +181,7 @@ class AlignmentDataModule(RootedDataModule):
     def leave_out(self, kind: str, sentences: Iterable[object]) -> None:
         """Report what is not used: a sentence on each item, whose subject is the item."""
         self.left_out.extend(LeftOut.from_subject(kind, sentence) for sentence in sentences)
-        self.left_out.say()
+        self.left_out.log_new()
 
     def listed(self, split: Split) -> list[Pair]:
         """The pairs of a split, in order of their names. Raises DataError where there are none."""

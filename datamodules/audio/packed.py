@@ -94,7 +94,7 @@ class PackedDataModule(RootedDataModule):
                 )
             for rows, reason in ((files.missing, "missing"), (files.empty, "empty")):
                 self.left_out.extend(LeftOut("file", str(path), f"{reason} in {audio}") for path in paths[rows])
-            self.left_out.say()
+            self.left_out.log_new()
         return files
 
     @cached_property
@@ -134,7 +134,7 @@ class PackedDataModule(RootedDataModule):
     def leave_out(self, audio: Path, flaws: Sequence[Flaw]) -> None:
         """Report unreadable files, whose paths are relative to the folder `audio`."""
         self.left_out.extend(LeftOut.from_sentence("file", flaw.path, flaw.message, audio / flaw.path) for flaw in flaws)
-        self.left_out.say()
+        self.left_out.log_new()
 
     def readable(self) -> np.ndarray:
         """Mask (present,) of the rows in `files.present` that are not known to be unreadable."""

@@ -16,10 +16,10 @@ from datamodules.common.errors import DataError, printable
 
 log = logging.getLogger(__name__)
 
-SHOWN = 5
+LOGGED = 5
 """Items of a group that are named in the log."""
 
-KEPT = 100
+STORED = 100
 """Items of a group that are named in metrics.json; report.json names all."""
 
 _ENDING = re.compile(r"(: it is left out)?\.?$")
@@ -111,7 +111,7 @@ class LeftOutReport:
         """(kind, reason, items), the largest group first."""
         return _grouped(self.items())
 
-    def as_json(self, limit: int | None = KEPT) -> list[dict[str, Any]]:
+    def as_json(self, limit: int | None = STORED) -> list[dict[str, Any]]:
         """Groups as plain types: kind, reason, count, the first `limit` items (None: all), and details if any."""
         return [_plain(*group, limit) for group in self.groups()]
 
@@ -119,7 +119,7 @@ class LeftOutReport:
         """One line per group, such as `Left out 2 tags: quiet (1 clip), rare (2 clips): too few clips`."""
         return [_line(*group) for group in self.groups()]
 
-    def say(self) -> None:
+    def log_new(self) -> None:
         """Log the items added since the last call, on rank 0."""
         new = [entry for entry in self._items if entry not in self._logged]
         self._logged.update(new)
@@ -144,8 +144,8 @@ def _plain(kind: str, reason: str, entries: Sequence[LeftOut], limit: int | None
 
 def _line(kind: str, reason: str, entries: Sequence[LeftOut]) -> str:
     number = f"{len(entries)} {kind}{'' if len(entries) == 1 else 'es' if kind.endswith('s') else 's'}"
-    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-    return printable(f"Left out {number}: {', '.join(map(str, entries[:SHOWN]))}{more}: {reason}")
+    more = f" and {len(entries) - LOGGED} more" if len(entries) > LOGGED else ""
+    return printable(f"Left out {number}: {', '.join(map(str, entries[:LOGGED]))}{more}: {reason}")
 
 
 class UnreadableFlags:

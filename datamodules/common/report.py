@@ -19,7 +19,7 @@ from datamodules.common.whole import write_json
 
 log = logging.getLogger(__name__)
 
-SHOWN = 10
+LOGGED = 10
 """Files of a kind that are named in the log."""
 
 
@@ -54,16 +54,16 @@ def write_report(
     left_out = data.left_out
     path = folder / "report.json"
     write_json(path, summary | {"left_out": left_out.as_json(limit=None), "files": files} | details)
-    first = {kind: names[:SHOWN] for kind, names in files.items() if names}
-    return summary | {"left_out": left_out.as_json(SHOWN), "first": first, "report": str(path)}
+    first = {kind: names[:LOGGED] for kind, names in files.items() if names}
+    return summary | {"left_out": left_out.as_json(LOGGED), "first": first, "report": str(path)}
 
 
 def warn(text: str, sentences: Sequence[object]) -> None:
     """Log `text` with the first of the sentences; `prepare` writes all to report.json."""
-    for sentence in sentences[:SHOWN]:
+    for sentence in sentences[:LOGGED]:
         log.warning(text, printable(str(sentence)))
-    if len(sentences) > SHOWN:
-        log.warning("... and %d more: `prepare` writes a report of all.", len(sentences) - SHOWN)
+    if len(sentences) > LOGGED:
+        log.warning("... and %d more: `prepare` writes a report of all.", len(sentences) - LOGGED)
 
 
 # Presence and headers of listed files

@@ -4,9 +4,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from datamodules.common.errors import DataError
 
@@ -46,25 +47,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Calls(Dataset):
-    def __init__(self, function: Callable, calls: Sequence[tuple]) -> None:
-        self.function, self.calls = function, calls
-
-    def __len__(self) -> int:
-        return len(self.calls)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.function(*self.calls[index])
-
-
 def in_processes(function: Callable, calls: Sequence[tuple], processes: int | None = None) -> Iterator[Any]:
     """Parallel map: results of `function(*call)` in order, from `processes` (default: one per core); re-raises errors."""
     processes = min(processes or cores(), len(calls))
-    return iter(DataLoader(_Calls(function, calls), batch_size=None, num_workers=processes, collate_fn=_same))
+    return iter(DataLoader(calls, batch_size=None, num_workers=processes, collate_fn=partial(_call, function)))
 
 
-def _same(result: Any) -> Any:
-    return result
+def _call(function: Callable, arguments: tuple) -> Any:
+    return function(*arguments)
 
 
 def ignore_run_signals(_worker: int) -> None:

@@ -197,7 +197,7 @@ class GenerationDataModule(RootedDataModule):
         kinds = ("file" if one.damaged else "piece" for one in dropped)
         self.left_out.extend(LeftOut.from_sentence(kind, one.name, one.reason) for kind, one in zip(kinds, dropped, strict=True))
         self.left_out.extend(entry for split in SPLITS for piece in ready[split] for entry in unread(self.view, piece))
-        self.left_out.say()
+        self.left_out.log_new()
         return ready, dropped
 
     def _in_key(self, pieces: list[Piece]) -> tuple[list[Piece], list[Dropped]]:

@@ -223,7 +223,7 @@ class SEDDataModule(PackedDataModule):
             faults |= cache.build(clips, self.strict)
         names = {clip: str(clip.relative_to(root)) for clip in faults}
         self.left_out.extend(LeftOut.from_sentence("clip", names[clip], fault, clip) for clip, fault in faults.items())
-        self.left_out.say()
+        self.left_out.log_new()
         return caches, faults
 
     def clips(self, name: str) -> EventClips:

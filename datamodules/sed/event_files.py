@@ -17,7 +17,7 @@ from datamodules.common.errors import DataError
 from datamodules.common.left_out import LeftOut
 from datamodules.sed.events import Events, clip_offsets, merge_overlaps, table
 
-SHOWN = 6  # files that a remark names
+LOGGED = 6  # files named in a remark
 
 
 class StrongLabels(NamedTuple):
@@ -213,5 +213,5 @@ def _bad_row_remark(path: Path, bad: list[tuple[int, str, str]]) -> list[str]:
 
 def _listed(names: list[str]) -> str:
     """ "2 files: a.wav, b.wav"."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} file{'s' * (len(names) > 1)}: {', '.join(names[:SHOWN])}{more}"
+    more = f" and {len(names) - LOGGED} more" if len(names) > LOGGED else ""
+    return f"{len(names)} file{'s' * (len(names) > 1)}: {', '.join(names[:LOGGED])}{more}"

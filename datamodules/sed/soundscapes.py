@@ -82,7 +82,7 @@ class Soundscapes(DCASE2018):
         target = cached(self.cache_dir, "soundscapes", f"{self.name}-{key}")
         root = build_folder(target, lambda part: self._mix(part, files, backgrounds), f"the soundscapes {target}")
         self.left_out.extend(LeftOut(*row) for row in json.loads((root / LEFT_OUT).read_text(encoding="utf-8")))
-        self.left_out.say()
+        self.left_out.log_new()
         return root
 
     seed_of_scenes = 0

@@ -204,7 +204,7 @@ class SeparationDataModule(RootedDataModule):
                     raise
                 flaws.append(error)
                 self.left_out.add("track", files.name, str(error).rstrip("."))
-        self.left_out.say()
+        self.left_out.log_new()
         warn("%s", [remark for track in tracks for remark in (*track.remarks, *track.notices)])
         return tracks, flaws
 

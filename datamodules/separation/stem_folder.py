@@ -92,7 +92,7 @@ class StemFolder(SeparationDataModule):
             lacking = [folder.path.name for folder in self.folders if name not in folder.sounds]
             detail = f"in {len(self.folders) - len(lacking)} of {len(self.folders)} tracks, not in {lacking[0]}"
             self.left_out.add("stem", name, UNSHARED, f"{detail}{' and others' if lacking[1:] else ''}")
-        self.left_out.say()
+        self.left_out.log_new()
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
         """List all tracks, with files converted that cannot be read in place."""

@@ -51,7 +51,7 @@ def report(data: RootedDataModule, folder: Path) -> dict:
     usable = [track for track, check in zip(tracks, checks, strict=True) if not check.bad]
     for track, check in zip(tracks, checks, strict=True):
         data.left_out.extend(LeftOut("track", track.name, sentence.rstrip(".")) for sentence in check.bad[:1])
-    data.left_out.say()
+    data.left_out.log_new()
     counts = {
         "listed": len(data.listed),
         "usable": len(usable),

@@ -101,7 +101,7 @@ class Folder(TaggingDataModule):
         for path in listed.paths[split < 0]:
             self.left_out.add("clip", str(path), f"no split in column {self.split_column} of {self.csv}")
         kept = self._frequent(root, listed, split)
-        self.left_out.say()
+        self.left_out.log_new()
         return Index(listed.audio, [listed.tags[i] for i in kept], listed.paths, listed.labels[:, kept], split)
 
     def _refuse(self, why: str, *names: str) -> None:

@@ -26,10 +26,10 @@ def test_items_are_grouped_by_kind_and_reason_each_once():
 def test_each_group_is_one_line_and_is_logged_once(caplog):
     report = filled()
     with caplog.at_level(logging.WARNING):
-        report.say()
+        report.log_new()
         report.add("class", "Cat\udcff", "no event")
-        report.say()
-        report.say()
+        report.log_new()
+        report.log_new()
     assert [record.getMessage() for record in caplog.records] == [
         "Left out 2 tags: quiet (1 clip), rare (2 clips): too few clips",
         "Left out 1 file: b.wav: missing in audio",

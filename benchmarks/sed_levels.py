@@ -18,7 +18,7 @@ from datamodules.demo.data import SoundEventDemo
 from datamodules.sed.events import Events, EventTable, table
 from models.sed.crnn import Detection
 from tasks.metrics.events import collar, counts
-from tasks.sed.inference import Audio2EventScores, File2Events
+from tasks.sed.inference import Audio2Events, Audio2EventScores
 
 RANGE_DB = 30.0
 CLICK_S = 0.001
@@ -91,7 +91,7 @@ def scores_of(
     detector, to_scores: Callable[[Tensor, int], object], signals: list[Signal], corpus: EventTable
 ) -> tuple[float, float]:
     """Event-based macro F1 and segment-based micro F1 of recordings, by the tuned decisions."""
-    by_event, decide = File2Events(detector), File2Events(detector)
+    by_event, decide = Audio2Events(detector), Audio2Events(detector)
     tuned = decide.decision
     decide.decision = tuned._replace(event=tuned.segment, event_masked=tuned.segment_masked)
     scored = [to_scores(torch.from_numpy(signal), detector.grid.sample_rate) for signal in signals]
@@ -101,10 +101,10 @@ def scores_of(
     return whole, counts.score(corpus.events, parts, classes).counts.micro_f1
 
 
-def _events(way: File2Events, scored: list, corpus: EventTable) -> Events:
+def _events(way: Audio2Events, scored: list, corpus: EventTable) -> Events:
     rows = [
         (clip, corpus.classes.index(event.label), event.onset, event.offset)
         for clip, scores in enumerate(scored)
-        for event in way.decided("", scores).events
+        for event in way.decided(scores).events
     ]
     return table(*zip(*rows, strict=True)) if rows else table()

@@ -1,12 +1,13 @@
-"""Inference of sound event detection: audio of any length, or a file -> scores -> events; one step a class.
+"""Inference of sound event detection: audio of any length, or a file -> scores -> events. One class per step.
 
     detector = tasks.load("runs/sed/default")  # a checkpoint or a run folder
 
-| step                     | called with        | result                                                                |
-| ------------------------ | ------------------ | --------------------------------------------------------------------- |
-| `Audio2EventScores(detector)` | audio, sample_rate | `Scores`: `.frames` (frames, classes), `.clip` (classes,)             |
-| `File2Scores(detector)`  | path               | `Scores`                                                              |
-| `File2Events(detector)`  | path               | `FileEvents`: `.events` with onset and offset in s and class, `.tags` |
+| step                          | called with        | result                                                               |
+| ----------------------------- | ------------------ | -------------------------------------------------------------------- |
+| `Audio2EventScores(detector)` | audio, sample_rate | `DetectionScores`: `.frames` (frames, classes), `.clip` (classes,)   |
+| `Audio2Events(detector)`      | audio, sample_rate | `DetectionResult`: `.events` (onset, offset in s, label) and `.tags` |
+| `File2Scores(detector)`       | path               | `DetectionScores`                                                    |
+| `File2Events(detector)`       | path               | `DetectionResult`                                                    |
 
 Audio is (samples,) or (channels, samples). Options are those of the detector (`detector.inference`), or the argument `inference`.
 """
@@ -28,19 +29,22 @@ from models.sed.crnn import Detection
 from tasks.metrics.events.decode import decode, median_filter, stack
 from tasks.sed.options import DetectionOptions
 
-# Overlapping windows of a recording that comes in blocks, and the average of their frames' scores.
+WINDOWS_PER_PASS = 8
+SILENT = f"it is silent: no window is above {INAUDIBLE_DB:.0f} dB of full scale, so it contains no events."
+
+Embeddings = Mapping[str, np.ndarray]
 
 
 class Windows:
-    """Blocks (samples,) -> (start, window (samples,)), a window every `step` samples; the last goes to the end.
+    """Overlapping windows of a stream: blocks (samples,) -> (start sample, window (samples,)).
 
-    Holds a window, a step and a block. `samples` counts what came.
+    The last window extends to the end. Memory holds one window, one step and one block. `samples` counts the samples so far.
 
     Args:
-        blocks: of one recording, in order
-        window: samples of a window, whole frames
-        step: samples from one window to the next, whole frames, at most `window`
-        frame: samples of a frame; windows begin on whole frames
+        blocks: blocks of one recording in order
+        window: length of a window in samples, a multiple of `frame`
+        step: samples between windows, a multiple of `frame`, at most `window`
+        frame: length of a frame in samples
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], window: int, step: int, frame: int) -> None:
@@ -48,26 +52,26 @@ class Windows:
         self.samples = 0
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        held, offset, start = np.zeros(0, np.float32), 0, 0  # `held` begins at sample `offset`; `start` is the next window's
+        held, offset, start = np.zeros(0, np.float32), 0, 0  # `held` begins at sample `offset`; the next window at `start`
         for block in self.blocks:
             held = np.concatenate([held, block])
             self.samples += len(block)
             while start < self._last():
                 yield start, held[start - offset : start - offset + self.window].copy()
-                # The last window begins after this one and maybe before the next.
+                # Keep samples from this start: the last window may begin before the next regular one.
                 held, offset, start = held[start - offset :], start, start + self.step
         last = self._last()
         yield last, held[last - offset :].copy()
 
     def _last(self) -> int:
-        """Where the last window begins if no more comes."""
+        """Start of the last window if the stream ends here."""
         return max(0, self.samples // self.frame * self.frame - self.window)
 
 
 class FrameAverage:
-    """Mean of the scores of overlapping windows, weighted towards the middle of each.
+    """Weighted mean of frame scores over overlapping windows; triangular weights peak at the centre of a window.
 
-    `spans` lists the first frame of each window and the one after its last.
+    `spans` lists the first frame of each window and the frame after its last.
     """
 
     def __init__(self, classes: int) -> None:
@@ -75,7 +79,7 @@ class FrameAverage:
         self.spans: list[tuple[int, int]] = []
 
     def add(self, first: int, frames: np.ndarray) -> None:
-        """Add a window's scores (frames, classes), which begin at frame `first`."""
+        """Add the scores (frames, classes) of a window that begins at frame `first`."""
         count, stop = len(frames), first + len(frames)
         if stop > len(self.sums):
             size = max(stop, 2 * len(self.sums))
@@ -91,48 +95,41 @@ class FrameAverage:
         return (self.sums[:frames] / self.weights[:frames, None]).astype(np.float32)
 
 
-WINDOWS_AT_ONCE = 8
-SILENT = f"it is silent: no window lies above {INAUDIBLE_DB:.0f} dB of full scale, so that it holds no event."
-
-Embeddings = Mapping[str, np.ndarray]
-
-
-class Scores(NamedTuple):
-    """Probabilities of a recording's frames and windows."""
+class DetectionScores(NamedTuple):
+    """Probabilities of the frames and windows of a recording."""
 
     frames: np.ndarray  # (frames, classes) probabilities; frame k covers [k, k + 1) * frame_s
-    clip: np.ndarray  # (classes,) probability that the class occurs at all
+    clip: np.ndarray  # (classes,) probability that the class occurs in the recording
     frame_s: float
     duration_s: float
     windows: np.ndarray  # (windows, classes) probability that the class occurs in the window
-    spans: np.ndarray  # (windows, 2) first frame of each window and the one after its last
-    remarks: tuple[str, ...] = ()  # sentences for the user on the recording
+    spans: np.ndarray  # (windows, 2) first frame of each window and the frame after its last
+    remarks: tuple[str, ...] = ()  # sentences on the recording for the user
 
 
 class SoundEvent(NamedTuple):
-    """A sound event, times in s."""
+    """Sound event: onset and offset in s, and class."""
 
     onset: float
     offset: float
     label: str
 
 
-class FileEvents(NamedTuple):
-    """A recording's events in order, the classes that occur, and what they were read off."""
+class DetectionResult(NamedTuple):
+    """Events and tags of one recording, and their scores."""
 
-    path: str
     events: list[SoundEvent]
-    tags: list[str]
-    scores: Scores
+    tags: list[str]  # classes that occur
+    scores: DetectionScores
+    path: str | None = None  # None: audio in memory
 
 
 class Audio2EventScores:
-    """Waveform step: audio of any length, by windows (10 s every 5 s) whose scores are averaged where they overlap.
+    """Waveform step: audio of any length -> frame and clip scores, averaged over overlapping windows (10 s every 5 s).
 
-    A frame counts the more the nearer it lies to the middle of its window. The probability of a class in the whole is the
-    highest in any window. Each window is brought to its own robust level (`datamodules.audio.level`), whatever level the network
-    was trained at, so that neither a click nor a loud passage elsewhere hides an event. A window below -75 dB of full scale
-    holds no event.
+    Frames are weighted by their distance from the edges of their window. The clip probability of a class is its maximum over
+    windows. Each window is scaled by its own robust level (`datamodules.audio.level`), so that neither a click nor a loud
+    passage elsewhere hides an event. Windows below -75 dB of full scale contain no events.
 
     Args:
         detector: LightningModule of the task
@@ -145,38 +142,38 @@ class Audio2EventScores:
         lengths = (options.window, options.step)
         self.window, self.step = (max(1, round(s * self.grid.sample_rate / frame)) * frame for s in lengths)
 
-    def __call__(self, audio: ArrayLike, sample_rate: int, embeddings: Embeddings | None = None) -> Scores:
+    def __call__(self, audio: ArrayLike, sample_rate: int, embeddings: Embeddings | None = None) -> DetectionScores:
         """Scores of a recording.
 
         Args:
             audio: (samples,) or (channels, samples)
-            sample_rate: of the audio, Hz
+            sample_rate: sample rate of the audio, Hz
             embeddings: (frames, dim) on the network's frames, by stream
 
         Raises:
-            ValueError: no samples, another shape, or integers but int16.
+            ValueError: no samples, another shape, or integers other than int16.
         """
         return self.streamed([mono(audio, sample_rate, self.grid.sample_rate)], embeddings)
 
-    def streamed(self, blocks: Iterable[np.ndarray], embeddings: Embeddings | None = None) -> Scores:
-        """The same of audio that comes in blocks (samples,), in memory that holds some windows and the scores."""
+    def streamed(self, blocks: Iterable[np.ndarray], embeddings: Embeddings | None = None) -> DetectionScores:
+        """Scores of a stream of blocks (samples,) at the network's sample rate; memory holds a few windows and the scores."""
         windows = Windows(blocks, self.window, self.step, self.grid.hop * self.grid.pool)
         average = FrameAverage(len(self.detector.classes))
         clips: list[np.ndarray] = []
         clicks: list[float] = []
         any_audible = False
-        for some in _batched(windows, WINDOWS_AT_ONCE):
-            spans = [self._span(start, len(piece)) for start, piece in some]
-            audible = [k for k, (_, piece) in enumerate(some) if not is_inaudible(piece)]
-            for (first, _), (frames, clip) in zip(spans, self._scored(some, spans, audible, embeddings or {}), strict=True):
+        for batch in _batched(windows, WINDOWS_PER_PASS):
+            spans = [self._span(start, len(piece)) for start, piece in batch]
+            audible = [k for k, (_, piece) in enumerate(batch) if not is_inaudible(piece)]
+            for (first, _), (frames, clip) in zip(spans, self._scored(batch, spans, audible, embeddings or {}), strict=True):
                 average.add(first, frames)
                 clips.append(clip)
             any_audible |= bool(audible)
-            clicked = [some[k] for k in audible if click_db(some[k][1]) > CLICK_DB]
+            clicked = [batch[k] for k in audible if click_db(batch[k][1]) > CLICK_DB]
             clicks += [(start + int(np.abs(piece).argmax())) / self.grid.sample_rate for start, piece in clicked]
         total, probabilities = self.grid.count(windows.samples), np.array(clips)
         starts = np.array([span[0] for span in average.spans])
-        return Scores(
+        return DetectionScores(
             average.mean(total),
             probabilities.max(0),
             self.grid.step,
@@ -205,14 +202,14 @@ class Audio2EventScores:
         return scored
 
     @torch.no_grad()
-    def _detect(self, pieces: list[Tensor], at: list[int], embeddings: Embeddings) -> Detection:
+    def _detect(self, pieces: list[Tensor], first_frames: list[int], embeddings: Embeddings) -> Detection:
         net = self.detector.evaluated
         device = next(net.parameters()).device
         lengths = torch.tensor([len(piece) for piece in pieces])
         audio = nn.utils.rnn.pad_sequence(pieces, batch_first=True).to(device)
         mel, valid = net.features(audio, lengths.to(device), "robust")
         frames = self.grid.count(audio.shape[1])
-        cut = {name: np.stack([_cut(values, k, frames) for k in at]) for name, values in embeddings.items()}
+        cut = {name: np.stack([_cut(values, k, frames) for k in first_frames]) for name, values in embeddings.items()}
         return net(mel, valid, {name: torch.from_numpy(values).to(device) for name, values in cut.items()})
 
 
@@ -228,22 +225,22 @@ def _batched(windows: Iterable[tuple[int, np.ndarray]], size: int) -> Iterator[l
 
 
 def _cut(values: np.ndarray, start: int, frames: int) -> np.ndarray:
-    """Rows start .. start + frames, zeros beyond the end."""
+    """Rows start .. start + frames, zero-padded beyond the end."""
     piece = values[start : start + frames]
     return np.concatenate([piece, np.zeros((frames - len(piece), values.shape[1]), values.dtype)])
 
 
 def _click_remarks(clicks: list[float]) -> tuple[str, ...]:
-    """A sentence on peaks far over the rest of their windows, by their times in s."""
+    """Remark on clicks, by their times in s."""
     times = sorted(set(clicks))
     if not times:
         return ()
-    more = f" and at {len(times) - 1} other times" if len(times) > 1 else ""
-    return (f"a peak at {times[0]:.1f} s{more} lies over {CLICK_DB:.0f} dB above the rest of its window and is clipped.",)
+    others = f" and at {len(times) - 1} other times" if len(times) > 1 else ""
+    return (f"a peak at {times[0]:.1f} s{others} is over {CLICK_DB:.0f} dB above the rest of its window and is clipped.",)
 
 
 class File2Scores:
-    """File step: sound and, where the network wants them, embeddings of a recording or film of any rate and length.
+    """File step: audio or video file of any sample rate and length -> scores, with embeddings if the network takes them.
 
     Args:
         detector: LightningModule of the task
@@ -253,11 +250,11 @@ class File2Scores:
     def __init__(self, detector: nn.Module, inference: DetectionOptions | None = None) -> None:
         self.detector, self.scores = detector, Audio2EventScores(detector, inference)
 
-    def __call__(self, path: str | Path) -> Scores:
-        """Scores of one file, which is never held whole unless the network takes embeddings.
+    def __call__(self, path: str | Path) -> DetectionScores:
+        """Scores of one file; it is streamed unless the network takes embeddings.
 
         Raises:
-            DataError: it does not decode, or lacks the sound or the images that the network needs.
+            DataError: the file cannot be decoded, or has no sound or images that the network needs.
         """
         stream = AudioBlocks(path, self.detector.grid.sample_rate)
         if self.detector.extractors:
@@ -265,7 +262,7 @@ class File2Scores:
             scores = self.scores.streamed([audio], self._embeddings(Path(path), len(audio)))
         else:
             scores = self.scores.streamed(stream)
-        damage = (f"it {stream.damage}: the events are those of what is there.",) if stream.damage else ()
+        damage = (f"it {stream.damage}: the events are of the decoded part.",) if stream.damage else ()
         mixed = (f"{stream.remark}.",) if stream.remark else ()
         return scores._replace(remarks=(*damage, *mixed, *scores.remarks))
 
@@ -278,8 +275,8 @@ class File2Scores:
         return embeddings
 
 
-class File2Events:
-    """Decision step: a recording's events and tags, by the thresholds and filters that were best in validation.
+class Audio2Events:
+    """Result step: audio of any length -> events and tags, by thresholds and filters tuned in validation.
 
     Args:
         detector: LightningModule of the task
@@ -288,34 +285,48 @@ class File2Events:
 
     def __init__(self, detector: nn.Module, inference: DetectionOptions | None = None) -> None:
         options = inference or detector.inference
-        self.detector, self.decision = detector, detector.decision(options.thresholds)
-        self.scores = File2Scores(detector, options)
+        self.classes, self.decision = list(detector.classes), detector.decision(options.thresholds)
+        self.scores = Audio2EventScores(detector, options)
 
-    def __call__(self, path: str | Path) -> FileEvents:
+    def __call__(self, audio: ArrayLike, sample_rate: int, embeddings: Embeddings | None = None) -> DetectionResult:
+        """Events of a recording; arguments and errors as in `Audio2EventScores`."""
+        return self.decided(self.scores(audio, sample_rate, embeddings))
+
+    def decided(self, scores: DetectionScores, path: str | None = None) -> DetectionResult:
+        """Decode scores into events and tags."""
+        decision = self.decision
+        smooth = median_filter(stack([scores.frames], [scores.duration_s], scores.frame_s), decision.event.filters)
+        decoded = decode(smooth, decision.event.thresholds)
+        if decision.event_masked:
+            decoded = take(decoded, _tagged(decoded, scores, decision.clip))
+        spans = zip(decoded.onset, decoded.offset, decoded.label, strict=True)
+        events = [SoundEvent(float(onset), float(offset), self.classes[k]) for onset, offset, k in spans]
+        tags = [name for name, is_tag in zip(self.classes, scores.clip >= decision.clip, strict=True) if is_tag]
+        return DetectionResult(events, tags, scores, path)
+
+
+class File2Events:
+    """File step: audio or video file -> events and tags.
+
+    Args:
+        detector: LightningModule of the task
+        inference: options (default: those of the detector)
+    """
+
+    def __init__(self, detector: nn.Module, inference: DetectionOptions | None = None) -> None:
+        self.scores, self.audio_events = File2Scores(detector, inference), Audio2Events(detector, inference)
+
+    def __call__(self, path: str | Path) -> DetectionResult:
         """Events of one file.
 
         Raises:
-            DataError: as `File2Scores` raises it.
+            DataError: as in `File2Scores`.
         """
-        return self.decided(path, self.scores(path))
-
-    def decided(self, path: str | Path, scores: Scores) -> FileEvents:
-        """Events of scores."""
-        decision, classes = self.decision, self.detector.classes
-        smooth = median_filter(stack([scores.frames], [scores.duration_s], scores.frame_s), decision.event.filters)
-        found = decode(smooth, decision.event.thresholds)
-        if decision.event_masked:
-            found = take(found, _tagged(found, scores, decision.clip))
-        events = [
-            SoundEvent(float(on), float(off), classes[k])
-            for on, off, k in zip(found.onset, found.offset, found.label, strict=True)
-        ]
-        tags = [name for name, score, least in zip(classes, scores.clip, decision.clip, strict=True) if score >= least]
-        return FileEvents(str(path), events, tags, scores)
+        return self.audio_events.decided(self.scores(path), str(path))
 
 
-def _tagged(events: Events, scores: Scores, thresholds: np.ndarray) -> np.ndarray:
-    """Whether the class of each event (events,) is a tag of a window that the event lies in."""
+def _tagged(events: Events, scores: DetectionScores, thresholds: np.ndarray) -> np.ndarray:
+    """Mask (events,): True if the class of the event is a tag of a window that overlaps the event."""
     tags = scores.windows >= thresholds
     begin, end = scores.spans.T * scores.frame_s
     inside = (begin < events.offset[:, None]) & (events.onset[:, None] < end)

@@ -1,4 +1,4 @@
-"""Scores of a sound event detector per clip, exact and the same for any number of processes."""
+"""Metrics of sound event detection: frame and clip probabilities -> clip-, segment-, event-based F1, PSDS."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,21 +16,21 @@ from tasks.metrics.rows import RowMetric
 
 
 class SedRows(NamedTuple):
-    """What was said of each clip seen, sorted by clip, on every rank the same."""
+    """Probabilities and reference events of all clips, sorted by clip, identical on every rank."""
 
     clip: NDArray[np.int64]  # (clips,) position in the corpus
     probabilities: NDArray[np.float32]  # (clips, classes) of the whole clip
-    frames: FrameScores  # of its frames, not filtered
-    corpus: EventTable  # of these clips alone
+    frames: FrameScores  # of the frames, unfiltered
+    corpus: EventTable  # reference events of these clips
 
 
 class Tuning(NamedTuple):
-    """Thresholds and filters for each kind of score, chosen on validation data."""
+    """Decision parameters of each kind of score: thresholds and median filters, tuned on validation data."""
 
     clip: NDArray[np.float64]  # (classes,) thresholds
     segment: Decoding
     event: Decoding
-    segment_masked: bool = False  # whether only events of classes that are tags of their clip count
+    segment_masked: bool = False  # drop events of classes that are not tags of their clip
     event_masked: bool = False
 
 
@@ -39,22 +39,22 @@ HEADLINE = ("clip_f1_micro", "segment_f1_micro", "event_f1_macro")
 
 
 def fixed(classes: int, threshold: float = 0.5, length: int = 7) -> Tuning:
-    """One threshold for everything and one median filter, by default the paper's (section 2.2)."""
+    """One threshold and one median filter (frames) for all classes; default: the paper's (section 2.2)."""
     decoding = tuning.fixed(classes, threshold, length)
     return Tuning(np.full(classes, threshold), decoding, decoding)
 
 
 class SedScores(RowMetric):
-    """Clip-based, segment-based, event-based and intersection-based scores, and PSDS on request.
+    """Clip-, segment-, event- and intersection-based scores, and optionally PSDS.
 
-    Only frames that are no padding are kept; ranks may hold different numbers of clips, or none, and a clip that
-    several ranks saw counts once. `compute`, `rows` and `tune` gather: call them on every rank. `compute` and `tune` need
-    `corpus`, what truly sounds.
+    Padding frames are dropped. Ranks may hold different numbers of clips, or none; a clip seen by several ranks counts
+    once. `compute`, `rows` and `tune` gather: call them on every rank. `compute` and `tune` need the attribute `corpus`,
+    the reference events.
 
     Args:
-        frame_s: s from one frame of the scores to the next
-        threshold: fixed, for clips and frames
-        length: of the fixed median filter, frames
+        frame_s: time between frames, s
+        threshold: fixed threshold for clips and frames
+        length: length of the fixed median filter, frames
         with_psds: add psds1 and psds2
     """
 
@@ -75,12 +75,12 @@ class SedScores(RowMetric):
 
         Args:
             frames: (batch, frames, classes) float32, after the sigmoid
-            mask: (batch, frames), true where a frame is none of padding
+            mask: (batch, frames), False for padding
             probabilities: (batch, classes) float32, of the whole clip
             clip: (batch,) int64, position of the clip in the corpus
 
         Raises:
-            ValueError: half precision, which ties distinct probabilities, or shapes that do not fit.
+            ValueError: half precision, which ties distinct probabilities, or shapes that do not match.
         """
         for values in (frames, probabilities):
             if values.dtype not in (torch.float32, torch.float64):
@@ -93,28 +93,28 @@ class SedScores(RowMetric):
         self.add(clip=clip, length=mask.sum(1), probabilities=probabilities.detach(), frames=frames.detach()[mask])
 
     def compute(self) -> dict[str, float]:
-        """Scores over all clips seen; those ending in _tuned where `tuning` is set.
+        """Scores over all clips; with `tuning` also scores ending in _tuned.
 
         clip_f1_micro, clip_f1_macro, clip_map, segment_f1_micro, segment_f1_macro, segment_er, event_f1_micro,
-        event_f1_macro, event_er, intersection_f1, psds1 and psds2, n_clips. All are NaN if a score is not finite: a
-        diverged network must not win by silence.
+        event_f1_macro, event_er, intersection_f1, psds1 and psds2, n_clips. All are NaN if a probability is not finite,
+        so that a diverged network cannot win.
         """
-        found = summary(self._rows(), self._fixed(), self.with_psds)
+        scores = summary(self._rows(), self._fixed(), self.with_psds)
         if self.tuning is not None:
             tuned = summary(self._rows(), self.tuning, False)
-            found |= {f"{name}_tuned": value for name, value in tuned.items() if name not in ("n_clips", "clip_map")}
-        return found
+            scores |= {f"{name}_tuned": value for name, value in tuned.items() if name not in ("n_clips", "clip_map")}
+        return scores
 
     def rows(self, corpus: EventTable | None = None) -> SedRows:
-        """Scores of all clips seen, gathered from all ranks.
+        """Probabilities of all clips, gathered from all ranks.
 
         Args:
-            corpus: what truly sounds in the clips (default: the attribute `corpus`)
+            corpus: reference events of the clips (default: the attribute `corpus`)
         """
         return self.gathered(lambda: self._rows(corpus))
 
     def tune(self) -> Tuning:
-        """Thresholds and filters of best F1 of each class on the clips seen, gathered from all ranks."""
+        """Thresholds and filters of highest F1 per class on all clips, gathered from all ranks."""
         return tune(self.rows())
 
     def _fixed(self) -> Tuning:
@@ -122,7 +122,7 @@ class SedScores(RowMetric):
 
     def _corpus(self) -> EventTable:
         if self.corpus is None:
-            raise ValueError("Tell the scores what truly sounds first: metric.corpus = Corpus(...).")
+            raise ValueError("SedScores needs reference events: set metric.corpus = EventTable(...)")
         return self.corpus
 
     def _rows(self, corpus: EventTable | None = None) -> SedRows:
@@ -140,15 +140,15 @@ class SedScores(RowMetric):
         return SedRows(ids, probabilities, scores, corpus)
 
 
-def summary(rows: SedRows, how: Tuning, with_psds: bool = False) -> dict[str, float]:
-    """What `SedScores.compute` says, of rows in hand. PSDS uses the filters of `how.event` and no threshold."""
+def summary(rows: SedRows, decision: Tuning, with_psds: bool = False) -> dict[str, float]:
+    """Scores of `SedScores.compute` from rows. PSDS uses the filters of `decision.event` and no threshold."""
     events, classes = rows.corpus.events, len(rows.corpus.classes)
     tags = rows.corpus.tags()
-    for_segments, for_events = decided(rows, how)
-    clips = counts.count(rows.probabilities, tags, how.clip)
+    for_segments, for_events = decode_events(rows, decision)
+    clips = counts.count(rows.probabilities, tags, decision.clip)
     segments = counts.score(events, for_segments, classes)
     whole = collar.score(events, for_events, classes)
-    found = {
+    scores = {
         "clip_f1_micro": clips.micro_f1,
         "clip_f1_macro": clips.macro_f1,
         "clip_map": float(np.mean(known)) if len(known := _finite(average_precision(rows.probabilities, tags))) else float("nan"),
@@ -163,40 +163,43 @@ def summary(rows: SedRows, how: Tuning, with_psds: bool = False) -> dict[str, fl
     usable = bool(np.isfinite(rows.frames.values).all() and np.isfinite(rows.probabilities).all())
     if with_psds:
         for name, scenario in (("psds1", psds.PSDS1), ("psds2", psds.PSDS2)):
-            filtered = median_filter(rows.frames, how.event.filters)
-            found[name] = psds.from_scores(filtered, rows.corpus, scenario).value if usable else float("nan")
-    found = found if usable else dict.fromkeys(found, float("nan"))
-    return {**found, "n_clips": len(rows.clip)}
+            filtered = median_filter(rows.frames, decision.event.filters)
+            scores[name] = psds.from_scores(filtered, rows.corpus, scenario).value if usable else float("nan")
+    scores = scores if usable else dict.fromkeys(scores, float("nan"))
+    return {**scores, "n_clips": len(rows.clip)}
 
 
-def decided(rows: SedRows, how: Tuning) -> tuple[Events, Events]:
-    """Events of all clips for segment-based and for event-based scores."""
-    kinds = ((how.segment, how.segment_masked), (how.event, how.event_masked))
-    tags = rows.probabilities >= how.clip
+def decode_events(rows: SedRows, decision: Tuning) -> tuple[Events, Events]:
+    """Decoded events of all clips for segment-based and for event-based scores."""
+    kinds = ((decision.segment, decision.segment_masked), (decision.event, decision.event_masked))
+    tags = rows.probabilities >= decision.clip
     decoded: dict[int, Events] = {}
     for decoding, _ in kinds:
         if id(decoding) not in decoded:
             decoded[id(decoding)] = decode(median_filter(rows.frames, decoding.filters), decoding.thresholds)
-    segments, events = (within_tags(decoded[id(one)], tags) if masked else decoded[id(one)] for one, masked in kinds)
+    segments, events = (within_tags(decoded[id(kind)], tags) if masked else decoded[id(kind)] for kind, masked in kinds)
     return segments, events
 
 
 def within_tags(events: Events, tags: NDArray[np.bool_]) -> Events:
-    """The events whose class is one of the tags (clips, classes) of their clip."""
+    """Keep events whose class is one of the tags (clips, classes) of their clip."""
     return take(events, tags[events.clip, events.label])
 
 
 def tune(rows: SedRows, mask: bool = True) -> Tuning:
-    """Thresholds and filters of each class, each kind of score for itself (`choice`), and whether masks by tags raise F1.
+    """Tune thresholds and filters of each class separately for each kind of score (`tasks.metrics.events.tuning`).
 
-    A network whose scores are not finite keeps the fixed decision.
+    Args:
+        rows: probabilities and reference events of validation clips
+        mask: allow masks that drop events of classes that are not tags of their clip, if that raises F1 here
 
-    mask: whether events of classes that are no tags of their clip may be dropped, where that raises F1 here
+    Returns:
+        the fixed decision if a probability is not finite
     """
     tags, classes = rows.corpus.tags(), len(rows.corpus.classes)
     if not (np.isfinite(rows.frames.values).all() and np.isfinite(rows.probabilities).all()):
         return fixed(classes)
-    clips = tuning.clip_thresholds(lambda some: sweep.clip_based(rows.probabilities[some], tags[some]), len(tags))
+    clips = tuning.clip_thresholds(lambda k: sweep.clip_based(rows.probabilities[k], tags[k]), len(tags))
     tuned = Tuning(
         clips,
         tuning.decoding(rows.frames, rows.corpus, sweep.segment_based),
@@ -213,13 +216,11 @@ def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values[np.isfinite(values)]
 
 
-# The thresholds and filters that were best in validation, kept with the weights.
-
 MASKS = ("segment_masked", "event_masked")
 
 
 class Tuned(nn.Module):
-    """Thresholds, filter lengths and masks of each class as buffers; before any validation those of the paper."""
+    """Tuned thresholds, filter lengths and masks as buffers of the checkpoint; initially those of the paper."""
 
     clip: Tensor
 
@@ -229,18 +230,18 @@ class Tuned(nn.Module):
             self.register_buffer(name, torch.tensor(values))
 
     def keep(self, tuning: Tuning) -> None:
-        """Take over what was tuned."""
+        """Store a tuning."""
         for name, values in _flat(tuning).items():
             getattr(self, name).copy_(torch.as_tensor(values))
 
     def tuning(self) -> Tuning:
-        """What is kept."""
-        kept = {name: values.cpu().numpy() for name, values in self.named_buffers()}
-        segment, event = (Decoding(kept[f"{kind}_thresholds"], kept[f"{kind}_filters"]) for kind in ("segment", "event"))
-        return Tuning(kept["clip"], segment, event, *(bool(kept[name]) for name in MASKS))
+        """Stored tuning."""
+        buffers = {name: values.cpu().numpy() for name, values in self.named_buffers()}
+        segment, event = (Decoding(buffers[f"{kind}_thresholds"], buffers[f"{kind}_filters"]) for kind in ("segment", "event"))
+        return Tuning(buffers["clip"], segment, event, *(bool(buffers[name]) for name in MASKS))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load; a checkpoint written before there were masks has none."""
+        """Load the state; earlier checkpoints have no masks."""
         for name in MASKS:
             state_dict.setdefault(f"{prefix}{name}", torch.tensor(False))
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,4 +1,4 @@
-"""The detector that Lightning trains: a network on clips of three kinds of labels, its teacher, its exact scores."""
+"""LightningModule of sound event detection with a mean teacher (Boes and Van hamme 2021): waveform -> event scores."""
 
 import math
 from collections.abc import Callable
@@ -25,23 +25,21 @@ from models.extractors.extractor import Extractor
 from models.sed import Detection
 from models.sed.front import align as align_to_frames
 from tasks.callbacks import MeanTeacher
-from tasks.sed.inference import File2Events, FileEvents
+from tasks.sed.inference import DetectionResult, File2Events
 from tasks.sed.metrics import HEADLINE, SedScores, Tuned, Tuning, fixed, tune
 from tasks.sed.metrics import summary as summarise
 from tasks.sed.options import DetectionOptions
 from tasks.suite_module import ExportProgram, SuiteModule, refuse_other_labels
 
-# What `export` freezes of a detector: one program from a clip of waveform to its scores, front end and head inside.
-
-SECONDS = 10.0
+SECONDS = 10.0  # length of the export program's input
 
 
 class DetectionProgram(nn.Module):
-    """Audio (samples,) float32 of 10 s at the network's rate, and each stream's embeddings (frames, dim) -> scores.
+    """Export program of the detector: waveform (samples,) float32 of 10 s and embeddings (frames, dim) per stream -> scores.
 
-    Scores are frames (frames, classes) and clip (classes,). The clip is brought to its robust level, as a window is in
-    `predict`. torch.export fixes the length of recurrent layers: fill up a shorter clip with zeros, cut a longer recording
-    into windows.
+    The scores are probabilities of frames (frames, classes) and of the clip (classes,). The clip is scaled by its robust
+    level, as a window in `predict`. torch.export fixes the length of recurrent layers: pad a shorter clip with zeros, cut a
+    longer recording into windows.
     """
 
     def __init__(self, net: nn.Module, grid: FrameGrid) -> None:
@@ -52,11 +50,11 @@ class DetectionProgram(nn.Module):
 
     def forward(self, audio: Tensor, *embeddings: Tensor) -> tuple[Tensor, Tensor]:
         mel, _ = self.net.features(audio[None], level="robust")
-        found = self.net(mel, None, {name: values[None] for name, values in zip(self.dims, embeddings, strict=True)})
-        return found.frames[0], found.clip[0]
+        detection = self.net(mel, None, {name: values[None] for name, values in zip(self.dims, embeddings, strict=True)})
+        return detection.frames[0], detection.clip[0]
 
     def exported(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
-        """The program, example inputs, no free dimension, further inputs to check: other noise, and a filled up clip."""
+        """Program, example inputs, no free dimension, and inputs for checks: other noise and a zero-padded clip."""
         noise = torch.Generator().manual_seed(0)
 
         def inputs() -> tuple[Tensor, ...]:
@@ -68,11 +66,8 @@ class DetectionProgram(nn.Module):
         return self, example, None, [other, short]
 
 
-# What training minimises: cross entropy of what is labelled, and how far the student is from its teacher (section 2.3).
-
-
 def supervised(student: Detection, view: AugmentedBatch, batch: SoundBatch) -> dict[str, Tensor]:
-    """Cross entropy of weakly labelled clips, and of the frames of strongly labelled ones; 0 where there are none."""
+    """Supervised loss (section 2.3): cross entropy of weakly labelled clips and of frames of strongly labelled ones, else 0."""
     weak = batch.tagged & ~batch.timed
     return {
         "weak": clip_bce(student.clip, view.clip, weak),
@@ -81,20 +76,17 @@ def supervised(student: Detection, view: AugmentedBatch, batch: SoundBatch) -> d
 
 
 def consistency_terms(student: Detection, teacher: Detection, weight: float) -> dict[str, Tensor]:
-    """Squared differences between student and teacher over all clips, each times `weight`."""
+    """Consistency loss (section 2.3): weighted squared differences between student and teacher over all clips."""
     return {
         "clip_consistency": weight * clip_consistency(student.clip, teacher.clip),
         "frame_consistency": weight * frame_consistency(student.frames, teacher.frames, student.mask),
     }
 
 
-# The learning rate of Boes and Van hamme 2021, section 4.3.1: an exponential ramp, then a decay at each step.
-
-
 class RampDecay(LambdaLR):
-    """Factor exp(-5 (1 - t / ramp)^2) up to step `ramp`, then decay^(t - ramp); all mean-teacher baselines ramp so.
+    """Learning rate factor exp(-5 (1 - t / ramp)^2) up to step `ramp`, then decay^(t - ramp) (section 4.3.1).
 
-    With the paper's lr 1e-3: 6.74e-6 at step 0, 2.865e-4 at 6,250, 1e-3 at 12,500, 1.533e-4 at 50,000.
+    With the paper's learning rate of 1e-3: 6.74e-6 at step 0, 2.865e-4 at 6,250, 1e-3 at 12,500, 1.533e-4 at 50,000.
     """
 
     def __init__(self, optimizer: Optimizer, ramp: int = 12_500, decay: float = 0.99995) -> None:
@@ -102,33 +94,31 @@ class RampDecay(LambdaLR):
 
 
 def factor(step: int, ramp: int, decay: float = 1.0) -> float:
-    """Share of the full value at an optimizer step; `decay` per step once the ramp of `ramp` steps is over."""
+    """Share of the full value at an optimizer step: exponential ramp over `ramp` steps, then `decay` per step."""
     if step < ramp:
         return math.exp(-5.0 * (1.0 - step / ramp) ** 2)
     return decay ** (step - ramp)
 
 
 class SEDModule(SuiteModule):
-    """Tags and times of sound events; learns from weakly, strongly and not labelled clips.
+    """Tags and times of sound events; trained on weakly labelled, strongly labelled and unlabelled clips.
 
     Args:
         classes: names of the outputs, in order (comes from the data set)
         net: network class; called with the number of classes (`models.sed`)
-        extractors: pretrained networks whose embeddings the network's streams of these names take; called with their weights
-            (`models.extractors`)
-        weights: paths of the extractors' weights, by stream; a checkpoint holds the paths alone
-        align: how embeddings are put on the network's frames: by `index` as in the paper, by `time` or `nearest` in time
-        mean_teacher: keeps a second network, the average of the first one's weights, for consistency; null: none
-        consistency: weight of the differences between student and teacher, of clips and frames alike
-        consistency_ramp: steps over which that weight rises as the learning rate does; 0: constant, as in the paper
-        augmentations: changes of the training batches at random (`models.augment`), in order
-        independent: whether student and teacher see changes of their own, where these move no labels
-        evaluate: which of the two `val/f1`, tuning, `predict` and `export` go by; both are scored
+        extractors: pretrained networks by stream, called with the path of their weights (`models.extractors`)
+        weights: paths of the extractors' weights, by stream; a checkpoint stores only the paths
+        align: alignment of embeddings with the network's frames: by `index` as in the paper, by `time`, or `nearest` in time
+        mean_teacher: moving average of the network's weights for the consistency loss; null: none
+        consistency: weight of the consistency loss of clips and of frames
+        consistency_ramp: steps over which that weight rises like the learning rate; 0: constant, as in the paper
+        augmentations: random augmentations of training batches (`models.augment`), in order
+        independent: augment student and teacher independently, if labels do not move
+        evaluate: network of `val/f1`, tuning, `predict` and `export`; both are scored
         optimizer: optimizer of the student; the paper's is Adam at 1e-3
         scheduler: learning-rate scheduler, stepped after every optimizer step
-        mask_events: whether tuned decisions may drop events of classes that are no tags of their clip, where validation is
-            better for it
-        inference: how `predict` processes a recording and reads events off it
+        mask_events: let tuning drop events of classes that are not tags of their clip, if that raises F1 in validation
+        inference: options of `predict`
     """
 
     def __init__(
@@ -153,10 +143,10 @@ class SEDModule(SuiteModule):
         self.save_hyperparameters(logger=False)  # the run record logs the whole config
         self.classes = list(classes)
         self.net = net(len(self.classes))
-        # Not registered: pretrained weights stay in their own files, whose fingerprint the embeddings bear.
+        # Not registered as submodules: pretrained weights stay in their own files.
         paths = weights or {}
         if unknown := set(paths) - set(extractors or {}):
-            raise ValueError(f"weights are given for {', '.join(sorted(unknown))}, which is no stream of the network")
+            raise ValueError(f"--model.weights: no extractor for {', '.join(sorted(unknown))}; set --model.extractors")
         object.__setattr__(self, "extractors", {name: make(paths.get(name)) for name, make in (extractors or {}).items()})
         self.align = partial(align_to_frames, how=align)
         self.mean_teacher = mean_teacher
@@ -164,25 +154,25 @@ class SEDModule(SuiteModule):
         self.consistency, self.consistency_ramp = consistency, consistency_ramp
         self.augmentations, self.independent = list(augmentations or []), independent
         if evaluate == "teacher" and mean_teacher is None:
-            raise ValueError("evaluate: teacher, but there is none: set --model.mean_teacher")
+            raise ValueError("--model.evaluate teacher needs a teacher: set --model.mean_teacher")
         self.evaluate = evaluate
         self.mask_events, self.inference = mask_events, inference or DetectionOptions()
         networks = ("student", "teacher") if mean_teacher else ("student",)
         self.scores = nn.ModuleDict({name: SedScores(self.grid.step) for name in networks})
         self.validation_loss = MeanMetric()
-        self.tuned = Tuned(len(self.classes))  # best on the validation split, stored in the checkpoint
+        self.tuned = Tuned(len(self.classes))  # on the validation split, stored in the checkpoint
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The teacher follows the student."""
+        """Callback that updates the teacher."""
         return [self.mean_teacher] if self.mean_teacher else []
 
     @property
     def grid(self) -> FrameGrid:
-        """When the network's frames are."""
+        """Frame grid of the network."""
         return FrameGrid(self.net.sample_rate, self.net.hop, self.net.factor)
 
     def input_spec(self) -> SEDSpec:
-        """Frames, embeddings, and the features whose statistics the network is standardised by."""
+        """Frame grid, extractors, and the features whose statistics standardise the network's input."""
         net = self.net
 
         def features(audio: Tensor) -> Tensor:
@@ -192,16 +182,16 @@ class SEDModule(SuiteModule):
         return SEDSpec(self.grid, self.align, self.extractors, features if is_standardised else None)
 
     def check_data(self, datamodule: SEDDataModule) -> None:
-        """Refuse data of other classes."""
+        """Check that names and order of the classes match. Raises DataError if not."""
         refuse_other_labels("classes", self.classes, datamodule.classes)
 
     def initialize_from(self, datamodule: SEDDataModule) -> None:
-        """Standardise by the training set's statistics."""
+        """Set the statistics of the training set for standardisation."""
         if datamodule.spec.features is not None:
             self.net.set_statistics(*datamodule.statistics())
 
     def epoch_metrics(self) -> list[Metric]:
-        """Scores of student and teacher, and the loss."""
+        """Scores of student and teacher, and validation loss."""
         return [*self.scores.values(), self.validation_loss]
 
     def trained_parameters(self) -> list[nn.Parameter]:
@@ -209,17 +199,17 @@ class SEDModule(SuiteModule):
         return list(self.net.parameters())
 
     def forward(self, audio: Tensor, lengths: Tensor | None = None, embeddings: dict[str, Tensor] | None = None) -> Detection:
-        """Detection of audio (batch, samples), `lengths` (batch,) samples of it, and embeddings on the network's frames."""
+        """Audio (batch, samples), lengths (batch,) in samples and embeddings (batch, frames, dim) by stream -> detection."""
         return self.net(*self.net.features(audio, lengths), embeddings)
 
     def training_step(self, batch: SoundBatch, batch_idx: int) -> Tensor:
-        """Cross entropy of what is labelled, and how far the student is from its teacher."""
-        ours, theirs = two_views(self._view(batch), self.augmentations, self.independent)
-        student = self.net(ours.mel, ours.valid, ours.embeddings)
-        parts = supervised(student, ours, batch)
+        """Supervised loss of the student plus consistency with the teacher."""
+        view, teacher_view = two_views(self._view(batch), self.augmentations, self.independent)
+        student = self.net(view.mel, view.valid, view.embeddings)
+        parts = supervised(student, view, batch)
         if self.teacher is not None:
             with torch.no_grad():
-                teacher = self.teacher(theirs.mel, theirs.valid, theirs.embeddings)
+                teacher = self.teacher(teacher_view.mel, teacher_view.valid, teacher_view.embeddings)
             ramp = factor(self.global_step, self.consistency_ramp) if self.consistency_ramp else 1.0
             parts |= consistency_terms(student, teacher, self.consistency * ramp)
         loss = sum(parts.values())
@@ -234,53 +224,53 @@ class SEDModule(SuiteModule):
         return AugmentedBatch(mel, valid, batch.embeddings, batch.tags, batch.activity, group, gain, self.net.factor)
 
     def validation_step(self, batch: SoundBatch) -> None:
-        """Collect the scores of whole clips by student and teacher; a batch of unreadable ones has none."""
-        if not len(batch.names):
+        """Collect the scores of whole clips by student and teacher."""
+        if not len(batch.names):  # all its clips were unreadable
             return
         mel, valid = self.net.features(batch.audio, batch.length)
         for name, scores in self.scores.items():
-            found = self._network(name)(mel, valid, batch.embeddings)
-            scores.update(found.frames, found.mask, found.clip, batch.clip)
+            detection = self._network(name)(mel, valid, batch.embeddings)
+            scores.update(detection.frames, detection.mask, detection.clip, batch.clip)
             if name == "student":
-                self.validation_loss.update(clip_bce(found.clip, batch.tags, batch.tagged), len(batch.names))
+                self.validation_loss.update(clip_bce(detection.clip, batch.tags, batch.tagged), len(batch.names))
 
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        """Log the exact scores, the same on every rank; keep the decisions that are best here."""
+        """Log the scores of all ranks; in `fit` tune thresholds and filters."""
         scores = self._log_scores("validation", "val")
         if self.learns_from_validation:
-            self.tuned.keep(tune(self.found[self.evaluate], self.mask_events))
+            self.tuned.keep(tune(self.rows[self.evaluate], self.mask_events))
             self.validated = scores
 
     def on_test_epoch_end(self) -> None:
-        """Log the exact scores of the test split; the report reads `self.found` after this."""
+        """Log the scores of the test split; the report reads `self.rows` afterwards."""
         self._log_scores("test", "test")
 
     def _log_scores(self, split: str, prefix: str) -> dict[str, float]:
-        """Log what both networks score by the fixed decision; returns it of the evaluated one."""
-        corpus, self.found = self.trainer.datamodule.corpus(split), {}
-        for name, scores in self.scores.items():
-            self.found[name] = scores.rows(corpus)
-        if not len(self.found["student"].clip):
+        """Log the scores of both networks with the fixed decision; return those of the evaluated network."""
+        corpus = self.trainer.datamodule.corpus(split)
+        self.rows = {name: scores.rows(corpus) for name, scores in self.scores.items()}
+        if not len(self.rows["student"].clip):
             raise DataError(f"no clip of the {split} split could be read: {self.trainer.datamodule.advice()}")
-        scores = {name: summarise(found, self.decision("fixed")) for name, found in self.found.items()}
-        values = {f"{'' if name == 'student' else 'teacher_'}{key}": v for name, of in scores.items() for key, v in of.items()}
+        scores = {name: summarise(rows, self.decision("fixed")) for name, rows in self.rows.items()}
+        prefixes = {"student": "", "teacher": "teacher_"}
+        values = {f"{prefixes[name]}{key}": value for name, row in scores.items() for key, value in row.items()}
         values["loss"] = self.validation_loss.compute()
         values["f1"] = sum(scores[self.evaluate][key] for key in HEADLINE) / len(HEADLINE)
         self.log_dict({f"{prefix}/{key}": float(value) for key, value in values.items()}, rank_zero_only=False)
         return {key: float(value) for key, value in scores[self.evaluate].items()}
 
     def decision(self, thresholds: Literal["tuned", "fixed"]) -> Tuning:
-        """How tags and events are read off probabilities: by what was best in validation, or as the paper does."""
+        """Thresholds and filters: `tuned` in validation, or `fixed` as in the paper."""
         return self.tuned.tuning() if thresholds == "tuned" else fixed(len(self.classes))
 
     def on_predict_start(self) -> None:
-        """Prepare the detection in files, by the thresholds of the loaded weights."""
+        """Create the inference step with the thresholds of the loaded weights."""
         self.file_events = File2Events(self)
 
-    def predict_input(self, batch: FileBatch) -> FileEvents:
-        """Events of one of the user's files, which is read as it is needed."""
+    def predict_input(self, batch: FileBatch) -> DetectionResult:
+        """Events of one input file, which is decoded here."""
         return self.file_events(batch.path)
 
     def _network(self, name: str) -> nn.Module:
@@ -288,9 +278,9 @@ class SEDModule(SuiteModule):
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that `predict` and `export` use."""
+        """Network of `predict` and `export`: student or teacher."""
         return self._network(self.evaluate)
 
     def export_program(self) -> ExportProgram:
-        """Program from a clip of waveform to its scores, front end and head inside."""
+        """`DetectionProgram` of the evaluated network, with example inputs."""
         return DetectionProgram(self.evaluated, self.grid).exported()

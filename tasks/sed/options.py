@@ -1,4 +1,4 @@
-"""Inference options of sound event detection: thresholds and the windows of a longer recording."""
+"""Inference options of sound event detection: thresholds and windows."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,13 +9,12 @@ class DetectionOptions:
     """Settings of `predict`, stored with the checkpoint; `--model.inference.thresholds fixed` and the like change them.
 
     Args:
-        thresholds: events by the thresholds and filters that were best in validation, or `fixed` at 0.5 and 7 frames as in the
-            paper
-        window: length of the windows that a longer recording is processed in, s
-        step: from one window to the next, s
+        thresholds: `tuned`: thresholds and filters learned in validation; `fixed`: 0.5 and 7 frames as in the paper
+        window: length of a window, s
+        step: time between windows, s
 
     Raises:
-        ValueError: an impossible number.
+        ValueError: a value out of range.
     """
 
     thresholds: Literal["tuned", "fixed"] = "tuned"

@@ -1,7 +1,6 @@
 """Published results of Boes and Van hamme (2021), "Audiovisual transfer learning", F1 in %: its Table 3.
 
-Each row names the config in `configs/sed/` that trains it. Twenty systems were trained for each, and the test scores of the five
-that were best in validation averaged.
+Each row names its config in `configs/sed/`. Scores are means over the 5 systems, of 20 trained, that were best in validation.
 """
 
 from dataclasses import dataclass
@@ -9,14 +8,14 @@ from dataclasses import dataclass
 from tasks.reporting.comparison_tables import Protocol
 
 BEST, TRAINED = 5, 20
-CLIPS = 779  # of the test split; 880 are listed by the task, some were no longer to be had
+CLIPS = 779  # of the test split; the task lists 880, of which some are no longer available
 
 PROTOCOL = Protocol("dcase2018", "full", "test", "threshold 0.5, median filter 7")
 
 
 @dataclass(frozen=True)
 class DetectionRow:
-    """One line of the table: its config, what the network takes in, and its numbers clip, segment and event F1."""
+    """Row of the table: config, inputs of the network, and clip, segment and event F1."""
 
     config: str
     spectral: bool
@@ -25,9 +24,9 @@ class DetectionRow:
     f1: tuple[float, float, float]
 
     def system(self) -> dict[str, str]:
-        """The table's first columns."""
+        """First columns of the table."""
         inputs = {"spectral": self.spectral, "pretrained audio": self.audio, "pretrained visual": self.visual}
-        return {name: "yes" if taken else "no" for name, taken in inputs.items()}
+        return {name: "yes" if used else "no" for name, used in inputs.items()}
 
 
 TABLE3 = (

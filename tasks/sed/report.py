@@ -1,4 +1,4 @@
-"""What `test` and `validate` leave of a detector: metrics.json, the table per class, predictions, baselines, pictures."""
+"""Report of sound event detection after `test` and `validate`: metrics.json, scores per class, events, baselines, figures."""
 
 import numpy as np
 import torch
@@ -17,16 +17,15 @@ from tasks.sed import tables
 from tasks.sed.figures import clip_timeline, draw
 from tasks.sed.metrics import SedRows, summary, tune
 
-# What a detector has to beat: the classes' prior, and logistic regressions on the mean (and deviation) of the log-mel.
-#
-# Neither knows when anything sounds: a class that occurs is said to sound for the whole clip. Thresholds are tuned on
-# validation, as the network's are.
-
-FRAME_S = 0.5
+FRAME_S = 0.5  # of the baselines
 
 
 def score_baselines(data, net: nn.Module, split: str) -> list[dict]:
-    """Rows of name and scores, of a SEDDataModule; of `net` only its sampling rate counts."""
+    """Scores of the baselines on a SEDDataModule: rows of name and scores.
+
+    The baselines are the prior of each class and logistic regressions on the mean (and deviation) of the log-mel at the sample
+    rate of `net`. A class that occurs is active in the whole clip. Thresholds are tuned on validation.
+    """
     log_mel = LogMel(net.sample_rate, db="power", center=True)
     weak = next((name for name in data.streams if data.lists[name].tags is not None), None)
     if weak is None:
@@ -34,19 +33,19 @@ def score_baselines(data, net: nn.Module, split: str) -> list[dict]:
     train, validation, test = (_summarised(data, name, log_mel) for name in (weak, "validation", split))
     bands = train.features.shape[1] // 2
     predictions = {
-        "prior of each class": [np.broadcast_to(train.labels.mean(0), one.labels.shape) for one in (validation, test)],
-        "logistic regression, mean log-mel": [logistic(train, validation, one, bands) for one in (validation, test)],
-        "logistic regression, mean and deviation": [logistic(train, validation, one, 2 * bands) for one in (validation, test)],
+        "prior of each class": [np.broadcast_to(train.labels.mean(0), x.labels.shape) for x in (validation, test)],
+        "logistic regression, mean log-mel": [logistic(train, validation, x, bands) for x in (validation, test)],
+        "logistic regression, mean and deviation": [logistic(train, validation, x, 2 * bands) for x in (validation, test)],
     }
     rows = []
-    for name, (known, asked) in predictions.items():
-        decision = tune(_detected(data, "validation", known))
-        rows.append({"name": name, **summary(_detected(data, split, asked), decision)})
+    for name, (tuned_on, scored_on) in predictions.items():
+        decision = tune(_detected(data, "validation", tuned_on))
+        rows.append({"name": name, **summary(_detected(data, split, scored_on), decision)})
     return rows
 
 
 def _summarised(data, name: str, log_mel: LogMel) -> Split:
-    """Mean and deviation over time of each clip's log-mel, and its tags."""
+    """Mean and deviation over time of the log-mel of each clip, and its tags."""
     clips, features, labels = data.clips(name), [], []
     with torch.no_grad():
         for clip in range(len(clips)):
@@ -61,32 +60,28 @@ def _summarised(data, name: str, log_mel: LogMel) -> Split:
 
 
 def _detected(data, name: str, probabilities: np.ndarray) -> SedRows:
-    """A clip's probability in each of its frames."""
+    """Scores of frames: the probability of the clip in each of its frames."""
     corpus = data.corpus(name)
     counts = np.ceil(corpus.durations / FRAME_S).astype(int)
     frames = [np.repeat(row[None], count, axis=0) for row, count in zip(probabilities, counts, strict=True)]
     return SedRows(np.arange(len(corpus.names)), np.asarray(probabilities), stack(frames, corpus.durations, FRAME_S), corpus)
 
 
-# The same few validation clips after every validation, to be heard and looked at in W&B or TensorBoard.
-
-
 def log_examples(trainer: Trainer, detector: LightningModule, count: int) -> None:
     """Log audio, timeline and tags of the first `count` validation clips."""
-    found, decision = detector.found[detector.evaluate], detector.decision("fixed")
-    clips, tags = trainer.datamodule.clips("validation"), found.corpus.tags()
-    for clip in range(min(count, len(found.corpus.names))):
-        name = found.corpus.names[clip]
-        audio = torch.from_numpy(clips.item(int(found.clip[clip])).audio).float() / 32768
-        rows = [
-            (label, round(float(found.probabilities[clip, k]), 4), int(tags[clip, k])) for k, label in enumerate(detector.classes)
-        ]
+    rows, decision = detector.rows[detector.evaluate], detector.decision("fixed")
+    clips, tags = trainer.datamodule.clips("validation"), rows.corpus.tags()
+    for clip in range(min(count, len(rows.corpus.names))):
+        name = rows.corpus.names[clip]
+        audio = torch.from_numpy(clips.item(int(rows.clip[clip])).audio).float() / 32768
+        probabilities = rows.probabilities[clip]
+        table = [(c, round(float(probabilities[k]), 4), int(tags[clip, k])) for k, c in enumerate(detector.classes)]
         log_media(
             trainer,
             f"val/example_{clip}",
-            figure=clip_timeline(trainer, detector, found, clip, decision, "validation"),
+            figure=clip_timeline(trainer, detector, rows, clip, decision, "validation"),
             audio=(audio, detector.net.sample_rate),
-            table=(("class", "probability", "labelled"), rows),
+            table=(("class", "probability", "labelled"), table),
             caption=name,
         )
 
@@ -95,13 +90,13 @@ PSDS = (("PSDS 1, tuned", "psds1", str(PSDS1)), ("PSDS 2, tuned", "psds2", str(P
 
 
 class SoundEventReport(Report):
-    """Write and print the scores of a split, by the fixed threshold and by what was tuned on validation, of student and teacher.
+    """Write and print the scores of student and teacher on a split, with fixed and with tuned thresholds.
 
     Args:
-        psds: `test` also computes PSDS 1 and 2 and the intersection-based F1
-        baselines: `test` also scores what needs no network: the classes' prior, and logistic regressions on the mean log-mel
-        pictures: test clips of which a timeline is drawn, those with the most classes first
-        examples: validation clips that W&B or TensorBoard gets after each validation (audio, timeline, table)
+        psds: also compute PSDS 1 and 2
+        baselines: `test` also scores the prior of each class and logistic regressions on the mean log-mel
+        pictures: number of clips with a timeline figure, those with the most classes first
+        examples: validation clips logged to W&B or TensorBoard after each validation (audio, timeline, table)
     """
 
     def __init__(self, psds: bool = True, baselines: bool = False, pictures: int = 6, examples: int = 2) -> None:
@@ -110,25 +105,25 @@ class SoundEventReport(Report):
         self.psds, self.baselines, self.pictures, self.examples = psds, baselines, pictures, examples
 
     def report(self, trainer: Trainer, detector: LightningModule, split: str) -> None:
-        """The tables, the scores, the pictures, and on screen what they say."""
+        """Write tables, scores and figures of a split, and print a summary."""
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
-        scores, told = tables.all_scores(detector, self.psds), tables.about(trainer, split)
-        others = score_baselines(trainer.datamodule, detector.net, split) if self.baselines and split == "test" else []
+        scores, protocol = tables.all_scores(detector, self.psds), tables.about(trainer, split)
+        baselines = score_baselines(trainer.datamodule, detector.net, split) if self.baselines and split == "test" else []
         per_class, events = (results.result_path(trainer, name, split) for name in ("per_class.csv", "events.tsv"))
-        tables.write(per_class, events, detector, told)
-        more = {"validation": detector.validated, "baselines": others, "classes": detector.classes}
-        written = results.write_metrics(trainer, detector, told, scores, psds={name: psds for name, _, psds in PSDS}, **more)
+        tables.write(per_class, events, detector, protocol)
+        extra = {"validation": detector.validated, "baselines": baselines, "classes": detector.classes}
+        written = results.write_metrics(trainer, detector, protocol, scores, psds={name: psds for name, _, psds in PSDS}, **extra)
         figures = results.result_path(trainer, "figures/per_class.png", split)
         count = draw(figures, trainer, detector, split, self.pictures)
         clips = f"{int(scores['n_clips'])} clips"
-        lines = ["", f"{results.heading(told, clips)}, collar 200 ms or 20 %"]
-        lines += [*tables.lines(detector, scores, others), ""]
+        lines = ["", f"{results.heading(protocol, clips)}, collar 200 ms or 20 %"]
+        lines += [*tables.lines(detector, scores, baselines), ""]
         lines += [f"{name:12}  {scores['tuned_' + key]:6.3f}   ({psds})" for name, key, psds in PSDS if self.psds]
         lines += [f"per class     {per_class}", f"events        {events}"]
         lines += [f"pictures      {figures.parent} ({count})", f"scores        {written}"]
         print("\n".join(lines), flush=True)
 
     def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sound, timeline and tags of validation clips."""
+        """Log audio, timeline and tags of validation clips."""
         log_examples(trainer, pl_module, self.examples)

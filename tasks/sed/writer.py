@@ -1,4 +1,4 @@
-"""What `predict` leaves of recordings: tables of events and tags, scores and a timeline for each file."""
+"""Output of `predict` for sound event detection: tables of events and tags, and scores and a timeline per file."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,34 +18,33 @@ from tasks.writers.journal import JournalEntry
 from tasks.writers.output_files import counted, write_json, write_text
 from tasks.writers.resume import content_digest
 
-# Reference events of a user's own files: rows of a table matched with files by the longest tail of their paths.
-
-SHOWN = 6
-"""Names that a remark lists."""
+LISTED = 6  # names in a remark
+PICTURE_S = 600  # maximum length of a timeline; of a longer recording its beginning is drawn, s
+ESCAPES = {ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"}  # characters of file names that would end a cell or a row
 
 
 class Reference(NamedTuple):
-    """Events (onset, offset, class) by path of the file, and what has no counterpart."""
+    """Reference events (onset, offset, class) by file path, and unmatched files and names."""
 
     events: dict[str, list[Span]]
-    lacking: list[str]  # files without rows
+    missing: list[str]  # files without rows
     unused: list[str]  # names in the table without a file
 
     def remarks(self, table: str) -> list[str]:
-        """Sentences on what has no counterpart in the other."""
+        """Sentences on unmatched files and names."""
         lines = []
-        if self.lacking:
-            lines.append(f"{table} has no rows of {_listed(self.lacking, 'file')}")
+        if self.missing:
+            lines.append(f"{table} has no rows for {_listed(self.missing, 'file')}")
         if self.unused:
             lines.append(f"not among the inputs, but in {table}: {_listed(self.unused, 'file')}")
         return lines
 
 
 def read_reference(table: str, classes: list[str], paths: Sequence[str]) -> Reference:
-    """Read a table of true events for files.
+    """Read a table of reference events, and match its names with the paths of files.
 
     Raises:
-        DataError: no such table, or a label that is no class.
+        DataError: table not found, or a label that is not a class.
     """
     labels = read_events(table, classes)
     spans: dict[str, list[Span]] = {name: [] for name in labels.names}
@@ -54,15 +53,15 @@ def read_reference(table: str, classes: list[str], paths: Sequence[str]) -> Refe
     absolute = {str(Path(path).expanduser().absolute()): path for path in paths}
     names = match_tails(list(absolute), list(labels.names))
     events = {path: spans[names[file]] for file, path in absolute.items() if file in names}
-    lacking = [escaped(path) for file, path in absolute.items() if file not in names]
+    missing = [escaped(path) for file, path in absolute.items() if file not in names]
     used = set(names.values())
-    return Reference(events, lacking, [escaped(name) for name in labels.names if name not in used])
+    return Reference(events, missing, [escaped(name) for name in labels.names if name not in used])
 
 
 def match_tails(paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Name of each path: one that shares the longest tail with it, the file name at least; path -> name.
+    """Match paths with names by their longest common tail, at least the file name: path -> name.
 
-    Longer tails are matched first, a name serves one path, and where several fit equally well none is taken.
+    Longer tails are matched first and one to one; ambiguous matches are dropped.
     """
     by_file: dict[str, list[str]] = {}
     for name in names:
@@ -76,49 +75,42 @@ def match_tails(paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     settled_names: set[str] = set()
     for length in sorted(tails, reverse=True):
         pairs = [(path, name) for path, name in tails[length] if path not in settled_paths and name not in settled_names]
-        of_path, of_name = Counter(path for path, _ in pairs), Counter(name for _, name in pairs)
-        matches |= {path: name for path, name in pairs if of_path[path] == of_name[name] == 1}
-        settled_paths |= of_path.keys()
-        settled_names |= of_name.keys()
+        path_counts, name_counts = Counter(path for path, _ in pairs), Counter(name for _, name in pairs)
+        matches |= {path: name for path, name in pairs if path_counts[path] == name_counts[name] == 1}
+        settled_paths |= path_counts.keys()
+        settled_names |= name_counts.keys()
     return matches
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    """Components of a path from any system, the last first."""
+    """Components of a path of any operating system, last first."""
     return tuple(reversed([part for part in path.replace("\\", "/").split("/") if part not in ("", ".")])) or ("",)
 
 
 def _tail(path: str, name: str) -> int:
-    """Number of last components that two paths share."""
+    """Number of trailing components that two paths share."""
     pairs = zip(_parts(path), _parts(name), strict=False)
-    return next((count for count, (one, other) in enumerate(pairs) if one != other), min(len(_parts(path)), len(_parts(name))))
+    return next((count for count, (left, right) in enumerate(pairs) if left != right), min(len(_parts(path)), len(_parts(name))))
 
 
 def _listed(names: Sequence[str], thing: str) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} {thing}{'s' * (len(names) > 1)} ({', '.join(Path(name).name for name in names[:SHOWN])}{more})"
-
-
-SHOWN_S = 600
-"""Of a longer recording the picture shows the beginning, s."""
-
-ESCAPES = {ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"}
-"""Characters of file names that would end a cell or a row."""
+    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{len(names)} {thing}{'s' * (len(names) > 1)} ({', '.join(Path(name).name for name in names[:LISTED])}{rest})"
 
 
 class EventWriter(PredictionWriter):
-    """Write events.tsv and tags.csv of all files, and for each its scores and a picture.
+    """Writer of events.tsv and tags.csv of all files, and of scores and a timeline per file.
 
-    events.tsv names files relative to the folder that was given, and scores each event by the mean probability of its class.
-    Events are detected by the network's inference options.
+    events.tsv names files relative to the input folder; the score of an event is the mean probability of its class. Events are
+    detected with the network's inference options.
 
     Args:
-        folder: where everything goes (default: `predictions` in the run folder)
+        folder: output folder (default: `predictions` in the run folder)
         scores: write `scores/<file>.npz`: frames (frames, classes), clip (classes,), times (frames,) s, classes
         pictures: write `timelines/<file>.png`
-        reference: table of true events (filename, onset, offset, event_label) to draw beside those found; its files are matched
-            with the inputs by the longest tail of their paths
-        overwrite: forget the predictions of earlier runs
+        reference: table of reference events (filename, onset, offset, event_label) to draw beside detected ones; its files are
+            matched with the inputs by the longest common tail of their paths
+        overwrite: delete the predictions of earlier runs
     """
 
     reserved = ("events.tsv", "tags.csv", "report.json", "scores", "timelines")
@@ -132,13 +124,13 @@ class EventWriter(PredictionWriter):
         overwrite: bool = False,
     ) -> None:
         if reference is not None and not pictures:
-            raise ValueError("--output.reference is drawn in the pictures: add --output.pictures true, or leave it out")
+            raise ValueError("--output.reference needs --output.pictures true")
         true = content_digest(reference) if reference is not None and Path(reference).is_file() else None
         super().__init__(folder, overwrite, {"scores": scores, "pictures": pictures, "reference": true})
         self.scores, self.pictures, self.reference = scores, pictures, reference
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the reference, whose labels must be the network's."""
+        """Read the reference events; their labels must be classes of the network."""
         self.true = Reference({}, [], [])
         if self.reference is not None:
             paths = [item.path for item in trainer.datamodule.items()]
@@ -147,7 +139,7 @@ class EventWriter(PredictionWriter):
     def write_input(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, prediction: Any, files: PredictionFiles
     ) -> dict[str, Any]:
-        """Write scores and picture of one file; returns its events, tags and scores."""
+        """Write scores and timeline of one file; return its row of the journal."""
         scores = prediction.scores
         if self.scores:
             times = np.arange(len(scores.frames)) * scores.frame_s
@@ -164,16 +156,16 @@ class EventWriter(PredictionWriter):
         }
 
     def _picture(self, detector: LightningModule, path: str, prediction: Any, title: str) -> Any:
-        scores, rate = prediction.scores, detector.grid.sample_rate
-        levels, hertz, hop_s = spectrogram(_beginning(path, SHOWN_S * rate, rate), rate)
+        scores, sample_rate = prediction.scores, detector.grid.sample_rate
+        levels, hertz, hop_s = spectrogram(_beginning(path, PICTURE_S * sample_rate, sample_rate), sample_rate)
         true = self.true.events.get(path)
         return timeline(
-            scores.frames[: int(SHOWN_S / scores.frame_s)],
+            scores.frames[: int(PICTURE_S / scores.frame_s)],
             classes=detector.classes,
             frame_s=scores.frame_s,
-            events=[event for event in prediction.events if event.onset < SHOWN_S],
+            events=[event for event in prediction.events if event.onset < PICTURE_S],
             title=title,
-            reference=None if true is None else [event for event in true if event[0] < SHOWN_S],
+            reference=None if true is None else [event for event in true if event[0] < PICTURE_S],
             spectrogram=levels,
             mel_hertz=hertz,
             hop_s=hop_s,
@@ -181,7 +173,7 @@ class EventWriter(PredictionWriter):
         )
 
     def write_tables(self, pl_module: LightningModule, good: list[JournalEntry], failed: list[JournalEntry]) -> None:
-        """Write events.tsv, tags.csv and report.json; files without events have a row of empty cells."""
+        """Write events.tsv, tags.csv and report.json; a file without events has one row of empty cells."""
         lines = ["filename\tonset\toffset\tevent_label\tscore\n"]
         for entry in sorted(good, key=lambda entry: entry.name):
             name = entry.name.translate(ESCAPES)
@@ -199,10 +191,10 @@ class EventWriter(PredictionWriter):
         write_json(self.root / "report.json", content)
 
     def report(self, pl_module: LightningModule, new: list[JournalEntry], good: list[JournalEntry]) -> None:
-        """Say where the tables are, which files are damaged and what the reference has no counterpart of."""
+        """Print the paths of the tables, remarks on files, and unmatched references."""
         events = counted(sum(len(entry.row["events"]) for entry in new), "event")
-        place = f"{self.root / 'events.tsv'}, {self.root / 'tags.csv'}"
-        print(f"\n{events} in {counted(len(new), 'file')}{of_all(new, good)}: {place}", flush=True)
+        tables = f"{self.root / 'events.tsv'}, {self.root / 'tags.csv'}"
+        print(f"\n{events} in {counted(len(new), 'file')}{of_all(new, good)}: {tables}", flush=True)
         for entry in new:
             for remark in entry.row["remarks"]:
                 print(f"{entry.file}: {remark}", flush=True)
@@ -210,10 +202,10 @@ class EventWriter(PredictionWriter):
             print(f"reference: {line}", flush=True)
 
 
-def _beginning(path: str, samples: int, rate: int) -> np.ndarray:
-    """First samples of a file, (samples,) at `rate`, decoded once more in the way that the network's input was."""
+def _beginning(path: str, samples: int, sample_rate: int) -> np.ndarray:
+    """First samples of a file, (samples,) at `sample_rate`, decoded again like the network's input."""
     blocks, length = [], 0
-    for block in AudioBlocks(path, rate):
+    for block in AudioBlocks(path, sample_rate):
         blocks.append(block)
         length += len(block)
         if length >= samples:
@@ -222,7 +214,7 @@ def _beginning(path: str, samples: int, rate: int) -> np.ndarray:
 
 
 def _event_row(event: Any, scores: Any, classes: list[str]) -> list[Any]:
-    """Onset, offset, class and score of an event: the mean probability of its class over its frames."""
+    """Onset, offset, class and score of an event, the mean probability of its class over its frames."""
     first = int(event.onset / scores.frame_s + 1e-6)
     last = max(first + 1, round(event.offset / scores.frame_s))
     score = scores.frames[first:last, classes.index(event.label)].mean()

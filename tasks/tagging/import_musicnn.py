@@ -1,4 +1,4 @@
-"""`python -m tasks.tagging.import_weights` under its earlier name."""
+"""Earlier name of `python -m tasks.tagging.import_weights`."""
 
 from tasks.tagging.import_weights import main
 

@@ -1,4 +1,4 @@
-"""Turn musicnn's published weights into a run folder that every verb reads.
+"""Import musicnn's published weights into a run folder that `test`, `predict` and `export` can load.
 
 pip download --no-deps musicnn==0.1.0
 python -m tasks.tagging.import_weights musicnn-0.1.0-py3-none-any.whl
@@ -15,11 +15,11 @@ from tasks.cli.launch import run_safely
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Import one model; exit code 2 after one sentence."""
+    """Import one model; exit code 2 on an error."""
     parser = argparse.ArgumentParser(prog="python -m tasks.tagging.import_weights", description=__doc__.splitlines()[0])
     parser.add_argument("weights", help="the package's wheel, its unpacked folder, or an .npz of its variables")
-    parser.add_argument("--model", default="MTT_musicnn", choices=["MTT_musicnn", "MSD_musicnn"], help="which of its models")
-    parser.add_argument("--runs", default="runs", help="where the folders of all runs live")
+    parser.add_argument("--model", default="MTT_musicnn", choices=["MTT_musicnn", "MSD_musicnn"], help="model of the package")
+    parser.add_argument("--runs", default="runs", help="parent folder of all run folders")
     args = parser.parse_args(argv)
     run_safely(lambda: _write(args.weights, args.model, Path(args.runs) / "tagging" / args.model))
 

@@ -1,13 +1,13 @@
-"""Inference of tagging: audio of any length, or a file -> tags; one step a class.
+"""Inference of tagging: audio of any length, or a file -> tags. One class per step.
 
     tagger = tasks.load("runs/tagging/default")  # a checkpoint or a run folder
 
-| step                               | called with        | result                                                       |
-| ---------------------------------- | ------------------ | ------------------------------------------------------------ |
-| `Audio2TagScores(tagger)`             | audio, sample_rate | `ChunkScores`: probabilities (chunks, tags)                  |
-| `Audio2Tags(tagger)`               | audio, sample_rate | probabilities (tags,) of the recording                       |
-| `Audio2Embeddings(tagger, layers)` | audio, sample_rate | outputs (chunks, ...) of each layer                          |
-| `File2Tags(tagger)`                | path               | `FileTags`: `.decided()` by the inference options, `.top(5)` |
+| step                               | called with        | result                                                            |
+| ---------------------------------- | ------------------ | ----------------------------------------------------------------- |
+| `Audio2TagScores(tagger)`          | audio, sample_rate | `ChunkScores`: probabilities (chunks, tags)                       |
+| `Audio2Embeddings(tagger, layers)` | audio, sample_rate | outputs (chunks, ...) of each layer                               |
+| `Audio2Tags(tagger)`               | audio, sample_rate | `TaggingResult`: `.decided()` by the inference options, `.top(5)` |
+| `File2Tags(tagger)`                | path               | `TaggingResult`                                                   |
 
 Audio is (samples,) or (channels, samples). Options are those of the tagger (`tagger.inference`), or the argument `inference`.
 """
@@ -42,17 +42,17 @@ class ChunkScores(NamedTuple):
         return self.weight @ self.scores
 
 
-class FileTags(NamedTuple):
-    """Tags of one file."""
+class TaggingResult(NamedTuple):
+    """Tags of one recording."""
 
-    path: str
-    duration_s: float
-    tags: tuple[str, ...]
-    scores: np.ndarray  # (tags,)
+    tags: tuple[str, ...]  # names of all tags
+    scores: np.ndarray  # (tags,) probabilities
     chunks: ChunkScores
     decision: Decision
-    notes: tuple[str, ...] = ()  # what the user must know: `silent`, `0.5 of 3 s`, channels that cancel each other
-    usable: bool = True  # whether there is anything to tag
+    duration_s: float
+    notes: tuple[str, ...] = ()  # such as `silent`, too short, channels that cancel each other
+    usable: bool = True  # False: silent or too short to tag
+    path: str | None = None  # None: audio in memory
 
     def top(self, n: int) -> list[tuple[str, float]]:
         """The n most probable tags, best first."""
@@ -60,10 +60,10 @@ class FileTags(NamedTuple):
         return [(self.tags[i], float(self.scores[i])) for i in order]
 
     def decided(self, threshold: float | None = None) -> list[tuple[str, float]]:
-        """Tags and scores that the inference options list, best first; silence has none.
+        """Tags and scores selected by the inference options, best first; empty for silence.
 
         Args:
-            threshold: least score of a tag, instead of the options `threshold` and `top`
+            threshold: minimum score of a tag, instead of the options `threshold` and `top`
         """
         decision = self.decision
         if threshold is not None:
@@ -72,14 +72,14 @@ class FileTags(NamedTuple):
 
 
 class Chunks2Scores:
-    """Tensor step: audio chunks (chunks, samples) to probabilities (chunks, tags), in batches of bounded memory."""
+    """Tensor step: audio chunks (chunks, samples) -> probabilities (chunks, tags), in batches of bounded memory."""
 
     def __init__(self, tagger: nn.Module, batch_size: int = 32) -> None:
         self.net, self.batch_size = tagger.net, batch_size
 
     @torch.no_grad()
     def __call__(self, chunks: Iterable[Tensor], level: Tensor | None) -> np.ndarray:
-        """Probabilities of `chunks`, which share the reference level (1,) of their clip; a batch of them is held at a time."""
+        """Probabilities of the chunks of one clip, which share its reference level (1,) in dB."""
         device, chunks = next(self.net.parameters()).device, iter(chunks)
         out = []
         while batch := list(islice(chunks, self.batch_size)):
@@ -90,13 +90,13 @@ class Chunks2Scores:
 
 
 class Audio2TagScores:
-    """Waveform step: any length of audio to chunk probabilities.
+    """Waveform step: audio of any length -> chunk probabilities.
 
     Args:
         tagger: LightningModule of the task
-        policy: how chunks cover a recording: `cover` it all, or `won16`, the paper's sixteen chunks
-        hop_s: s from chunk to chunk, instead of the policy
-        batch_size: chunks at once
+        policy: chunks of a recording: `cover` (all of it) or `won16` (the paper's sixteen chunks)
+        hop_s: time between chunks in s, instead of the policy
+        batch_size: chunks per forward pass
     """
 
     def __init__(self, tagger: nn.Module, policy: str = "cover", hop_s: float | None = None, batch_size: int = 32) -> None:
@@ -108,15 +108,12 @@ class Audio2TagScores:
         """Chunk probabilities of audio (samples,) or (channels, samples) at `sample_rate` Hz.
 
         Raises:
-            ValueError: no samples, another shape, or integers but int16.
+            ValueError: no samples, another shape, or integers other than int16.
         """
         return self.native(torch.from_numpy(mono(audio, sample_rate, self.window.sample_rate)))
 
     def native(self, audio: Tensor) -> ChunkScores:
-        """The same of audio (samples,) at the network's own rate.
-
-        Chunks start every `hop_s` seconds when given, else by the clip policy.
-        """
+        """Chunk probabilities of audio (samples,) at the network's sample rate."""
         if self.hop_s is None:
             starts, weights = POLICIES[self.policy](self.window, len(audio))
         else:
@@ -127,22 +124,7 @@ class Audio2TagScores:
 
 
 class Audio2Tags:
-    """Clip step: a waveform to one probability for each of `tags`."""
-
-    def __init__(self, tagger: nn.Module, policy: str = "cover") -> None:
-        self.scores, self.tags = Audio2TagScores(tagger, policy), tuple(tagger.tags)
-
-    def __call__(self, audio: ArrayLike, sample_rate: int) -> np.ndarray:
-        """Probabilities (tags,) of audio (samples,) or (channels, samples) at `sample_rate` Hz.
-
-        Raises:
-            ValueError: no samples, another shape, or integers but int16.
-        """
-        return self.scores(audio, sample_rate).clip()
-
-
-class File2Tags:
-    """File step: a path to named tags, whatever its format, rate, channels and length.
+    """Result step: audio of any length -> tags of the recording.
 
     Args:
         tagger: LightningModule of the task
@@ -150,32 +132,56 @@ class File2Tags:
         inference: options (default: those of the tagger)
 
     Raises:
-        DataError: options that the tagger cannot serve.
+        DataError: options that do not fit the tagger, such as thresholds of other tags.
     """
 
     def __init__(self, tagger: nn.Module, policy: str = "cover", inference: TaggingOptions | None = None) -> None:
         self.scores, self.tags = Audio2TagScores(tagger, policy), tuple(tagger.tags)
         self.decision = make_decision(tagger, inference)
 
-    def __call__(self, path: str | Path) -> FileTags:
+    def __call__(self, audio: ArrayLike, sample_rate: int) -> TaggingResult:
+        """Tags of audio (samples,) or (channels, samples) at `sample_rate` Hz.
+
+        Raises:
+            ValueError: no samples, another shape, or integers other than int16.
+        """
+        return self.native(torch.from_numpy(mono(audio, sample_rate, self.scores.window.sample_rate)))
+
+    def native(self, audio: Tensor, path: str | None = None, remark: str | None = None) -> TaggingResult:
+        """Tags of audio (samples,) at the network's sample rate; remark: how its channels were mixed to mono."""
+        chunks, window = self.scores.native(audio), self.scores.window
+        notes, usable = notes_on(audio, window, remark), is_usable(audio, window)
+        duration_s = len(audio) / window.sample_rate
+        return TaggingResult(self.tags, chunks.clip(), chunks, self.decision, duration_s, notes, usable, path)
+
+
+class File2Tags:
+    """File step: path of an audio file of any format, sample rate, channels and length -> tags.
+
+    Args:
+        tagger: LightningModule of the task
+        policy: as in `Audio2TagScores`
+        inference: options (default: those of the tagger)
+
+    Raises:
+        DataError: options that do not fit the tagger.
+    """
+
+    def __init__(self, tagger: nn.Module, policy: str = "cover", inference: TaggingOptions | None = None) -> None:
+        self.audio_tags = Audio2Tags(tagger, policy, inference)
+
+    def __call__(self, path: str | Path) -> TaggingResult:
         """Tags of one file.
 
         Raises:
             DataError: the file cannot be decoded.
         """
-        decoded = decode(path, self.scores.window.sample_rate)
-        return self.tagged(str(path), torch.as_tensor(decoded.audio), decoded.remark)
-
-    def tagged(self, path: str, audio: Tensor, remark: str | None = None) -> FileTags:
-        """Tags of a file that is already decoded, audio (samples,); remark: how its channels were mixed down."""
-        chunks, window = self.scores.native(audio), self.scores.window
-        notes, usable = notes_on(audio, window, remark), is_usable(audio, window)
-        duration_s = len(audio) / window.sample_rate
-        return FileTags(path, duration_s, self.tags, chunks.clip(), chunks, self.decision, notes, usable)
+        decoded = decode(path, self.audio_tags.scores.window.sample_rate)
+        return self.audio_tags.native(torch.as_tensor(decoded.audio), str(path), decoded.remark)
 
 
 class Audio2Embeddings:
-    """Waveform step to the outputs of named layers instead of tags."""
+    """Waveform step: audio of any length -> outputs of named layers."""
 
     def __init__(self, tagger: nn.Module, layers: list[str], policy: str = "cover") -> None:
         self.scores, self.net, self.layers = Audio2TagScores(tagger, policy), tagger.net, layers
@@ -190,35 +196,35 @@ class Audio2Embeddings:
         return self.native(torch.from_numpy(mono(audio, sample_rate, self.scores.window.sample_rate)))
 
     def native(self, audio: Tensor) -> dict[str, np.ndarray]:
-        """The same of audio (samples,) at the network's own rate."""
-        seen: dict[str, list[Tensor]] = {layer: [] for layer in self.layers}
+        """Outputs for audio (samples,) at the network's sample rate."""
+        outputs: dict[str, list[Tensor]] = {layer: [] for layer in self.layers}
         hooks = [
-            self.net.get_submodule(layer).register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out.float().cpu()))
-            for layer, kept in seen.items()
+            self.net.get_submodule(layer).register_forward_hook(lambda _m, _i, out, rows=rows: rows.append(out.float().cpu()))
+            for layer, rows in outputs.items()
         ]
         try:
-            chunks = self.scores.native(audio)
+            start_s = self.scores.native(audio).start_s
         finally:
             for hook in hooks:
                 hook.remove()
-        return {"start_s": chunks.start_s} | {layer: torch.cat(kept).numpy() for layer, kept in seen.items()}
+        return {"start_s": start_s} | {layer: torch.cat(rows).numpy() for layer, rows in outputs.items()}
 
 
 def tagger_window(tagger: nn.Module) -> Window:
-    """Shape of one chunk as the tagger's network wants it."""
+    """Chunk length, hop and context of the tagger's network."""
     net = tagger.net
     return Window(net.sample_rate, net.samples, net.hop, net.lead)
 
 
 def clip_level(net: nn.Module, audio: Tensor) -> Tensor | None:
-    """Reference level (1,) in dB of a whole recording (samples,), or None where the network needs none."""
+    """Reference level (1,) in dB of a whole recording (samples,); None if the network uses none."""
     device = next(net.parameters()).device
     with torch.no_grad():
         return net.clip_level(audio.to(device)[None])
 
 
 def cut(audio: Tensor, window: Window, start: int) -> Tensor:
-    """Chunk (window.samples,) that starts at `start` on the grid: context before it, zeros outside the recording."""
+    """Chunk (window.samples,) at sample `start` of the grid, with context before it and zeros outside the recording."""
     begin = start - window.lead
     inside = audio[max(begin, 0) : max(begin + window.samples, 0)]
     return nn.functional.pad(inside, (max(-begin, 0), window.samples - max(-begin, 0) - len(inside)))

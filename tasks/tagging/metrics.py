@@ -1,4 +1,4 @@
-"""Scores of a tagger per clip, exact and the same for any number of processes."""
+"""Clip-based tagging metrics: chunk probabilities -> exact macro and micro ROC AUC and average precision."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,7 +12,7 @@ from tasks.metrics.rows import RowMetric
 
 
 class ClipScores(NamedTuple):
-    """One row per clip, sorted by clip, on every rank the same."""
+    """Clip-level probabilities and labels, sorted by clip, identical on every rank."""
 
     clip: NDArray[np.int64]  # (clips,) position in the split
     probabilities: NDArray[np.float64]  # (clips, tags)
@@ -20,11 +20,11 @@ class ClipScores(NamedTuple):
 
 
 class TaggingScores(RowMetric):
-    """Macro and micro ROC area and average precision over clips, never over batches or ranks.
+    """Macro and micro ROC AUC and average precision over all clips of all ranks.
 
-    A clip's probability is the weighted mean over its chunks, taken in float64. A clip that several ranks saw counts
-    once. The largest test set of the field (28,435 clips, 50 tags) needs 13 MB. `compute`, `scores` and
-    `best_thresholds` gather: call them on every rank.
+    The probability of a clip is the weighted mean over its chunks in float64. A clip seen by several ranks counts
+    once. The test split of MSD (28,435 clips, 50 tags) needs 13 MB. `compute`, `scores` and `best_thresholds` gather:
+    call them on every rank.
     """
 
     columns: ClassVar = {
@@ -48,7 +48,7 @@ class TaggingScores(RowMetric):
             weight: (chunks,), sums to 1 over a clip
 
         Raises:
-            ValueError: half precision, which ties distinct probabilities, or shapes that do not fit.
+            ValueError: half precision, which ties distinct probabilities, or shapes that do not match.
         """
         if probabilities.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"probabilities are {probabilities.dtype}: take torch.sigmoid(logits.float()) before the update")
@@ -66,19 +66,19 @@ class TaggingScores(RowMetric):
         self.add(clip=ids, weight=total, labels=label, probabilities=weighted / total[:, None])
 
     def compute(self) -> dict[str, float]:
-        """Scores over all clips seen: auroc_macro, auroc_micro, ap_macro, ap_micro, n_clips, n_tags_scored.
+        """Scores over all clips: auroc_macro, auroc_micro, ap_macro, ap_micro, n_clips, n_tags_scored.
 
-        Tags without a positive or without a negative clip are left out of the macro averages.
+        Tags without positive or without negative clips are excluded from the macro averages.
         """
         rows = self._rows()
         return summary(rows.probabilities, rows.labels)
 
     def scores(self) -> ClipScores:
-        """Rows of all clips seen, gathered from all ranks."""
+        """Clip scores gathered from all ranks."""
         return self.gathered(self._rows)
 
     def best_thresholds(self, default: float = 0.5) -> NDArray[np.float64]:
-        """Threshold of best F1 per tag, (tags,); `default` for a tag without positive clips."""
+        """Threshold of highest F1 per tag, (tags,); `default` for a tag without positive clips."""
         rows = self.scores()
         thresholds, _ = best_f1_thresholds(rows.probabilities, rows.labels)
         return np.where(np.isfinite(thresholds), thresholds, default)
@@ -89,7 +89,7 @@ class TaggingScores(RowMetric):
         if wrong.any():
             worst = int(np.argmax(wrong))
             raise ValueError(
-                f"the chunks of clip {int(clip[worst])} weigh {weight[worst]:.3f} in one batch instead of 1: "
+                f"chunk weights of clip {int(clip[worst])} sum to {weight[worst]:.3f} instead of 1: "
                 "all chunks of a clip must come in the same batch"
             )
         ids, first = np.unique(clip.astype(np.int64), return_index=True)
@@ -101,19 +101,19 @@ class TaggingScores(RowMetric):
 def per_tag_table(
     scores: ClipScores, tags: list[str], resamples: int = 500, seed: int = 0, level: float = 0.95
 ) -> list[dict[str, Any]]:
-    """Score of every tag with its bootstrap interval over clips, one row per tag in the order of `tags`.
+    """Table of ROC AUC and average precision per tag with bootstrap confidence intervals over clips.
 
-    `prevalence` is the share of positive clips: the average precision of guessing (the ROC area of guessing is 0.5).
+    `prevalence` is the share of positive clips: the average precision of a random ranking (whose ROC AUC is 0.5).
 
     Args:
-        scores: rows of all clips (`TaggingScores.scores`)
+        scores: clip scores (`TaggingScores.scores`)
         tags: names of the columns
-        resamples: bootstrap draws; 500 on 4,332 clips and 50 tags take 1.5 s
-        seed: of the draws
-        level: of the interval
+        resamples: number of bootstrap resamples; 500 on 4,332 clips and 50 tags take 1.5 s
+        seed: random seed of the resamples
+        level: confidence level
 
     Raises:
-        ValueError: as many names as columns are needed.
+        ValueError: the number of names differs from the number of columns.
     """
     if len(scores.clip) and scores.labels.shape[1] != len(tags):
         raise ValueError(f"{len(tags)} tag names for {scores.labels.shape[1]} columns of scores")

@@ -1,4 +1,4 @@
-"""The tagger that Lightning trains: any tagging network, its loss, its schedule and its exact scores."""
+"""LightningModule of music tagging: chunks of waveform -> tag logits, and clip-based scores."""
 
 import copy
 from collections.abc import Callable
@@ -20,17 +20,16 @@ from tasks.metrics.events.sweep import clip_based
 from tasks.metrics.events.tuning import clip_thresholds
 from tasks.suite_module import ExportProgram, SuiteModule, refuse_other_labels
 from tasks.tagging.decisions import fit_calibration
-from tasks.tagging.inference import File2Tags, FileTags, tagger_window
+from tasks.tagging.inference import Audio2Tags, TaggingResult, tagger_window
 from tasks.tagging.metrics import ClipScores, TaggingScores
 from tasks.tagging.options import TaggingOptions
 
-# A tagger as one function of a waveform, written so that torch.export can freeze it with its front end inside.
-
 
 class TaggingProgram(nn.Module):
-    """Waveform (samples,) float32 at the network's rate -> probabilities (tags,); equals `Audio2Tags` with `cover`.
+    """Export program of the tagger: waveform (samples,) float32 at the network's sample rate -> probabilities (tags,).
 
-    Any length from one chunk on; pad a shorter recording with zeros.
+    The scores equal those of `Audio2Tags` with the policy `cover`. The waveform has at least one chunk; pad a shorter
+    one with zeros.
     """
 
     def __init__(self, tagger: nn.Module) -> None:
@@ -40,47 +39,47 @@ class TaggingProgram(nn.Module):
         self.mels = [m for m in tagger.net.modules() if isinstance(m, LogMel) and m.top_db is not None]
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Weighted mean over chunks that follow one another, the last one flush with the end."""
-        window, one = self.window, self.chunk_units
+        """Weighted mean over consecutive chunks; the last one ends with the recording."""
+        window, length = self.window, self.chunk_units
         whole = audio.shape[0] // window.hop + (1 if window.lead else 0)
         grid = torch.arange(whole, device=audio.device)
-        # Counted by `nonzero`, the number of chunks is a symbol of its own to torch.export, not a fraction of a length.
-        starts = (grid % one == 0).nonzero().squeeze(1).clamp(max=whole - one)
+        # `nonzero` makes the number of chunks a new symbol for torch.export instead of a fraction of the length.
+        starts = (grid % length == 0).nonzero().squeeze(1).clamp(max=whole - length)
         torch._check(starts.shape[0] > 0)
         padded = nn.functional.pad(audio, (window.lead, window.samples))
-        places = starts[:, None] * window.hop + torch.arange(window.samples, device=audio.device)
-        chunks = padded[places]
+        positions = starts[:, None] * window.hop + torch.arange(window.samples, device=audio.device)
+        chunks = padded[positions]
         scores = self.net(chunks, self._level(chunks)).sigmoid()
-        ends = starts + one
+        ends = starts + length
         weights = torch.diff(ends, prepend=ends.new_zeros(1)) / whole
         return weights.to(scores.dtype) @ scores
 
     def _level(self, chunks: Tensor) -> Tensor | None:
-        """Peak of the whole recording: its chunks hold every frame; a floor at minus infinity changes none."""
+        """Peak level of the recording over all chunks, (chunks,) dB; the floor of minus infinity disables clamping."""
         if not self.mels:
             return None
         floor = chunks.new_full((1,), float("-inf"))
         return self.mels[0](chunks, floor).amax().expand(chunks.shape[0])
 
     def lengths(self) -> list[int]:
-        """Two lengths in samples to check a frozen program on."""
+        """Two lengths in samples for checks of the exported program."""
         return [int(2.6 * self.window.samples), 5 * self.window.samples + 321]
 
 
-EVALUATED_AT_ONCE = 128  # chunks
+CHUNKS_PER_PASS = 128  # in validation and test
 
 
 class TaggingModule(SuiteModule):
-    """Multi-label tagger over chunks of audio, scored per clip.
+    """Multi-label tagging of audio chunks (Won et al. 2019), scored per clip.
 
     Args:
         tags: names of the outputs, in order (comes from the data set)
         net: network class; called with the number of tags (`models.tagging`)
         optimizer: optimizer of all parameters; the paper's first phase is Adam at 1e-4
         scheduler: learning-rate scheduler
-        scheduler_interval: when it steps: after every optimizer `step` or every `epoch`
+        scheduler_interval: scheduler step after every optimizer `step` or every `epoch`
         loss: loss on logits (chunks, tags) against labels in {0, 1}
-        inference: how `predict` chooses the tags of a recording
+        inference: options of `predict`
     """
 
     def __init__(
@@ -101,31 +100,30 @@ class TaggingModule(SuiteModule):
         self.inference = inference or TaggingOptions()
         self.scores = TaggingScores()
         self.validation_loss = MeanMetric()
-        # Decision thresholds, learned on the validation split; part of the checkpoint.
+        # Decision thresholds and calibration (slope, intercept) of each tag, learned on the validation split.
         self.register_buffer("thresholds", torch.full((len(self.tags),), 0.5))
-        # Slopes and intercepts of calibrated scores, learned there too.
         self.register_buffer("calibration", torch.tensor([[1.0], [0.0]]).repeat(1, len(self.tags)))
 
     def input_spec(self) -> TaggingSpec:
-        """Chunks, and the network's reading of a clip's reference level, on the CPU, where loaders run."""
+        """Chunk window and, if the network needs it, the function of a clip's reference level, on the CPU for the loaders."""
         extractor = copy.deepcopy(self.net).cpu()
         needed = extractor.clip_level(torch.zeros(1, self.net.samples)) is not None
         return TaggingSpec(tagger_window(self), extractor.clip_level if needed else None)
 
     def check_data(self, datamodule: TaggingDataModule) -> None:
-        """Refuse labels of another order."""
+        """Check that names and order of the tags match. Raises DataError if not."""
         refuse_other_labels("tags", self.tags, datamodule.tags)
 
     def epoch_metrics(self) -> tuple[Metric, ...]:
-        """Scores of clips, and the loss."""
+        """Clip scores and validation loss."""
         return self.scores, self.validation_loss
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """All parameters, frozen ones too."""
+        """All parameters, including frozen ones."""
         return list(self.parameters())
 
     def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        """Logits (chunks, tags) of audio (chunks, samples)."""
+        """Audio (chunks, samples) and reference level (chunks,) in dB -> logits (chunks, tags)."""
         return self.net(audio, level)
 
     def training_step(self, batch: TaggingBatch) -> Tensor:
@@ -135,11 +133,11 @@ class TaggingModule(SuiteModule):
         return loss
 
     def validation_step(self, batch: TaggingBatch) -> None:
-        """Collect the chunk probabilities of whole clips; a batch of unreadable ones has none."""
-        if not len(batch.audio):
+        """Collect the chunk probabilities of whole clips."""
+        if not len(batch.audio):  # all its clips were unreadable
             return
-        # In pieces: a clip of an hour has 880 chunks, and all chunks of a clip come in one batch.
-        pieces = zip(batch.audio.split(EVALUATED_AT_ONCE), batch.level.split(EVALUATED_AT_ONCE), strict=True)
+        # A clip of an hour has 880 chunks, all in one batch.
+        pieces = zip(batch.audio.split(CHUNKS_PER_PASS), batch.level.split(CHUNKS_PER_PASS), strict=True)
         logits = torch.cat([self(audio, level).float() for audio, level in pieces])
         self.validation_loss.update(self.loss(logits, batch.labels), len(batch.audio))
         self.scores.update(torch.sigmoid(logits), batch.labels, batch.clip, batch.weight)
@@ -147,34 +145,34 @@ class TaggingModule(SuiteModule):
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        """Log the exact scores, the same on every rank, and keep each tag's best threshold."""
+        """Log the scores of all ranks; in `fit` learn thresholds and calibration."""
         scores = self._log_scores("val")
         if self.learns_from_validation:
             self.validated = scores
             self._learn_decisions(self.scores.scores())
 
     def _learn_decisions(self, rows: ClipScores) -> None:
-        """Keep thresholds that hold up under cross-validation, and the calibration, of validation clips."""
+        """Store cross-validated thresholds and the calibration fitted to the validation clips."""
         if np.isfinite(rows.probabilities).all():
             labels = rows.labels.astype(bool)
-            least = clip_thresholds(lambda chosen: clip_based(rows.probabilities[chosen], labels[chosen]), len(labels))
-            self.thresholds.copy_(torch.as_tensor(least))
+            thresholds = clip_thresholds(lambda clips: clip_based(rows.probabilities[clips], labels[clips]), len(labels))
+            self.thresholds.copy_(torch.as_tensor(thresholds))
             self.calibration.copy_(torch.as_tensor(fit_calibration(rows.probabilities, rows.labels)))
 
     def on_test_epoch_end(self) -> None:
-        """Log the exact scores of the test split; the report reads `self.scores` after this."""
+        """Log the scores of the test split; the report reads `self.scores` afterwards."""
         self._log_scores("test")
 
     def on_predict_start(self) -> None:
-        """Prepare the tagging of files, by the thresholds of the loaded weights."""
-        self.file_tags = File2Tags(self)
+        """Create the inference step with the thresholds of the loaded weights."""
+        self.audio_tags = Audio2Tags(self)
 
-    def predict_input(self, batch: FileBatch) -> FileTags:
-        """Tags of one of the user's files."""
-        return self.file_tags.tagged(batch.path, batch.audio, batch.remark)
+    def predict_input(self, batch: FileBatch) -> TaggingResult:
+        """Tags of one input file."""
+        return self.audio_tags.native(batch.audio, batch.path, batch.remark)
 
     def export_program(self) -> ExportProgram:
-        """Program from audio (samples,) of any length to tags."""
+        """`TaggingProgram` with the number of samples as its free dimension."""
         program = TaggingProgram(self)
         noise = torch.Generator().manual_seed(0)
         example, *others = [(0.1 * torch.randn(length, generator=noise),) for length in program.lengths()]
@@ -182,7 +180,7 @@ class TaggingModule(SuiteModule):
         return program, example, {"audio": {0: free}}, others
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load; a checkpoint written before scores were calibrated has no calibration."""
+        """Load the state; earlier checkpoints have no `calibration`."""
         state_dict.setdefault(f"{prefix}calibration", torch.tensor([[1.0], [0.0]]).repeat(1, len(self.tags)))
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -1,4 +1,4 @@
-"""Inference options of tagging: how the tags of a recording are chosen from its probabilities."""
+"""Inference options of tagging: selection of tags by threshold or rank."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ class TaggingOptions:
     """Settings of `predict`, stored with the checkpoint; `--model.inference.top 5` and the like change them.
 
     Args:
-        threshold: least probability of a tag that is listed: `learned` in validation, one number, or a file of thresholds (JSON
+        threshold: minimum probability of a tag: `learned` in validation, one number, or a file of thresholds (JSON
             {tag: number}, or CSV with the columns tag and threshold)
-        top: list so many of the most probable tags instead
-        calibrated: show scores that were calibrated in validation, so that of tags at 0.7 seven in ten are right
+        top: number of most probable tags to list, instead of a threshold
+        calibrated: output calibrated scores (Platt scaling on validation clips): of tags at 0.7, seven in ten are correct
 
     Raises:
-        ValueError: an impossible number.
+        ValueError: a number out of range.
     """
 
     threshold: float | str = LEARNED
@@ -31,7 +31,7 @@ class TaggingOptions:
 
     @property
     def number(self) -> float | None:
-        """The threshold of all tags; None where each has its own."""
+        """Common threshold of all tags; None if each tag has its own."""
         try:
             return float(self.threshold)
         except ValueError:

@@ -1,6 +1,6 @@
 """Published results of Won, Chun, Serra (2019), "Toward Interpretable Music Tagging with Self-Attention", in percent.
 
-Each row names the config in `configs/tagging/` that trains it.
+Each row names its config in `configs/tagging/`.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from tasks.reporting import comparison_tables
 
 @dataclass(frozen=True)
 class TaggingProtocol(comparison_tables.Protocol):
-    """What a number was measured on, with the count of clips and tags."""
+    """Evaluation protocol: data, split, policy, number of clips and tags."""
 
-    clips: int  # of the split when no file is missing
+    clips: int  # of the complete split
     tags: int = 50
 
 
 @dataclass(frozen=True)
 class TaggingRow:
-    """One line of a table: what the paper calls it, its config, its numbers."""
+    """Row of a table: config, name in the paper, scores."""
 
     config: str
     system: dict[str, str]
@@ -29,7 +29,7 @@ class TaggingRow:
 
 @dataclass(frozen=True)
 class TaggingTable:
-    """One table of the paper on one data set."""
+    """Table of the paper on one data set."""
 
     number: str
     title: str
@@ -40,7 +40,7 @@ class TaggingTable:
 MTAT = TaggingProtocol("mtat", "top50", "test", "won16", 4332)  # clips with one of the 50 tags: "the 21k subset"
 MSD = TaggingProtocol("msd", "top50", "test", "won16", 28435)
 
-# Names of one and the same training: Tables 3 and 4 repeat the main model.
+# Aliases of the same training: Tables 3 and 4 repeat the main model.
 SAME_RUN = {"mtat_heads_8": "mtat_spec_att", "mtat_layers_2": "mtat_spec_att"}
 
 

@@ -1,4 +1,4 @@
-"""What `test` and `validate` leave of a tagger: metrics.json, the per-tag table, baselines, and the gallery of maps."""
+"""Report of tagging after `test` and `validate`: metrics.json, scores per tag, baselines, figures."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,20 +19,19 @@ from tasks.reporting import results
 from tasks.reporting.baselines import Split, logistic
 from tasks.reporting.results import Report
 from tasks.reporting.tables import write_csv
-from tasks.tagging.inference import Audio2TagScores, File2Tags
+from tasks.tagging.inference import Audio2Tags, Audio2TagScores
 from tasks.tagging.maps import Segment, attention_figure, contribution_figure, explain, explain_joined, strongest
 from tasks.tagging.metrics import ClipScores, per_tag_table
 from tasks.tagging.options import TaggingOptions
 from tasks.tagging.paper import PAIRS
 from tasks.writers.output_files import write_figure
 
-# What a tagger has to beat: the tags' prior, and logistic regressions on the mean (and deviation) of the log-mel.
-
-BASELINE_SECONDS = 60  # heard of a clip, at most
+BASELINE_SECONDS = 60  # maximum per clip
+EXAMPLE_SECONDS = 30
 
 
 class ClipSource(Protocol):
-    """A split of a tagging set: `labels` (clips, tags) in {0, 1} and int16 audio by position."""
+    """Split of a tagging set: `labels` (clips, tags) in {0, 1} and int16 audio by position."""
 
     labels: np.ndarray
 
@@ -42,20 +41,21 @@ class ClipSource(Protocol):
 
 
 def score_baselines(data, net: nn.Module) -> list[dict]:
-    """Table of the baselines on the test split of a TaggingDataModule: rows of name, auroc_macro, ap_macro.
+    """Scores of the baselines on the test split of a TaggingDataModule: rows of name, auroc_macro, ap_macro.
 
-    All see the same log-mel, whatever the network sees; of `net` only its sampling rate counts.
+    The baselines are the prior of each tag and logistic regressions on the mean (and deviation) of the log-mel at the
+    sample rate of `net`.
     """
     log_mel = LogMel(net.sample_rate, db="power", center=True)
     return baselines(*(summarise(data.clips(split), log_mel) for split in ("train", "validation", "test")))
 
 
 def summarise(clips: ClipSource, log_mel: Callable[[Tensor], Tensor]) -> Split:
-    """Mean and deviation over time of each clip's log-mel; `log_mel` maps (1, samples) int16 to (1, mels, frames).
+    """Mean and deviation over time of the log-mel of each clip; `log_mel` maps (1, samples) int16 to (1, mels, frames).
 
-    Clips that cannot be read are left out; of long ones the first SECONDS are heard.
+    Unreadable clips are left out; at most the first minute of a clip is used.
     """
-    features, kept = [], []
+    features, readable = [], []
     with torch.no_grad():
         for clip in range(len(clips)):
             try:
@@ -64,12 +64,12 @@ def summarise(clips: ClipSource, log_mel: Callable[[Tensor], Tensor]) -> Split:
                 continue
             mel = log_mel(torch.from_numpy(audio)[None])[0]
             features.append(torch.cat([mel.mean(1), mel.std(1)]).numpy())
-            kept.append(clip)
-    return Split(np.array(features), np.asarray(clips.labels)[kept])
+            readable.append(clip)
+    return Split(np.array(features), np.asarray(clips.labels)[readable])
 
 
 def baselines(train: Split, validation: Split, test: Split) -> list[dict]:
-    """Fit on `train`, choose the penalty by macro AUROC on `validation`, score on `test`: three rows."""
+    """Fit on `train`, select the penalty by macro AUROC on `validation`, score on `test`; three rows."""
     bands = train.features.shape[1] // 2
     predictions = {
         "prior of each tag": np.broadcast_to(train.labels.mean(0), test.labels.shape),
@@ -86,47 +86,42 @@ def baselines(train: Split, validation: Split, test: Split) -> list[dict]:
     ]
 
 
-# The same few validation clips after every validation, to be heard and looked at in W&B or TensorBoard.
-
-EXAMPLE_SECONDS = 30
-
-
 def log_examples(trainer: Trainer, tagger: LightningModule, count: int) -> None:
     """Log audio, tags and attention of the first `count` validation clips."""
     clips = trainer.datamodule.clips("validation")
     for clip in range(min(count, len(clips))):
-        with suppress(DataError):  # the validation itself has named this file
+        with suppress(DataError):  # the validation has reported this file
             _log(trainer, tagger, clips, clip)
 
 
 def _log(trainer: Trainer, tagger: LightningModule, clips, clip: int) -> None:
-    rate, path = tagger.net.sample_rate, clips.name(clip)
-    audio = torch.as_tensor(clips.read(clip, 0, min(clips.length(clip), EXAMPLE_SECONDS * rate))).float() / 32768
-    tags = File2Tags(tagger, inference=TaggingOptions()).tagged(path, audio)  # its probabilities alone are used
+    sample_rate, path = tagger.net.sample_rate, clips.name(clip)
+    audio = torch.as_tensor(clips.read(clip, 0, min(clips.length(clip), EXAMPLE_SECONDS * sample_rate))).float() / 32768
+    tags = Audio2Tags(tagger, inference=TaggingOptions()).native(audio, path)  # only the probabilities are used
     truth = dict(zip(tagger.tags, clips.labels[clip].tolist(), strict=True))
     rows = [(tag, round(score, 4), int(truth[tag])) for tag, score in tags.top(len(tagger.tags))]
     figure = None
     if getattr(tagger.net, "explains", False):
         figure = attention_figure(explain(tagger, strongest(tagger, audio, tags.chunks)), path)
     columns = ("tag", "probability", "labelled")
-    log_media(trainer, f"val/example_{clip}", figure=figure, audio=(audio, rate), table=(columns, rows), caption=path)
+    log_media(trainer, f"val/example_{clip}", figure=figure, audio=(audio, sample_rate), table=(columns, rows), caption=path)
 
 
 class TaggingReport(Report):
-    """Write and print the scores of a split, each number with its data set, subset, split and policy.
+    """Write and print the scores of a split with data set, subset, split and policy.
 
     Args:
-        gallery: `test` also draws the paper's Figures 6 to 12 with this network and data (needs attention)
-        baselines: `test` also scores cheap baselines on the same clips (needs to read the training clips once)
-        resamples: bootstrap draws of the confidence intervals in the per-tag table
-        examples: validation clips that W&B or TensorBoard gets after each validation (audio, tags, attention)
+        gallery: `test` also draws the paper's Figures 6 to 12 (networks with attention)
+        baselines: `test` also scores baselines on the same clips (reads the training clips once)
+        resamples: bootstrap resamples of the confidence intervals per tag
+        examples: validation clips logged to W&B or TensorBoard after each validation (audio, tags, attention)
     """
 
     def __init__(self, gallery: bool = True, baselines: bool = False, resamples: int = 500, examples: int = 4) -> None:
         self.gallery, self.baselines, self.resamples, self.examples = gallery, baselines, resamples, examples
 
     def report(self, trainer: Trainer, tagger: LightningModule, split: str) -> None:
-        """The tables, the scores, the pictures, and on screen what they say."""
+        """Write tables, scores and figures of a split, and print a summary."""
         scores = tagger.scores.scores()  # gathers: every rank takes part
         metrics = tagger.scores.compute()
         if not trainer.is_global_zero or trainer.fast_dev_run:
@@ -134,8 +129,7 @@ class TaggingReport(Report):
         data, per_tag = trainer.datamodule, results.result_path(trainer, "per_tag.csv", split)
         rows = per_tag_table(scores, tagger.tags, self.resamples, data.seed)
         about = {"name": data.name, "subset": data.subset, "split": split, "policy": data.policy}
-        everywhere = {"data" if key == "name" else key: value for key, value in about.items()}
-        write_csv(per_tag, rows, everywhere)
+        write_csv(per_tag, rows, {"data" if key == "name" else key: value for key, value in about.items()})
         by_tag = {row["tag"]: results.number(row["auroc"]) for row in rows}
         head_dim = getattr(getattr(tagger.net, "back_end", None), "head_dim", None)
         written = results.write_metrics(trainer, tagger, about, metrics, per_tag=by_tag, head_dim=head_dim)
@@ -148,7 +142,7 @@ class TaggingReport(Report):
             _gallery(trainer, tagger, scores, per_tag.parent / "figures")
 
     def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sound, tags and attention of validation clips."""
+        """Log audio, tags and attention of validation clips."""
         log_examples(trainer, pl_module, self.examples)
 
 
@@ -159,52 +153,50 @@ def _picture(path: Path, rows: list[dict], about: dict) -> None:
 
 
 def _baselines(trainer: Trainer, tagger: LightningModule) -> list[tuple[str, float, float]]:
-
     return [(row["name"], row["auroc_macro"], row["ap_macro"]) for row in score_baselines(trainer.datamodule, tagger.net)]
 
 
 def _gallery(trainer: Trainer, tagger: LightningModule, scores: ClipScores, folder: Path) -> None:
-
     count = draw_gallery(tagger, trainer.datamodule.clips("test"), scores, folder)
     print(f"heat maps    {folder} ({count} pictures)", flush=True)
 
 
 def _print(table: list[tuple[str, float, float]], about: dict, clips: int, per_tag: Path, written: Path) -> None:
-    where = f"{results.heading(about, f'{clips} clips')}, policy {about['policy']}"
+    heading = f"{results.heading(about, f'{clips} clips')}, policy {about['policy']}"
     width = max(len(name) for name, *_ in table)
-    lines = [f"\n{where}", f"{'':{width}}  AUROC   AP (macro over tags)"]
+    lines = [f"\n{heading}", f"{'':{width}}  AUROC   AP (macro over tags)"]
     lines += [f"{name:{width}}  {auroc:.4f}  {ap:.4f}" for name, auroc, ap in table]
     lines += ["", f"per tag      {per_tag}", f"scores       {written}"]
     print("\n".join(lines), flush=True)
 
 
-# The paper's pictures with our network: best clip per tag (Figures 6, 8-11) and named pairs (Figures 7 and 12).
-
-
 def draw_gallery(tagger: nn.Module, clips: Any, scores: ClipScores, folder: Path) -> int:
-    """Write one attention map per tag and one contribution map per pair of tags; return how many were written.
+    """Draw attention maps per tag (Figures 6, 8-11) and contribution maps per pair of tags (Figures 7, 12).
 
-    A tag is shown on the clip that scores highest among those labelled with it. A pair of the paper whose tags this
-    data set lacks is left out; a data set that has none of them gets pairs of its own.
+    The clip of a tag is the highest-scoring one among those labelled with it. Pairs of the paper without clips are
+    left out; if none is left, the least correlated pairs of tags are drawn.
+
+    Returns:
+        number of figures
     """
     best = dict(_best_clips(tagger.tags, scores))
     segments: dict[str, Segment] = {}
     for tag, clip in progress(best.items(), "drawing attention", len(best), "picture"):
         name, segment = _segment(tagger, clips, clip, tagger.tags.index(tag))
         segments[tag] = segment
-        found = explain(tagger, segment)
-        write_figure(folder / "attention" / f"{_file(tag)}.png", attention_figure(found, f"{tag}: {name}"))
+        maps = explain(tagger, segment)
+        write_figure(folder / "attention" / f"{_file(tag)}.png", attention_figure(maps, f"{tag}: {name}"))
     pairs = [pair for pair in PAIRS if set(pair) <= set(segments)] or _own_pairs(tagger.tags, scores)
     for first, second in progress(pairs, "drawing contributions", unit="picture"):
-        found = explain_joined(tagger, segments[first], segments[second])
+        maps = explain_joined(tagger, segments[first], segments[second])
         title = f"{first} + {second}"
-        picture = contribution_figure(found, tagger.tags, [first, second], title, (first, second))
+        picture = contribution_figure(maps, tagger.tags, [first, second], title, (first, second))
         write_figure(folder / "contribution" / f"{_file(first)}+{_file(second)}.png", picture)
     return len(segments) + len(pairs)
 
 
 def _best_clips(tags: list[str], scores: ClipScores) -> Iterator[tuple[str, int]]:
-    """Tag and the position of its best-scoring true clip, for tags that have one."""
+    """Each tag and the position of its highest-scoring positive clip, for tags with positive clips."""
     for i, tag in enumerate(tags):
         positive = np.flatnonzero(scores.labels[:, i])
         if len(positive):
@@ -212,14 +204,14 @@ def _best_clips(tags: list[str], scores: ClipScores) -> Iterator[tuple[str, int]
 
 
 def _own_pairs(tags: list[str], scores: ClipScores, count: int = 3) -> list[tuple[str, str]]:
-    """The tags that go together least, each in one pair."""
+    """Least correlated pairs of tags, each tag in one pair."""
     used = np.flatnonzero(scores.labels.any(0) & ~scores.labels.all(0))
     if len(used) < 2:
         return []
-    together = np.corrcoef(scores.labels[:, used].T.astype(float))
+    correlation = np.corrcoef(scores.labels[:, used].T.astype(float))
     pairs: list[tuple[str, str]] = []
     taken: set[int] = set()
-    for i, j in zip(*np.unravel_index(np.argsort(together, axis=None), together.shape), strict=True):
+    for i, j in zip(*np.unravel_index(np.argsort(correlation, axis=None), correlation.shape), strict=True):
         if i != j and not {i, j} & taken and len(pairs) < count:
             taken |= {i, j}
             pairs.append((tags[used[i]], tags[used[j]]))
@@ -227,7 +219,7 @@ def _own_pairs(tags: list[str], scores: ClipScores, count: int = 3) -> list[tupl
 
 
 def _segment(tagger: nn.Module, clips: Any, clip: int, tag: int) -> tuple[str, Segment]:
-    """Name of a clip and its chunk in which the tag is strongest."""
+    """Name of a clip and its chunk with the highest score of the tag."""
     audio = torch.as_tensor(clips.read(clip, 0, clips.length(clip)))
     audio = audio.float() / 32768 if audio.dtype == torch.int16 else audio
     name = str(clips.paths[clip])

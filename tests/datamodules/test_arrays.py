@@ -11,8 +11,7 @@ from datamodules.audio import reading
 from datamodules.common.errors import DataError
 from tasks.alignment.inference import Audio2Frames, File2Alignment
 from tasks.generation.inference import Writer
-from tasks.sed.inference import Audio2EventScores as SoundEventScores
-from tasks.sed.inference import File2Events
+from tasks.sed.inference import Audio2Events, Audio2EventScores, File2Events
 from tasks.separation.inference import Audio2Stems, File2Stems
 from tasks.separation.song_stems import resampler
 from tasks.tagging.inference import Audio2Embeddings, Audio2Tags, Audio2TagScores, File2Tags
@@ -22,12 +21,13 @@ STEPS = (
     Audio2TagScores.__call__,
     Audio2Tags.__call__,
     Audio2Embeddings.__call__,
-    SoundEventScores.__call__,
+    Audio2EventScores.__call__,
+    Audio2Events.__call__,
     Audio2Stems.__call__,
     Audio2Frames.__call__,
     File2Alignment.heard,
 )
-LAST_STEPS = (File2Tags, File2Events, File2Stems, File2Alignment, Writer)
+LAST_STEPS = (Audio2Tags, File2Tags, Audio2Events, File2Events, File2Stems, File2Alignment, Writer)
 
 
 def tone(gain=1.0, rate=RATE, seconds=0.5):

@@ -26,7 +26,7 @@ def check(back_end, inputs=2, **options):
 
 @pytest.mark.parametrize("option", ["maps", "join"])
 def test_maps_need_attention(option):
-    with pytest.raises(DataError, match=rf"^--output\.{option}: CNN_P has no attention to draw: leave it out"):
+    with pytest.raises(DataError, match=rf"^--output\.{option}: CNN_P has no attention; leave the option out"):
         check(CNN_P, **{option: True})
     check(CNN_P, timeline=True)
     check(partial(Att, layers=1, heads=2), **{option: True})
@@ -67,7 +67,7 @@ def test_notes_on_a_file_say_that_it_is_damaged(tmp_path, capsys):
     cut = JournalEntry("/in/cut.mp3", "cut.mp3", "cut.mp3", "cut", "run", "session", row=row)
     writer.write_tables(SimpleNamespace(tags=["loud"]), [cut], [])
     writer.report(SimpleNamespace(), [cut], [cut])
-    note = "decodes to 5.0 s, but its header claims 10.0 s, the tags are those of what is there; silent"
+    note = "decodes to 5.0 s, but its header claims 10.0 s, tags are of the decoded part; silent"
     with (tmp_path / "tags.csv").open(newline="") as file:
         assert [line["notes"] for line in csv.DictReader(file)] == [note]
     assert capsys.readouterr().out.count("cut.mp3") == 1

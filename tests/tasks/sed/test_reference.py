@@ -30,6 +30,6 @@ def test_what_has_no_counterpart_is_named(tmp_path):
     reference = read_reference(str(table), ["Cat", "Dog"], paths)
     assert reference.events == {paths[0]: [(1.0, 2.5, "Dog")], paths[2]: []}
     assert reference.remarks("true.tsv") == [
-        "true.tsv has no rows of 1 file (b.wav)",
+        "true.tsv has no rows for 1 file (b.wav)",
         "not among the inputs, but in true.tsv: 1 file (z.wav)",
     ]

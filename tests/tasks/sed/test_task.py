@@ -96,7 +96,7 @@ def test_predict_of_any_length_and_rate(trained, tmp_path):
         "blip.wav": 0.01,
         "silence.ogg": 3.0,
     }
-    assert "has no rows of 4 files (blip.wav, broken.mp3, long.wav, silence.ogg)" in done.out
+    assert "has no rows for 4 files (blip.wav, broken.mp3, long.wav, silence.ogg)" in done.out
     assert f"not among the inputs, but in {tmp_path / 'true.tsv'}: 1 file (other.wav)" in done.out
     lines = [line.split("\t") for line in (out / "events.tsv").read_text().splitlines()]
     assert lines[0] == ["filename", "onset", "offset", "event_label", "score"] and {len(line) for line in lines} == {5}
@@ -187,12 +187,12 @@ def test_windows_are_scored_at_their_own_level(trained):
         np.testing.assert_allclose(scores(other, RATE).frames[:before], plain.frames[:before], atol=1e-6)
     assert np.abs(scores(clicked, RATE).frames - plain.frames)[:far].max() < 2e-2
     assert plain.remarks == () and scores(clicked, RATE).remarks == (
-        "a peak at 11.0 s lies over 20 dB above the rest of its window and is clipped.",
+        "a peak at 11.0 s is over 20 dB above the rest of its window and is clipped.",
     )
     for nothing in (torch.zeros(5 * RATE), torch.randint(-1, 2, (5 * RATE,)) / 32768):
         silent = scores(nothing, RATE)
         assert not silent.frames.any() and not silent.clip.any()
-        assert silent.remarks == ("it is silent: no window lies above -75 dB of full scale, so that it holds no event.",)
+        assert silent.remarks == ("it is silent: no window is above -75 dB of full scale, so it contains no events.",)
     assert scores(0.01 * soft, RATE).clip.any()
 
 
@@ -264,8 +264,8 @@ def test_embeddings_of_a_pretrained_network_and_its_weights(root, tmp_path):
     [
         (["--model.inference.step", "11"], "step must be above 0 s and at most --model.inference.window: 11.0, 10"),
         (["--data.root", "NOWHERE"], "is not a folder: --data.root must name the folder with metadata/"),
-        (["--model.evaluate", "teacher", "--model.mean_teacher", "null"], "evaluate: teacher, but there is none"),
-        (["--model.weights", "{video: a.pth}"], "weights are given for video, which is no stream of the network"),
+        (["--model.evaluate", "teacher", "--model.mean_teacher", "null"], "--model.evaluate teacher needs a teacher"),
+        (["--model.weights", "{video: a.pth}"], "--model.weights: no extractor for video"),
         (["--data.streams", "{weak: 2, synthetic: 2}"], "has no training list 'synthetic'"),
     ],
 )

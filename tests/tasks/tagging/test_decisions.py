@@ -55,10 +55,10 @@ def test_thresholds_are_read_from_a_file(tmp_path, kind):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"flute": 0.5}', "no threshold of 2 tags"),
-        ("a,b\n1,2\n", "holds no thresholds"),
-        ('{"flute": ', "holds no thresholds"),
-        ('{"flute": 0.5, "piano": 2, "slow": 0.5}', "expected numbers from 0 to 1"),
+        ('{"flute": 0.5}', "no threshold for 2 of the network's 3 tags"),
+        ("a,b\n1,2\n", "is not a file of thresholds"),
+        ('{"flute": ', "is not a file of thresholds"),
+        ('{"flute": 0.5, "piano": 2, "slow": 0.5}', "expected thresholds from 0 to 1"),
     ],
 )
 def test_files_that_hold_no_thresholds(tmp_path, text, said):
@@ -73,7 +73,7 @@ def test_options_that_are_refused():
             TaggingOptions(**options)
     with pytest.raises(DataError, match=r"^--model\.inference\.threshold nowhere\.json cannot be read"):
         decide(threshold="nowhere.json")
-    with pytest.raises(DataError, match=r"^--model\.inference\.calibrated: this checkpoint holds no calibration"):
+    with pytest.raises(DataError, match=r"^--model\.inference\.calibrated: this checkpoint has no calibration"):
         decide(calibrated=True)
 
 
@@ -149,7 +149,7 @@ def test_silence_one_sample_and_cancelling_channels_are_noted(tagger, tmp_path):
         tags[name] = File2Tags(tagger)(tmp_path / f"{name}.wav")
     assert tags["silent"].notes == ("silent",) and not tags["silent"].usable and tags["silent"].decided(0.0) == []
     assert not tags["one"].usable and tags["one"].decided(0.0) == []
-    assert tags["short"].notes == ("lasts 0.5 s, less than the 1 s that the network hears at once",)
+    assert tags["short"].notes == ("lasts 0.5 s, less than one chunk of the network (1 s)",)
     assert len(tags["short"].decided(0.0)) == 3
     assert tags["antiphase"].notes[0].startswith("its channels cancel each other")
     np.testing.assert_allclose(tags["antiphase"].scores, tags["long"].scores, atol=1e-6)

@@ -86,7 +86,7 @@ def _files(path: Path) -> Callable[[], None]:
 
     def work() -> None:
         song = File2Stems(module)(path)
-        with StemFiles(path.parent / "stems", SOURCES, song.rate, song.channels, song.frames, "wav", "PCM_16") as files:
+        with StemFiles(path.parent / "stems", SOURCES, song.sample_rate, song.channels, song.frames, "wav", "PCM_16") as files:
             for stems in song:
                 files.write(stems)
 

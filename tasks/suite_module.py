@@ -1,4 +1,4 @@
-"""Base class of the five LightningModules: connection to the data, optimizer, validated scores, refusal of other labels."""
+"""Base class of the five LightningModules: connection to the data, optimizer, validated scores, checks of labels."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,11 +11,9 @@ from torchmetrics import Metric
 from datamodules.common.base import SuiteDataModule
 from datamodules.common.errors import DataError
 
-# Result of `predict` for one input.
-
 
 class PredictionResult(NamedTuple):
-    """Value of one input, or the error in its place; returned by every `predict_step`."""
+    """Result of `predict_step` for one input: value, or error message."""
 
     path: str
     value: Any
@@ -23,18 +21,19 @@ class PredictionResult(NamedTuple):
 
 
 ExportProgram = tuple[nn.Module, tuple[Tensor, ...], dict | None, list[tuple[Tensor, ...]]]
-"""Program, example inputs, free dimensions, and further inputs that `export` checks it with."""
+"""Program, example inputs, free dimensions, and further inputs for checks of `export`."""
 
 
 class SuiteModule(pl.LightningModule):
     """LightningModule of one task.
 
-    Subclasses give `input_spec`, `epoch_metrics`, `check_data`, `initialize_from` and, where they are exported, `export_program`.
+    Subclasses implement `input_spec`, `epoch_metrics`, `check_data`, `initialize_from`, `predict_input`, and `export_program` if
+    they support `export`.
 
     Args:
         optimizer: called with the trained parameters
-        scheduler: called with the optimizer; None: a constant learning rate
-        scheduler_interval: when it steps: after every optimizer `step` or every `epoch`
+        scheduler: called with the optimizer; None: constant learning rate
+        scheduler_interval: scheduler step after every optimizer `step` or every `epoch`
     """
 
     def __init__(
@@ -42,13 +41,13 @@ class SuiteModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self._optimizer, self._scheduler, self._interval = optimizer, scheduler, scheduler_interval
-        # Scores of the last validation, by which `compare` may choose among seeds; part of the checkpoint.
+        # Scores of the last validation, for `compare --select`; part of the checkpoint.
         self.validated: dict[str, float] = {}
 
-    # for subclasses
+    # methods of subclasses
 
     def input_spec(self) -> Any:
-        """Input specification for the data's `connect` (`datamodules.common.input_spec`); None: the data need none."""
+        """Input specification for the data's `connect` (`datamodules.common.input_spec`); None if the data need none."""
         return None
 
     def epoch_metrics(self) -> Iterable[Metric]:
@@ -56,23 +55,23 @@ class SuiteModule(pl.LightningModule):
         raise NotImplementedError
 
     def check_data(self, datamodule: SuiteDataModule) -> None:
-        """Compare the data of `fit`, `validate` and `test` with the network. Raises DataError where they do not fit."""
+        """Check that the data of `fit`, `validate` and `test` fit the network. Raises DataError if not."""
 
     def initialize_from(self, datamodule: SuiteDataModule) -> None:
-        """Take what `fit` starts from, such as statistics of the training set, on every rank alike."""
+        """Initialize `fit` from the data, such as statistics of the training set, identically on every rank."""
 
     def predict_input(self, batch: Any) -> Any:
-        """Value for one of the user's inputs, as the writer of `predict` takes it. Raises DataError where there is none."""
+        """Value of one input for the writer of `predict`. Raises DataError if the input cannot be processed."""
         raise NotImplementedError
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the optimizer, in an order that never changes: its state is restored by position."""
+        """Parameters of the optimizer, in a fixed order: its state is restored by position."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     # hooks of Lightning
 
     def setup(self, stage: str) -> None:
-        """Connect the data before the loaders are built; refuse data that do not fit; in `fit` initialize from them."""
+        """Connect the data before the loaders are built; check them; in `fit` initialize from them."""
         datamodule = self.trainer.datamodule
         datamodule.connect(self.input_spec())
         if stage != "predict":
@@ -81,7 +80,7 @@ class SuiteModule(pl.LightningModule):
             self.initialize_from(datamodule)
 
     def on_validation_epoch_start(self) -> None:
-        """Reset the metrics; the scores of the epoch before stay readable until then."""
+        """Reset the metrics; scores of the previous epoch stay readable until then."""
         for metric in self.epoch_metrics():
             metric.reset()
 
@@ -92,11 +91,11 @@ class SuiteModule(pl.LightningModule):
 
     @property
     def learns_from_validation(self) -> bool:
-        """True in validations of `fit`, its sanity check aside: they set the checkpoint's thresholds and scores."""
+        """True in validations of `fit` except the sanity check: they set thresholds and scores of the checkpoint."""
         return self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
 
     def predict_step(self, batch: Any) -> PredictionResult:
-        """Result for one of the user's inputs; an error ends the run only with --data.strict true."""
+        """Result for one input; an error ends the run only with --data.strict true."""
         if batch.error is not None:
             return PredictionResult(batch.path, None, batch.error)
         try:
@@ -111,7 +110,7 @@ class SuiteModule(pl.LightningModule):
         checkpoint["validated"] = self.validated
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the scores of the validation before the weights were saved."""
+        """Restore the scores of the last validation."""
         self.validated = checkpoint.get("validated", {})
 
     def configure_optimizers(self) -> Any:
@@ -123,11 +122,11 @@ class SuiteModule(pl.LightningModule):
 
 
 def refuse_other_labels(what: str, trained: Sequence[str], data: Sequence[str]) -> None:
-    """Compare the labels of a network with those of the data, in order.
+    """Check that names and order of the labels of network and data match.
 
     Args:
         what: plural noun, such as `tags`
-        trained: labels that the network was built for
+        trained: labels of the network
         data: labels of the data
 
     Raises:
@@ -135,6 +134,6 @@ def refuse_other_labels(what: str, trained: Sequence[str], data: Sequence[str]) 
     """
     if list(trained) != list(data):
         raise DataError(
-            f"the network was built for {len(trained)} {what} ({', '.join(trained[:3])}, ...), the data has {len(data)} "
+            f"the network has {len(trained)} {what} ({', '.join(trained[:3])}, ...), the data {len(data)} "
             f"({', '.join(data[:3])}, ...): use the data set it was trained on"
         )

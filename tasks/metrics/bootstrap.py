@@ -1,4 +1,4 @@
-"""Values with their bootstrap intervals: whole pieces are drawn again, since notes of one piece are alike."""
+"""Bootstrap confidence intervals over pieces: values (pieces,) -> mean or ratio with its 95 % interval."""
 
 from typing import NamedTuple
 
@@ -9,24 +9,24 @@ RESAMPLES = 1000
 
 
 class Interval(NamedTuple):
-    """A value and its 95 % interval; NaN where nothing is known."""
+    """Value and its 95 % interval; NaN without data."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """As tables show it."""
+        """Text for tables: `0.52 [0.48, 0.57]`."""
         return "–" if np.isnan(self.value) else f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 def draws(pieces: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
-    """(resamples, pieces) indices of pieces, drawn with replacement."""
+    """Indices of pieces drawn with replacement, (resamples, pieces)."""
     return np.random.default_rng(seed).integers(max(pieces, 1), size=(resamples, pieces))
 
 
 def ratio(parts: ArrayLike, wholes: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Sum of `parts` over sum of `wholes`, both (pieces,), and how far it moves when pieces are drawn again."""
+    """Sum of `parts` over sum of `wholes`, both (pieces,), with its interval over resampled pieces."""
     parts, wholes = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
     if not wholes.sum():
         return Interval(*[float("nan")] * 3)
@@ -37,7 +37,7 @@ def ratio(parts: ArrayLike, wholes: ArrayLike, resamples: int = RESAMPLES, seed:
 
 
 def mean(values: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Mean over pieces (pieces,); NaN is left out."""
+    """Mean over pieces (pieces,) without NaN, with its interval."""
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     return ratio(values, np.ones(len(values)), resamples, seed)

@@ -1,7 +1,6 @@
-"""Exact ranking scores of multi-label predictions: ROC area, average precision, their bootstrap, F1 thresholds.
+"""Exact ranking metrics of multi-label scores: ROC AUC, average precision, bootstrap intervals, F1 thresholds.
 
-Every distinct score is a threshold and tied scores are one threshold, as in scikit-learn; nothing is binned.
-NumPy and float64 throughout.
+Every distinct score is one threshold, as in scikit-learn, without binning. NumPy in float64.
 """
 
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-BLOCK = 128  # resamples at once: 28,000 clips x 128 float32 counts are 14 MB
+BLOCK = 128  # resamples per block: 28,000 clips x 128 float32 counts are 14 MB
 
 
 def roc_auc(scores: Array, labels: NDArray) -> Array:
@@ -21,15 +20,15 @@ def roc_auc(scores: Array, labels: NDArray) -> Array:
         labels: (clips, tags), 0 or 1
 
     Returns:
-        (tags,) in [0, 1]; NaN where a tag has no positive or no negative clip, or a score that is not finite
+        (tags,) in [0, 1]; NaN for a tag without positive or without negative clips, or with a score that is not finite
     """
     return _columns(scores, labels)[0]
 
 
 def average_precision(scores: Array, labels: NDArray) -> Array:
-    """Average precision of every column: precision at each distinct score, weighted by the recall it adds.
+    """Average precision of every column: precision at each distinct score, weighted by the increase in recall.
 
-    Arguments and result as in `roc_auc`, so that both macro averages run over the same tags.
+    Arguments and result as in `roc_auc`, NaN for the same tags.
     """
     return _columns(scores, labels)[1]
 
@@ -37,8 +36,8 @@ def average_precision(scores: Array, labels: NDArray) -> Array:
 def summary(scores: Array, labels: NDArray) -> dict[str, float]:
     """Macro and micro scores of (clips, tags) arrays.
 
-    Macro averages over the tags that can be scored (`n_tags_scored`); micro ranks all (clip, tag) pairs together.
-    A single score that is not finite makes all four NaN: a diverged network must not win by losing tags.
+    Macro averages over the tags with finite metrics (`n_tags_scored`); micro ranks all (clip, tag) pairs together.
+    All four are NaN if any score is not finite, so that a diverged network cannot win by losing tags.
     """
     area, precision = _columns(scores, labels)
     scored = np.isfinite(area)
@@ -56,26 +55,26 @@ def summary(scores: Array, labels: NDArray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Resamples:
-    """Scores of bootstrap resamples; NaN where a resample drew no positive or no negative clip of a tag."""
+    """Metrics of bootstrap resamples; NaN if a resample has no positive or no negative clip of a tag."""
 
     roc_auc: Array  # (resamples, tags)
     average_precision: Array  # (resamples, tags)
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Percentile intervals of ROC area and average precision, each (2, tags): low, high."""
+        """Percentile intervals of ROC AUC and average precision, each (2, tags): low, high."""
         return _interval(self.roc_auc, level), _interval(self.average_precision, level)
 
 
 def bootstrap(scores: Array, labels: NDArray, resamples: int = 500, seed: int = 0) -> Resamples:
-    """Score resamples of the clips, drawn with replacement; the same draws for every tag.
+    """ROC AUC and average precision of bootstrap resamples of the clips; the same resamples for every tag.
 
-    Clips count as independent: where several come from one recording the intervals are too narrow.
+    Clips are assumed independent: with several clips of one recording the intervals are too narrow.
 
     Args:
         scores: (clips, tags)
         labels: (clips, tags), 0 or 1
-        resamples: number of draws
-        seed: of the draws
+        resamples: number of resamples
+        seed: random seed
     """
     clips, tags = scores.shape
     random = np.random.default_rng(seed)
@@ -83,7 +82,7 @@ def bootstrap(scores: Array, labels: NDArray, resamples: int = 500, seed: int = 
     for first in range(0, resamples if clips else 0, BLOCK):
         size = min(BLOCK, resamples - first)
         drawn = random.integers(clips, size=(size, clips)) + np.arange(size)[:, None] * clips
-        # A resample is a vector of counts, so the ranking is sorted once per tag, not once per resample.
+        # A resample is a vector of counts, so scores are sorted once per tag, not once per resample.
         counts = np.bincount(drawn.ravel(), minlength=size * clips).reshape(size, clips).T.astype(np.float32)
         block = slice(first, first + size)
         for tag in range(tags):
@@ -92,10 +91,10 @@ def bootstrap(scores: Array, labels: NDArray, resamples: int = 500, seed: int = 
 
 
 def best_f1_thresholds(probabilities: Array, labels: NDArray) -> tuple[Array, Array]:
-    """Threshold of highest F1 for every tag, among all that separate two distinct probabilities.
+    """Threshold of highest F1 for every tag; of equal F1 the highest threshold.
 
-    The threshold lies midway between the lowest accepted and the highest refused probability (or zero), so that
-    storing it in float32 changes no decision. Among equal F1 the highest threshold is taken.
+    Thresholds are midway between the lowest accepted and the highest rejected probability (or zero), so that storing them
+    in float32 changes no decision.
 
     Args:
         probabilities: (clips, tags) in [0, 1]
@@ -119,17 +118,17 @@ def best_f1_thresholds(probabilities: Array, labels: NDArray) -> tuple[Array, Ar
 
 
 def _columns(scores: Array, labels: NDArray) -> Array:
-    """ROC area and average precision, (2, tags)."""
+    """ROC AUC and average precision, (2, tags)."""
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    once = np.ones((len(scores), 1))
-    result = [np.concatenate(_sweep(s, y, once)) for s, y in zip(scores.T, labels.T, strict=True)]
+    counts = np.ones((len(scores), 1))
+    result = [np.concatenate(_sweep(s, y, counts)) for s, y in zip(scores.T, labels.T, strict=True)]
     return np.array(result).reshape(-1, 2).T
 
 
 def _sweep(scores: Array, labels: NDArray, counts: NDArray) -> tuple[Array, Array]:
-    """ROC area and average precision of one tag, each (resamples,), clip i counting `counts[i]` (clips, resamples).
+    """ROC AUC and average precision of one tag, each (resamples,); clip i counts `counts[i]` times, (clips, resamples).
 
-    Only thresholds at which recall rises matter, so all but one running sum is over groups of tied positives.
+    Only thresholds at which recall rises contribute, so most running sums are over groups of tied positives.
     """
     positive = np.asarray(labels, dtype=bool)
     if not positive.any() or not np.isfinite(scores).all():
@@ -149,7 +148,7 @@ def _sweep(scores: Array, labels: NDArray, counts: NDArray) -> tuple[Array, Arra
 
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(added > 0, added * true / total, 0.0).sum(axis=0) / positives
-        # A positive beats every negative ranked below it, and half of those it is tied with.
+        # A positive outranks all negatives below it, and half of those tied with it.
         false = ((total - true) + (before - (true - added))) / 2
         area = 1.0 - (added * false).sum(axis=0) / (positives * (clips - positives))
     defined = (positives > 0) & (clips > positives)
@@ -157,7 +156,7 @@ def _sweep(scores: Array, labels: NDArray, counts: NDArray) -> tuple[Array, Arra
 
 
 def _interval(values: Array, level: float) -> Array:
-    """Percentiles of each column without its NaN, (2, columns); NaN where nothing is left."""
+    """Percentiles of each column without NaN, (2, columns); NaN for an empty column."""
     ends = [(1 - level) / 2, (1 + level) / 2]
-    kept = [column[np.isfinite(column)] for column in values.T]
-    return np.array([np.quantile(c, ends) if len(c) else (np.nan, np.nan) for c in kept]).reshape(-1, 2).T
+    finite = [column[np.isfinite(column)] for column in values.T]
+    return np.array([np.quantile(c, ends) if len(c) else (np.nan, np.nan) for c in finite]).reshape(-1, 2).T

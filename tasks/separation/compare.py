@@ -1,4 +1,4 @@
-"""`compare` of the separation task: the paper's Tables 1 and 2 beside the runs of this machine."""
+"""Comparison of separation runs with the paper: Tables 1 and 2."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,54 +13,53 @@ MEASURES = ("sdr", "usdr", "isr", "sir", "sar")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print and write the tables; exit code 0, or 2 after one sentence on stderr."""
-    return Comparison("separation", "Music source separation: paper and ours", str(__doc__), ("1", "2"), build, pictures).main(
-        argv
-    )
+    """Print and write the tables; exit code 2 on an error."""
+    title = "Music source separation: paper and ours"
+    return Comparison("separation", title, str(__doc__), ("1", "2"), build, pictures).main(argv)
 
 
-def build(groups: Sequence[Group], wanted: str) -> Iterator[Section]:
-    """Sections of the asked tables: first beside the paper, then each other data, which the paper has no numbers for."""
-    for table in _asked(wanted):
+def build(groups: Sequence[Group], selection: str) -> Iterator[Section]:
+    """Sections of the selected tables: beside the paper, then runs on other data."""
+    for table in _selected(selection):
         yield _beside(table, groups)
-    others = by_data(one for one in groups if not _has_row(one))
-    for i, (data, members) in enumerate(others.items(), 1):
+    elsewhere = by_data(group for group in groups if not _has_row(group))
+    for i, (data, members) in enumerate(elsewhere.items(), 1):
         yield _elsewhere(f"other_{i}", data, members)
 
 
-def pictures(out: Path, groups: Sequence[Group], wanted: str) -> list[Path]:
-    """Draw what there is of each table beside the paper's numbers; return the paths."""
+def pictures(out: Path, groups: Sequence[Group], selection: str) -> list[Path]:
+    """Draw the available rows of each table beside the paper's; return the paths."""
     written = []
-    for table in _asked(wanted):
-        lines = [(row, one) for row in table.rows for one in groups if one.row == row.config and matches(one)]
+    for table in _selected(selection):
+        lines = [(row, group) for row in table.rows for group in groups if group.row == row.config and matches(group)]
         if lines:
             from tasks.reporting.curves import beside_paper
 
-            names = [f"{one.name}: {name}" for _, one in lines for name in (*paper.SOURCES, "mean")]
-            theirs = [value for row, _ in lines for value in (*row.sdr, row.mean)]
-            reads = [(one, read) for _, one in lines for read in _sdr(paper.SOURCES).values()]
-            ours, deviation = [one.mean(read) for one, read in reads], [one.deviation(read) for one, read in reads]
+            names = [f"{group.name}: {name}" for _, group in lines for name in (*paper.SOURCES, "mean")]
+            published = [value for row, _ in lines for value in (*row.sdr, row.mean)]
+            reads = [(group, read) for _, group in lines for read in _sdr(paper.SOURCES).values()]
+            ours, deviation = [group.mean(read) for group, read in reads], [group.deviation(read) for group, read in reads]
             title = f"Table {table.number}: {paper.PROTOCOL.text()}"
-            picture = beside_paper(names, theirs, ours, deviation, title=title, measure="SDR (dB)")
+            picture = beside_paper(names, published, ours, deviation, title=title, measure="SDR (dB)")
             written.append(write_figure(out / f"table{table.number}.png", picture))
     return written
 
 
-def matches(one: Group) -> bool:
-    """Whether a group was scored on what the paper was: data set, split, policy, all tracks and stems, mixtures as on disk."""
-    asked = paper.PROTOCOL.about()
-    tracks, mixture = float(one.data.get("n_tracks", 0)), one.data.get("mixture", "file")
-    same = asked == {key: one.data.get(key) for key in asked} and sorted(_sources(one)) == sorted(paper.SOURCES)
+def matches(group: Group) -> bool:
+    """True if a group was scored by the paper's protocol: data, split, policy, all tracks and sources, mixtures as on disk."""
+    about_paper = paper.PROTOCOL.about()
+    tracks, mixture = float(group.data.get("n_tracks", 0)), group.data.get("mixture", "file")
+    same = about_paper == {key: group.data.get(key) for key in about_paper} and sorted(_sources(group)) == sorted(paper.SOURCES)
     return same and tracks == paper.TRACKS and mixture == "file"
 
 
-def _asked(wanted: str) -> list[paper.SeparationTable]:
-    return [table for table in paper.TABLES if wanted in (table.number, "all")]
+def _selected(selection: str) -> list[paper.SeparationTable]:
+    return [table for table in paper.TABLES if selection in (table.number, "all")]
 
 
-def _has_row(one: Group) -> bool:
-    """Whether the paper has numbers for this group."""
-    return matches(one) and any(one.row == row.config for table in paper.TABLES for row in table.rows)
+def _has_row(group: Group) -> bool:
+    """True if the paper has scores for this group."""
+    return matches(group) and any(group.row == row.config for table in paper.TABLES for row in table.rows)
 
 
 def _metric(name: str) -> Read:
@@ -75,53 +74,51 @@ def _sdr(sources: Sequence[str]) -> dict[str, Read]:
 def _beside(table: paper.SeparationTable, groups: Sequence[Group]) -> Section:
     rows, records = [], []
     for row in table.rows:
-        theirs = dict(zip((*paper.SOURCES, "mean"), (*row.sdr, row.mean), strict=True))
-        for one in [g for g in groups if g.row == row.config and matches(g)] or [None]:
-            shown: dict[str, Any] = dict(row.system)
+        printed = dict(zip((*paper.SOURCES, "mean"), (*row.sdr, row.mean), strict=True))
+        for group in [g for g in groups if g.row == row.config and matches(g)] or [None]:
+            cells: dict[str, Any] = dict(row.system)
             for name, read in _sdr(paper.SOURCES).items():
-                shown |= {f"{name}, paper": f"{theirs[name]:.2f}", f"{name}, ours": spread(one, read)}
-            shown |= {"uSDR, ours": spread(one, _metric("usdr")), **size(one)}
-            rows.append({**shown, "config": one.name if one and one.note else row.config})
-            published = {f"paper_{name}": value for name, value in theirs.items()}
-            numbers = averages(one, _measured(paper.SOURCES))
-            records.append({**row.system, **published, **numbers, **about(one, row.config, paper.PROTOCOL)})
+                cells |= {f"{name}, paper": f"{printed[name]:.2f}", f"{name}, ours": spread(group, read)}
+            cells |= {"uSDR, ours": spread(group, _metric("usdr")), **size(group)}
+            rows.append({**cells, "config": group.name if group and group.note else row.config})
+            published = {f"paper_{name}": value for name, value in printed.items()}
+            numbers = averages(group, _measured(paper.SOURCES))
+            records.append({**row.system, **published, **numbers, **about(group, row.config, paper.PROTOCOL)})
     title = f"Table {table.number}: {table.title}, SDR in dB, {paper.PROTOCOL.text()}"
     return Section(f"table{table.number}_{paper.PROTOCOL.name}", title, rows, records)
 
 
 def _measured(sources: Sequence[str]) -> dict[str, Read]:
-    """Every measure of every source and its mean over sources, by its name in metrics.json."""
+    """Measures per source and their means over sources, by name in metrics.json."""
     names = [f"{measure}_{source}" for measure in MEASURES for source in sources]
     return {name: _metric(name) for name in (*names, *MEASURES)}
 
 
 def _elsewhere(file: str, data: str, groups: Sequence[Group]) -> Section:
-    sources = list(dict.fromkeys(source for one in groups for source in _sources(one)))
-    rows = [_line(one, sources) for one in groups] + _baselines(groups, sources)
-    records = [{**averages(one, _measured(sources)), **about(one, one.row)} for one in groups]
+    sources = list(dict.fromkeys(source for group in groups for source in _sources(group)))
+    rows = [_line(group, sources) for group in groups] + _baselines(groups, sources)
+    records = [{**averages(group, _measured(sources)), **about(group, group.row)} for group in groups]
     return Section(file, f"Runs without numbers in the paper: {data}, SDR in dB", rows, records)
 
 
-def _line(one: Group, sources: Sequence[str]) -> dict[str, Any]:
-    scores = {name: spread(one, read) for name, read in _sdr(sources).items()}
-    return {"config": one.name, **scores, "uSDR": spread(one, _metric("usdr")), **size(one)}
+def _line(group: Group, sources: Sequence[str]) -> dict[str, Any]:
+    scores = {name: spread(group, read) for name, read in _sdr(sources).items()}
+    return {"config": group.name, **scores, "uSDR": spread(group, _metric("usdr")), **size(group)}
 
 
-def _sources(one: Group) -> list[str]:
-    """Stems, in the order of the network."""
-    result = one.results[0]
+def _sources(group: Group) -> list[str]:
+    """Sources in the order of the network."""
+    result = group.results[0]
     return list(result.content.get("sources") or [name[4:] for name in result.metrics if name.startswith("sdr_")])
 
 
 def _baselines(groups: Sequence[Group], sources: Sequence[str]) -> list[dict[str, Any]]:
-    """What the runs were held against on the same tracks, such as silence and ideal masks: of the first run that tells."""
-    for one in groups:
-        for result in one.results:
-            found = result.content.get("baselines") or {}
-            if found:
-                return [
-                    _baseline(kind, dict(zip(_sources(one), values, strict=False)), sources) for kind, values in found.items()
-                ]
+    """Rows of the baselines on the same tracks, from the first run that has them."""
+    for group in groups:
+        for result in group.results:
+            if scores := result.content.get("baselines"):
+                by_source = {kind: dict(zip(_sources(group), sdr, strict=False)) for kind, sdr in scores.items()}
+                return [_baseline(kind, sdr, sources) for kind, sdr in by_source.items()]
     return []
 
 

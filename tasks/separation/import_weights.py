@@ -1,4 +1,4 @@
-"""Turn published weights of Open-Unmix or asteroid's X-UMX into a run folder that every verb reads.
+"""Import published weights of Open-Unmix or asteroid's X-UMX into a run folder that `test`, `predict` and `export` can load.
 
 python -m tasks.separation.import_weights openunmix vocals=vocals.pth drums=drums.pth bass=bass.pth other=other.pth --name umxhq
 python -m tasks.separation.import_weights asteroid pytorch_model.bin --name xumx
@@ -17,14 +17,14 @@ from tasks.cli.launch import run_safely
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Import one model; exit code 2 after one sentence."""
+    """Import one model; exit code 2 on an error."""
     parser = argparse.ArgumentParser(prog="python -m tasks.separation.import_weights", description=__doc__.splitlines()[0])
-    parser.add_argument("program", choices=["openunmix", "asteroid"], help="whose weights these are")
-    parser.add_argument("weights", nargs="+", help="openunmix: SOURCE=FILE for each source; asteroid: the one file")
-    parser.add_argument("--name", help="of the run folder (default: the program)")
-    parser.add_argument("--sample_rate", type=int, help="Hz, where it is not 44100 (umxse: 16000)")
-    parser.add_argument("--hop", type=int, help="samples, where it is not a quarter of the transform (umxse: 512)")
-    parser.add_argument("--runs", default="runs", help="where the folders of all runs live")
+    parser.add_argument("program", choices=["openunmix", "asteroid"], help="source of the weights")
+    parser.add_argument("weights", nargs="+", help="openunmix: SOURCE=FILE for each source; asteroid: one file")
+    parser.add_argument("--name", help="name of the run folder (default: the program)")
+    parser.add_argument("--sample_rate", type=int, help="Hz, if not 44100 (umxse: 16000)")
+    parser.add_argument("--hop", type=int, help="samples, if not a quarter of the FFT size (umxse: 512)")
+    parser.add_argument("--runs", default="runs", help="parent folder of all run folders")
     args = parser.parse_args(argv)
     run_safely(lambda: _write(args, Path(args.runs) / "separation" / (args.name or args.program)))
 
@@ -42,36 +42,36 @@ def _write(args: argparse.Namespace, folder: Path) -> None:
     facts = {"sample_rate": args.sample_rate, "hop": args.hop}
     try:
         if args.program == "openunmix":
-            found = from_openunmix(_per_source(args.weights), **facts)
+            weights = from_openunmix(_per_source(args.weights), **facts)
         elif len(args.weights) > 1:
-            raise ValueError("asteroid keeps all sources in one file: name it alone")
+            raise ValueError("asteroid: expected one file with all sources")
         else:
-            found = from_asteroid(_load(args.weights[0]), **facts)
+            weights = from_asteroid(_load(args.weights[0]), **facts)
     except ValueError as error:
         raise DataError(str(error)) from error
-    covers = covers_by_name(found.sources)
+    covers = covers_by_name(weights.sources)
     separator = SeparationModule(
-        found.sources, lambda n: UMX(n, **found.init_args), MultiDomainLoss(True, True), covers_mixture=covers
+        weights.sources, lambda n: UMX(n, **weights.init_args), MultiDomainLoss(True, True), covers_mixture=covers
     )
-    separator.net.load_state_dict(found.state_dict)
-    net = {"class_path": "models.separation.UMX", "init_args": found.init_args}
+    separator.net.load_state_dict(weights.state_dict)
+    net = {"class_path": "models.separation.UMX", "init_args": weights.init_args}
     loss = {"class_path": "losses.MultiDomainLoss", "init_args": {"multi_domain": True, "combination": True}}
-    arguments = {"sources": found.sources, "net": net, "loss": loss, "covers_mixture": covers}
+    arguments = {"sources": weights.sources, "net": net, "loss": loss, "covers_mixture": covers}
     write_imported(path, "separation", separator, arguments)
-    print(f"{', '.join(found.sources)}, {sum(p.numel() for p in separator.net.parameters()):,} parameters: {folder}")
+    print(f"{', '.join(weights.sources)}, {sum(p.numel() for p in separator.net.parameters()):,} parameters: {folder}")
     if not covers:
-        print(remark(found.sources))
+        print(remark(weights.sources))
 
 
-def _per_source(words: list[str]) -> dict[str, Any]:
-    pairs = [word.partition("=") for word in words]
+def _per_source(arguments: list[str]) -> dict[str, Any]:
+    pairs = [word.partition("=") for word in arguments]
     if not all(source and equals and file for source, equals, file in pairs):
-        raise ValueError("openunmix has one file per source: give each as SOURCE=FILE, such as vocals=vocals.pth")
+        raise ValueError("openunmix: expected SOURCE=FILE for each source, such as vocals=vocals.pth")
     return {source: _load(file) for source, _, file in pairs}
 
 
 def _load(path: str) -> Any:
-    """Tensors and plain values of a file."""
+    """Load tensors and plain values of a file."""
     from models.blocks.plain_weights import load_plain
 
     try:

@@ -1,4 +1,4 @@
-"""The separator that Lightning trains: any separation network, its loss in either domain, its exact scores."""
+"""LightningModule of music source separation (Sawata et al. 2021): mixture -> stems."""
 
 import copy
 from collections.abc import Callable, Collection
@@ -25,16 +25,14 @@ from tasks.separation.metrics import FrameSDR
 from tasks.separation.song_stems import SongStems
 from tasks.suite_module import ExportProgram, SuiteModule
 
-# What `export` freezes of a separator: one program from a chunk of waveform to its stems, transform and inverse inside.
-
-SECONDS = 10.0
+SECONDS = 10.0  # length of the export program's input
 
 
 class StemProgram(nn.Module):
-    """Mixture (channels, samples) of 10 s at the network's rate to stems (sources, channels, samples), without Wiener filter.
+    """Export program of the separator: mixture (channels, samples) of 10 s -> stems (sources, channels, samples).
 
-    torch.export fixes the length of recurrent layers and of the inverse transform, so the program takes chunks of one
-    length: fill up a shorter one with zeros, cut a longer recording with some seconds of overlap that are thrown away.
+    Without Wiener filter. torch.export fixes the length of recurrent layers and of the inverse STFT: pad a shorter chunk with
+    zeros, cut a longer recording into overlapping chunks and discard the overlap.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -45,7 +43,7 @@ class StemProgram(nn.Module):
         return self.net.separate(audio[None])[0]
 
     def exported(self) -> tuple[nn.Module, tuple[Tensor, ...], None, list[tuple[Tensor, ...]]]:
-        """The program, an example input, no free dimension, further inputs to check: other noise, and a filled up chunk."""
+        """Program, example input, no free dimension, and inputs for checks: other noise and a zero-padded chunk."""
         noise = torch.Generator().manual_seed(0)
         shape = self.net.channels, round(SECONDS * self.net.sample_rate)
         example, other, short = (0.1 * torch.randn(shape, generator=noise) for _ in range(3))
@@ -53,16 +51,18 @@ class StemProgram(nn.Module):
         return self, (example,), None, [(other,), (short,)]
 
 
-# Training each source on its own, as open-unmix does: its own optimizer, schedule, early stop and best weights.
-
-
 class BestOfEachSource(nn.Module):
-    """The network in which every source has the weights of its own best epoch, and when a source stops training.
+    """Best weights and early stopping per source, for sources trained separately as in open-unmix.
 
-    Part of the checkpoint, so that a resumed run goes on exactly and every checkpoint separates with the best weights
-    that each source had until then. `net` gives the part of one source as `net.branch(j)`.
+    Part of the checkpoint: a resumed run continues exactly, and every checkpoint separates with the best weights so far.
 
-    net: network that is trained; patience: validations without improvement after which a source stops, None: never.
+    Args:
+        net: trained network; `net.branch(j)` is the part of source j
+        n_sources: number of sources
+        patience: validations without improvement after which a source stops; None: never
+
+    Raises:
+        ValueError: the network has no branches.
     """
 
     loss: Tensor
@@ -71,19 +71,19 @@ class BestOfEachSource(nn.Module):
     def __init__(self, net: nn.Module, n_sources: int, patience: int | None) -> None:
         super().__init__()
         if not hasattr(net, "branch"):
-            raise ValueError(f"{type(net).__name__} is one network for all sources: set --model.one_optimizer true")
+            raise ValueError(f"{type(net).__name__} has no branch per source: set --model.one_optimizer true")
         self.net = copy.deepcopy(net).requires_grad_(False)
         self.patience = patience
         self.register_buffer("loss", torch.full((n_sources,), torch.inf))
         self.register_buffer("waited", torch.zeros(n_sources, dtype=torch.long))
 
     def running(self) -> list[bool]:
-        """Whether each source is still trained."""
+        """True for each source that is still trained."""
         return [self.patience is None or waited < self.patience for waited in self.waited.tolist()]
 
     @torch.no_grad()
     def update(self, net: nn.Module, losses: Tensor) -> None:
-        """Keep the weights of the sources whose validation loss (sources,) is their lowest so far."""
+        """Store the weights of the sources whose validation loss (sources,) is their lowest so far."""
         better = losses < self.loss
         for j in better.nonzero().flatten().tolist():
             self.net.branch(j).load_state_dict(net.branch(j).state_dict())
@@ -91,21 +91,24 @@ class BestOfEachSource(nn.Module):
         self.waited.copy_(torch.where(better, 0, self.waited + 1))
 
 
-# What a separation loss compares: a network's estimates and the true sources, in the domains that the loss looks at.
-
-
 def domains(
     net: nn.Module, stems: Tensor, mixture: Tensor, loss: nn.Module, stft: STFT, always_waveforms: bool = False
 ) -> tuple[Domains, Domains]:
-    """Estimates of the sources in a mixture and the sources themselves, float32 whatever the network's precision.
+    """Estimates and targets of a loss, as magnitudes and waveforms in float32 at any precision of the network.
 
     Args:
-        net: a MaskSeparator, which brings its own transform, or a WaveSeparator
-        stems: true sources (batch, sources, channels, samples)
-        mixture: what the network hears (batch, channels, samples)
-        loss: says by `needs_magnitudes` and `needs_waveforms` which domains to fill
-        stft: transform after a network on waveforms (the paper's Figure 1b)
-        always_waveforms: fill the waveforms in any case, for scores in time; a transform without centre is centred for it
+        net: MaskSeparator, which has its own STFT, or WaveSeparator
+        stems: target sources (batch, sources, channels, samples)
+        mixture: input of the network (batch, channels, samples)
+        loss: its `needs_magnitudes` and `needs_waveforms` select the domains
+        stft: STFT behind a WaveSeparator (the paper's Figure 1b)
+        always_waveforms: include the waveforms in any case, for scores in time, from a centred STFT
+
+    Returns:
+        estimates, targets
+
+    Raises:
+        ValueError: a loss of stages with a network without stages.
     """
     waveforms = loss.needs_waveforms or always_waveforms
     if isinstance(net, MaskSeparator):
@@ -119,9 +122,9 @@ def domains(
         if not hasattr(net, "training_outputs"):
             raise ValueError(f"{type(loss).__name__} needs a network with stages, not {type(net).__name__}: change --model.loss")
         return net.training_outputs(mixture, stems), target
-    heard = net(mixture)
-    heard = heard if heard.dtype == torch.float64 else heard.float()
-    return Domains(stft(heard).abs() if loss.needs_magnitudes else None, heard), target
+    estimate = net(mixture)
+    estimate = estimate if estimate.dtype == torch.float64 else estimate.float()
+    return Domains(stft(estimate).abs() if loss.needs_magnitudes else None, estimate), target
 
 
 def _by_masks(net: MaskSeparator, mixture: Tensor, stft: STFT, waveforms: bool) -> Domains:
@@ -135,25 +138,25 @@ def _by_masks(net: MaskSeparator, mixture: Tensor, stft: STFT, waveforms: bool) 
 
 @torch.no_grad()
 def _magnitudes(signals: Tensor, stft: STFT) -> Tensor:
-    """(batch, sources, channels, bins, frames), one batch element after the other: a spectrum is twice its magnitude."""
-    return torch.stack([stft(one).abs() for one in signals])
+    """Magnitudes (batch, sources, channels, bins, frames), one item at a time: a complex spectrum needs twice the memory."""
+    return torch.stack([stft(item).abs() for item in signals])
 
 
 class SeparationModule(SuiteModule):
-    """One network for all sources of a mixture, trained by one loss, scored per track.
+    """Separation of a mixture into sources; scored per track.
 
     Args:
         sources: names of the stems, in order (comes from the data set)
         net: network class; called with the number of sources (`models.separation`)
         loss: compares estimates and sources as magnitudes, as waveforms or as both (`losses`)
         optimizer: optimizer of all parameters, or of each source's; the paper's is Adam at 1e-3
-        scheduler: learning-rate scheduler; one that waits for a plateau follows the validation loss
-        scheduler_interval: when any other steps: after every optimizer `step` or every `epoch`
-        one_optimizer: one for the whole network; false: one per source, each with its own schedule and best weights
+        scheduler: learning-rate scheduler; ReduceLROnPlateau follows the validation loss
+        scheduler_interval: step of other schedulers after every optimizer `step` or every `epoch`
+        one_optimizer: one optimizer; false: one per source, each with its own schedule and best weights
         patience: without one_optimizer: validations without improvement after which a source stops
-        stft: transform after a network on waveforms, for losses on magnitudes (Figure 1b)
-        inference: how whole recordings are separated in `test` and `predict`
-        covers_mixture: whether the sources are all of a recording (default: as the training data say, else by their names)
+        stft: STFT behind a network on waveforms, for losses on magnitudes (Figure 1b)
+        inference: options of `test` and `predict`
+        covers_mixture: whether the sources make up a recording (default: by the training data, else by their names)
     """
 
     def __init__(
@@ -186,31 +189,31 @@ class SeparationModule(SuiteModule):
 
     @property
     def separating(self) -> nn.Module:
-        """The network that separates: the trained one, or each source's best where sources are trained apart."""
+        """Network of inference: the trained one, or with one optimizer per source the best weights of each source."""
         return self.net if self.best is None else self.best.net
 
     def input_spec(self) -> SeparationSpec:
-        """Magnitudes whose statistics the network starts from, where it starts from any."""
+        """Magnitudes whose statistics initialize the network, if it uses statistics."""
         if not hasattr(self.net, "set_statistics"):
             return SeparationSpec()
         stft = STFT(self.stft.n_fft, self.stft.hop)
         return SeparationSpec(lambda audio: stft(audio).abs(), f"stft {stft.n_fft} {stft.hop} hann")
 
     def check_data(self, datamodule: SeparationDataModule) -> None:
-        """Refuse data of other stems, rate or channels."""
-        for what, theirs, ours in (
+        """Check sources, sample rate and channels. Raises DataError if they differ."""
+        for name, data, network in (
             ("sources", list(datamodule.sources), self.sources),
             ("sample_rate", datamodule.sample_rate, self.net.sample_rate),
             ("channels", datamodule.channels, self.net.channels),
         ):
-            if theirs != ours:
+            if data != network:
                 raise DataError(
-                    f"the network separates {what} {ours}, the data have {theirs}: use data as it was trained on, or train "
-                    f"with --model.net.{what} and --data.{what} alike"
+                    f"the network has {name} {network}, the data {data}: use data like its training data, or train "
+                    f"with equal --model.net.{name} and --data.{name}"
                 )
 
     def initialize_from(self, datamodule: SeparationDataModule) -> None:
-        """Take the statistics of the training set, and whether its stems are all of a mixture."""
+        """Set the statistics of the training set, and whether its stems make up a mixture."""
         if self.hparams.get("covers_mixture") is None:
             self.covers_mixture = self.hparams["covers_mixture"] = datamodule.covers_mixture
         if hasattr(self.net, "set_statistics"):
@@ -219,15 +222,15 @@ class SeparationModule(SuiteModule):
                 net.set_statistics(*statistics)
 
     def epoch_metrics(self) -> list[Metric]:
-        """SDR of frames, and the losses."""
+        """Windowed SDR and validation losses."""
         return [self.frame_sdr, *self.validation_losses]
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Stems (batch, sources, channels, samples) of mixtures (batch, channels, samples), without Wiener filter."""
+        """Mixtures (batch, channels, samples) -> stems (batch, sources, channels, samples), without Wiener filter."""
         return self.separating.separate(mixture)
 
     def training_step(self, batch: StemBatch) -> Tensor | None:
-        """Loss of one batch of random mixtures; with one optimizer per source also their steps."""
+        """Loss of one batch of random mixtures; with one optimizer per source also the optimizer steps."""
         stems, mixture = batch.waveforms()
         estimate, target = domains(self.net, stems, mixture, self.loss, self.stft)
         if self.automatic_optimization:
@@ -244,7 +247,7 @@ class SeparationModule(SuiteModule):
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
         for optimizer in optimizers:
             optimizer.zero_grad()
-        # Sources share no weights, so one backward pass of the sum is that of each.
+        # Sources share no weights: the gradient of the sum is that of each loss.
         self.manual_backward(losses.sum())
         for optimizer, running in zip(optimizers, self.best.running(), strict=True):
             if running:
@@ -253,8 +256,8 @@ class SeparationModule(SuiteModule):
             end_training(self.trainer)
 
     def validation_step(self, batch: StemBatch) -> None:
-        """Loss of pieces of whole tracks with the data set's own mixture, weighted by length; SDR without Wiener filter."""
-        if not len(batch.stems):  # none of its tracks could be read
+        """Loss of pieces of whole tracks with their own mixture, weighted by length; SDR without Wiener filter."""
+        if not len(batch.stems):  # all its tracks were unreadable
             return
         stems, mixture = batch.waveforms()
         estimate, target = domains(self.net, stems, mixture, self.loss, self.stft, always_waveforms=True)
@@ -264,7 +267,7 @@ class SeparationModule(SuiteModule):
         self.frame_sdr.update(estimate.waveforms, stems, batch.names, batch.start)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the loss and the SDR per source, the same on every rank; schedules that wait for a plateau take their step."""
+        """Log loss and SDR per source of all ranks; step ReduceLROnPlateau; update the best weights per source."""
         losses = torch.stack([metric.compute() for metric in self.validation_losses])
         values = {f"val/{name}": value for name, value in self.frame_sdr.compute(self.sources).items()}
         training = self.learns_from_validation
@@ -277,40 +280,40 @@ class SeparationModule(SuiteModule):
             if training:
                 self.best.update(self.net, losses.to(self.best.loss))
             values |= {f"val/loss_{name}": loss for name, loss in zip(self.sources, losses, strict=True)}
-            # What is kept is each source's best, so this falls whenever any source improves.
+            # Mean of the best losses, so that it falls whenever any source improves.
             values["val/loss"] = (self.best.loss if training else losses).mean()
         if training:
             self.validated = {name.removeprefix("val/"): float(value) for name, value in values.items()}
         self.log_dict(values, rank_zero_only=False)
 
     def test_step(self, batch: TrackBatch) -> Tensor | None:
-        """Stems (sources, channels, samples) of a whole track as `predict` separates it; None: not read, or skipped."""
+        """Stems (sources, channels, samples) of a track, separated as in `predict`; None if unreadable or skipped."""
         if batch.error or batch.name in self._skipped:
             return None
-        # A mixture that is the sum of these sources holds nothing else, even where a song does.
+        # A mixture that is the sum of these sources contains nothing else.
         covered = self.covers_mixture or not len(batch.mixture)
         return Audio2Stems(self.separating, self.inference.decided(covered)).native(batch.waveforms()[1])
 
     def skip_tracks(self, names: Collection[str]) -> None:
-        """Leave out tracks in `test`, of which the report of a run that goes on has the scores."""
+        """Skip tracks in `test` that a resumed report has already scored."""
         self._skipped = frozenset(names)
 
     def on_predict_start(self) -> None:
-        """Say that the network lacks sources, and what becomes of the rest of the song."""
+        """Print a remark if the sources do not make up a song."""
         settings = settings_of(self)
         if settings.residual and settings.niter and isinstance(self.separating, MaskSeparator) and self.trainer.is_global_zero:
             print(remark(self.sources), flush=True)
 
     def predict_input(self, batch: SongBatch) -> SongStems:
-        """Stems of one of the user's files, as a stream that the writer drains."""
+        """Stems of one input file, as a stream that the writer consumes."""
         return File2Stems(self)(batch.path)
 
     def export_program(self) -> ExportProgram:
-        """Program from a chunk of waveform to its stems, without Wiener filter."""
+        """`StemProgram` of the inference network, with example inputs."""
         return StemProgram(self.separating).exported()
 
     def configure_optimizers(self) -> Any:
-        """One optimizer, or one per source; the module itself drives schedules that wait for a plateau."""
+        """One optimizer, or one per source; the module itself steps ReduceLROnPlateau."""
         if self.best is None:
             optimizers = [self._optimizer(self.net.parameters())]
         else:
@@ -320,20 +323,20 @@ class SeparationModule(SuiteModule):
             self._plateaus = schedulers
             return optimizers
         if self.best is not None:
-            raise DataError("with one optimizer per source --model.scheduler must be ReduceLROnPlateau or null")
+            raise DataError("--model.one_optimizer false needs --model.scheduler ReduceLROnPlateau or null")
         return {"optimizer": optimizers[0], "lr_scheduler": {"scheduler": schedulers[0], "interval": self._interval}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep how long each plateau lasts already: Lightning steps such schedules only after it has saved."""
+        """Store the states of ReduceLROnPlateau, which Lightning steps only after saving."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["plateaus"] = [plateau.state_dict() for plateau in self._plateaus]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the plateaus until the optimizers they belong to are there."""
+        """Keep the states of ReduceLROnPlateau until the optimizers exist."""
         super().on_load_checkpoint(checkpoint)
         self._restored = checkpoint.get("plateaus", [])
 
     def on_fit_start(self) -> None:
-        """Hand restored plateaus to their schedules."""
+        """Restore the states of ReduceLROnPlateau."""
         for plateau, state in zip(self._plateaus, getattr(self, "_restored", []), strict=False):
             plateau.load_state_dict(state)

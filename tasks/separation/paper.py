@@ -1,6 +1,6 @@
 """Published results of Sawata et al. (2021), "All for One and One for All", SDR in dB: its Tables 1 and 2.
 
-Each row names the config in `configs/separation/` that trains it.
+Each row names its config in `configs/separation/`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ TRACKS = 50  # of the test split
 
 @dataclass(frozen=True)
 class SeparationRow:
-    """One line of a table: its config, what the paper says it is, its numbers."""
+    """Row of a table: config, name in the paper, SDR in dB."""
 
     config: str
     system: dict[str, str]
@@ -23,7 +23,7 @@ class SeparationRow:
 
 @dataclass(frozen=True)
 class SeparationTable:
-    """One table of the paper."""
+    """Table of the paper."""
 
     number: str
     title: str

@@ -1,4 +1,4 @@
-"""What `test` and `validate` leave of a separator: scores per track in museval's schema, metrics.json, tables, pictures."""
+"""Report of separation after `test` and `validate`: scores per track in museval's schema, metrics.json, tables, figures."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -19,23 +19,24 @@ from tasks.reporting.results import Report, number
 from tasks.reporting.results import heading as shared_heading
 from tasks.reporting.results import write_metrics as write_shared_metrics
 from tasks.reporting.tables import write_csv
-from tasks.separation.figures import PooledSpectrograms
+from tasks.separation.figures import levels
 from tasks.separation.metrics import SeparationScores, TrackScores
 from tasks.separation.oracles import baselines
 from tasks.separation.track_evaluator import Scoring, TrackEvaluator
 from tasks.writers.output_files import write_figure, write_json
 
-# The same few validation pieces after every validation, to be heard and looked at in W&B or TensorBoard.
+POLICY = "bsseval v4, median of frames, median of tracks"
+MEASURES = ("sdr", "isr", "sir", "sar")
 
 
 def log_examples(trainer: Trainer, separator: LightningModule, count: int) -> None:
-    """Log stems and estimates of `count` validation pieces, each of another track where there are as many."""
+    """Log stems and estimates of `count` validation pieces, spread evenly over the tracks."""
     data = trainer.datamodule
     pieces = data.validation_set()
     step = max(1, len(pieces) // count)
     for example in range(min(count, len(pieces))):
         piece = pieces[example * step]
-        if piece is None:  # the validation itself has named this track
+        if piece is None:  # the validation has reported this track
             continue
         batch = data.collate([piece])
         stems, mixture = (part.to(separator.device) for part in batch.waveforms())
@@ -47,35 +48,23 @@ def log_examples(trainer: Trainer, separator: LightningModule, count: int) -> No
 def _log(trainer: Trainer, separator: LightningModule, name: str, title: str, stems: Tensor, estimates: Tensor) -> None:
     from tasks.separation.figures import estimate_grid
 
-    rate = separator.net.sample_rate
-    levels = []
-    for signals in (stems, estimates):
-        columns = PooledSpectrograms(rate, len(signals))
-        columns.push(signals)
-        level, hop_s = columns.close()
-        levels.append(level)
-    figure = estimate_grid(
-        *levels, names=separator.sources, mel_hertz=columns.hertz, hop_s=hop_s, title=f"{title}: true stems and estimates"
-    )
+    sample_rate = separator.net.sample_rate
+    (targets, mel_hertz, hop_s), (estimated, *_) = levels(stems, sample_rate), levels(estimates, sample_rate)
+    axes = {"mel_hertz": mel_hertz, "hop_s": hop_s, "title": f"{title}: targets and estimates"}
+    figure = estimate_grid(targets, estimated, names=separator.sources, **axes)
     log_media(trainer, name, figure=figure, caption=title)
     for source, estimate in zip(separator.sources, estimates, strict=True):
-        log_media(trainer, f"{name}_{source}", audio=(estimate.T, rate), caption=f"{title}: {source}")
-
-
-# The files and the table that a scored test split leaves.
-
-POLICY = "bsseval v4, median of frames, median of tracks"
-MEASURES = ("sdr", "isr", "sir", "sar")
+        log_media(trainer, f"{name}_{source}", audio=(estimate.T, sample_rate), caption=f"{title}: {source}")
 
 
 def about(trainer: Trainer) -> dict[str, str]:
-    """What the numbers were measured on and by."""
+    """Protocol of the scores: data, subset, split, policy and mixture."""
     data = trainer.datamodule
     return {"name": data.name, "subset": data.subset, "split": "test", "policy": POLICY, "mixture": data.mixture}
 
 
 def write_tracks(path: Path, rows: TrackScores, names: Mapping[int, str], sources: Sequence[str]) -> None:
-    """One line per track and source: medians over its frames, and uSDR, in dB."""
+    """Write one row per track and source: medians over windows, and uSDR, in dB."""
     table = [
         {
             "track": names[int(track)],
@@ -90,32 +79,32 @@ def write_tracks(path: Path, rows: TrackScores, names: Mapping[int, str], source
 
 
 def write_metrics(
-    trainer: Trainer, separator: LightningModule, metrics: Mapping[str, float], others: Mapping[str, np.ndarray]
+    trainer: Trainer, separator: LightningModule, metrics: Mapping[str, float], baselines: Mapping[str, np.ndarray]
 ) -> None:
-    """metrics.json with the baselines and the stems."""
-    baselines = {name: [number(value) for value in values] for name, values in others.items()}
-    write_shared_metrics(trainer, separator, about(trainer), metrics, baselines=baselines, sources=list(separator.sources))
+    """Write metrics.json with the baselines and the sources."""
+    rows = {name: [number(value) for value in values] for name, values in baselines.items()}
+    write_shared_metrics(trainer, separator, about(trainer), metrics, baselines=rows, sources=list(separator.sources))
 
 
 def write_validation(path: Path, trainer: Trainer) -> None:
-    """Write and print what the validation split gave: loss, and SDR of pieces without Wiener filter."""
+    """Write and print the scores of the validation split: loss, and SDR of pieces without Wiener filter."""
     values = {name.removeprefix("val/"): float(value) for name, value in sorted(trainer.callback_metrics.items())}
     write_json(path, {"task": "separation", "data": about(trainer) | {"split": "validation"}, "metrics": values})
     print("\n".join(f"{name:16} {value:8.3f}" for name, value in values.items()) + f"\nscores  {path}", flush=True)
 
 
 def draw_tracks(path: Path, rows: TrackScores, sources: Sequence[str], title: str) -> None:
-    """SDR of every track, a column per source."""
+    """Draw the SDR of every track per source."""
     from tasks.separation.figures import score_boxes
 
     write_figure(path, score_boxes(dict(zip(sources, rows.medians[:, :, 0].T, strict=True)), title=title))
 
 
 def print_table(
-    sources: Sequence[str], metrics: Mapping[str, float], others: Mapping[str, np.ndarray], heading: str, folder: Path
+    sources: Sequence[str], metrics: Mapping[str, float], baselines: Mapping[str, np.ndarray], heading: str, folder: Path
 ) -> None:
-    """SDR per stem of the network and of what it is held against; then the other measures."""
-    rows = {"this network": [metrics[f"sdr_{source}"] for source in sources]} | {k: list(v) for k, v in others.items()}
+    """Print SDR per source of the network and the baselines, then the other measures."""
+    rows = {"this network": [metrics[f"sdr_{source}"] for source in sources]} | {k: list(v) for k, v in baselines.items()}
     scored = [name for name in MEASURES[1:] if f"{name}_{sources[0]}" in metrics]
     extra = {name.upper(): [metrics[f"{name}_{source}"] for source in sources] for name in scored}
     extra["uSDR (mean of tracks)"] = [metrics[f"usdr_{source}"] for source in sources]
@@ -134,14 +123,14 @@ def _line(name: str, values: Sequence[float], width: int) -> str:
 
 
 class SeparationReport(Report):
-    """Score every test track by BSSEval v4, write and print the table; tracks scored before are not separated again.
+    """Score every test track by BSSEval v4, write and print tables; tracks with stored scores are skipped.
 
     Args:
-        bss: `sdr` alone, or `full`: ISR, SIR and SAR too, which take some seconds a minute of audio
-        evaluator: this suite's own, or the official package `museval` for confirmation
-        processes: that score tracks while the next is separated; 0: none beside this one
-        baselines: `test` also scores silence, the mixture, the mixture divided by the number of stems and ideal masks
-        examples: validation pieces that W&B or TensorBoard gets after each validation (audio and spectrograms)
+        bss: `sdr`, or `full` with ISR, SIR and SAR, which takes some seconds per minute of audio
+        evaluator: own implementation, or the official package `museval`
+        processes: worker processes that score tracks while the next is separated; 0: none
+        baselines: `test` also scores silence, the mixture, equal shares of the mixture, and ideal ratio masks
+        examples: validation pieces logged to W&B or TensorBoard after each validation (audio and spectrograms)
     """
 
     def __init__(
@@ -158,18 +147,18 @@ class SeparationReport(Report):
         self.baselines, self.examples = baselines, examples
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the folder of scores; what it holds of the same weights and settings counts."""
+        """Open the folder of scores; tracks scored with the same weights and settings are skipped."""
         scoring = Scoring(
             tuple(pl_module.sources), pl_module.net.sample_rate, self.bss, self.evaluator, system=_fingerprint(pl_module)
         )
         self.tracks = TrackEvaluator(Path(trainer.default_root_dir) / "tracks", scoring, self.processes)
         self.unread: dict[str, str] = {}
-        self.others: dict[str, list[np.ndarray]] = {}
-        known = () if run_info(trainer).overwrite else trainer.datamodule.tracks("test")
-        pl_module.skip_tracks({track.name for track in known if self.tracks.done(track.name)})
+        self.baseline_sdr: dict[str, list[np.ndarray]] = {}
+        tracks = () if run_info(trainer).overwrite else trainer.datamodule.tracks("test")
+        pl_module.skip_tracks({track.name for track in tracks if self.tracks.done(track.name)})
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TrackBatch, *_: Any) -> None:
-        """Score the track that was just separated."""
+        """Score the separated track."""
         if batch.error:
             self.unread[batch.name] = batch.error
             return
@@ -180,10 +169,10 @@ class SeparationReport(Report):
             self.tracks.submit(batch.name, batch.index, _interleaved(stems), _interleaved(outputs))
         if self.baselines:
             for name, sdr in baselines(stems, mixture, pl_module).items():
-                self.others.setdefault(name, []).append(sdr)
+                self.baseline_sdr.setdefault(name, []).append(sdr)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait for the last tracks and log the scores, the same on every rank."""
+        """Wait for all tracks and log the scores of all ranks."""
         self.results = self.tracks.finish()
         self.scores = SeparationScores(pl_module.sources).to(pl_module.device)
         for result in self.results:
@@ -191,45 +180,46 @@ class SeparationReport(Report):
                 self.scores.update(result.index, result.medians, result.usdr)
         self.metrics = self.scores.compute()
         if not self.metrics["n_tracks"]:
-            raise DataError(f"no track of the test split could be scored ({self._first_fault()}): {trainer.datamodule.advice()}")
+            raise DataError(f"no track of the test split could be scored ({self._first_error()}): {trainer.datamodule.advice()}")
         pl_module.log_dict({f"test/{name}": value for name, value in self.metrics.items()}, rank_zero_only=False)
 
     def report(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
-        """The scores of whole tracks; of the validation split those of pieces, without Wiener filter."""
+        """Write and print the scores: of whole tracks in `test`, of pieces without Wiener filter in `validate`."""
         if split == "validation":
             if trainer.is_global_zero and not trainer.fast_dev_run:
                 write_validation(Path(trainer.default_root_dir) / "metrics_validation.json", trainer)
             return
         rows = self.scores.scores()  # gathers: every rank takes part
         failed = {result.name: result.error for result in self.results if result.error}
-        mine = ({result.index: result.name for result in self.results}, {**self.unread, **failed}, self.others)
-        ranks = _of_all_ranks(trainer, mine)
+        own = ({result.index: result.name for result in self.results}, {**self.unread, **failed}, self.baseline_sdr)
+        ranks = _gather(trainer, own)
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
-        names, faults = ({key: value for rank in ranks for key, value in rank[i].items()} for i in (0, 1))
-        others = {name: np.nanmedian(np.concatenate([rank[2].get(name, []) for rank in ranks]), axis=0) for name in self.others}
-        folder, sources, told = Path(trainer.default_root_dir), pl_module.sources, about(trainer)
-        heading = f"{shared_heading(told, counted(len(rows.track), 'track'))}, {POLICY}"
+        names, errors = ({key: value for rank in ranks for key, value in rank[i].items()} for i in (0, 1))
+        gathered = {name: np.concatenate([rank[2].get(name, []) for rank in ranks]) for name in self.baseline_sdr}
+        baselines = {name: np.nanmedian(values, axis=0) for name, values in gathered.items()}
+        folder, sources = Path(trainer.default_root_dir), pl_module.sources
+        heading = f"{shared_heading(about(trainer), counted(len(rows.track), 'track'))}, {POLICY}"
         write_tracks(folder / "tracks.csv", rows, names, sources)
-        write_metrics(trainer, pl_module, self.metrics, others)
+        write_metrics(trainer, pl_module, self.metrics, baselines)
         draw_tracks(folder / "figures" / "tracks.png", rows, sources, heading)
-        print_table(sources, self.metrics, others, heading, folder)
-        for name, fault in faults.items():
-            print(f"not scored: {name}: {fault}", flush=True)
+        print_table(sources, self.metrics, baselines, heading, folder)
+        for name, error in errors.items():
+            print(f"not scored: {name}: {error}", flush=True)
 
     def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stems and estimates of validation pieces."""
+        """Log stems and estimates of validation pieces."""
         log_examples(trainer, pl_module, self.examples)
 
-    def _first_fault(self) -> str:
-        faults = [*self.unread.values(), *(result.error for result in self.results if result.error)]
-        return faults[0] if faults else "there is none"
+    def _first_error(self) -> str:
+        errors = [*self.unread.values(), *(result.error for result in self.results if result.error)]
+        return errors[0] if errors else "the split is empty"
 
 
 def _fingerprint(separator: LightningModule) -> str:
-    """Sixteen hex digits for weights and settings of separation."""
+    """Hash of weights and inference options, 16 hex digits."""
     settings = settings_of(separator)
-    # The residual is named where there is one: scores kept before it was an option stay valid.
+    # The residual is hashed only if used, so that scores from before this option stay valid.
     digest = hashlib.sha256(f"{settings!r}{' residual' if settings.residual else ''}".encode())
     for name, value in separator.separating.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
@@ -237,14 +227,14 @@ def _fingerprint(separator: LightningModule) -> str:
 
 
 def _interleaved(stems: Tensor) -> np.ndarray:
-    """(sources, channels, samples) as (sources, samples, channels) float32."""
+    """(sources, channels, samples) -> (sources, samples, channels) float32."""
     return stems.detach().float().cpu().transpose(1, 2).contiguous().numpy()
 
 
-def _of_all_ranks(trainer: Trainer, mine: Any) -> list[Any]:
-    """An object of every rank."""
+def _gather(trainer: Trainer, value: Any) -> list[Any]:
+    """Objects of all ranks."""
     if trainer.world_size == 1:
-        return [mine]
+        return [value]
     ranks: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(ranks, mine)
+    torch.distributed.all_gather_object(ranks, value)
     return ranks

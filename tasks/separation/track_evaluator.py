@@ -1,4 +1,4 @@
-"""Score tracks one by one, in this process or in others while the next track is separated; finished ones are kept."""
+"""Evaluation of tracks by BSSEval in this or other processes: references and estimates -> JSON per track, resumable."""
 
 import multiprocessing
 import os
@@ -22,13 +22,13 @@ from tasks.separation.track_scores import read_track_json, write_track_json
 Audio = NDArray[np.floating]
 Load = Callable[[], tuple[Audio, Audio]]  # reference and estimate, each (sources, samples, channels)
 
-# Libraries below numpy start as many threads as there are cores, in every process anew.
+# BLAS libraries start one thread per core in every process.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How tracks are scored; a track scored in the same way already is not scored again."""
+    """Evaluation settings; a track with a JSON of equal settings is not scored again."""
 
     sources: tuple[str, ...]
     rate: int
@@ -36,32 +36,32 @@ class Scoring:
     evaluator: str = "quintet"  # or "museval", the official package
     window: float = 1.0  # s
     hop: float = 1.0  # s
-    system: str = ""  # what made the estimates, such as a checkpoint and its settings: scores of another are stale
+    system: str = ""  # fingerprint of the system, such as checkpoint and options
 
     def settings(self) -> dict:
-        """Plain values for the track's JSON."""
+        """Plain values for the JSON of a track."""
         return {**asdict(self), "sources": list(self.sources)}
 
 
 class TrackResult(NamedTuple):
-    """Scores of one track, or why there are none."""
+    """Scores of one track, or the error."""
 
     name: str
     index: int
     medians: NDArray[np.float64]  # (sources, 4): SDR, ISR, SIR, SAR in dB, medians over frames
     usdr: NDArray[np.float64]  # (sources,), dB
     error: str | None = None
-    notes: tuple[str, ...] = ()  # one sentence for each silent source
+    notes: tuple[str, ...] = ()  # sentences on silent sources
 
 
 class TrackEvaluator:
-    """Scores of tracks, each written to FOLDER/test/TRACK.json (where museval looks) as soon as it is there.
+    """Evaluator of tracks; writes each to FOLDER/test/TRACK.json, where museval expects it.
 
     Args:
-        folder: of the scores
-        scoring: how to score
-        processes: that score beside this one; 0: `submit` scores at once. Each holds one track in memory, and as many
-            tracks again may wait as temporary files, then `submit` waits too.
+        folder: output folder
+        scoring: evaluation settings
+        processes: worker processes; 0: `submit` scores in this one. Each worker holds one track in memory, and as many
+            tracks may wait as temporary files before `submit` blocks.
     """
 
     def __init__(self, folder: Path, scoring: Scoring, processes: int = 0) -> None:
@@ -78,11 +78,11 @@ class TrackEvaluator:
         self.close()
 
     def path(self, name: str) -> Path:
-        """JSON of a track."""
+        """Path of the JSON of a track."""
         return self.folder / "test" / f"{name}.json"
 
     def done(self, name: str, newer_than: float = 0.0) -> bool:
-        """Whether a track's scores are there, by the same settings, from after the given time (s since the epoch)."""
+        """True if a track has scores with the same settings, not older than `newer_than` (s since the epoch)."""
         path = self.path(name)
         try:
             return read_track_json(path).settings == self.scoring.settings() and path.stat().st_mtime >= newer_than
@@ -90,12 +90,12 @@ class TrackEvaluator:
             return False
 
     def keep(self, name: str, index: int) -> None:
-        """Take up the scores of a track that is `done`."""
-        known = read_track_json(self.path(name))
-        self._results[index] = TrackResult(name, index, known.frames.medians(), known.usdr)
+        """Use the stored scores of a track that is `done`."""
+        stored = read_track_json(self.path(name))
+        self._results[index] = TrackResult(name, index, stored.frames.medians(), stored.usdr)
 
     def submit(self, name: str, index: int, reference: Audio, estimate: Audio) -> None:
-        """Score a track: reference and estimate (sources, samples, channels), floating point, full scale 1."""
+        """Score a track: reference and estimate (sources, samples, channels) in floating point, full scale 1."""
         if not self.processes:
             return self.submit_load(name, index, lambda: (reference, estimate))
         if self._files is None:
@@ -106,7 +106,7 @@ class TrackEvaluator:
         return self.submit_load(name, index, Saved(path))
 
     def submit_load(self, name: str, index: int, load: Load) -> None:
-        """Score what `load` reads, there where it is scored; with processes it has to pickle."""
+        """Score the track that `load` reads in the worker; with processes `load` must be picklable."""
         job = EvaluationJob(name, index, self.path(name), self.scoring, load)
         if not self.processes:
             return self._take(score(job))
@@ -119,14 +119,14 @@ class TrackEvaluator:
         return None
 
     def finish(self) -> list[TrackResult]:
-        """Wait for all tracks; results in order of their index, those that failed with their error."""
+        """Wait for all tracks; results in order of their index, with the errors of failed tracks."""
         while self._pending:
             self._collect(FIRST_COMPLETED)
         self.close()
         return [self._results[index] for index in sorted(self._results)]
 
     def close(self) -> None:
-        """End the processes without waiting for tracks that none has begun."""
+        """Stop the workers; tracks not yet begun are cancelled."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
@@ -141,8 +141,8 @@ class TrackEvaluator:
             try:
                 self._take(future.result())
             except BrokenProcessPool:
-                self._pool = None  # the next track gets new processes
-                self._take(_failed(name, index, self.scoring, "the process that scored it died, perhaps for want of memory"))
+                self._pool = None  # the next track starts a new pool
+                self._take(_failed(name, index, self.scoring, "its worker process died, perhaps out of memory"))
 
     def _take(self, result: TrackResult) -> None:
         self._results[result.index] = result
@@ -151,7 +151,7 @@ class TrackEvaluator:
 
 
 class EvaluationJob(NamedTuple):
-    """One track to score."""
+    """Track to score."""
 
     name: str
     index: int
@@ -161,21 +161,21 @@ class EvaluationJob(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """Arrays that another process has written; they vanish with being scored."""
+    """Arrays saved by the main process, deleted when scored."""
 
     path: Path
 
     def __call__(self) -> tuple[Audio, Audio]:
-        """Reference and estimate, mapped: what is scored is read window by window."""
+        """Reference and estimate, memory-mapped."""
         files = [self.path.with_suffix(f".{what}.npy") for what in ("reference", "estimate")]
         reference, estimate = (np.load(file, mmap_mode="r") for file in files)
         for file in files if os.name == "posix" else ():
-            file.unlink()  # stays readable until it is let go
+            file.unlink()  # stays readable while it is mapped
         return reference, estimate
 
 
 def score(job: EvaluationJob) -> TrackResult:
-    """Score one track and write its JSON; whatever is wrong with it becomes its error."""
+    """Score one track and write its JSON; any exception becomes the error of the result."""
     scoring = job.scoring
     try:
         reference, estimate = job.load()
@@ -186,15 +186,15 @@ def score(job: EvaluationJob) -> TrackResult:
 
                 frames = evaluate_with_museval(reference, estimate, scoring.rate, scoring.window, scoring.hop)
             else:
-                how = {"mode": scoring.bss, "names": scoring.sources, "window": scoring.window, "hop": scoring.hop}
-                frames = evaluate(reference, estimate, scoring.rate, **how)
+                options = {"mode": scoring.bss, "names": scoring.sources, "window": scoring.window, "hop": scoring.hop}
+                frames = evaluate(reference, estimate, scoring.rate, **options)
         whole = usdr(reference, estimate)
         length = min(scoring.window, reference.shape[1] / scoring.rate) if np.isinf(scoring.window) else scoring.window
         hop = length if np.isinf(scoring.hop) else scoring.hop
         write_track_json(job.path, scoring.sources, frames, whole, length, hop, scoring.settings())
     except Exception as error:
         return _failed(job.name, job.index, scoring, str(error) or type(error).__name__)
-    notes = tuple(str(one.message) for one in caught if "silent" in str(one.message))
+    notes = tuple(str(warning.message) for warning in caught if "silent" in str(warning.message))
     return TrackResult(job.name, job.index, frames.medians(), whole, notes=notes)
 
 
@@ -205,7 +205,7 @@ def _failed(name: str, index: int, scoring: Scoring, error: str) -> TrackResult:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Processes started within the block compute on one thread each."""
+    """Context in which new processes use one thread each."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:

@@ -1,4 +1,4 @@
-"""Scores of a track on disk, in the schema of museval's JSON: its aggregation and the field's notebooks read them."""
+"""Scores of a track as JSON in museval's schema, and the official museval on arrays."""
 
 import json
 import os
@@ -21,18 +21,18 @@ from datamodules.common.errors import DataError
 from tasks.metrics.bss import WindowScores, as_written
 from tasks.writers.output_files import write_json
 
-SCHEMA_OF = "0.4.1"  # the museval whose schema and definition this is
+SCHEMA_VERSION = "0.4.1"  # of museval
 METRICS = ("SDR", "ISR", "SIR", "SAR")
 
 
 @dataclass(frozen=True)
 class TrackJson:
-    """What a track's JSON holds."""
+    """Content of the JSON of a track."""
 
     sources: tuple[str, ...]
     frames: WindowScores
-    usdr: NDArray[np.float64]  # (sources,), NaN where museval itself wrote the file
-    settings: Mapping[str, Any]  # as it was scored; empty where museval wrote the file
+    usdr: NDArray[np.float64]  # (sources,) dB; NaN if museval wrote the file
+    settings: Mapping[str, Any]  # of the evaluation; empty if museval wrote the file
 
 
 def write_track_json(
@@ -46,16 +46,16 @@ def write_track_json(
 ) -> None:
     """Write scores as museval does: five decimals, NaN for infinite values, `time` and `duration` in s.
 
-    uSDR and the settings stand under the key `quintet`, which museval's schema allows and its reader passes over.
+    uSDR and the settings are stored under the key `quintet`, which museval's reader ignores.
 
     Args:
         path: file to write; museval's `EvalStore.add_eval_dir` finds FOLDER/test/TRACK.json
         sources: names of the targets
         frames: scores per window
-        usdr: (sources,), kept in full
-        window: s
-        hop: s
-        settings: plain values that tell how the track was scored
+        usdr: (sources,) dB, in full precision
+        window: length of a window, s
+        hop: time between windows, s
+        settings: evaluation settings as plain values
     """
     values = dict(zip(METRICS, (as_written(rows) for rows in frames), strict=True))
     targets = [
@@ -68,28 +68,28 @@ def write_track_json(
         }
         for j, source in enumerate(sources)
     ]
-    ours = {"settings": dict(settings or {}), "usdr": dict(zip(sources, (_or_null(x) for x in usdr), strict=True))}
-    write_json(path, {"targets": targets, "museval_version": SCHEMA_OF, "quintet": ours})
+    extra = {"settings": dict(settings or {}), "usdr": dict(zip(sources, (_or_null(x) for x in usdr), strict=True))}
+    write_json(path, {"targets": targets, "museval_version": SCHEMA_VERSION, "quintet": extra})
 
 
 def read_track_json(path: Path) -> TrackJson:
-    """Read scores that this suite or museval has written.
+    """Read scores written by this suite or museval.
 
     Raises:
-        DataError: no such file, or not museval's schema.
+        DataError: file not found, or not in museval's schema.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         targets = content["targets"]
         sources = tuple(target["name"] for target in targets)
         rows = [[[frame["metrics"][name] for frame in target["frames"]] for target in targets] for name in METRICS]
-        ours = content.get("quintet", {})
-        usdr = [ours.get("usdr", {}).get(source) for source in sources]
+        extra = content.get("quintet", {})
+        usdr = [extra.get("usdr", {}).get(source) for source in sources]
         frames = WindowScores(*np.array(rows, dtype=np.float64).reshape(4, len(sources), -1))
-        return TrackJson(sources, frames, np.array(usdr, dtype=np.float64), dict(ours.get("settings", {})))
+        return TrackJson(sources, frames, np.array(usdr, dtype=np.float64), dict(extra.get("settings", {})))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} holds no scores in museval's schema ({type(error).__name__}: {error}): delete it and score the track again"
+            f"{path} is not in museval's schema ({type(error).__name__}: {error}): delete it and score the track again"
         ) from error
 
 
@@ -97,54 +97,51 @@ def _or_null(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-# The official museval on arrays, also on a machine without ffmpeg.
-
 PROGRAMS = ("ffmpeg", "ffprobe")
 _LOCK = threading.Lock()
 
 
 def import_museval() -> ModuleType:
-    """The museval package.
+    """Import museval, also without ffmpeg.
 
-    Its import fails unless ffmpeg and ffprobe are on PATH, which it needs for reading MP4 alone: never here, where scores
-    are of arrays. Where they are not there, links of these names are on PATH while the import runs. Nothing is left on
-    PATH or disk.
+    museval's import fails unless ffmpeg and ffprobe, which it needs only to read MP4, are on PATH. If they are missing,
+    PATH holds placeholders of these names during the import.
 
     Raises:
-        DataError: museval is not installed, or does not import for another reason.
+        DataError: museval is not installed or cannot be imported.
     """
     try:
-        with _LOCK, _programs_found():
+        with _LOCK, _programs_on_path():
             return import_module("museval")
     except (ImportError, RuntimeError) as error:
         raise DataError(f"museval cannot be imported ({error}): pip install museval, or use --evaluator quintet") from error
 
 
 def evaluate_with_museval(
-    reference: NDArray[np.floating], estimate: NDArray[np.floating], rate: int, window: float = 1.0, hop: float = 1.0
+    reference: NDArray[np.floating], estimate: NDArray[np.floating], sample_rate: int, window: float = 1.0, hop: float = 1.0
 ) -> WindowScores:
     """Scores of (sources, samples, channels) arrays by `museval.evaluate` (BSSEval v4, all four metrics, slow).
 
     Raises:
-        ValueError: museval's own, as for a source that is silent over the whole track.
+        ValueError: raised by museval, for instance for a source that is silent over the whole track.
         DataError: museval cannot be imported.
     """
     museval = import_museval()
-    size, step = (reference.shape[1] if np.isinf(length) else int(length * rate) for length in (window, hop))
+    size, step = (reference.shape[1] if np.isinf(length) else int(length * sample_rate) for length in (window, hop))
     scores = museval.evaluate(reference.astype(np.float64), estimate.astype(np.float64), win=size, hop=step, mode="v4")
     return WindowScores(*scores)
 
 
 @contextmanager
-def _programs_found() -> Iterator[None]:
-    """Both programs are on PATH within the block: in their absence two links that nothing runs."""
+def _programs_on_path() -> Iterator[None]:
+    """Context in which both programs are on PATH, as placeholders if they are missing."""
     if all(map(shutil.which, PROGRAMS)):
         yield
         return
     before = os.environ.get("PATH")
     with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
         for name in PROGRAMS:
-            _stand_in(Path(folder), name)
+            _placeholder(Path(folder), name)
         os.environ["PATH"] = os.pathsep.join([folder, *([before] if before else [])])
         try:
             yield
@@ -155,8 +152,8 @@ def _programs_found() -> Iterator[None]:
                 os.environ["PATH"] = before
 
 
-def _stand_in(folder: Path, name: str) -> None:
+def _placeholder(folder: Path, name: str) -> None:
     if os.name == "nt":
         (folder / f"{name}.exe").touch()
-    else:  # a file of its own could not be executed where temporary folders are mounted without that
+    else:  # a link, since temporary folders may be mounted noexec
         (folder / name).symlink_to(sys.executable)

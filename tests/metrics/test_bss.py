@@ -214,7 +214,7 @@ def test_wrong_arrays_are_refused():
         (lambda: bss.evaluate(reference[0], estimate[0], RATE), "samples, channels"),
         (lambda: bss.evaluate(reference, (1000 * estimate).astype(np.int16), RATE), "int16"),
         (lambda: bss.evaluate(reference, estimate, RATE, mode="v3"), "v3"),
-        (lambda: bss.evaluate(reference, estimate, RATE, window=1e-9), "less than one sample"),
+        (lambda: bss.evaluate(reference, estimate, RATE, window=1e-9), "at least one sample"),
     ):
         with pytest.raises(ValueError, match=said):
             wrong()

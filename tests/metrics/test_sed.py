@@ -106,9 +106,9 @@ def test_intersections_by_hand():
     reference = table([0, 0], [0, 1], [0, 5], [4, 7])
     predicted = table([0, 0, 0], [0, 0, 0], [0, 1.5, 5], [1, 3, 7])
     found = intersection.score(reference, predicted, 2)
-    assert found.found.tolist() == [1, 0]  # 2.5 s of 4 s, in two pieces
-    assert found.false.tolist() == [1, 0]
-    assert found.crossed.tolist() == [[0, 1], [0, 0]]
+    assert found.detected.tolist() == [1, 0]  # 2.5 s of 4 s, in two pieces
+    assert found.false_positives.tolist() == [1, 0]
+    assert found.cross_triggers.tolist() == [[0, 1], [0, 0]]
     assert found.counts.macro_f1 == pytest.approx(1 / 2 * 2 / 3)
 
 
@@ -154,7 +154,7 @@ def test_a_sweep_equals_decoding_and_scoring_at_every_threshold(seed):
     truth = intersection.Truth(corpus.events, 3)
     criteria = intersection.Criteria(0.1, 0.7, 0.2)
     swept = [sweep.event_based(scores, corpus.events), sweep.segment_based(scores, corpus.events)]
-    swept.append(sweep.intersection_based(scores, truth, criteria, crossed=True))
+    swept.append(sweep.intersection_based(scores, truth, criteria, cross_triggers=True))
     for threshold, events in zip(thresholds, tables, strict=True):
         whole = intersection.score(truth, events, 3, criteria)
         singly = [collar.score(corpus.events, events, 3).counts, segment.score(corpus.events, events, 3).counts, whole.counts]
@@ -163,8 +163,8 @@ def test_a_sweep_equals_decoding_and_scoring_at_every_threshold(seed):
                 i = int(np.searchsorted(-one.thresholds, -threshold, side="right")) - 1
                 found = (one.predicted[i], one.correct[i]) if i >= 0 else (0, 0)
                 assert (one.reference, *found) == (counts.reference[k], counts.predicted[k], counts.correct[k])
-                if i >= 0 and one.crossed.size:
-                    np.testing.assert_array_equal(one.crossed[i], whole.crossed[k])
+                if i >= 0 and one.cross_triggers.size:
+                    np.testing.assert_array_equal(one.cross_triggers[i], whole.cross_triggers[k])
     for scenario in (psds.PSDS1, psds.PSDS2):
         exact, singly = psds.from_scores(scores, corpus, scenario), psds.from_operating_points(tables, corpus, scenario)
         assert exact.value == pytest.approx(singly.value, abs=1e-12)

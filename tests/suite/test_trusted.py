@@ -227,7 +227,7 @@ def test_predict_writes_nothing_outside_its_folder(contents, tmp_path):
 
 
 def test_the_writer_of_stems_is_the_last_line(tmp_path):
-    with pytest.raises(DataError, match="plain file name"):
+    with pytest.raises(DataError, match="not a valid file name"):
         StemFiles(tmp_path / "song", ["../x"], 44_100, 2, 10, "wav", "PCM_16")
     assert not list(tmp_path.iterdir())
 

@@ -33,21 +33,21 @@ def test_maps_need_attention(option):
 
 
 def test_rows_of_a_map_need_a_map():
-    with pytest.raises(DataError, match=r"add --output\.maps true"):
+    with pytest.raises(DataError, match=r"needs --output\.maps true"):
         check(CNN_P, map_tags=["rock"])
 
 
 def test_one_file_is_joined_with_nothing():
-    with pytest.raises(DataError, match=r"give two or more --data\.inputs"):
+    with pytest.raises(DataError, match=r"needs at least two files in --data\.inputs"):
         check(partial(Att, layers=1, heads=2), inputs=1, join=True)
 
 
 @pytest.mark.parametrize(
     ("writer", "options", "sentence"),
     [
-        (EventWriter, {"reference": "true.tsv", "pictures": False}, "add --output.pictures true"),
-        (StemWriter, {"format": "mp3", "subtype": "PCM_24"}, "mp3 has no subtype"),
-        (StemWriter, {"other": "minus"}, "add --output.two_stems STEM"),
+        (EventWriter, {"reference": "true.tsv", "pictures": False}, "needs --output.pictures true"),
+        (StemWriter, {"format": "mp3", "subtype": "PCM_24"}, "subtype PCM_24 is not supported by mp3"),
+        (StemWriter, {"other": "minus"}, "needs --output.two_stems STEM"),
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(writer, options, sentence):

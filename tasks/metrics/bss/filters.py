@@ -1,4 +1,4 @@
-"""Least-squares distortion filters of BSSEval v4: one block-Toeplitz system for all estimates, solved once per track."""
+"""Distortion filters of BSSEval v4: references and estimates -> least-squares filters per track, ISR, SIR and SAR per window."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -9,49 +9,50 @@ from numpy.typing import NDArray
 
 from tasks.metrics.bss.frames import Array, decibels
 
-BLOCKS = 8  # transformed at once
+BLOCKS = 8  # per FFT call
+CACHE_BYTES = 2**28  # maximum size of cached filter spectra
 
-# Mono or band-limited references make the system singular to the last digit: it is then tried again with its diagonal
-# this much larger. Scores of four MP3 loops then differ from museval's, whose rounding errors do the same, by 0.02 dB at
-# most; by 9 dB and in twenty times the time with an LU decomposition that goes on, or least squares where it does not.
+# Relative ridges on the diagonal, tried in turn: mono or band-limited references make the system numerically singular.
+# On four MP3 loops the scores then differ from museval's by at most 0.02 dB; an LU decomposition or least squares differ by up to
+# 9 dB and take twenty times as long.
 RIDGES = (0.0, *(10.0**power for power in range(-14, -5)))
 
 
 class DistortionFilters(NamedTuple):
-    """Filters that map references to the part of an estimate that they explain; `channels` of one source in a row."""
+    """Filters from references to the part of an estimate that they explain; channels of one source are adjacent."""
 
-    everything: NDArray[np.float64]  # (sources * channels of references, taps, sources * channels of estimates)
-    own: NDArray[np.float64]  # (sources, channels of its reference, taps, channels of its estimate)
+    all_sources: NDArray[np.float64]  # (reference channels, taps, estimate channels)
+    own: NDArray[np.float64]  # (sources, reference channels, taps, estimate channels)
 
 
 def distortion_filters(reference: Array, estimate: Array, taps: int) -> DistortionFilters:
-    """Filters of least squared error over the whole track, from delays of 0 to taps - 1 samples.
+    """Least-squares filters over the whole track, with delays of 0 to taps - 1 samples.
 
     Args:
         reference: (sources, samples, channels)
         estimate: same shape
-        taps: length of each filter; sources * channels * taps squared doubles are held (134 MB for 8 times 512)
+        taps: length of each filter; memory is (sources * channels * taps)^2 doubles (134 MB for 8 times 512)
     """
     sources, _, channels = reference.shape
     inner = correlations(reference, estimate, taps)
-    everything = np.arange(sources * channels)
+    all_sources = np.arange(sources * channels)
     own = []
     for first in range(0, sources * channels, channels):
-        mine = everything[first : first + channels]
-        own.append(_solve(inner, mine, sources * channels + mine))
-    return DistortionFilters(_solve(inner, everything, sources * channels + everything), np.stack(own))
+        channels_of_source = all_sources[first : first + channels]
+        own.append(_solve(inner, channels_of_source, sources * channels + channels_of_source))
+    return DistortionFilters(_solve(inner, all_sources, sources * channels + all_sources), np.stack(own))
 
 
 def correlations(reference: Array, estimate: Array, taps: int) -> NDArray[np.float64]:
-    """Inner products of every reference channel with every later signal: (refs, refs + estimates, taps).
+    """Cross-correlations of reference channels with all channels: (references, references + estimates, taps).
 
     Entry [i, j, l] is the sum over n of x_i[n] x_j[n + l], x the channels of the references, then of the estimates.
-    Transforms of 8 * taps samples suffice whatever the length of the track: lags are shorter than a block.
+    Computed by FFTs of 8 * taps samples, since lags are shorter than a block.
     """
     from scipy.fft import irfft, next_fast_len, rfft
 
     size = next_fast_len(8 * taps, real=True)
-    step = size - taps + 1  # samples that a block adds
+    step = size - taps + 1  # new samples per block
     rows = reference.shape[0] * reference.shape[2]
     total = np.zeros((size // 2 + 1, rows, 2 * rows), dtype=np.complex128)
     for start in range(0, reference.shape[1], BLOCKS * step):
@@ -64,7 +65,7 @@ def correlations(reference: Array, estimate: Array, taps: int) -> NDArray[np.flo
 
 
 def _blocks(reference: Array, estimate: Array, start: int, step: int, size: int) -> NDArray[np.float64]:
-    """Channels of both in blocks of `size` samples, `step` apart, zeros behind the end: (channels, blocks, size)."""
+    """Channels of both in blocks of `size` samples, `step` apart, zero-padded: (channels, blocks, size)."""
     length = (BLOCKS - 1) * step + size
     sounds = [sound[:, start : start + length].swapaxes(1, 2) for sound in (reference, estimate)]
     flat = np.zeros((2, *sounds[0].shape[:2], length))
@@ -74,7 +75,7 @@ def _blocks(reference: Array, estimate: Array, start: int, step: int, size: int)
 
 
 def _solve(inner: NDArray[np.float64], references: NDArray[np.int64], estimates: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Filters (references, taps, estimates) of least squared error."""
+    """Least-squares filters (references, taps, estimates)."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     taps = inner.shape[-1]
@@ -83,16 +84,16 @@ def _solve(inner: NDArray[np.float64], references: NDArray[np.int64], estimates:
         gram = _gram(inner, references)
         gram.flat[:: len(gram) + 1] *= 1 + ridge
         try:
-            # Symmetric, so its transpose is it in the order in which it can be factored in place.
+            # The matrix is symmetric; its transpose has the memory order for an in-place factorization.
             factor = cho_factor(gram.T, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError:
             continue
         return cho_solve(factor, right, check_finite=False).reshape(len(references), taps, len(estimates))
-    raise ValueError("the references determine no distortion filters: are their samples finite?")
+    raise ValueError("no distortion filters: the references are singular or not finite")
 
 
 def _gram(inner: NDArray[np.float64], references: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Inner products of all delayed references, (references * taps, references * taps), with museval's epsilon."""
+    """Gram matrix of all delayed references, (references * taps, references * taps), with museval's epsilon."""
     count, taps = len(references), inner.shape[-1]
     gram = np.empty((count, taps, count, taps))
     for row, i in enumerate(references):
@@ -105,60 +106,55 @@ def _gram(inner: NDArray[np.float64], references: NDArray[np.int64]) -> NDArray[
     return gram
 
 
-# Energies of the parts of an estimate in one window, from spectra alone: Parseval instead of inverse transforms.
-
-HELD = 2**28  # bytes of filter spectra kept from window to window; beyond, they are transformed anew for each
-
-
 class Projector:
-    """ISR, SIR and SAR of windows that are all of one length.
+    """ISR, SIR and SAR of windows of one length, from spectra by Parseval's theorem.
 
     Args:
-        filters: of the whole track
-        window: samples of a window
+        filters: distortion filters of the whole track
+        window: length of a window in samples
     """
 
     def __init__(self, filters: DistortionFilters, window: int) -> None:
         from scipy.fft import next_fast_len
 
         self.sources, self.channels, taps, _ = filters.own.shape
-        self.size = next_fast_len(window + taps - 1, real=True)  # no shorter, or the filtered window would fold over
-        spectra = len(filters.everything) * (len(filters.everything) + self.channels)
-        held = None if spectra * (self.size // 2 + 1) * 16 <= HELD else 1
-        self._everything = lru_cache(held)(self._transformed(filters.everything))
-        self._own = lru_cache(held)(self._transformed(np.concatenate(list(filters.own), axis=-1)))
+        self.size = next_fast_len(window + taps - 1, real=True)  # avoids circular convolution
+        spectra = len(filters.all_sources) * (len(filters.all_sources) + self.channels)
+        cached = None if spectra * (self.size // 2 + 1) * 16 <= CACHE_BYTES else 1
+        self._all_sources = lru_cache(cached)(self._transformed(filters.all_sources))
+        self._own = lru_cache(cached)(self._transformed(np.concatenate(list(filters.own), axis=-1)))
 
     def ratios(self, reference: Array, estimate: Array) -> NDArray[np.float64]:
-        """ISR, SIR and SAR in dB, (3, sources), of one window (sources, window, channels) of each."""
+        """ISR, SIR and SAR in dB, (3, sources), of one window of reference and estimate, each (sources, window, channels)."""
         from scipy.fft import rfft
 
-        heard, said = (
+        references, estimates = (
             rfft(np.asarray(x, dtype=np.float64).swapaxes(1, 2).reshape(self.sources * self.channels, -1), self.size)
             for x in (reference, estimate)
         )
         energies = np.zeros((self.sources, 6))
-        for row in range(len(said)):
+        for row in range(len(estimates)):
             source = row // self.channels
-            mine = heard[source * self.channels : (source + 1) * self.channels]
-            target, spatial, full = heard[row], _filtered(self._own(row), mine), _filtered(self._everything(row), heard)
-            parts = (target, spatial - target, spatial, full - spatial, full, said[row] - full)
+            own = references[source * self.channels : (source + 1) * self.channels]
+            target, spatial, full = references[row], _filtered(self._own(row), own), _filtered(self._all_sources(row), references)
+            parts = (target, spatial - target, spatial, full - spatial, full, estimates[row] - full)
             energies[source] += [self._energy(part) for part in parts]
         return np.array([[decibels(e[i], e[i + 1]) for e in energies] for i in (0, 2, 4)])
 
     def _transformed(self, filters: NDArray[np.float64]) -> Callable[[int], NDArray[np.complex128]]:
-        """Spectra (references, bins) of the filters that end in one channel of the estimates."""
+        """Function of an estimate channel: spectra (references, bins) of its filters."""
         from scipy.fft import rfft
 
         return lambda channel: rfft(filters[:, :, channel], self.size)
 
     def _energy(self, spectrum: NDArray[np.complex128]) -> float:
-        """Sum of squared samples of a real signal of `size` samples with this half of its spectrum."""
+        """Energy of a real signal of `size` samples from its half spectrum."""
         twice = np.vdot(spectrum, spectrum).real * 2 - abs(spectrum[0]) ** 2
         return float(twice - abs(spectrum[-1]) ** 2 if self.size % 2 == 0 else twice) / self.size
 
 
 def _filtered(filters: NDArray[np.complex128], spectra: NDArray[np.complex128]) -> NDArray[np.complex128]:
     total = filters[0] * spectra[0]
-    for one, spectrum in zip(filters[1:], spectra[1:], strict=True):
-        total += one * spectrum
+    for response, spectrum in zip(filters[1:], spectra[1:], strict=True):
+        total += response * spectrum
     return total

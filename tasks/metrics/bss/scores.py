@@ -1,4 +1,4 @@
-"""Scores of a separated track: BSSEval v4 per window, their medians, and the whole-track uSDR."""
+"""BSSEval v4 scores of a separated track per window, medians over tracks, and uSDR of the whole track."""
 
 import warnings
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ __all__ = ["evaluate", "median_over_frames", "median_over_tracks", "usdr"]
 def evaluate(
     reference: Array,
     estimate: Array,
-    rate: int,
+    sample_rate: int,
     window: float = 1.0,
     hop: float = 1.0,
     mode: str = "sdr",
@@ -34,30 +34,29 @@ def evaluate(
 ) -> WindowScores:
     """Scores of every source in every window, equal to `museval.evaluate(mode="v4")`.
 
-    A window in which any reference or estimate is silent (its channels add up to zero at every sample) is NaN for
-    all sources. A source whose reference or estimate is silent over the whole track, for which museval raises
-    ValueError, is NaN with a warning, and the others are scored as if it were in neither list: no window is lost to
-    it. Only a reference that is not zero (its estimate is silent, or it is in antiphase) stays an interferer that
-    SIR and SAR of the others know of.
+    A window in which any reference or estimate is silent (channels sum to zero at every sample) is NaN for all
+    sources. A source whose reference or estimate is silent over the whole track, for which museval raises ValueError,
+    is NaN with a warning and excludes no windows of the others. If its reference is not zero, it remains an interferer
+    in SIR and SAR of the others.
 
     Args:
-        reference: true sources (sources, samples, channels), floating point
-        estimate: same shape, in the same order
-        rate: samples per second
-        window: s; infinite for the whole track
-        hop: s
-        mode: "sdr" is SDR alone and needs no filter; "full" adds ISR, SIR and SAR
-        taps: of the distortion filters
-        names: of the sources, for the warning
+        reference: reference sources (sources, samples, channels), floating point
+        estimate: estimated sources, same shape and order
+        sample_rate: Hz
+        window: length of a window, s; infinite for the whole track
+        hop: time between windows, s
+        mode: "sdr" (no filters), or "full" with ISR, SIR and SAR
+        taps: length of the distortion filters
+        names: names of the sources, for the warning
 
     Raises:
         ValueError: shapes that differ, samples that are not finite, or an unknown mode.
     """
     check(reference, estimate, mode)
     samples = reference.shape[1]
-    size, step = (samples if np.isinf(length) else int(length * rate) for length in (window, hop))
+    size, step = (samples if np.isinf(length) else int(length * sample_rate) for length in (window, hop))
     if size < 1 or step < 1:
-        raise ValueError(f"a window of {window} s every {hop} s is less than one sample at {rate} Hz")
+        raise ValueError(f"expected windows of at least one sample, got {window} s every {hop} s at {sample_rate} Hz")
     slices = frame_slices(samples, size, step)
     quiet = [wholly_silent(sounds) for sounds in (reference, estimate)]
     _warn(quiet, names)
@@ -72,14 +71,14 @@ def evaluate(
 
 
 def usdr(reference: Array, estimate: Array) -> NDArray[np.float64]:
-    """SDR of the Sound Demixing Challenges, (sources,) in dB: one ratio over the whole track, 1e-7 added to both sums.
+    """uSDR of the Sound Demixing Challenges: energy ratio over the whole track, 1e-7 added to both energies.
 
     Args:
         reference: (sources, samples, channels), full scale 1
         estimate: same shape
 
     Returns:
-        NaN for a reference that is zero throughout, where the ratio would only say how loud the estimate is.
+        (sources,) in dB; NaN for a reference of zeros
     """
     values = np.empty(len(reference))
     for j, (target, guess) in enumerate(zip(reference, estimate, strict=True)):
@@ -89,14 +88,14 @@ def usdr(reference: Array, estimate: Array) -> NDArray[np.float64]:
 
 
 def median_over_tracks(medians: Array) -> NDArray[np.float64]:
-    """cSDR and its three companions: median over tracks of the medians over frames, (tracks, ...) -> (...)."""
+    """cSDR, ISR, SIR, SAR: medians over windows (tracks, ...) -> median over tracks (...)."""
     return nanmedian(np.asarray(medians, dtype=np.float64), axis=0)
 
 
 def check(reference: Array, estimate: Array, mode: str = "sdr") -> None:
-    """Raise ValueError unless both are (sources, samples, channels) of finite floating-point samples."""
+    """Check shapes and types. Raises ValueError unless both are (sources, samples, channels) of finite floats."""
     if mode not in ("sdr", "full"):
-        raise ValueError(f"unknown mode {mode!r}: sdr or full")
+        raise ValueError(f"unknown mode {mode!r}; choose from sdr, full")
     if reference.ndim != 3 or reference.shape != estimate.shape or 0 in reference.shape:
         raise ValueError(f"expected (sources, samples, channels) twice, got {reference.shape} and {estimate.shape}")
     for what, sounds in (("reference", reference), ("estimate", estimate)):
@@ -108,20 +107,20 @@ def check(reference: Array, estimate: Array, mode: str = "sdr") -> None:
 
 
 def _energies(target: Array, guess: Array, block: int = 2**18) -> tuple[float, float]:
-    """Energy of the target and of the error in float64, block by block."""
+    """Energy of the target and of the error in float64, in blocks."""
     energy = error = 0.0
     for start in range(0, len(target), block):
-        wanted = target[start : start + block].astype(np.float64).ravel()
-        missed = guess[start : start + block].ravel() - wanted
-        energy, error = energy + wanted @ wanted, error + missed @ missed
+        reference = target[start : start + block].astype(np.float64).ravel()
+        difference = guess[start : start + block].ravel() - reference
+        energy, error = energy + reference @ reference, error + difference @ difference
     return energy, error
 
 
 def _add_filtered(
     scores: WindowScores, reference: Array, estimate: Array, sources: list[int], frames: list[tuple[int, slice]], taps: int
 ) -> None:
-    """Fill in ISR, SIR and SAR of the named sources and frames."""
-    # All references, scored or not, since each may be what interferes.
+    """Add ISR, SIR and SAR of sources and windows to `scores` in place."""
+    # All references, scored or not: each may interfere.
     filters = distortion_filters(reference, estimate, taps)
     projector = Projector(filters, frames[0][1].stop - frames[0][1].start)
     for i, window in frames:

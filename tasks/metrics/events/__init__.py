@@ -1,1 +1,1 @@
-"""Metrics of sound events."""
+"""Metrics of sound event detection."""

@@ -1,4 +1,4 @@
-"""Thresholds and filter lengths of best F1, to be chosen on validation data alone."""
+"""Tuning of thresholds and filter lengths for F1 on validation data: maximum of F1, or cross-validated plateau of F1."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -14,38 +14,37 @@ Array = NDArray[np.float64]
 
 
 class Decoding(NamedTuple):
-    """How events follow from scores."""
+    """Decision parameters: frame scores -> events."""
 
     thresholds: Array  # (classes,)
     filters: NDArray[np.int64]  # (classes,) odd numbers of frames
 
 
 def fixed(classes: int, threshold: float = 0.5, length: int = 7) -> Decoding:
-    """One threshold and one filter for all classes."""
+    """The same threshold and filter length for all classes."""
     return Decoding(np.full(classes, threshold), np.full(classes, length))
 
 
 def best_thresholds(swept: Sequence[Sweep], per_class: bool = True, default: float = 0.5) -> tuple[Array, Array]:
-    """Thresholds of highest F1 and the F1 of every class there, each (classes,).
+    """Thresholds of highest F1, and the F1 of every class, each (classes,).
 
-    Each lies midway between two scores, so that rounding changes no decision; among equals the highest is taken. A
-    class that never occurs keeps the `default` and has no F1 (NaN).
+    Thresholds are midway between two scores, so that rounding changes no decision; of equal F1 the highest is taken.
 
     Args:
         swept: counts of every class
-        per_class: each class its own; otherwise one for all, of highest mean F1
-        default: for classes that cannot be tuned
+        per_class: one threshold per class; False: one for all classes, of highest mean F1
+        default: threshold of classes without references, whose F1 is NaN
     """
     if not per_class:
         common = _common(swept, default)
-        return np.full(len(swept), common), np.array([_at(one, common) for one in swept])
+        return np.full(len(swept), common), np.array([_at(sweep, common) for sweep in swept])
     thresholds, scores = np.full(len(swept), default), np.full(len(swept), np.nan)
-    for i, one in enumerate(swept):
-        if one.reference:
+    for i, sweep in enumerate(swept):
+        if sweep.reference:
             scores[i] = 0.0
-        if one.reference and len(one.thresholds):
-            best = int(np.argmax(one.f1))
-            thresholds[i], scores[i] = _midway(one.thresholds, best), one.f1[best]
+        if sweep.reference and len(sweep.thresholds):
+            best = int(np.argmax(sweep.f1))
+            thresholds[i], scores[i] = _midway(sweep.thresholds, best), sweep.f1[best]
     return thresholds, scores
 
 
@@ -55,13 +54,13 @@ def tune(
     filters: Sequence[int] = (1, 3, 5, 7, 9, 11, 15, 21, 31),
     average: Literal["class", "global"] = "class",
 ) -> Decoding:
-    """Filter length and threshold of highest F1, of each class or for all; exact over thresholds.
+    """Filter lengths and thresholds of highest F1, exact over thresholds.
 
     Args:
-        scores: of validation clips, not filtered
+        scores: unfiltered scores of validation clips
         sweep: counts of every class from filtered scores, such as `sweep.event_based` with its reference
-        filters: lengths to try, odd; among equals the first is taken
-        average: whether each class has its own
+        filters: odd candidate lengths; of equal F1 the first is taken
+        average: `class`: parameters per class; `global`: the same for all classes
     """
     tried = [best_thresholds(sweep(median_filter(scores, length)), average == "class") for length in filters]
     thresholds, f1 = (np.stack(column) for column in zip(*tried, strict=True))
@@ -71,12 +70,12 @@ def tune(
 
 
 def _common(swept: Sequence[Sweep], default: float) -> float:
-    scored = [one for one in swept if one.reference and len(one.thresholds)]
+    scored = [sweep for sweep in swept if sweep.reference and len(sweep.thresholds)]
     if not scored:
         return default
-    at = np.concatenate([one.thresholds for one in scored])
-    # F1 changes only at a class's own thresholds: the sum over classes is a running sum of those changes.
-    change = np.concatenate([np.diff(one.f1, prepend=0.0) for one in scored])
+    at = np.concatenate([sweep.thresholds for sweep in scored])
+    # F1 of a class changes only at its own thresholds, so the mean over classes is a running sum of changes.
+    change = np.concatenate([np.diff(sweep.f1, prepend=0.0) for sweep in scored])
     order = np.argsort(-at, kind="stable")
     total = np.cumsum(change[order])
     last = np.append(np.diff(at[order]) != 0, True)
@@ -88,95 +87,90 @@ def _midway(thresholds: NDArray[np.floating], best: int) -> float:
     return (float(thresholds[best]) + below) / 2
 
 
-def _at(one: Sweep, threshold: float) -> float:
-    if not one.reference:
+def _at(sweep: Sweep, threshold: float) -> float:
+    if not sweep.reference:
         return float("nan")
-    place = int(np.searchsorted(-one.thresholds, -threshold, side="right")) - 1
-    return float(one.f1[place]) if place >= 0 else 0.0
+    index = int(np.searchsorted(-sweep.thresholds, -threshold, side="right")) - 1
+    return float(sweep.f1[index]) if index >= 0 else 0.0
 
 
-# Thresholds and filter lengths chosen on few validation clips: the middle of a plateau of F1, cross-validated.
+# Cross-validated tuning for few clips
 #
-# The threshold of highest F1 on few clips is often an accident at the edge of what occurred. Here F1 is averaged over thresholds
-# nearby, extremes are out of reach, and a class keeps the fixed decision unless the chosen one beats it on clips that it was not
-# chosen on.
+# On few clips the threshold of highest F1 is often an outlier. Here F1 is averaged over neighbouring thresholds and
+# filters, extreme thresholds are excluded, and a class keeps the fixed decision unless the tuned one has a higher F1 on
+# held-out folds.
 
-LEAST, MOST = 0.05, 0.95
-GRID = np.linspace(LEAST, MOST, 181)
-"""Thresholds to choose from, 0.005 apart."""
-WIDTH = 21
-"""Neighbouring thresholds whose F1 is averaged, 0.1 in all: a plateau wins over a peak."""
-WAYS = 3
-"""Neighbouring filters whose F1 is averaged."""
+GRID = np.linspace(0.05, 0.95, 181)  # candidate thresholds, 0.005 apart
+THRESHOLD_SPAN = 21  # neighbouring thresholds in the average of F1, 0.1 in all
+FILTER_SPAN = 3  # neighbouring filters in the average of F1
 FOLDS = 5
 FILTERS = (1, 3, 5, 7, 9, 11, 15, 21, 31)
-THRESHOLD, LENGTH = 0.5, 7
-"""The fixed decision (Boes and Van hamme 2021, section 2.2)."""
+THRESHOLD, LENGTH = 0.5, 7  # fixed decision (Boes and Van hamme 2021, section 2.2)
 
 Counted = Callable[[FrameScores, Events], Sequence[Sweep]]
 
 
 class Curves(NamedTuple):
-    """Counts of one class: folds of clips by ways to decide (such as filters) by thresholds of the grid."""
+    """Counts of one class by fold, filter and threshold of the grid."""
 
     reference: NDArray[np.int64]  # (folds,)
-    predicted: NDArray[np.int64]  # (folds, ways, thresholds)
-    correct: NDArray[np.int64]  # (folds, ways, thresholds)
+    predicted: NDArray[np.int64]  # (folds, filters, thresholds)
+    correct: NDArray[np.int64]  # (folds, filters, thresholds)
 
     def f1(self, folds: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """F1 (ways, thresholds) on some folds; 0 where the class neither occurs nor is predicted."""
+        """F1 (filters, thresholds) on a mask of folds; 0 without references and predictions."""
         total = self.reference[folds].sum() + self.predicted[folds].sum(0)
         return 2 * self.correct[folds].sum(0) / np.maximum(total, 1)
 
 
 def folds_of(clips: int) -> NDArray[np.int64]:
-    """Fold of each clip (clips,), the same at every call."""
+    """Fold of each clip, (clips,)."""
     return np.arange(clips) % FOLDS
 
 
-def choose(curves: Curves, fixed_way: int) -> tuple[int, float]:
-    """Way and threshold of one class: the chosen ones where they beat the fixed ones on folds left out, else the fixed ones.
+def cross_validate(curves: Curves, fixed_filter: int) -> tuple[int, float]:
+    """Filter index and threshold of one class: tuned if better than the fixed decision on held-out folds, else fixed.
 
     Args:
         curves: counts of the class
-        fixed_way: way of the fixed decision, whose threshold is 0.5
+        fixed_filter: index of the filter of the fixed decision
     """
-    fixed = fixed_way, THRESHOLD
+    default = fixed_filter, THRESHOLD
     folds = np.arange(len(curves.reference))
     if not curves.reference.any():
-        return fixed
+        return default
     held_out = np.zeros(3, dtype=np.int64)  # reference, predicted, correct
     for fold in folds:
-        way, place = _plateau(curves.f1(folds != fold))
-        held_out += curves.reference[fold], curves.predicted[fold, way, place], curves.correct[fold, way, place]
+        index, column = _plateau(curves.f1(folds != fold))
+        held_out += curves.reference[fold], curves.predicted[fold, index, column], curves.correct[fold, index, column]
     tuned = 2 * held_out[2] / max(held_out[0] + held_out[1], 1)
-    everywhere = folds >= 0
-    if tuned <= curves.f1(everywhere)[fixed_way, _nearest(THRESHOLD)]:
-        return fixed
-    way, place = _plateau(curves.f1(everywhere))
-    return way, float(GRID[place])
+    all_folds = folds >= 0
+    if tuned <= curves.f1(all_folds)[fixed_filter, _nearest(THRESHOLD)]:
+        return default
+    index, column = _plateau(curves.f1(all_folds))
+    return index, float(GRID[column])
 
 
 def clip_thresholds(sweep: Callable[[NDArray[np.bool_]], Sequence[Sweep]], clips: int) -> NDArray[np.float64]:
-    """Thresholds (classes,) of clips' probabilities.
+    """Cross-validated thresholds of clip probabilities, (classes,).
 
     Args:
-        sweep: counts of every class over the clips of a mask (clips,)
-        clips: how many there are
+        sweep: mask of clips (clips,) -> counts of every class
+        clips: number of clips
     """
     folds = folds_of(clips)
     swept = [[sweep(folds == fold)] for fold in range(FOLDS)]
-    return np.array([choose(curves, 0)[1] for curves in _curves(swept)])
+    return np.array([cross_validate(curves, 0)[1] for curves in _curves(swept)])
 
 
 def decoding(scores: FrameScores, corpus: EventTable, sweep: Counted, filters: Sequence[int] = FILTERS) -> Decoding:
-    """Filter lengths and thresholds of every class.
+    """Cross-validated filter lengths and thresholds of every class.
 
     Args:
-        scores: of validation clips, not filtered
-        corpus: those clips and what sounds in them
-        sweep: counts of every class from filtered scores and reference events, such as `sweep.event_based`
-        filters: lengths to try, odd, the fixed length among them
+        scores: unfiltered scores of validation clips
+        corpus: reference events of these clips
+        sweep: filtered scores and reference events -> counts of every class, such as `sweep.event_based`
+        filters: odd candidate lengths, including the fixed length
     """
     filtered = [median_filter(scores, length) for length in filters]
     folds = folds_of(len(corpus.names))
@@ -184,41 +178,41 @@ def decoding(scores: FrameScores, corpus: EventTable, sweep: Counted, filters: S
     for fold in range(FOLDS):
         clips = np.flatnonzero(folds == fold)
         events = corpus.select(clips).events
-        swept.append([sweep(one.select(clips), events) for one in filtered])
-    chosen = [choose(curves, list(filters).index(LENGTH)) for curves in _curves(swept)]
-    return Decoding(np.array([threshold for _, threshold in chosen]), np.array([filters[way] for way, _ in chosen]))
+        swept.append([sweep(candidate.select(clips), events) for candidate in filtered])
+    tuned = [cross_validate(curves, list(filters).index(LENGTH)) for curves in _curves(swept)]
+    return Decoding(np.array([threshold for _, threshold in tuned]), np.array([filters[index] for index, _ in tuned]))
 
 
 def _curves(swept: list[list[Sequence[Sweep]]]) -> list[Curves]:
-    """Counts by class, of sweeps by fold, way and class."""
+    """Sweeps by fold, filter and class -> counts of each class."""
     classes = len(swept[0][0])
-    found = []
+    curves = []
     for kind in range(classes):
-        counts = np.array([[_on_grid(way[kind]) for way in fold] for fold in swept])
+        counts = np.array([[_on_grid(sweeps[kind]) for sweeps in fold] for fold in swept])
         reference = np.array([fold[0][kind].reference for fold in swept])
-        found.append(Curves(reference, counts[:, :, 0], counts[:, :, 1]))
-    return found
+        curves.append(Curves(reference, counts[:, :, 0], counts[:, :, 1]))
+    return curves
 
 
 def _on_grid(sweep: Sweep) -> NDArray[np.int64]:
-    """What is predicted and what of it is correct at each threshold of the grid, (2, thresholds)."""
-    place = np.searchsorted(-sweep.thresholds, -GRID, side="right")
-    return np.stack([np.append(0, column)[place] for column in (sweep.predicted, sweep.correct)])
+    """Predicted and correct counts at each threshold of the grid, (2, thresholds)."""
+    index = np.searchsorted(-sweep.thresholds, -GRID, side="right")
+    return np.stack([np.append(0, column)[index] for column in (sweep.predicted, sweep.correct)])
 
 
 def _plateau(f1: NDArray[np.float64]) -> tuple[int, int]:
-    """Way and place in the grid of highest F1 (ways, thresholds), averaged over its surroundings.
+    """Indices of filter and threshold of the highest smoothed F1, of F1 (filters, thresholds).
 
-    Of equals the one nearest to 0.5, and of equally near ones the first.
+    Of equal F1 the threshold nearest to 0.5, then the first.
     """
-    smooth = np.round(_averaged(_averaged(f1, WIDTH).T, WAYS).T, 9)
-    ways, places = np.nonzero(smooth == smooth.max())
-    nearest = np.abs(places - _nearest(THRESHOLD)).argmin()
-    return int(ways[nearest]), int(places[nearest])
+    smooth = np.round(_averaged(_averaged(f1, THRESHOLD_SPAN).T, FILTER_SPAN).T, 9)
+    rows, columns = np.nonzero(smooth == smooth.max())
+    nearest = np.abs(columns - _nearest(THRESHOLD)).argmin()
+    return int(rows[nearest]), int(columns[nearest])
 
 
 def _averaged(rows: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Mean (rows, columns) of each value and its neighbours, `width` in all, as far as there are any."""
+    """Moving average (rows, columns) over `width` neighbouring columns, truncated at the edges."""
     margin = width // 2
     sums = np.cumsum(np.pad(rows, ((0, 0), (margin + 1, margin))), axis=1)
     counts = np.cumsum(np.pad(np.ones(rows.shape[1]), (margin + 1, margin)))

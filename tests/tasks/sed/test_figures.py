@@ -42,7 +42,7 @@ def test_the_picture_ends_with_the_recording():
 
 
 def test_scores_must_fit_the_classes():
-    with pytest.raises(ValueError, match="expected scores .*3 classes"):
+    with pytest.raises(ValueError, match=r"expected scores .*3 classes"):
         timeline(np.zeros((5, 2)), classes=CLASSES, frame_s=0.1, events=[], title="x")
 
 

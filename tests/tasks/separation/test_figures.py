@@ -76,7 +76,7 @@ def test_boxes_show_median_quartiles_and_every_track():
     scores = {"drums": [1.0, 2.0, 3.0, 4.0, np.nan], "bass": [np.nan] * 5}
     axes = score_boxes(scores, title="t", marks={"drums": 6.0}).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["drums (4)", "bass (0)"]
-    assert {text.get_text() for text in axes.texts} == {"2.50", "no track could be scored"}
+    assert {text.get_text() for text in axes.texts} == {"2.50", "no track scored"}
     [points] = [line for line in axes.lines if line.get_marker() == "o"]
     assert sorted(points.get_ydata()) == [1, 2, 3, 4]
     [box] = axes.patches

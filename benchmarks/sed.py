@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks import naive_sed
 from benchmarks.paired import HEADER, paired
 from datamodules.sed.events import EventTable
-from tasks.metrics.events import collar, counts, psds, sweep, tuning
+from tasks.metrics.events import collar, counts, psds, sweep
 from tasks.metrics.events.decode import FrameScores, decode, median_filter
 from tests.helpers.sed_cases import drawn
 
@@ -63,7 +63,7 @@ def _grid(scores: FrameScores, corpus: EventTable, thresholds: np.ndarray, areas
 def _every(scores: FrameScores, corpus: EventTable) -> None:
     filtered = median_filter(scores, 7)
     for swept in (sweep.event_based, sweep.segment_based):
-        tuning.best_thresholds(swept(filtered, corpus.events))
+        [counted.f1.argmax() for counted in swept(filtered, corpus.events)]
     for scenario in (psds.PSDS1, psds.PSDS2):
         psds.from_scores(filtered, corpus, scenario)
 

@@ -121,11 +121,11 @@ class SuiteModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": self._interval}}
 
 
-def refuse_other_labels(what: str, trained: Sequence[str], data: Sequence[str]) -> None:
+def refuse_other_labels(kind: str, trained: Sequence[str], data: Sequence[str]) -> None:
     """Check that names and order of the labels of network and data match.
 
     Args:
-        what: plural noun, such as `tags`
+        kind: plural noun, such as `tags`
         trained: labels of the network
         data: labels of the data
 
@@ -134,6 +134,6 @@ def refuse_other_labels(what: str, trained: Sequence[str], data: Sequence[str]) 
     """
     if list(trained) != list(data):
         raise DataError(
-            f"the network has {len(trained)} {what} ({', '.join(trained[:3])}, ...), the data {len(data)} "
+            f"the network has {len(trained)} {kind} ({', '.join(trained[:3])}, ...), the data {len(data)} "
             f"({', '.join(data[:3])}, ...): use the data set it was trained on"
         )

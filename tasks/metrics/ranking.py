@@ -1,4 +1,4 @@
-"""Exact ranking metrics of multi-label scores: ROC AUC, average precision, bootstrap intervals, F1 thresholds.
+"""Exact ranking metrics of multi-label scores: ROC AUC, average precision, bootstrap intervals.
 
 Every distinct score is one threshold, as in scikit-learn, without binning. NumPy in float64.
 """
@@ -88,33 +88,6 @@ def bootstrap(scores: Array, labels: NDArray, resamples: int = 500, seed: int = 
         for tag in range(tags):
             area[block, tag], precision[block, tag] = _sweep(scores[:, tag], labels[:, tag], counts)
     return Resamples(area, precision)
-
-
-def best_f1_thresholds(probabilities: Array, labels: NDArray) -> tuple[Array, Array]:
-    """Threshold of highest F1 for every tag; of equal F1 the highest threshold.
-
-    Thresholds are midway between the lowest accepted and the highest rejected probability (or zero), so that storing them
-    in float32 changes no decision.
-
-    Args:
-        probabilities: (clips, tags) in [0, 1]
-        labels: (clips, tags), 0 or 1
-
-    Returns:
-        thresholds and F1, each (tags,): accept where probability >= threshold; NaN for a tag without positives
-    """
-    thresholds, scores = np.full((2, probabilities.shape[1]), np.nan)
-    for tag, (column, label) in enumerate(zip(probabilities.T, np.asarray(labels, dtype=bool).T, strict=True)):
-        if not label.any() or not np.isfinite(column).all():
-            continue
-        order = np.argsort(-column, kind="stable")
-        ranked = column[order]
-        ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-        f1 = 2 * np.cumsum(label[order])[ends] / (label.sum() + ends + 1)
-        best = int(np.argmax(f1))
-        below = ranked[ends[best] + 1] if best + 1 < len(ends) else 0.0
-        thresholds[tag], scores[tag] = (ranked[ends[best]] + below) / 2, f1[best]
-    return thresholds, scores
 
 
 def _columns(scores: Array, labels: NDArray) -> Array:

@@ -48,8 +48,8 @@ class SedScores(RowMetric):
     """Clip-, segment-, event- and intersection-based scores, and optionally PSDS.
 
     Padding frames are dropped. Ranks may hold different numbers of clips, or none; a clip seen by several ranks counts
-    once. `compute`, `rows` and `tune` gather: call them on every rank. `compute` and `tune` need the attribute `corpus`,
-    the reference events.
+    once. `compute` and `rows` gather: call them on every rank. `compute` needs the attribute `corpus`, the reference
+    events.
 
     Args:
         frame_s: time between frames, s
@@ -68,7 +68,6 @@ class SedScores(RowMetric):
         super().__init__(**kwargs)
         self.frame_s, self.threshold, self.filter, self.with_psds = frame_s, threshold, length, with_psds
         self.corpus: EventTable | None = None
-        self.tuning: Tuning | None = None
 
     def update(self, frames: Tensor, mask: Tensor, probabilities: Tensor, clip: Tensor) -> None:
         """Add whole clips.
@@ -93,17 +92,13 @@ class SedScores(RowMetric):
         self.add(clip=clip, length=mask.sum(1), probabilities=probabilities.detach(), frames=frames.detach()[mask])
 
     def compute(self) -> dict[str, float]:
-        """Scores over all clips; with `tuning` also scores ending in _tuned.
+        """Scores over all clips with the fixed decision.
 
         clip_f1_micro, clip_f1_macro, clip_map, segment_f1_micro, segment_f1_macro, segment_er, event_f1_micro,
         event_f1_macro, event_er, intersection_f1, psds1 and psds2, n_clips. All are NaN if a probability is not finite,
         so that a diverged network cannot win.
         """
-        scores = summary(self._rows(), self._fixed(), self.with_psds)
-        if self.tuning is not None:
-            tuned = summary(self._rows(), self.tuning, False)
-            scores |= {f"{name}_tuned": value for name, value in tuned.items() if name not in ("n_clips", "clip_map")}
-        return scores
+        return summary(self._rows(), fixed(len(self._corpus().classes), self.threshold, self.filter), self.with_psds)
 
     def rows(self, corpus: EventTable | None = None) -> SedRows:
         """Probabilities of all clips, gathered from all ranks.
@@ -112,13 +107,6 @@ class SedScores(RowMetric):
             corpus: reference events of the clips (default: the attribute `corpus`)
         """
         return self.gathered(lambda: self._rows(corpus))
-
-    def tune(self) -> Tuning:
-        """Thresholds and filters of highest F1 per class on all clips, gathered from all ranks."""
-        return tune(self.rows())
-
-    def _fixed(self) -> Tuning:
-        return fixed(len(self._corpus().classes), self.threshold, self.filter)
 
     def _corpus(self) -> EventTable:
         if self.corpus is None:

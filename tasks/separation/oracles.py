@@ -49,7 +49,7 @@ def oracle_sdr(
         window: frames per call of `wiener`
     """
     count = len(stems)
-    targets = _interleaved(stems)
+    targets = interleaved(stems)
     guesses = {
         "mixture": mixture.expand(count, *mixture.shape),
         f"mixture / {count}": (mixture / count).expand(count, *mixture.shape),
@@ -59,7 +59,7 @@ def oracle_sdr(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*silent over the whole track")  # reported for the network's estimates
         return {"silence": silence} | {
-            name: evaluate(targets, _interleaved(guess), sample_rate).medians()[:, 0] for name, guess in guesses.items()
+            name: evaluate(targets, interleaved(guess), sample_rate).medians()[:, 0] for name, guess in guesses.items()
         }
 
 
@@ -87,6 +87,6 @@ def ideal_ratio(stems: Tensor, mixture: Tensor, stft: STFT, wiener: Wiener, wind
     return estimates
 
 
-def _interleaved(sound: Tensor) -> NDArray[np.float32]:
+def interleaved(sound: Tensor) -> NDArray[np.float32]:
     """(sources, channels, samples) -> (sources, samples, channels) float32."""
-    return sound.detach().float().cpu().transpose(1, 2).numpy()
+    return sound.detach().float().cpu().transpose(1, 2).contiguous().numpy()

@@ -20,13 +20,12 @@ from tasks.reporting.results import heading as shared_heading
 from tasks.reporting.results import write_metrics as write_shared_metrics
 from tasks.reporting.tables import write_csv
 from tasks.separation.figures import levels
-from tasks.separation.metrics import SeparationScores, TrackScores
-from tasks.separation.oracles import baselines
+from tasks.separation.metrics import METRICS, SeparationScores, TrackScores
+from tasks.separation.oracles import baselines, interleaved
 from tasks.separation.track_evaluator import Scoring, TrackEvaluator
 from tasks.writers.output_files import write_figure, write_json
 
 POLICY = "bsseval v4, median of frames, median of tracks"
-MEASURES = ("sdr", "isr", "sir", "sar")
 
 
 def log_examples(trainer: Trainer, separator: LightningModule, count: int) -> None:
@@ -69,7 +68,7 @@ def write_tracks(path: Path, rows: TrackScores, names: Mapping[int, str], source
         {
             "track": names[int(track)],
             "source": source,
-            **dict(zip(MEASURES, rows.medians[i, j].tolist(), strict=True)),
+            **dict(zip(METRICS, rows.medians[i, j].tolist(), strict=True)),
             "usdr": float(rows.usdr[i, j]),
         }
         for i, track in enumerate(rows.track)
@@ -105,7 +104,7 @@ def print_table(
 ) -> None:
     """Print SDR per source of the network and the baselines, then the other measures."""
     rows = {"this network": [metrics[f"sdr_{source}"] for source in sources]} | {k: list(v) for k, v in baselines.items()}
-    scored = [name for name in MEASURES[1:] if f"{name}_{sources[0]}" in metrics]
+    scored = [name for name in METRICS[1:] if f"{name}_{sources[0]}" in metrics]
     extra = {name.upper(): [metrics[f"{name}_{source}"] for source in sources] for name in scored}
     extra["uSDR (mean of tracks)"] = [metrics[f"usdr_{source}"] for source in sources]
     width = max(map(len, [*rows, *extra]))
@@ -166,7 +165,7 @@ class SeparationReport(Report):
         if outputs is None:
             self.tracks.keep(batch.name, batch.index)
         else:
-            self.tracks.submit(batch.name, batch.index, _interleaved(stems), _interleaved(outputs))
+            self.tracks.submit(batch.name, batch.index, interleaved(stems), interleaved(outputs))
         if self.baselines:
             for name, sdr in baselines(stems, mixture, pl_module).items():
                 self.baseline_sdr.setdefault(name, []).append(sdr)
@@ -224,11 +223,6 @@ def _fingerprint(separator: LightningModule) -> str:
     for name, value in separator.separating.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _interleaved(stems: Tensor) -> np.ndarray:
-    """(sources, channels, samples) -> (sources, samples, channels) float32."""
-    return stems.detach().float().cpu().transpose(1, 2).contiguous().numpy()
 
 
 def _gather(trainer: Trainer, value: Any) -> list[Any]:

@@ -18,7 +18,7 @@ class Map(NamedTuple):
 
     spectrogram: np.ndarray  # (mels, frames) dB
     attention: np.ndarray  # (heads, 1 + tokens), [CLS] first; each head sums to 1
-    contribution: np.ndarray  # (tokens, tags) probability if that token alone were attended to
+    contribution: np.ndarray  # (tokens, tags) probability with all attention on that token
     mel_hertz: np.ndarray  # (mels,) centre of each band, Hz
     hop_s: float  # between frames of the spectrogram, s
     token_s: float  # between tokens, s

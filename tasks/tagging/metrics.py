@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tasks.metrics.ranking import average_precision, best_f1_thresholds, bootstrap, roc_auc, summary
+from tasks.metrics.ranking import average_precision, bootstrap, roc_auc, summary
 from tasks.metrics.rows import RowMetric
 
 
@@ -23,8 +23,8 @@ class TaggingScores(RowMetric):
     """Macro and micro ROC AUC and average precision over all clips of all ranks.
 
     The probability of a clip is the weighted mean over its chunks in float64. A clip seen by several ranks counts
-    once. The test split of MSD (28,435 clips, 50 tags) needs 13 MB. `compute`, `scores` and `best_thresholds` gather:
-    call them on every rank.
+    once. The test split of MSD (28,435 clips, 50 tags) needs 13 MB. `compute` and `scores` gather: call them on
+    every rank.
     """
 
     columns: ClassVar = {
@@ -76,12 +76,6 @@ class TaggingScores(RowMetric):
     def scores(self) -> ClipScores:
         """Clip scores gathered from all ranks."""
         return self.gathered(self._rows)
-
-    def best_thresholds(self, default: float = 0.5) -> NDArray[np.float64]:
-        """Threshold of highest F1 per tag, (tags,); `default` for a tag without positive clips."""
-        rows = self.scores()
-        thresholds, _ = best_f1_thresholds(rows.probabilities, rows.labels)
-        return np.where(np.isfinite(thresholds), thresholds, default)
 
     def _rows(self) -> ClipScores:
         clip, weight, labels, probabilities = map(self.held, self.columns)

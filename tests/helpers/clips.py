@@ -44,6 +44,6 @@ def score_shards(rank, folder, shards):
             rows = metric.scores()
             # After gathering, a rank goes on with its own clips alone.
             held = len(torch.cat(metric.clip)) if len(metric.clip) else 0
-            torch.save([result, rows.clip, rows.probabilities, metric.best_thresholds(), held], f"{folder}/{case}-{rank}.pt")
+            torch.save([result, rows.clip, rows.probabilities, held], f"{folder}/{case}-{rank}.pt")
     finally:
         torch.distributed.destroy_process_group()

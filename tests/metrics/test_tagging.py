@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from torchmetrics.functional.classification import multilabel_auroc, multilabel_average_precision
 
 from tasks.metrics import ranking
@@ -129,18 +129,6 @@ def test_bootstrap_interval_covers_the_value_and_narrows_with_more_clips():
     assert widths[1] < widths[0] / 2
 
 
-def test_best_f1_threshold_beats_every_other_threshold():
-    scores, labels = tied()
-    thresholds, best = ranking.best_f1_thresholds(scores, labels)
-    assert np.isnan(thresholds[2])  # nobody has this tag
-    for tag in SCORED:
-        reached = f1_score(labels[:, tag], scores[:, tag] >= thresholds[tag])
-        others = [f1_score(labels[:, tag], scores[:, tag] >= t) for t in np.unique(scores[:, tag])]
-        assert reached == pytest.approx(best[tag]) == pytest.approx(max(others))
-        kept = scores[:, tag].astype(np.float32) >= np.float32(thresholds[tag])
-        np.testing.assert_array_equal(kept, scores[:, tag] >= thresholds[tag])
-
-
 def test_a_clip_is_the_weighted_mean_of_its_chunks():
     metric = scored(23, size=4)
     rows = metric.scores()
@@ -205,13 +193,6 @@ def test_chunks_of_a_clip_split_over_batches_are_an_error():
         metric.update(chance, label[:, :2], clip, weight)
 
 
-def test_default_threshold_stands_in_for_tags_without_positives():
-    metric = TaggingScores()
-    labels = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    metric.update(torch.tensor([[0.9, 0.2], [0.3, 0.1]]), labels, torch.tensor([0, 1]), torch.ones(2))
-    np.testing.assert_allclose(metric.best_thresholds(), [0.6, 0.5])
-
-
 def test_two_processes_equal_one(tmp_path):
     every = list(range(23))
     shards = [
@@ -225,11 +206,10 @@ def test_two_processes_equal_one(tmp_path):
     one = scored(23, size=4)
     for case, orders in enumerate(shards):
         for rank in (0, 1):
-            result, clip, probabilities, thresholds, held = torch.load(tmp_path / f"{case}-{rank}.pt", weights_only=False)
+            result, clip, probabilities, held = torch.load(tmp_path / f"{case}-{rank}.pt", weights_only=False)
             assert result == one.compute(), (case, rank)
             assert clip.tolist() == every
             np.testing.assert_array_equal(probabilities, one.scores().probabilities)
-            np.testing.assert_array_equal(thresholds, one.best_thresholds())
             assert held == len(orders[rank])
 
 

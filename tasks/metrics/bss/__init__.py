@@ -1,15 +1,6 @@
-"""BSSEval v4 as museval computes it: SDR alone by windowed energies, or SDR, ISR, SIR and SAR with 512-tap filters."""
+"""BSSEval v4, equal to museval: SDR from windowed energies, ISR, SIR and SAR with 512-tap distortion filters."""
 
-from tasks.metrics.bss.frames import WindowScores, as_written, frame_slices, wholly_silent
-from tasks.metrics.bss.scores import evaluate, median_over_frames, median_over_tracks, usdr
+from tasks.metrics.bss.frames import WindowScores, as_written
+from tasks.metrics.bss.scores import evaluate, median_over_tracks, usdr
 
-__all__ = [
-    "WindowScores",
-    "as_written",
-    "evaluate",
-    "frame_slices",
-    "median_over_frames",
-    "median_over_tracks",
-    "usdr",
-    "wholly_silent",
-]
+__all__ = ["WindowScores", "as_written", "evaluate", "median_over_tracks", "usdr"]

@@ -25,7 +25,7 @@ class WindowScores(NamedTuple):
 
         Of values rounded as in museval's JSON (`as_written`), so that museval's aggregation gives the same.
         """
-        return median_over_frames(self).T
+        return nanmedian(as_written(np.stack(self)), axis=-1).T
 
 
 def as_written(values: Array) -> NDArray[np.float64]:
@@ -33,11 +33,6 @@ def as_written(values: Array) -> NDArray[np.float64]:
     values = np.asarray(values, dtype=np.float64)
     rounded = np.array([round(float(value), DIGITS) for value in values.ravel()]).reshape(values.shape)
     return np.where(np.isfinite(values), rounded, np.nan)
-
-
-def median_over_frames(frames: WindowScores) -> NDArray[np.float64]:
-    """Median over the scored windows, (4, sources) in the order SDR, ISR, SIR, SAR; NaN without scored windows."""
-    return nanmedian(as_written(np.stack(frames)), axis=-1)
 
 
 def nanmedian(values: Array, axis: int) -> NDArray[np.float64]:

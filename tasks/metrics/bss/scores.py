@@ -7,19 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.metrics.bss.filters import Projector, distortion_filters
-from tasks.metrics.bss.frames import (
-    Array,
-    WindowScores,
-    frame_slices,
-    median_over_frames,
-    nanmedian,
-    scored_frames,
-    snr,
-    wholly_silent,
-)
+from tasks.metrics.bss.frames import Array, WindowScores, frame_slices, nanmedian, scored_frames, snr, wholly_silent
 
 TAPS = 512
-__all__ = ["evaluate", "median_over_frames", "median_over_tracks", "usdr"]
 
 
 def evaluate(

@@ -114,7 +114,7 @@ def intersection_based(scores: FrameScores, truth: Truth, criteria: Criteria, cr
     """Counts by intersection at each distinct score of every class, optionally with cross-triggers."""
     clip, time = edge_times(scores)
     classes = scores.values.shape[1]
-    active = np.stack([truth.until(clip, np.full(len(clip), k), time) for k in range(classes)], axis=1)
+    active = np.stack([truth.active_before(clip, np.full(len(clip), k), time) for k in range(classes)], axis=1)
     swept = []
     for kind in range(classes):
         spans = event_spans(scores, kind)
@@ -179,9 +179,9 @@ def _matched(spans: EventSpans, ref: NDArray[np.int64], est: NDArray[np.int64]) 
     left, right = (np.unique(row[pair] * len(states) + state_of_pair, return_inverse=True)[1] for row in (ref, near))
     order = np.lexsort((right, left))
     hits, _ = collars.matching(left[order], right[order])
-    state_of_ref = np.zeros(left.max() + 1, dtype=np.int64)
-    state_of_ref[left] = state_of_pair
-    matched = np.bincount(state_of_ref[hits], minlength=len(states))
+    state_of_node = np.zeros(left.max() + 1, dtype=np.int64)
+    state_of_node[left] = state_of_pair
+    matched = np.bincount(state_of_node[hits], minlength=len(states))
     new_group = np.diff(states // len(values), prepend=-1) != 0
     change = np.diff(matched, prepend=0)
     change[new_group] = matched[new_group]
@@ -193,7 +193,7 @@ def _covered(
 ) -> tuple[NDArray[np.floating], NDArray]:
     """Thresholds, and changes of the number of reference events that are covered sufficiently there."""
     rows = np.flatnonzero(correct)
-    true, predicted, overlap = truth.pairs(take(spans.events, rows))
+    true, predicted, overlap = truth.overlaps(take(spans.events, rows))
     at = np.concatenate([spans.upper[rows][predicted], spans.lower[rows][predicted]])
     true, overlap = np.concatenate([true, true]), np.concatenate([overlap, -overlap])
     order = np.lexsort((-at, true))

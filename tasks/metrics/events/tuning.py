@@ -1,7 +1,11 @@
-"""Tuning of thresholds and filter lengths for F1 on validation data: maximum of F1, or cross-validated plateau of F1."""
+"""Cross-validated tuning of thresholds and filter lengths: counts on validation clips -> plateau of F1 per class.
+
+On few clips the threshold of highest F1 is often an outlier. Here F1 is averaged over neighbouring thresholds and filters,
+extreme thresholds are excluded, and a class keeps the fixed decision unless the tuned one has a higher F1 on held-out folds.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +15,14 @@ from tasks.metrics.events.counts import Sweep
 from tasks.metrics.events.decode import FrameScores, median_filter
 
 Array = NDArray[np.float64]
+Counted = Callable[[FrameScores, Events], Sequence[Sweep]]
+
+GRID = np.linspace(0.05, 0.95, 181)  # candidate thresholds, 0.005 apart
+THRESHOLD_SPAN = 21  # neighbouring thresholds in the average of F1, 0.1 in all
+FILTER_SPAN = 3  # neighbouring filters in the average of F1
+FOLDS = 5
+FILTERS = (1, 3, 5, 7, 9, 11, 15, 21, 31)
+THRESHOLD, LENGTH = 0.5, 7  # fixed decision (Boes and Van hamme 2021, section 2.2)
 
 
 class Decoding(NamedTuple):
@@ -23,91 +35,6 @@ class Decoding(NamedTuple):
 def fixed(classes: int, threshold: float = 0.5, length: int = 7) -> Decoding:
     """The same threshold and filter length for all classes."""
     return Decoding(np.full(classes, threshold), np.full(classes, length))
-
-
-def best_thresholds(swept: Sequence[Sweep], per_class: bool = True, default: float = 0.5) -> tuple[Array, Array]:
-    """Thresholds of highest F1, and the F1 of every class, each (classes,).
-
-    Thresholds are midway between two scores, so that rounding changes no decision; of equal F1 the highest is taken.
-
-    Args:
-        swept: counts of every class
-        per_class: one threshold per class; False: one for all classes, of highest mean F1
-        default: threshold of classes without references, whose F1 is NaN
-    """
-    if not per_class:
-        common = _common(swept, default)
-        return np.full(len(swept), common), np.array([_at(sweep, common) for sweep in swept])
-    thresholds, scores = np.full(len(swept), default), np.full(len(swept), np.nan)
-    for i, sweep in enumerate(swept):
-        if sweep.reference:
-            scores[i] = 0.0
-        if sweep.reference and len(sweep.thresholds):
-            best = int(np.argmax(sweep.f1))
-            thresholds[i], scores[i] = _midway(sweep.thresholds, best), sweep.f1[best]
-    return thresholds, scores
-
-
-def tune(
-    scores: FrameScores,
-    sweep: Callable[[FrameScores], Sequence[Sweep]],
-    filters: Sequence[int] = (1, 3, 5, 7, 9, 11, 15, 21, 31),
-    average: Literal["class", "global"] = "class",
-) -> Decoding:
-    """Filter lengths and thresholds of highest F1, exact over thresholds.
-
-    Args:
-        scores: unfiltered scores of validation clips
-        sweep: counts of every class from filtered scores, such as `sweep.event_based` with its reference
-        filters: odd candidate lengths; of equal F1 the first is taken
-        average: `class`: parameters per class; `global`: the same for all classes
-    """
-    tried = [best_thresholds(sweep(median_filter(scores, length)), average == "class") for length in filters]
-    thresholds, f1 = (np.stack(column) for column in zip(*tried, strict=True))
-    f1 = np.nan_to_num(f1)
-    best = f1.argmax(0) if average == "class" else np.full(f1.shape[1], f1.mean(1).argmax())
-    return Decoding(thresholds[best, np.arange(len(best))], np.asarray(filters)[best])
-
-
-def _common(swept: Sequence[Sweep], default: float) -> float:
-    scored = [sweep for sweep in swept if sweep.reference and len(sweep.thresholds)]
-    if not scored:
-        return default
-    at = np.concatenate([sweep.thresholds for sweep in scored])
-    # F1 of a class changes only at its own thresholds, so the mean over classes is a running sum of changes.
-    change = np.concatenate([np.diff(sweep.f1, prepend=0.0) for sweep in scored])
-    order = np.argsort(-at, kind="stable")
-    total = np.cumsum(change[order])
-    last = np.append(np.diff(at[order]) != 0, True)
-    return _midway(at[order][last], int(np.argmax(np.round(total[last], 12))))
-
-
-def _midway(thresholds: NDArray[np.floating], best: int) -> float:
-    below = float(thresholds[best + 1]) if best + 1 < len(thresholds) else 0.0
-    return (float(thresholds[best]) + below) / 2
-
-
-def _at(sweep: Sweep, threshold: float) -> float:
-    if not sweep.reference:
-        return float("nan")
-    index = int(np.searchsorted(-sweep.thresholds, -threshold, side="right")) - 1
-    return float(sweep.f1[index]) if index >= 0 else 0.0
-
-
-# Cross-validated tuning for few clips
-#
-# On few clips the threshold of highest F1 is often an outlier. Here F1 is averaged over neighbouring thresholds and
-# filters, extreme thresholds are excluded, and a class keeps the fixed decision unless the tuned one has a higher F1 on
-# held-out folds.
-
-GRID = np.linspace(0.05, 0.95, 181)  # candidate thresholds, 0.005 apart
-THRESHOLD_SPAN = 21  # neighbouring thresholds in the average of F1, 0.1 in all
-FILTER_SPAN = 3  # neighbouring filters in the average of F1
-FOLDS = 5
-FILTERS = (1, 3, 5, 7, 9, 11, 15, 21, 31)
-THRESHOLD, LENGTH = 0.5, 7  # fixed decision (Boes and Van hamme 2021, section 2.2)
-
-Counted = Callable[[FrameScores, Events], Sequence[Sweep]]
 
 
 class Curves(NamedTuple):

@@ -7,7 +7,6 @@ import torch
 from datamodules.sed.events import EventTable, table
 from tasks.metrics.events import sweep, tuning
 from tasks.metrics.events.decode import FrameScores, decode, median_filter
-from tasks.metrics.events.tuning import best_thresholds
 from tasks.sed.metrics import SedRows, Tuned, fixed, summary, tune, within_tags
 from tests.helpers.sed_cases import drawn
 
@@ -32,8 +31,8 @@ def test_a_lone_low_positive_does_not_drag_the_threshold_down():
     tags[:5] = True
     probabilities = np.full((40, 1), 0.002)
     probabilities[:5, 0] = (0.9, 0.8, 0.85, 0.95, 0.0138)
-    lowest, _ = best_thresholds(sweep.clip_based(probabilities, tags))
-    assert lowest[0] < 0.0138
+    (curve,) = sweep.clip_based(probabilities, tags)
+    assert curve.thresholds[curve.f1.argmax()] == 0.0138
     assert thresholds(probabilities, tags)[0] == 0.5
 
 
@@ -41,7 +40,7 @@ def test_noise_keeps_the_fixed_decision():
     random = np.random.default_rng(0)
     tags = random.random((60, 8)) < 0.3
     chosen = thresholds(random.random((60, 8)), tags)
-    assert ((chosen >= tuning.LEAST) & (chosen <= tuning.MOST)).all()
+    assert ((chosen >= tuning.GRID[0]) & (chosen <= tuning.GRID[-1])).all()
     sure = np.where(tags, 0.9, 0.1)
     assert (thresholds(sure, tags) == 0.5).all()
 

@@ -120,7 +120,7 @@ def test_blocks_and_kept_spectra_change_nothing(monkeypatch):
     reference, estimate = sounds(3)
     whole = bss.evaluate(reference, estimate, RATE, mode="full", taps=TAPS)
     monkeypatch.setattr(filters, "BLOCKS", 1)
-    monkeypatch.setattr(filters, "HELD", 0)
+    monkeypatch.setattr(filters, "CACHE_BYTES", 0)
     assert_equal(bss.evaluate(reference, estimate, RATE, mode="full", taps=TAPS), whole)
 
 

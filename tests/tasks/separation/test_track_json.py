@@ -88,7 +88,7 @@ def test_museval_reads_our_json_and_scores_arrays_with_an_empty_path(tmp_path):
 
 def test_nothing_is_left_of_the_programs_that_museval_looks_for(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with track_scores._programs_found():
+    with track_scores._programs_on_path():
         (folder,) = {Path(shutil.which(name)).parent for name in track_scores.PROGRAMS}
     assert os.environ["PATH"] == str(tmp_path)
     assert not folder.exists()

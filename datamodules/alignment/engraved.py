@@ -1,44 +1,56 @@
-"""Engraved scores (MusicXML, MEI, Humdrum) by partitura: what is written, and the ways in which its repeats are played."""
+"""Engraved scores (MusicXML; MEI and Humdrum by partitura) -> `Score`, one for each way of playing the repeats."""
 
 import logging
 import sys
 import warnings
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice, product
+from itertools import islice, pairwise, product
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 
+from datamodules.alignment.mei import Engraving, sounding_mei
 from datamodules.alignment.metre import Measure
-from datamodules.alignment.musicxml import Engraving, read_musicxml, sounding_mei
 from datamodules.alignment.playing import Stretch, WrittenNote, WrittenScore, play
 from datamodules.alignment.score import Origin, Score
 from datamodules.common.errors import DataError
-from datamodules.generation.reading.plausible_score import check_metres
+from datamodules.generation.reading.musicxml import ScoreReader
+from datamodules.generation.reading.plausible_score import check_metres, check_numbers
 from datamodules.generation.reading.repeats import Signs, play_order, repeats_of, runs_of
+from datamodules.generation.reading.scores import partwise_score
 
 log = logging.getLogger(__name__)
 
-TEMPI = (5.0, 1000.0)  # quarter notes a minute: what counts as a tempo
-MOST_REPEATS = 5  # up to so many, all ways of playing them are found; of more, all and none
+TEMPI = (5.0, 1000.0)  # quarter notes a minute; other numbers are no tempi
+MOST_REPEATS = 5  # of which every combination is a way; of more repeats there are two ways, all and none
 MOST_WAYS = 64
-MOST_PASSES = 4  # of a repeat that is played fewer times than written
+MOST_PASSES = 4  # of a repeat in a way with fewer passes than written
 
 
 def read_engraved(path: Path) -> list[tuple[str, Score]]:
-    """The ways in which an engraved score may be played, each with its name; first with all repeats, none after a da capo.
+    """The ways of playing an engraved score, as (name, score); first with all repeats, without those after a da capo.
 
-    Seconds are those of the written tempi, 120 quarter notes a minute where there is none; what comes before the first
-    tempo has it too. Grace notes come before the beat. Ids are the file's; where a way repeats or leaves out something
-    "-1", "-2", ... are added for the first and the second time, as in match files.
-    Raises DataError as `read_score`, and where partitura is not installed.
+    Seconds follow the written tempi, 120 quarter notes a minute if there is none; the first tempo also holds before it.
+    Grace notes come before the beat. Ids are the file's; if there are several ways, "-1", "-2", ... are added for the first
+    and the second time, as in match files.
+
+    Raises:
+        DataError: as `read_score`, or partitura, which MEI and Humdrum need, is not installed.
     """
     written = _written(path)
     return [(name, play(written, stretches, str(path))) for name, stretches in written.ways.items()]
 
 
 def _written(path: Path) -> WrittenScore:
+    if path.suffix.lower() not in (".mei", ".krn"):
+        root = partwise_score(path)
+        try:
+            check_numbers(root)
+            return _musicxml(ScoreReader(root), path)
+        except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
+            raise DataError(f"{path} is damaged ({error}): export the score again.") from error
     with _partitura(path) as partitura:
         try:
             with warnings.catch_warnings():
@@ -67,40 +79,64 @@ def _partitura(path: Path) -> Iterator:
     yield partitura
 
 
+def _musicxml(score: ScoreReader, path: Path) -> WrittenScore:
+    """A MusicXML score in quarter notes. Raises DataError for one without notes."""
+    starts, end = score.measures()
+    names = _part_names([(part.name, score.ids[number]) for number, part in enumerate(score.parts)])
+    notes = [
+        WrittenNote(
+            note.onset / score.ticks,
+            note.duration / score.ticks,
+            note.pitch,
+            note.grace,
+            note.name,
+            Origin(name, note.staff, note.voice),
+            note.lyrics,
+        )
+        for part, name in zip(score.parts, names, strict=True)
+        for note in part.printed.joined(starts)
+    ]
+    if not notes:
+        raise DataError(f"{path} holds no notes: expected a score.")
+    edges = [tick / score.ticks for tick in (*starts, end)]
+    metres = [(0, 4, 4), *score.events("metres", starts)]
+    holding = [metres[bisect_right(metres, start, key=lambda metre: metre[0]) - 1][1:] for start in starts]
+    measures = [Measure(*span, *metre) for span, metre in zip(pairwise(edges), holding, strict=True) if span[0] < span[1]]
+    tempi = [(tick / score.ticks, tempo) for tick, tempo in score.events("tempi", starts) if TEMPI[0] <= tempo <= TEMPI[1]]
+    return WrittenScore(notes, measures, tempi, _ways(lambda: _unfolded(edges, score.signs), edges[-1]))
+
+
 def _read(path: Path, partitura) -> WrittenScore:
     kinds = partitura.score
-    score, printed, signs = _parsed(path, partitura)
+    score, printed = _parsed(path, partitura)
     parts = [part for part in score.parts if part.first_point is not None]
-    names = _part_names(parts)
+    names = _part_names([((part.part_name or "").strip(), str(part.id or "")) for part in parts])
     notes = [note for part, name in zip(parts, names, strict=True) for note in _notes(part, kinds, name, printed)]
     if not notes:
         raise DataError(f"{path} holds no notes: expected a score.")
     leading = max(parts, key=lambda part: len(list(part.iter_all(kinds.Measure))))
     tempi = sorted({mark for part in parts for mark in _tempi(part, kinds)})
-    return WrittenScore(notes, _measures(leading, kinds), tempi, _ways(leading, kinds, signs))
+    return WrittenScore(
+        notes,
+        _measures(leading, kinds),
+        tempi,
+        _ways(lambda: _followed(leading, kinds), _quarters(leading)(leading.last_point.t)),
+    )
 
 
-def _parsed(path: Path, partitura) -> tuple[object, dict[str, Engraving], list[Signs]]:
-    """Score as partitura has it, what is printed at its notes by their ids there, and signs of its measures, if known."""
-    kind = path.suffix.lower()
-    if kind == ".mei":
+def _parsed(path: Path, partitura) -> tuple[object, dict[str, Engraving]]:
+    """Score as partitura has it, and what is printed at its notes by their ids there, if known."""
+    if path.suffix.lower() == ".mei":
         with sounding_mei(path) as (document, printed):
-            return partitura.load_mei(str(document)), printed, []
-    if kind == ".krn":
-        check_metres(path.read_bytes())
-        return partitura.load_kern(str(path)), {}, []
-    document = read_musicxml(path)
-    return partitura.load_musicxml(document.xml), document.notes, document.signs
+            return partitura.load_mei(str(document)), printed
+    check_metres(path.read_bytes())
+    return partitura.load_kern(str(path)), {}
 
 
-def _part_names(parts: list) -> list[str]:
-    """Printed name of each part: with its id where several parts share a name, the id alone without a name."""
-    names = [(part.part_name or "").strip() for part in parts]
-    count = Counter(names)
-    return [
-        str(part.id or "") if not name else f"{name} ({part.id})" if count[name] > 1 and part.id else name
-        for part, name in zip(parts, names, strict=True)
-    ]
+def _part_names(parts: list[tuple[str, str]]) -> list[str]:
+    """Label of each part (name, id): with its id if several parts share a name, the id alone without a name."""
+    count = Counter(name for name, _ in parts)
+    return [label if not name else f"{name} ({label})" if count[name] > 1 and label else name for name, label in parts]
 
 
 def _quarters(part):
@@ -110,7 +146,7 @@ def _quarters(part):
 
 
 def _notes(part, kinds, name: str, printed: dict[str, Engraving]) -> Iterator[WrittenNote]:
-    """Notes of a part; of formats that are not looked into, `printed` is empty and the parser's ids are the file's."""
+    """Notes of a part. printed: engravings by id; if empty, the parser's ids are the file's."""
     quarters = _quarters(part)
     for note in part.notes_tied:
         at, until = quarters(note.start.t), quarters(note.start.t + (note.duration_tied or 0))
@@ -142,16 +178,15 @@ def _tempi(part, kinds) -> Iterator[tuple[float, float]]:
             yield quarters(mark.start.t), tempo
 
 
-def _ways(part, kinds, signs: list[Signs]) -> dict[str, list[Stretch]]:
-    """Name -> stretches; the usual way first. Where the signs lead nowhere, the score is played as written.
+def _ways(follow: Callable[[], dict[str, list[Stretch]]], end: float) -> dict[str, list[Stretch]]:
+    """Name -> stretches, the usual way first; the score as written, `end` quarter notes long, if its signs contradict each other.
 
-    signs: of each measure; of formats without, the way is partitura's, which follows no dal segno inside a score.
+    Of MEI and Humdrum the ways are partitura's, which follows no dal segno inside a score.
     """
-    whole = [(0.0, _quarters(part)(part.last_point.t) + 1.0)]
-    measures = list(part.iter_all(kinds.Measure))
+    whole = [(0.0, end + 1.0)]
     try:
-        ways = _unfolded(part, measures, signs) if signs and len(measures) == len(signs) else _followed(part, kinds)
-    except Exception as error:  # signs that contradict each other end in whatever error they run into
+        ways = follow()
+    except Exception as error:  # contradicting signs end in any error
         log.warning("The repeats of the score cannot be followed (%s: %s): it is played as written.", type(error).__name__, error)
         return {"as written": whole}
     first = {tuple(stretches): name for name, stretches in reversed(ways.items())}
@@ -160,8 +195,11 @@ def _ways(part, kinds, signs: list[Signs]) -> dict[str, list[Stretch]]:
     return {name: stretches for name, stretches in ways.items() if first[tuple(stretches)] == name}
 
 
-def _unfolded(part, measures: list, signs: list[Signs]) -> dict[str, list[Stretch]]:
-    """The ways by the signs: each repeat so many times as is written or fewer, with jumps and without."""
+def _unfolded(edges: list[float], signs: list[Signs]) -> dict[str, list[Stretch]]:
+    """The ways by the signs of each measure: each repeat as many times as written or fewer, with jumps and without.
+
+    edges: quarter notes at which the measures begin and the last one ends
+    """
     repeats = repeats_of(signs)
     once = dict.fromkeys((repeat.start for repeat in repeats), 1)
     orders = [play_order(signs), play_order(signs, once, jumps=False)]
@@ -169,14 +207,11 @@ def _unfolded(part, measures: list, signs: list[Signs]) -> dict[str, list[Stretc
         counts = [range(1, min(repeat.passes, MOST_PASSES) + 1) for repeat in repeats]
         chosen = (dict(zip(once, times, strict=True)) for times in product(*counts))
         orders += [play_order(signs, passes, jumps) for passes in islice(chosen, MOST_WAYS) for jumps in (True, False)]
-    quarters = _quarters(part)
-    starts = [quarters(measure.start.t) for measure in measures]
-    ends = [*starts[1:], quarters(part.last_point.t)]
-    runs = [[(starts[first], ends[last]) for first, last in runs_of(order)] for order in orders]
-    edges = sorted({edge for stretches in runs for stretch in stretches for edge in stretch})
-    names = ["all repeats", "no repeats", *(f"sections {_letters(stretches, edges)}" for stretches in runs[2:])]
-    # Grace notes stand where the last measure ends.
-    runs = [[*stretches[:-1], (stretches[-1][0], stretches[-1][1] + (stretches[-1][1] == ends[-1]))] for stretches in runs]
+    runs = [[(edges[first], edges[last + 1]) for first, last in runs_of(order)] for order in orders]
+    borders = sorted({border for stretches in runs for stretch in stretches for border in stretch})
+    names = ["all repeats", "no repeats", *(f"sections {_letters(stretches, borders)}" for stretches in runs[2:])]
+    # Grace notes stand at the end of the last measure.
+    runs = [[*stretches[:-1], (stretches[-1][0], stretches[-1][1] + (stretches[-1][1] == edges[-1]))] for stretches in runs]
     return dict(zip(names, runs, strict=True))
 
 

@@ -25,7 +25,7 @@ def read_score(path: str | Path) -> Score:
     """A score with its written repeats played.
 
     Args:
-        path: a file with one of the endings SCORES; MEI and Humdrum need partitura, of the extra `score`
+        path: a file with one of the endings SCORES; MEI and Humdrum need partitura (extra `score`)
 
     Raises:
         DataError: the file is missing, damaged, of another kind or without notes.

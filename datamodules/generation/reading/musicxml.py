@@ -1,5 +1,6 @@
 """Partwise MusicXML -> pieces at ticks that hold every duration, repeats as they are written, played, or once through."""
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
@@ -25,7 +26,8 @@ from datamodules.generation.reading.notation import (
     ticks_for,
 )
 from datamodules.generation.reading.plausible_score import exact_number
-from datamodules.generation.reading.repeats import musicxml_signs
+from datamodules.generation.reading.printed import PrintedNotes
+from datamodules.generation.reading.repeats import Signs, musicxml_signs
 
 SOFTWARE = "Quintet"
 """Our writer's name in a file: there each part is one voice, be it in several MusicXML voices where its notes overlap."""
@@ -79,24 +81,27 @@ class ScoreReader:
         divisions = [int(exact_number(one.text)) for one in root.iter("divisions") if one.text]
         self.ticks = ticks_for(one for one in divisions if one > 0)
         self.ours = any(one.text == SOFTWARE for one in root.iter("software"))
-        self.parts = [PartReader(self, part, number) for number, part in enumerate(root.findall("part"))]
+        parts = root.findall("part")
+        self.ids = [part.get("id", "") for part in parts]
+        self.parts = [PartReader(self, part, number) for number, part in enumerate(parts)]
         self.written = max((len(part.lengths) for part in self.parts), default=0)
-        self.order = order_of(musicxml_signs(root), repeats)
+        self.signs: list[Signs] = musicxml_signs(root)
+        self.order = order_of(self.signs, repeats)
         count = sum(len(part.notes) for part in self.parts)
         if count * len(self.order) > MOST_NOTES * max(self.written, 1):
             raise ValueError(f"its repeats last {len(self.order)} measures")
 
     def piece(self, path: Path) -> Piece:
-        """Everything together. A first measure shorter than its metre is a pickup, if others follow. Raises DataError."""
-        starts, end = self._measures()
+        """The whole piece. A first measure shorter than its metre is a pickup, if others follow. Raises DataError."""
+        starts, end = self.measures()
         notes, fermatas = self._notes(starts)
-        drums = self._events("drums", starts)
+        drums = self.events("drums", starts)
         if not len(notes):
             what = "only drums" if len(drums) else "no notes"
             raise DataError(f"{printable(str(path))} holds {what}: expected a score with pitched notes.")
-        tempi = _changes([0, 500_000], self._events("tempi", starts))
+        tempi = _changes([0, 500_000], [(tick, round(60e6 / tempo)) for tick, tempo in self.events("tempi", starts)])
         check_length(tempi, self.ticks, max(end, *(row[0] + row[1] for row in notes)), path)
-        metres = _changes([0, 4, 4], self._events("metres", starts))
+        metres = _changes([0, 4, 4], self.events("metres", starts))
         bar = 4 * self.ticks * int(metres[0, 1]) // int(metres[0, 2])
         key = next((part.key for part in self.parts if part.key), (None, None))
         notes, programs, names = self._voices(notes)
@@ -113,7 +118,7 @@ class ScoreReader:
             tonic=key[0],
             mode=key[1],
             fermatas=np.array(sorted(set(fermatas)), np.int32),
-            chords=_rows(self._events("chords", starts), 3),
+            chords=_rows(self.events("chords", starts), 3),
             drums=_rows(drums, 4),
             programs=programs,
             names=names,
@@ -126,7 +131,7 @@ class ScoreReader:
         found = {kind: sum(note.find(tag) is not None for note in self.root.iter("note")) for kind, tag in kinds.items()}
         return [left_out(kind, number) for kind, number in found.items() if number]
 
-    def _measures(self) -> tuple[list[int], int]:
+    def measures(self) -> tuple[list[int], int]:
         """Ticks at which the measures that are played begin and the last one ends; an empty one is a bar of its metre."""
         metre, starts, now = (4, 4), [], 0
         metres = {event.measure: event.what for part in reversed(self.parts) for event in part.metres}
@@ -140,7 +145,7 @@ class ScoreReader:
             now += lengths[measure]
         return starts, now
 
-    def _events(self, kind: str, starts: list[int]) -> list[tuple[int, ...]]:
+    def events(self, kind: str, starts: list[int]) -> list[tuple[int, ...]]:
         """Events of all parts as (tick, ...), each once, in order; of the first part that has any at a tick."""
         found = [(tick, *what) for part in self.parts for tick, what in self._played(getattr(part, kind), starts)]
         if kind == "drums":
@@ -208,7 +213,7 @@ class PartReader:
     def __init__(self, score: ScoreReader, part: Element, number: int) -> None:
         self.ticks, self.number, self.divisions, self.transposed = score.ticks, number, 1, 0
         self.staff_transposed: dict[str, int] = {}  # semitones of staves that have their own
-        self.notes, self.drums, self.metres = [], [], []
+        self.notes, self.drums, self.metres, self.printed = [], [], [], PrintedNotes()
         self.tempi, self.chords, self.lengths = [], [], []
         self.key: tuple[int, str] | None = None
         self.staves: dict[str, int] = {}  # voice -> the staff it was first seen on
@@ -272,18 +277,19 @@ class PartReader:
                 self.metres.append(Placed(self.measure, self.now, (count, whole)))
 
     def _note(self, element: Element) -> None:
-        if element.find("grace") is not None:
-            return
-        duration = self._length(element)
-        if element.find("chord") is None:
+        grace = element.find("grace") is not None
+        duration = 0 if grace else self._length(element)
+        if not grace and element.find("chord") is None:
             self.last, self.now = self.now, self.now + max(duration, 0)
-        onset = self.last
-        if element.find("rest") is not None or element.find("cue") is not None or duration <= 0:
+        onset, pitch = self.last, element.find("pitch")
+        if element.find("rest") is not None or element.find("cue") is not None or (grace and pitch is None):
             return
-        self.lengths[-1] = max(self.lengths[-1], onset + duration)
+        if duration <= 0 and not grace:
+            return
+        if not grace:
+            self.lengths[-1] = max(self.lengths[-1], onset + duration)
         velocity = round(float(element.get("dynamics", VELOCITY_WRITTEN * 100 / FORTE)) * FORTE / 100)
         velocity = min(max(velocity, 1), 127)
-        pitch = element.find("pitch")
         if pitch is None:
             instrument = element.find("instrument")
             drum = self.kit.get(None if instrument is None else instrument.get("id"), 38)
@@ -291,13 +297,16 @@ class PartReader:
             return
         height = 12 * (int(pitch.findtext("octave")) + 1) + STEPS[pitch.findtext("step").strip()]
         height += self.staff_transposed.get((element.findtext("staff") or "1").strip(), self.transposed)
-        height += round(float(pitch.findtext("alter") or 0))
+        height = min(max(height + round(float(pitch.findtext("alter") or 0)), 0), 127)
+        self.printed.add(element, self.measure, onset, duration, height)
+        if grace:
+            return
         voice = element.findtext("voice") or "1"
         staff = self.staves.setdefault(voice, int(element.findtext("staff") or 1))
         ties = element.findall("tie") or element.findall("notations/tied")
         fermata = element.find("notations/fermata") is not None
         tied = any(tie.get("type") == "start" for tie in ties)
-        sung = Sung(duration, min(max(height, 0), 127), velocity, (self.number, staff, voice.rjust(4)), tied, fermata)
+        sung = Sung(duration, height, velocity, (self.number, staff, voice.rjust(4)), tied, fermata)
         self.notes.append(Placed(self.measure, onset, (sung,)))
 
     def _tempo(self, element: Element) -> None:
@@ -306,7 +315,7 @@ class PartReader:
         tempo = tempo or _metronome(element)
         if 4 <= tempo <= 6000:
             offset = self._length(element, "offset") + (self._length(sound, "offset") if sound is not None else 0)
-            self.tempi.append(Placed(self.measure, max(0, self.now + offset), (round(60e6 / tempo),)))
+            self.tempi.append(Placed(self.measure, max(0, self.now + offset), (tempo,)))
 
     def _chord(self, element: Element) -> None:
         kind, step = (element.findtext("kind") or "").strip(), element.findtext("root/root-step")
@@ -323,12 +332,9 @@ def _metronome(direction: Element) -> float:
     mark = direction.find("direction-type/metronome")
     if mark is None or len(mark.findall("beat-unit")) != 1:
         return 0.0
-    try:
-        number = float((mark.findtext("per-minute") or "").strip())
-    except ValueError:
-        return 0.0
+    number = re.search(r"\d+(\.\d+)?", mark.findtext("per-minute") or "")  # also of "ca. 60"
     dots = len(mark.findall("beat-unit-dot"))
-    return number * float(BEATS.get(mark.findtext("beat-unit"), 1)) * (2 - 0.5**dots)
+    return (float(number[0]) if number else 0.0) * float(BEATS.get(mark.findtext("beat-unit"), 1)) * (2 - 0.5**dots)
 
 
 def _changes(first: list[int], events: list[tuple[int, ...]]) -> NDArray[np.int32]:

@@ -22,15 +22,22 @@ def read_score(path: Path, repeats: Repeats = "once") -> Piece:
 
     Raises DataError for a file that is damaged, too large, another kind of XML or without pitched notes.
     """
+    root = partwise_score(path)
+    try:
+        return ScoreReader(root, repeats).piece(path)
+    except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
+        shown = printable(str(path))
+        raise DataError(f"{shown} is damaged: one of its elements cannot be understood ({error}).") from error
+
+
+def partwise_score(path: Path) -> ElementTree.Element:
+    """The `<score-partwise>` of a file. Raises DataError as `read_score`."""
     root, shown = parsed_score(path), printable(str(path))
     if root.tag == "score-timewise":
         raise DataError(f"{shown} is timewise MusicXML: expected a partwise score, as every notation program writes it.")
     if root.tag != "score-partwise":
         raise DataError(f"{shown} is XML of the kind <{root.tag}>: expected MusicXML, which begins with <score-partwise>.")
-    try:
-        return ScoreReader(root, repeats).piece(path)
-    except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
-        raise DataError(f"{shown} is damaged: one of its elements cannot be understood ({error}).") from error
+    return root
 
 
 def parsed_score(path: Path) -> ElementTree.Element:

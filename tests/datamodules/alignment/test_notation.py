@@ -204,7 +204,7 @@ def test_a_score_made_by_hand_has_empty_cells():
         ("words", [0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 4.0]),  # "ca. 60"
         ("perc", [0.0, 0.5, 1.0, 1.5], [0.0]),
         ("orn", [0.0, 0.5, 1.5, 2.5], [0.5, 2.5]),
-        ("cue", [0.0, 0.5, 1.0, 1.5], [0.0]),
+        ("cue", [0.0, 0.5, 1.5], [0.0]),
     ],
 )
 def test_other_notation_is_read(name, onsets, bars):

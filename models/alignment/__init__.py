@@ -1,4 +1,4 @@
-"""Systems that say how alike two frames are, and the dynamic time warping that lays one sequence on the other."""
+"""Similarity networks of audio and score frames, and dynamic time warping of their sequences."""
 
 from models.alignment.networks import MLP as MLP
 from models.alignment.networks import SCNN as SCNN

@@ -1,4 +1,4 @@
-"""Local costs of performance frames (rows) and score frames (columns), given block by block so that none is held whole."""
+"""Local cost matrices (performance frames, score frames), computed block by block in bounded memory."""
 
 from typing import Literal, Protocol
 
@@ -11,9 +11,9 @@ METRICS: tuple[MetricName, ...] = ("euclidean", "sqeuclidean", "cosine")
 
 
 class Costs(Protocol):
-    """What DTW reads: any object with these two.
+    """Cost matrix as DTW reads it.
 
-    If it has `window(first, last, left, right)` too, for columns left .. right - 1 of the block, a band asks for no more.
+    An optional `window(first, last, left, right)` returns columns left .. right - 1 of a block only, as a band needs.
     """
 
     @property
@@ -25,7 +25,7 @@ class Costs(Protocol):
 
 
 def window(costs: Costs, first: int, last: int, left: int, right: int) -> np.ndarray:
-    """Rows first .. last - 1 and columns left .. right - 1 of the costs, computed alone where they can be."""
+    """Costs of rows first .. last - 1 and columns left .. right - 1, float32."""
     whole = (left, right) == (0, costs.shape[1])
     if whole or not hasattr(costs, "window"):
         return costs.block(first, last)[:, left:right]
@@ -33,12 +33,12 @@ def window(costs: Costs, first: int, last: int, left: int, right: int) -> np.nda
 
 
 class MatrixCosts:
-    """Costs that are there already: matrix (n, m) of any number type. Raises ValueError if it is no matrix."""
+    """Precomputed costs (n, m) of any number type. Raises ValueError if the array is not a matrix."""
 
     def __init__(self, matrix: np.ndarray) -> None:
         self.matrix = np.asarray(matrix)
         if self.matrix.ndim != 2:
-            raise ValueError(f"costs must be a matrix (performance frames, score frames), not an array of shape {matrix.shape}")
+            raise ValueError(f"costs must be a matrix (performance frames, score frames), got shape {matrix.shape}")
         self.shape = self.matrix.shape
 
     def block(self, first: int, last: int) -> np.ndarray:
@@ -85,10 +85,10 @@ class Binary:
 
 
 class Metric:
-    """A distance of feature frames as one of vectors, so that a matrix product gives whole blocks of it.
+    """Distance of feature frames as a distance of embedded vectors, computed by matrix products.
 
-    euclidean and sqeuclidean: the vectors are the features less the score's mean, which cancels. cosine, 1 - cos: vectors
-    of length 1, half of whose squared distance it is; a silent frame (all 0) is at 0 from another and at 1 from all others.
+    euclidean and sqeuclidean: features minus the mean of the score, which cancels. cosine (1 - cos): unit vectors, half
+    their squared distance; a silent frame (all 0) has distance 0 to another silent frame and 1 to all others.
 
     Raises ValueError for an unknown name.
     """
@@ -105,7 +105,7 @@ class Metric:
         if self.name != "cosine":
             return np.ascontiguousarray(frames - self.mean, dtype=np.float32)
         length = np.sqrt(np.einsum("fd,fd->f", frames, frames, dtype=np.float64))[:, None]
-        silent = length == 0  # a direction of its own
+        silent = length == 0  # a dimension of its own
         return np.hstack([frames / np.where(silent, 1, length), silent]).astype(np.float32)
 
     def between(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -117,13 +117,15 @@ class Metric:
 
 
 def checked(features: np.ndarray, side: str, dimensions: int | None = None) -> np.ndarray:
-    """The features (frames, d) as an array; ValueError if they are empty, not finite or not of that many dimensions."""
+    """Features (frames, d) as an array. Raises ValueError if they are empty, not finite or have another number of dimensions."""
     features = np.asarray(features)
     if features.ndim != 2 or 0 in features.shape:
-        raise ValueError(f"{side} features must be (frames, dimensions), at least one of each, not of shape {features.shape}")
+        raise ValueError(f"{side} features must have shape (frames, dimensions), at least one of each, got {features.shape}")
     if dimensions not in (None, features.shape[1]):
         raise ValueError(f"performance features have {features.shape[1]} dimensions, score features {dimensions}")
     bad = ~np.isfinite(features).all(1)
     if bad.any():
-        raise ValueError(f"{side} features hold NaN or infinite values in {bad.sum()} frames, the first is frame {bad.argmax()}")
+        raise ValueError(
+            f"{side} features contain NaN or infinite values in {bad.sum()} frames, the first is frame {bad.argmax()}"
+        )
     return features

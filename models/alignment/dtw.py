@@ -1,4 +1,4 @@
-"""Exact dynamic time warping in bounded memory: costs come by blocks of rows, a direction takes at most a byte a cell."""
+"""Exact dynamic time warping: cost blocks -> warping path, with at most one byte of memory per cell."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,15 +11,15 @@ from models.alignment.costs import FeatureCosts as FeatureCosts
 from models.alignment.costs import MatrixCosts as MatrixCosts
 from models.alignment.dtw_kernels import PAD, any_rows, four_rows, kernel, trace_any, trace_four
 
-CELLS = 1 << 22  # of costs computed at a time: less makes thin, slow matrix products, more leaves the cache
+CELLS = 1 << 22  # cells per block: fewer make thin, slow matrix products, more leave the cache
 NEIGHBOURS = ((1, 1), (1, 0), (0, 1))
 
 
 class Steps(NamedTuple):
-    """Moves (rows, columns) that a path is made of, and by how much each multiplies the cost of the cell it leads to.
+    """Step set: moves (rows, columns) and the weight of the target cell's cost for each.
 
-    Where several lead to a cell equally cheaply, a diagonal one (as many rows as columns) is taken, then the others in
-    their order, those within a row last: binary costs tie often, and a path ought to be straight there.
+    Ties are resolved in favour of diagonal moves (as many rows as columns), then the others in their order, moves within a
+    row last: binary costs tie often, and the path should be straight there.
     """
 
     moves: tuple[tuple[int, int], ...]
@@ -34,7 +34,7 @@ STEPS: dict[str, Steps] = {
 
 
 class Path(NamedTuple):
-    """Cells from the first to the last, and what they cost together, weights included."""
+    """Warping path and its total weighted cost."""
 
     rows: np.ndarray  # (steps,) int32, performance frames
     columns: np.ndarray  # (steps,) int32, score frames
@@ -43,7 +43,7 @@ class Path(NamedTuple):
 
 
 class NoPath(ValueError):
-    """The steps, or the band, leave no way from one end to the other."""
+    """No path connects the two ends under the given steps and band."""
 
 
 def dtw(
@@ -54,17 +54,19 @@ def dtw(
     open_end: bool = False,
     subsequence: bool = False,
 ) -> Path:
-    """The cheapest path from (0, 0), whose cost counts once, to (n - 1, m - 1) of costs (n, m).
+    """Cheapest path from (0, 0), whose cost counts once, to (n - 1, m - 1) of costs (n, m).
 
     Args:
         costs: see `models.alignment.costs`; also negative ones
         steps: up to 255 moves
-        band: score frames by which a path may be off the straight line between the corners (Sakoe and Chiba 1978)
-        open_start: a path may begin in any row of column 0: the performance has something before the score
-        open_end: a path may end in any row of the last column, the first of equally cheap ones
+        band: largest deviation from the straight line between the corners, score frames (Sakoe and Chiba 1978)
+        open_start: the path may begin in any row of column 0, for audio before the score begins
+        open_end: the path may end in any row of the last column, the first of equally cheap ones
         subsequence: both
 
-    Raises ValueError for costs that are empty, NaN or infinite, and `NoPath`, a ValueError too, where there is no path.
+    Raises:
+        NoPath: no path exists (a subclass of ValueError).
+        ValueError: the costs are empty, NaN or infinite.
     """
     n, m = lengths(costs)
     limits = whole(n, m) if band is None else sakoe_chiba(n, m, band)
@@ -78,9 +80,9 @@ def dtw(
 def within(
     costs: Costs, lows: np.ndarray, highs: np.ndarray, steps: Steps, open_start: bool = False, open_end: bool = False
 ) -> Path:
-    """`dtw` in a corridor, columns lows[i] .. highs[i] - 1 of each row i: memory is what the corridor needs.
+    """`dtw` within a corridor, columns lows[i] .. highs[i] - 1 of row i, in memory proportional to its area.
 
-    lows and highs (n,) never fall, each row has a column at least, the last row reaches the last column.
+    lows and highs (n,) are non-decreasing, each row has at least one column, the last row reaches the last column.
     """
     n, m = lengths(costs)
     accumulate = three_neighbours if set(steps.moves) == set(NEIGHBOURS) else any_steps
@@ -88,13 +90,13 @@ def within(
     last = int(ends.argmin()) if open_end else n - 1
     if not np.isfinite(ends[last]):
         moves = ", ".join(map(str, steps.moves))
-        raise NoPath(f"no path leads through {n} performance and {m} score frames by steps {moves}: it takes others")
+        raise NoPath(f"no path through {n} performance and {m} score frames with steps {moves}: it needs others")
     rows, columns = trace(last)[:2]
     return Path(rows, columns, float(ends[last]), (n, m))
 
 
 def lengths(costs: Costs) -> tuple[int, int]:
-    """Frames of both; ValueError if one has none."""
+    """Number of performance and score frames. Raises ValueError if either is 0."""
     n, m = costs.shape
     if not (n and m):
         raise ValueError(f"nothing to align: {n} performance frames and {m} score frames")
@@ -102,12 +104,12 @@ def lengths(costs: Costs) -> tuple[int, int]:
 
 
 def whole(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """The corridor (see `within`) that is no limit."""
+    """Corridor (see `within`) of all cells."""
     return np.zeros(n, np.int64), np.full(n, m, np.int64)
 
 
 def sakoe_chiba(n: int, m: int, band: float) -> tuple[np.ndarray, np.ndarray]:
-    """The corridor (see `within`) of a band: the straight line between the corners, `band` columns either way."""
+    """Corridor (see `within`) of `band` columns on either side of the straight line between the corners."""
     if not band >= 0:
         raise ValueError(f"the band is {band} frames, it must be 0 or more")
     if n == 1:
@@ -115,12 +117,12 @@ def sakoe_chiba(n: int, m: int, band: float) -> tuple[np.ndarray, np.ndarray]:
     line = np.arange(n) * ((m - 1) / (n - 1))
     lows, highs = np.ceil(line - band - 1e-6), np.floor(line + band + 1e-6) + 1
     if (lows >= highs).any():
-        raise NoPath(f"a band of {band:g} frames holds no score frame for some of {n} performance frames: widen it")
+        raise NoPath(f"a band of {band:g} frames leaves some of {n} performance frames without a score frame: widen it")
     return np.clip(lows, 0, None).astype(np.int64), np.clip(highs, None, m).astype(np.int64)
 
 
 def three_neighbours(costs: Costs, lows: np.ndarray, highs: np.ndarray, steps: Steps, open_start: bool):
-    """Values (n,) in the last column by steps to three neighbours, and a function that gives the path from a row of it."""
+    """Accumulated costs (n,) in the last column for the three neighbour steps, and a function tracing the path from a row."""
     n, m = costs.shape
     weights = _weights(steps)
     ordered = tuple(float(weights[steps.moves.index(move)]) for move in NEIGHBOURS)
@@ -140,7 +142,7 @@ def three_neighbours(costs: Costs, lows: np.ndarray, highs: np.ndarray, steps: S
 
 
 class Jumps(NamedTuple):
-    """Columns that a path may leave after any row, columns where it may go on in the next, and at what cost."""
+    """Columns that a path may leave after any row, columns where it may continue in the next row, and the cost."""
 
     sources: np.ndarray  # (p,) int64
     targets: np.ndarray  # (q,) int64
@@ -160,9 +162,9 @@ def any_steps(
     finals: np.ndarray | None = None,
     jumps: Jumps = NO_JUMPS,
 ):
-    """As `three_neighbours` for any steps and jumps; values in the cheapest of columns `finals`, by default the last.
+    """`three_neighbours` for any steps and jumps; costs in the cheapest of the columns `finals`, by default the last.
 
-    The path comes with a third array, 1 for cells that a jump leads to.
+    The traced path has a third array, 1 for cells reached by a jump.
     """
     n, m = costs.shape
     downs, rights, weights, level = _ordered(steps)
@@ -174,9 +176,9 @@ def any_steps(
     ends, ends_at = np.empty(n), np.zeros(n, np.int64)
     left_at, left_from = np.empty(n), np.zeros(n, np.int64)
     for first, left, block in _blocks(costs, lows, highs):
-        found = (finals, ends, ends_at), (*jumps, left_at, left_from)
+        outputs = (finals, ends, ends_at), (*jumps, left_at, left_from)
         steps_in_order = (downs, rights, weights, level)
-        bad = kernel(any_rows)(block, first, left, lows, highs, steps_in_order, open_start, rows, codes, offsets, *found)
+        bad = kernel(any_rows)(block, first, left, lows, highs, steps_in_order, open_start, rows, codes, offsets, *outputs)
         _check(bad, 1)
 
     def trace(last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -194,14 +196,14 @@ def _weights(steps: Steps) -> np.ndarray:
     weights = np.array(steps.weights, np.float64)
     moves = np.array(steps.moves)
     if not (moves.ndim == 2 and moves.shape[1] == 2 and 0 < len(moves) <= 255 and weights.shape == (len(moves),)):
-        raise ValueError(f"steps must be 1 to 255 moves (rows, columns) with a weight each, not {steps}")
+        raise ValueError(f"steps must be 1 to 255 moves (rows, columns) with a weight each, got {steps}")
     if not ((moves >= 0).all() and moves.any(1).all() and (weights > 0).all() and np.isfinite(weights).all()):
-        raise ValueError(f"moves must go forward and weights be positive, not as in {steps}")
+        raise ValueError(f"moves must go forward and weights must be positive, got {steps}")
     return weights
 
 
 def _ordered(steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Rows, columns and weights of the steps in the order in which ties are decided, and how many lead to another row."""
+    """Rows, columns and weights of the steps in tie-breaking order, and the number of steps to another row."""
     weights, moves = _weights(steps), np.array(steps.moves, np.int64)
     downs, rights = moves.T
     order = np.lexsort((downs != rights, downs == 0))
@@ -209,11 +211,11 @@ def _ordered(steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
 
 
 def _blocks(costs: Costs, lows: np.ndarray, highs: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """First row, first column and costs of blocks of rows, a multiple of four of them but for the last."""
+    """First row, first column and costs of blocks of rows; all but the last have a multiple of four rows."""
     n, first = len(lows), 0
     while first < n:
         left, width = lows[first], highs[first] - lows[first]
-        # Where the corridor moves on, a block holds columns that some of its rows do not need: no more than they do.
+        # A moving corridor makes blocks with columns that some rows do not need: at most as many as they need.
         rows = min(CELLS // width, np.searchsorted(highs[first : first + CELLS], left + 2 * width, "right"))
         last = min(n, first + max(4, rows // 4 * 4))
         right = highs[last - 1]
@@ -227,4 +229,6 @@ def _blocks(costs: Costs, lows: np.ndarray, highs: np.ndarray) -> Iterator[tuple
 def _check(bad_row: int, rows: int) -> None:
     if bad_row >= 0:
         where = f"frame {bad_row}" if rows == 1 else f"frames {bad_row} to {bad_row + rows - 1}"
-        raise ValueError(f"costs of performance {where} hold NaN or infinite values: check the features for silence or overflow")
+        raise ValueError(
+            f"costs of performance {where} contain NaN or infinite values: check the features for silence or overflow"
+        )

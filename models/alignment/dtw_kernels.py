@@ -1,19 +1,19 @@
-"""The loops of dynamic time warping, plain functions that `kernel` compiles with numba at their first call."""
+"""Inner loops of dynamic time warping: plain functions, compiled by `kernel` with numba at their first call."""
 
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
-START, JUMP = 255, 254  # directions that are no step of the set
-START_OF_FOUR = 3  # the same, where a direction has two bits: 0 diagonal, 1 a row on, 2 or 3 a column on
+START, JUMP = 255, 254  # direction codes beside the steps
+START_OF_FOUR = 3  # start in two-bit codes: 0 diagonal, 1 next row, 2 or 3 next column
 CLOSE = np.float32(2.0**-8)
-PAD = 4  # columns before the first of the accumulated costs that `four_rows` keeps
+PAD = 4  # columns before the first one in the accumulated costs of `four_rows`
 
 
 @cache
 def kernel(function: Callable) -> Callable:
-    """The function compiled, without the GIL; kept on disk as numba does it (by its source), where a folder can be written."""
+    """Compiled function, without the GIL; cached on disk by numba if its folder can be written."""
     import numba
     from numba.extending import register_jitable
 
@@ -29,9 +29,9 @@ def kernel(function: Callable) -> Callable:
 def finish_distances(block, xx, yy, x, y, scale, root):
     """Products x.y (n, m) -> scale * |x - y|^2, or its root, in place; xx (n,) and yy (m,) are |x|^2 and |y|^2.
 
-    Where the three terms nearly cancel, the distance is summed anew from the differences: float32 would leave noise.
+    If the three terms nearly cancel, the distance is summed from the differences: float32 would leave noise.
     """
-    columns = 2048  # that fit the fastest cache
+    columns = 2048  # fit the fastest cache
     for i in range(block.shape[0]):
         for left in range(0, block.shape[1], columns):
             products, squares = block[i, left : left + columns], yy[left : left + columns]
@@ -54,10 +54,10 @@ def finish_distances(block, xx, yy, x, y, scale, root):
 
 
 def skew(block, row, left, lows, highs, i, count, buffer):
-    """Copy rows i .. i + count - 1 of the costs, `row` of block (rows, columns from `left`) and on, to buffer (4, width).
+    """Copy rows i .. i + count - 1 of the costs, from row `row` of block (rows, columns from `left`), to buffer (4, width).
 
-    Row r, at most 3, goes r columns to the right, with infinite costs outside columns lows[i + r] .. highs[i + r] - 1.
-    Returns whether all costs within are finite.
+    Row r <= 3 is shifted r columns to the right, with infinite costs outside columns lows[i + r] .. highs[i + r] - 1.
+    Returns whether all costs inside are finite.
     """
     bad = False
     for r in range(4):
@@ -78,15 +78,15 @@ def skew(block, row, left, lows, highs, i, count, buffer):
 
 
 def cheapest(cost, diagonal, up, left, weights):
-    """Accumulated cost of a cell and the neighbour it is from: 0 diagonal, 1 up, 2 or 3 left; the first of equal ones."""
+    """Accumulated cost of a cell and its predecessor: 0 diagonal, 1 up, 2 or 3 left; the first of equal ones."""
     d, u, across = diagonal + weights[0] * cost, up + weights[1] * cost, left + weights[2] * cost
     best = u if u < d else d
-    # Arithmetic, not a branch: which one is cheapest cannot be foreseen.
+    # Arithmetic instead of branches, which would be mispredicted.
     return (across if across < best else best), np.uint8(u < d) | (np.uint8(across < best) << np.uint8(1))
 
 
 def begun(t, start, v0, v1, v2, v3, code):
-    """The same four values and their directions, value t replaced by the cost of a path that starts there if not dearer."""
+    """Four values and their directions, value t replaced by the cost of a path that starts there if that is not higher."""
     if start <= (v0, v1, v2, v3)[t]:
         code |= np.uint8(START_OF_FOUR << (2 * t))
     v0, v1 = (min(start, v0) if t == 0 else v0), (min(start, v1) if t == 1 else v1)
@@ -95,16 +95,16 @@ def begun(t, start, v0, v1, v2, v3, code):
 
 
 def advance(buffer, row, codes, weights, starts, head, ends, tail):
-    """Four rows of accumulated costs by the steps (1, 1), (1, 0), (0, 1), of which `weights` has one each.
+    """Accumulate four rows of costs by the steps (1, 1), (1, 0), (0, 1) with `weights`.
 
-    A row waits for its left neighbour at each cell; four at once, each a column behind the one above, wait together.
+    Each cell depends on its left neighbour; four rows at once, each a column behind the one above, hide that latency.
     At position t row r is in column t - r of the buffer (see `skew`). `row`: accumulated costs of the row above, column c
     at c + PAD, which become those of the fourth row. codes (width,): two bits of direction a row, the first lowest.
     A path may start at position r < head with cost starts[r]; ends (4,) takes the rows' values at positions tail + r.
     """
-    p0 = p1 = p2 = p3 = q0 = q1 = q2 = np.inf  # of each row the last value and the one before
+    p0 = p1 = p2 = p3 = q0 = q1 = q2 = np.inf  # last and previous value of each row
     q = row[PAD - 1]
-    for t in range(np.uint64(len(codes))):  # unsigned: an index that may be negative costs a fifth of the time
+    for t in range(np.uint64(len(codes))):  # unsigned: checks for negative indices cost a fifth of the time
         above = row[t + np.uint64(PAD)]
         v0, k0 = cheapest(buffer[0, t], q, above, p0, weights)
         v1, k1 = cheapest(buffer[1, t], q0, p0, p1, weights)
@@ -121,11 +121,11 @@ def advance(buffer, row, codes, weights, starts, head, ends, tail):
 
 
 def four_rows(block, first, left, lows, highs, weights, open_start, row, codes, offsets, ends):
-    """Accumulate the costs of a block of rows from `first`, a multiple of four, on; its columns begin at `left`.
+    """Accumulate the costs of a block of rows from `first`, a multiple of four; its columns begin at `left`.
 
-    lows, highs (n,): the columns of each row that a path may use, never falling; row (m + 2 * PAD,) as in `advance`; codes
-    with those of four rows at each of `offsets`; ends (n,) takes the values in the last column.
-    Returns the first of four rows whose costs are not finite, or -1.
+    lows, highs (n,): corridor of each row, non-decreasing; row (m + 2 * PAD,) as in `advance`; codes: directions of four
+    rows at each of `offsets`; ends (n,): output, values in the last column.
+    Returns the first row of the group of four whose costs are not finite, or -1.
     """
     last_column = len(row) - 2 * PAD - 1
     starts, four_ends = np.empty(4), np.empty(4)
@@ -149,7 +149,7 @@ def four_rows(block, first, left, lows, highs, weights, open_start, row, codes, 
 
 
 def trace_four(codes, offsets, lows, row, column, rows, columns):
-    """Path backwards from (row, column) by the codes of `four_rows`; returns its length."""
+    """Trace the path backwards from (row, column) by the codes of `four_rows`; returns its length."""
     count = 0
     while True:
         rows[count], columns[count] = row, column
@@ -167,13 +167,13 @@ def trace_four(codes, offsets, lows, row, column, rows, columns):
 
 
 def any_rows(block, first, left, lows, highs, steps, open_start, rows, codes, offsets, ends, jumps):
-    """Accumulate the costs of a block of rows from `first` on by any steps; see `four_rows`.
+    """Accumulate the costs of a block of rows from `first` by any steps; see `four_rows`.
 
-    steps: (downs, rights, weights, level), arrays (s,), the steps within a row from number `level` on, last.
-    rows (k, pad + m): accumulated costs, row i in i % k, infinite in the pad. codes: one byte a cell, row i from offsets[i].
-    ends: columns (e,) in which a path may end, then (n,) of each row the cheapest value there and its column.
-    jumps: columns (p,) from which and (q,) to which a path may jump into the next row, weight, penalty, then (n,) of each
-    row the cheapest value to jump from and its column.
+    steps: (downs, rights, weights, level), arrays (s,); steps from number `level` stay within a row.
+    rows (k, pad + m): accumulated costs, row i in i % k, infinite in the pad. codes: one byte per cell, row i from offsets[i].
+    ends: final columns (e,), then outputs (n,): cheapest value of each row in them, and its column.
+    jumps: source columns (p,), target columns (q,), weight, penalty, then outputs (n,): cheapest value of each row in the
+    sources, and its column.
     Returns the first row whose costs are not finite, or -1.
     """
     downs, rights, weights, level = steps
@@ -206,7 +206,7 @@ def any_rows(block, first, left, lows, highs, steps, open_start, rows, codes, of
 
 
 def relax(source, costs, weight, step, target, code):
-    """Take one step into every cell of a row where it is cheaper."""
+    """Apply one step to every cell of a row that it makes cheaper."""
     for j in range(len(costs)):
         value = source[j] + weight * costs[j]
         better = value < target[j]
@@ -215,7 +215,7 @@ def relax(source, costs, weight, step, target, code):
 
 
 def land(i, costs, low, jumps, target, code):
-    """Take the jump from the row before into every cell of row i where it is cheaper."""
+    """Apply the jump from row i - 1 to every cell of row i that it makes cheaper."""
     _, columns, weight, penalty, values, _ = jumps
     for column in columns:
         j = column - low
@@ -226,9 +226,9 @@ def land(i, costs, low, jumps, target, code):
 
 
 def sweep(values, costs, rights, weights, number, target, code):
-    """Take the steps within a row, the first of which is step `number`, in the row's order; target is the end of values."""
+    """Apply the steps within a row, numbered from `number`, from left to right; target is the end of values."""
     begin = len(values) - len(costs)
-    if len(rights) == 1 and rights[0] == 1:  # nearly always: the last value need not be fetched again
+    if len(rights) == 1 and rights[0] == 1:  # the usual case: no need to reload the last value
         last = values[begin - 1]
         for j in range(len(costs)):
             value = last + weights[0] * costs[j]
@@ -245,7 +245,7 @@ def sweep(values, costs, rights, weights, number, target, code):
 
 
 def note(values, columns, i, cheapest_values, cheapest_columns):
-    """Which of the columns is cheapest in row i, and how cheap."""
+    """Store the cheapest of `columns` in row i, and its value."""
     cheapest_values[i] = np.inf
     for column in columns:
         if values[column] < cheapest_values[i]:
@@ -253,10 +253,10 @@ def note(values, columns, i, cheapest_values, cheapest_columns):
 
 
 def trace_any(codes, offsets, lows, downs, rights, left_from, row, column, rows, columns, jumped):
-    """Path backwards from (row, column) by the codes of `any_rows`, as much as fits; left_from (n,): the last of its jumps.
+    """Trace the path backwards from (row, column) by the codes of `any_rows`, as far as the arrays reach.
 
-    jumped: 1 for cells that a jump leads to.
-    Returns how long it is and the cell where it goes on, in row -1 if it is complete.
+    left_from (n,): source column of a jump after each row. jumped: output, 1 for cells reached by a jump.
+    Returns the number of cells and the next cell, in row -1 if the path is complete.
     """
     for count in range(len(rows)):
         rows[count], columns[count] = row, column
@@ -273,9 +273,9 @@ def trace_any(codes, offsets, lows, downs, rights, left_from, row, column, rows,
 
 
 def frontier(costs, before, diagonal, values, codes):
-    """One more row of accumulated costs (or column, by symmetry) from the one before at the same places, all of one length.
+    """Accumulate the next row of costs (or column, by symmetry) from the previous one, all of one length.
 
-    diagonal: weight of that step; the others have 1. codes: 0 diagonal, 1 from the row before, 2 or 3 within the row.
+    diagonal: weight of that step; the others have 1. codes: 0 diagonal, 1 from the previous row, 2 or 3 within the row.
     """
     values[0], codes[0] = before[0] + costs[0], 1
     for k in range(1, len(costs)):

@@ -1,4 +1,4 @@
-"""Published weights of deep salience, a file of Keras, as state dict of `DeepSalience`."""
+"""Published Keras weights of deep salience (.h5) -> state dict of `DeepSalience`."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from models.alignment.salience import DeepSalience
 from models.extractors.extractor import state_dict_of
 
 MISSING = "package h5py: pip install -e '.[h5]'"
-FETCH = "the files predict/weights/*.h5 of rabitt/ismir2017-deepsalience, or one that `torch.save` or safetensors wrote of ours"
+FETCH = "the files predict/weights/*.h5 of rabitt/ismir2017-deepsalience, or a DeepSalience saved by torch.save or safetensors"
 CONVS = ("bendy1", "bendy2", "smoothy1", "smoothy2", "distribute", "squishy")
 NORM = "batch_normalization"
 TRAINED = "net.net."
-"""Of the names of the network's tensors where the task of alignment trained it."""
+"""Prefix of the network's tensors in checkpoints of the alignment task."""
 PARAMETERS = {
     "kernel": "weight",
     "bias": "bias",
@@ -26,10 +26,9 @@ PARAMETERS = {
 
 
 def salience_weights(path: str) -> dict[str, Tensor]:
-    """State dict of DeepSalience from an .h5 of Keras, a .safetensors, a checkpoint of `SalienceMap`, or a file of torch.save.
+    """State dict of DeepSalience from a Keras .h5, a .safetensors, a checkpoint of `SalienceMap`, or a torch.save file.
 
-    Needs the extra `h5` (h5py) for the first. Raises ValueError unless every variable is there once, with its shape, finite,
-    and no other.
+    A Keras file needs the extra `h5` (h5py). Raises ValueError for missing, repeated, extra, misshaped or infinite variables.
     """
     if Path(path).suffix in (".h5", ".hdf5"):
         return converted(_arrays(path))
@@ -40,44 +39,44 @@ def salience_weights(path: str) -> dict[str, Tensor]:
 
 
 def converted(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Variables by layer and name, as "bendy1/kernel" -> state dict of DeepSalience."""
+    """Variables by layer and name ("bendy1/kernel") -> state dict of DeepSalience."""
     with torch.device("meta"):
         state = DeepSalience().state_dict()
     names = _names(arrays)
     for name, key in names.items():
         if name not in arrays:
-            raise ValueError(f"variable {name} is missing, {len(names)} are expected")
+            raise ValueError(f"variable {name} is missing, expected {len(names)} variables")
         array = np.asarray(arrays[name])
         array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array  # Keras: bins, frames, in, out
         if array.shape != state[key].shape:
-            raise ValueError(f"variable {name} has the shape {arrays[name].shape}, which does not fit {tuple(state[key].shape)}")
+            raise ValueError(f"variable {name} has shape {arrays[name].shape}, which does not fit {tuple(state[key].shape)}")
         if not np.isfinite(array).all():
-            raise ValueError(f"variable {name} holds values that are not finite")
+            raise ValueError(f"variable {name} contains values that are not finite")
         state[key] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
     extra = sorted(set(arrays) - set(names))
     if extra:
-        raise ValueError(f"variable {extra[0]} is none of the {len(names)} that deep salience has")
+        raise ValueError(f"unknown variable {extra[0]}, deep salience has {len(names)} others")
     counts = [key for key in state if key.endswith("num_batches_tracked")]
     return state | {key: torch.zeros((), dtype=torch.int64) for key in counts}
 
 
 def _names(arrays: dict[str, np.ndarray]) -> dict[str, str]:
-    """Keras's name of every variable -> ours. Normalisations are numbered in the order in which they were built."""
-    found = {name.split("/")[0] for name in arrays if name.startswith(f"{NORM}_")}
-    norms = sorted(found, key=lambda layer: (len(layer), layer))
+    """Keras names -> our names. Normalisation layers are numbered in the order of their construction."""
+    layers = {name.split("/")[0] for name in arrays if name.startswith(f"{NORM}_")}
+    norms = sorted(layers, key=lambda layer: (len(layer), layer))
     if len(norms) != len(CONVS):
         raise ValueError(f"{len(norms)} layers are called {NORM}_..., expected {len(CONVS)}")
     kinds = ("convs", CONVS, ("kernel", "bias")), ("norms", norms, ("gamma", "beta", "moving_mean", "moving_variance"))
     return {
-        f"{layer}/{theirs}": f"{ours}.{place}.{PARAMETERS[theirs]}"
+        f"{layer}/{theirs}": f"{ours}.{index}.{PARAMETERS[theirs]}"
         for ours, layers, parameters in kinds
-        for place, layer in enumerate(layers)
+        for index, layer in enumerate(layers)
         for theirs in parameters
     }
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:
-    """Every variable of a file of weights by layer and name; "bendy1/bendy1_14/kernel:0" is "bendy1/kernel"."""
+    """Variables of a Keras file by layer and name; "bendy1/bendy1_14/kernel:0" becomes "bendy1/kernel"."""
     try:
         import h5py
     except ImportError as error:
@@ -89,12 +88,12 @@ def _arrays(path: str) -> dict[str, np.ndarray]:
             parts = name.split("/")
             short = f"{parts[0]}/{parts[-1].removesuffix(':0')}"
             if short in arrays:
-                raise ValueError(f"variable {short} is there twice")
+                raise ValueError(f"duplicate variable {short}")
             arrays[short] = item[()]
 
     try:
         with h5py.File(path) as file:
             file.visititems(take)
     except OSError as error:
-        raise ValueError("it is no HDF5 file, or not a whole one") from error
+        raise ValueError("not an HDF5 file, or truncated") from error
     return arrays

@@ -1,4 +1,7 @@
-"""Dynamic time warping of hours: a coarse path first, then the same kernel in a corridor round it (Salvador and Chan 2007)."""
+"""Multiscale DTW (Salvador and Chan 2007), coarse outlines and tuning of recordings.
+
+Features of hours of audio -> warping path in linear memory: a coarse path, then exact DTW in a corridor around it.
+"""
 
 import numpy as np
 import torch
@@ -9,7 +12,7 @@ from models.alignment.dtw import STEPS, NoPath, Path, Steps, dtw, within
 from models.alignment.front import CQT
 
 EXACT = 1 << 24
-"""Cells up to which the exact path is computed: 4096 x 4096."""
+"""Largest number of cells for exact DTW: 4096 x 4096."""
 
 
 def multiscale(
@@ -22,11 +25,11 @@ def multiscale(
     open_end: bool = False,
     exact: int = EXACT,
 ) -> Path:
-    """A path through the distances of x (n, d), performance, and y (m, d), score, in memory and time linear in n + m.
+    """Warping path of performance x (n, d) and score y (m, d) in memory and time linear in n + m.
 
-    Pairs of frames are averaged until n * m is at most `exact`, and that is aligned exactly; then each level searches within
-    `radius` of its frames, rows and columns, around the path of the level above. Equals `dtw` where no averaging was needed,
-    and where its path stays in the corridor. Rows are cut off before and after the coarse path if ends are open.
+    Pairs of frames are averaged until n * m is at most `exact`, and aligned exactly; each finer level then searches within
+    `radius` frames (rows and columns) around the path of the level above. Equals `dtw` if no averaging is needed or if the
+    exact path stays in the corridor. With open ends, rows before and after the coarse path are cut off.
 
     Raises ValueError as `dtw` does.
     """
@@ -49,16 +52,16 @@ def multiscale(
 
 
 def corridor(coarse: Path, n: int, m: int, radius: int, ends: tuple[bool, bool]) -> tuple[int, np.ndarray, np.ndarray]:
-    """The frames of (n, m) within `radius` rows or columns of a path through frames averaged in pairs.
+    """Corridor of (n, m) within `radius` rows or columns of a path through frames averaged in pairs.
 
-    Returns the first row and, for rows from there on, the columns lows[i] .. highs[i] - 1 (`within`). All rows of the
-    performance are in it unless that end is open.
+    Returns the first row and, from it on, the columns lows[i] .. highs[i] - 1 (see `within`). It contains all rows of the
+    performance unless an end is open.
     """
     rows, columns = 2 * coarse.rows.astype(np.int64), 2 * coarse.columns.astype(np.int64)
     first = max(0, rows[0] - radius) if ends[0] else 0
     last = min(n, rows[-1] + 2 + radius) if ends[1] else n
     frames = np.arange(first, last)
-    # The path's columns at the first cell that is not more than radius rows before, and at the last not more than that after.
+    # Columns of the path at its first cell at most `radius` rows earlier, and at its last at most `radius` rows later.
     begin = np.searchsorted(rows, frames - radius - 1).clip(max=len(rows) - 1)
     end = (np.searchsorted(rows, frames + radius, "right") - 1).clip(min=0)
     lows = (columns[begin] - radius).clip(0, m - 1)
@@ -76,22 +79,22 @@ def _coarse(x, y, metric: MetricName, steps: Steps, radius: int, ends: tuple[boo
 
 
 def _halved(frames: np.ndarray) -> np.ndarray:
-    """Frames (n, d) averaged in pairs, the last by itself if there is an odd one: (ceil(n / 2), d) float32."""
+    """Frames (n, d) averaged in pairs, the last of an odd number alone: (ceil(n / 2), d) float32."""
     even = len(frames) // 2 * 2
     pairs = frames[:even].reshape(-1, 2, frames.shape[1]).mean(1, dtype=np.float32)
     return np.concatenate([pairs, frames[even:].astype(np.float32)])
 
 
-# The course of a recording in a few frames a second: enough to find key, way through the repeats and jumps by, not onsets.
+# Outlines: about five frames per second, enough to find key, repeats and jumps
 
 POOLED = 8
-"""Frames of the constant-Q spectrum that make one of the outline."""
+"""Constant-Q frames per frame of the outline."""
 AROUND = 24
-"""Bins, an octave, over whose mean a bin has to rise: what is left are partials, whatever the instrument."""
+"""Bins (an octave) whose mean is subtracted from each bin, which leaves the partials of any instrument."""
 
 
 class Outline:
-    """Sound -> its partials, about five times a second."""
+    """Spectral outline: audio -> partials, about five frames per second."""
 
     def __init__(self) -> None:
         self.front = CQT()
@@ -104,7 +107,7 @@ class Outline:
         return outlined(self.front(torch.from_numpy(audio)[None], cents=cents)[0, 0])
 
     def shifted(self, outline: np.ndarray, semitones: int) -> np.ndarray:
-        """The outline of the same sound, so many semitones lower; what leaves the range is lost."""
+        """Outline transposed down by `semitones`; bins that leave the range are dropped."""
         bins, moved = self.per_semitone * semitones, np.zeros_like(outline)
         if bins >= 0:
             moved[:, : outline.shape[1] - bins] = outline[:, bins:]
@@ -114,7 +117,7 @@ class Outline:
 
 
 def outlined(features: Tensor) -> np.ndarray:
-    """Log spectrum (bins, frames) -> what rises above its surroundings (frames / POOLED, bins), of length 1 a frame."""
+    """Log spectrum (bins, frames) -> spectral peaks (frames / POOLED, bins), each frame of norm 1."""
     kernel = torch.ones(1, 1, AROUND + 1, device=features.device) / (AROUND + 1)
     columns = features.T[:, None]
     around = torch.nn.functional.conv1d(torch.nn.functional.pad(columns, (AROUND // 2, AROUND // 2), mode="replicate"), kernel)
@@ -124,32 +127,32 @@ def outlined(features: Tensor) -> np.ndarray:
 
 
 def course(performance: np.ndarray, score: np.ndarray) -> tuple[Path, float]:
-    """The best path of outlines (n, bins) and (m, bins), beginning and ending anywhere in the performance; mean cost a cell."""
+    """Subsequence DTW path of outlines (n, bins) and (m, bins), and its mean cost per cell."""
     path = dtw(FeatureCosts(performance, score, "cosine"), STEPS["unit"], subsequence=True)
     return path, path.cost / len(path.rows)
 
 
-# How far a recording is tuned from 440 Hz.
+# Tuning
 
-LISTENED_S = 60.0
+TUNING_S = 60.0
 
 
 def tuning_cents(audio: np.ndarray, rate: int) -> float:
-    """Cents above 440 Hz, -50 to 50, of audio (samples,): by the peaks of its loudest minute's spectrum, by librosa."""
+    """Tuning of audio (samples,) in cents above 440 Hz, -50 to 50, from the spectral peaks of its loudest minute (librosa)."""
     import librosa
 
     if not len(audio):
-        raise ValueError("the tuning of an empty recording was asked for")
-    part = _loudest(audio, min(len(audio), int(LISTENED_S * rate)))
+        raise ValueError("cannot estimate the tuning of an empty recording")
+    part = _loudest(audio, min(len(audio), int(TUNING_S * rate)))
     pitches, magnitudes = librosa.piptrack(y=part, sr=rate, n_fft=4096, fmin=100.0, fmax=2500.0)
-    heard = magnitudes > 0
-    if not heard.any():
+    audible = magnitudes > 0
+    if not audible.any():
         return 0.0
-    strong = heard & (magnitudes >= np.median(magnitudes[heard]))
+    strong = audible & (magnitudes >= np.median(magnitudes[audible]))
     return 100.0 * float(librosa.pitch_tuning(pitches[strong], resolution=0.02))
 
 
 def _loudest(audio: np.ndarray, samples: int) -> np.ndarray:
-    """The stretch of so many samples that holds most energy, by quarters of its length."""
+    """Excerpt of `samples` with the most energy, in steps of a quarter of its length."""
     starts = range(0, len(audio) - samples + 1, max(1, samples // 4))
     return max((audio[start : start + samples] for start in starts), key=lambda part: float(np.square(part).sum()))

@@ -1,4 +1,7 @@
-"""The Siamese CNN of Agrawal and Dixon 2021 (Table I): one of its two equal halves."""
+"""Similarity networks: Siamese CNN (Agrawal and Dixon 2021, Table I), FrameNet, perceptron and salience map.
+
+Features (batch, channels, bins, frames) -> embeddings (batch, frames, d).
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -14,24 +17,24 @@ from models.alignment.similarity import Side, Similarity
 
 KERNELS = (5, 5, 3, 3)
 POOLED = 3
-"""The first three convolutions are followed by a maximum over 2 x 2; their order is convolution, ReLU, batch norm, maximum."""
+"""Number of layers with pooling over 2 x 2; order of a layer: convolution, ReLU, batch norm, maximum."""
 PATCHES_AT_ONCE = 64
 
 
 class SCNN(Similarity):
-    """Four convolutions and a fully connected layer over a patch of frames, whose middle frame it stands for.
+    """Siamese CNN, one of two equal halves: four convolutions and a linear layer embed the middle frame of a patch.
 
-    With `padding: same`, the table to the letter, zeros surround each patch in time, so that every patch has to be computed
-    on its own. With `valid` they do not: a patch of 164 frames ends as the same 16 x 16 x 512 numbers, by the same weights, and
-    a whole recording is computed at once, which gives the same embeddings.
+    `padding: same` (the table to the letter) pads each patch in time, so that every patch is computed separately. With
+    `valid` a patch of 164 frames gives the same 16 x 16 x 512 features with the same weights, and whole recordings are
+    computed at once with the same embeddings.
 
     Args:
-        front: what it hears; any number of channels and bins
+        front: feature front end; any number of channels and bins
         padding: in time; in frequency always `same`
-        context: frames of a patch; null: 128 (`same`) or 164 (`valid`), from which 16 columns are left
-        embedding: numbers that stand for a frame; the table leaves it open
-        normalize: embeddings of length 1; the table knows no such thing
-        channels: kernels of the four convolutions
+        context: frames of a patch; null: 128 (`same`) or 164 (`valid`), which leave 16 columns
+        embedding: size of the embedding (not given in the table)
+        normalize: scale embeddings to norm 1 (not in the table)
+        channels: output channels of the four convolutions
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class SCNN(Similarity):
         self.dense = nn.Linear(channels[-1] * rows * self.columns, embedding)
 
     def embed(self, features: Tensor, side: Side = "performance") -> Tensor:
-        """Features (batch, channels, bins, frames) -> (batch, frames - context + 1, embedding), alike on both sides."""
+        """Features (batch, channels, bins, frames) -> (batch, frames - context + 1, embedding), equal for both sides."""
         if features.shape[-1] == self.context:
             return self._finish(self.dense(self.maps(features).flatten(1)))[:, None]
         if self.padding == "valid":
@@ -74,7 +77,7 @@ class SCNN(Similarity):
         return x
 
     def _everywhere(self, features: Tensor) -> Tensor:
-        """The same for every place at once: each maximum keeps all frames, and what follows it looks at every 2nd, 4th, 8th."""
+        """All patches at once: each maximum keeps all frames, and later layers are dilated by 2, 4 and 8."""
         x, spacing = features, 1
         for layer in range(len(KERNELS)):
             x = self._convolved(x, layer, spacing)
@@ -96,7 +99,7 @@ class SCNN(Similarity):
 
 
 def _left(size: int, padded: bool) -> int:
-    """Rows or columns that are left of so many."""
+    """Rows or columns after all layers, of `size` at the input."""
     for layer, kernel in enumerate(KERNELS):
         size -= 0 if padded else kernel - 1
         size = size // 2 if layer < POOLED else size
@@ -104,24 +107,21 @@ def _left(size: int, padded: bool) -> int:
 
 
 def least(padding: str) -> int:
-    """The shortest context, frames."""
+    """Shortest possible context, frames."""
     return next(context for context in range(1, 200) if _left(context, padding == "same") >= 1)
 
 
-# A network a fortieth the size of the paper's that embeds frames in a context of a third of a second.
-
-
 class FrameNet(Similarity):
-    """Three convolutions over time and frequency that halve the bins, then one over time; each but the last as the paper's.
+    """Small network (1/40 of SCNN): three convolutions over time and frequency that halve the bins, then one over time.
 
-    Nothing is padded in time, so that a crop's embeddings are those of the whole recording.
+    The context is a third of a second, without padding in time, so that crops and whole recordings give equal embeddings.
 
     Args:
-        front: what it hears
+        front: feature front end
         channels: kernels of the three convolutions (5 x 5, 5 x 5, 3 x 3)
-        frames: width of the last one, frames
-        embedding: numbers that stand for a frame, of length 1 together
-        dropout: of whole feature maps before the last one
+        frames: kernel size of the last convolution, frames
+        embedding: size of the embedding, of norm 1
+        dropout: probability for whole feature maps before the last convolution
     """
 
     def __init__(
@@ -149,24 +149,22 @@ class FrameNet(Similarity):
         self.last = nn.Conv1d(third * -(-front.bins // 8), embedding, frames)
 
     def embed(self, features: Tensor, side: Side = "performance") -> Tensor:
-        """Features (batch, channels, bins, frames) -> (batch, frames - context + 1, embedding), alike on both sides."""
+        """Features (batch, channels, bins, frames) -> (batch, frames - context + 1, embedding), equal for both sides."""
         x = self.last(self.layers(features).flatten(1, 2))
         return F.normalize(x.float(), dim=1).transpose(1, 2)
 
-
-# A perceptron that says of two frames whether they are the same (Izmirli and Dannenberg 2010), reimplemented.
 
 ROWS_AT_ONCE = 256
 
 
 class MLP(Similarity):
-    """Both frames' spectra side by side -> hidden units -> probability that they do not match.
+    """Perceptron on two concatenated spectra -> probability of a mismatch (Izmirli and Dannenberg 2010).
 
-    The original's details could not be had: layer size and activation are from memory.
+    The layer size and activation of the original are not known here.
 
     Args:
-        front: what it hears, a semigram
-        hidden: units
+        front: feature front end, a semigram
+        hidden: number of hidden units
     """
 
     modes, threshold = ("binary",), 0.5
@@ -174,12 +172,12 @@ class MLP(Similarity):
     def __init__(self, front: Front, hidden: int = 100) -> None:
         super().__init__(front, context=1)
         size = front.channels * front.bins
-        # The first layer on two frames side by side is the sum of two, one a frame.
+        # The first layer on two concatenated frames is the sum of two layers, one per frame.
         self.performance, self.score = nn.Linear(size, hidden), nn.Linear(size, hidden, bias=False)
         self.output = nn.Linear(hidden, 1)
 
     def embed(self, features: Tensor, side: Side) -> Tensor:
-        """Features (batch, channels, bins, frames) -> (batch, frames, hidden): what each side adds to the hidden units."""
+        """Features (batch, channels, bins, frames) -> contribution of a side to the hidden units (batch, frames, hidden)."""
         return getattr(self, side)(features.flatten(1, 2).transpose(1, 2)).float()
 
     def between(self, left: Tensor, right: Tensor) -> Tensor:
@@ -192,7 +190,7 @@ class MLP(Similarity):
 
 
 class PairCosts:
-    """Distances by a network that has to see both frames (`models.alignment.costs.Costs`)."""
+    """Costs from a network of pairs of frames (see `models.alignment.costs.Costs`)."""
 
     def __init__(self, net: Similarity, performance: np.ndarray, score: np.ndarray) -> None:
         self.net = net
@@ -211,20 +209,18 @@ class PairCosts:
         return torch.cat(rows).cpu().numpy().astype(np.float32)
 
 
-# The salience network as something to train here, and to align by alone (Agrawal and Dixon 2021, section III-B).
-
 PER_SEMITONE = 5
 LOWEST = 24  # MIDI pitch of the first bin, C1
 WIDTH_CENTS = 20.0
 
 
 class SalienceMap(Similarity):
-    """Deep salience trained by soft targets (equation 4), compared semitone by semitone.
+    """Deep salience trained on soft targets (Agrawal and Dixon 2021, section III-B), compared per semitone.
 
-    Its checkpoint is taken as `weights` of `models.alignment.front.Salience`.
+    Its checkpoints can be `weights` of `models.alignment.front.Salience`.
 
     Args:
-        front: the harmonic constant-Q transform, its only input
+        front: harmonic constant-Q transform
     """
 
     modes = ("distance",)
@@ -238,19 +234,19 @@ class SalienceMap(Similarity):
         return self.net(features).float().sigmoid()
 
     def targets(self, pitches: Tensor) -> Tensor:
-        """What sounds (batch, 128, frames) 0 or 1 -> salience wanted (batch, bins, frames), each pitch a bell of 20 cents.
+        """Piano roll (batch, 128, frames) -> target salience (batch, bins, frames), each pitch a bell of 20 cents.
 
-        Bittner et al. 2017: 1 at the pitch, falling on both sides as a Gaussian of that standard deviation; the largest counts.
+        Bittner et al. 2017: a Gaussian of that standard deviation with maximum 1 at the pitch; overlaps take the maximum.
         """
         cents = torch.arange(self.front.bins, device=pitches.device) * 100.0 / PER_SEMITONE
-        wanted = torch.zeros(len(pitches), self.front.bins, pitches.shape[-1], device=pitches.device)
+        targets = torch.zeros(len(pitches), self.front.bins, pitches.shape[-1], device=pitches.device)
         for pitch in torch.nonzero(pitches.amax((0, 2)))[:, 0].tolist():
             bell = torch.exp(-0.5 * ((cents - 100.0 * (pitch - LOWEST)) / WIDTH_CENTS) ** 2)
-            wanted = torch.maximum(wanted, bell[None, :, None] * pitches[:, pitch, None].float())
-        return wanted
+            targets = torch.maximum(targets, bell[None, :, None] * pitches[:, pitch, None].float())
+        return targets
 
     def frames(self, features: Tensor, side: Side) -> Tensor:
-        """Every frame of a whole recording: (6, bins, frames) -> (frames, bins / 5); the network sees zeros beyond the ends."""
+        """Embeddings of a whole recording, zero-padded: (6, bins, frames) -> (frames, bins / 5)."""
         return self._semitones(self.net.salience(features[None]))[0]
 
     def embed(self, features: Tensor, side: Side = "performance") -> Tensor:

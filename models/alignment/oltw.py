@@ -1,4 +1,4 @@
-"""On-line time warping: follows a performance through its score frame by frame (Dixon 2005, the MATCH program)."""
+"""Online time warping (Dixon 2005, MATCH): performance frames one by one -> position in the score."""
 
 import numpy as np
 
@@ -8,27 +8,27 @@ from models.alignment.dtw_kernels import frontier, kernel
 
 
 class OnLineWarp:
-    """Where in the score a performance is, told for each of its frames as it comes; later frames change nothing.
+    """Causal score follower: one performance frame -> current score frame.
 
-    Of the matrix of accumulated costs the last row (the newest performance frame) and column (the furthest score frame
-    seen) are kept. If the cheapest cell of both, per frame of the way to it, is in the row, the next row follows; if it is
-    in the column, a column; if it is their corner, both. No more than `max_run` rows or columns follow one another.
-    Two things are not the paper's. At the start columns are added `max_run` a row, not one, until the window is full: a
-    performance faster than the score is not late from the first. And no column is added when half of the window
-    is ahead of the position already: a pause or applause does not push the window past the place where the music goes on.
+    Only the last row (newest performance frame) and column (furthest score frame) of the accumulated costs are kept. If the
+    cell with the lowest cost per path frame is in the row, a row is added next; if it is in the column, a column; if it is
+    the corner, both. At most `max_run` rows or columns follow each other.
+    Two differences from the paper: until the window is full `max_run` columns are added per row, not one, so that a
+    performance faster than the score does not start late; and no column is added if half of the window is ahead of the
+    position, so that a pause or applause does not push the window past the point where the music continues.
 
-    The settings are for the features. Those of onsets alone, as MATCH's, are nearly the same in most frames: a performance
-    slower than the score is lost unless their root is taken, or each frame's length made 1 with diagonal 2. Of chroma or log
-    CQT every frame tells something: with advance 0 positions are nearly as good as on the way back.
+    The best settings depend on the features. Onset features (MATCH) are similar in most frames: a performance slower than
+    the score is lost unless their root is taken, or frames have norm 1 with diagonal 2. With chroma or log CQT every frame
+    is informative: with advance 0 positions are nearly as good as those of the backward path.
 
     Args:
         score: feature frames (m, d)
         metric: see `models.alignment.costs.FeatureCosts`
-        window: cells of a row or column that are computed, Dixon's c
+        window: number of cells computed per row or column, Dixon's c
         max_run: Dixon's MaxRunCount
         diagonal: weight of the diagonal step, 1 or 2
-        advance: the position is the cheapest cell of the row, its cost divided by its performance frames + advance times its
-            score frames; the rows and columns are always compared with 1
+        advance: the position is the cell of the row with the lowest cost / (performance frames + advance * score frames);
+            rows and columns are always compared with 1
 
     Raises ValueError for features that are not finite, a window below 2 and a max_run below 1.
     """
@@ -43,19 +43,19 @@ class OnLineWarp:
         advance: float = 1.0,
     ) -> None:
         if window < 2 or max_run < 1:
-            raise ValueError(f"window is {window} and max_run {max_run}: they must be 2 and 1 or more")
+            raise ValueError(f"window must be 2 or more and max_run 1 or more, got {window} and {max_run}")
         score = checked(score, "score")
         self.window, self.max_run, self.diagonal, self.advance = window, max_run, float(diagonal), advance
         self._dimensions, self._metric = score.shape[1], Metric(metric, score)
         self._score = self._metric.embed(score)
-        self._heard = np.empty((0, self._score.shape[1]), np.float32)  # the last frames, embedded
+        self._recent = np.empty((0, self._score.shape[1]), np.float32)  # the last frames, embedded
         self._t, self._j, self._rows_run = -1, 0, 0
         self._row, self._column = np.empty(0), np.empty(0)  # accumulated costs up to the corner (t, j)
 
     def step(self, frame: np.ndarray) -> int:
-        """The score frame at which the performance is in this frame, features (d,)."""
+        """Score frame of the next performance frame, features (d,)."""
         frame = checked(np.asarray(frame)[None], "performance", self._dimensions)
-        self._heard = np.concatenate([self._heard[1 - self.window :], self._metric.embed(frame)])
+        self._recent = np.concatenate([self._recent[1 - self.window :], self._metric.embed(frame)])
         self._add_row()
         starting = min(self.window, self.max_run * (self._t + 1), len(self._score)) - 1
         if self._t < self.window and self._j < starting:
@@ -80,7 +80,7 @@ class OnLineWarp:
                 return
 
     def _lengths(self, line: np.ndarray, last: int, other: int, advance: float = 1.0) -> np.ndarray:
-        """Frames of both sides up to each cell of a row or column that ends at `last`; those along the line times advance."""
+        """Path lengths up to each cell of a row or column that ends at `last`, frames along the line weighted by advance."""
         return other + 1 + advance * np.arange(last + 1 - len(line), last + 1)
 
     def _position(self) -> int:
@@ -90,7 +90,7 @@ class OnLineWarp:
     def _add_row(self) -> np.ndarray:
         self._t += 1
         first = self._j + 1 - max(len(self._row), 1)
-        costs = self._metric.between(self._heard[-1:], self._score[first : self._j + 1])[0]
+        costs = self._metric.between(self._recent[-1:], self._score[first : self._j + 1])[0]
         if self._t == 0:
             self._row, codes = costs.astype(np.float64), np.zeros(1, np.uint8)
         else:
@@ -100,7 +100,7 @@ class OnLineWarp:
 
     def _add_column(self) -> np.ndarray:
         self._j += 1
-        costs = self._metric.between(self._heard[-len(self._column) :], self._score[self._j : self._j + 1])[:, 0]
+        costs = self._metric.between(self._recent[-len(self._column) :], self._score[self._j : self._j + 1])[:, 0]
         self._column, codes = self._next(np.ascontiguousarray(costs), self._column)
         self._row = np.append(self._row[1 - self.window :], self._column[-1])
         return codes
@@ -112,20 +112,20 @@ class OnLineWarp:
 
 
 def follow(x: np.ndarray, y: np.ndarray, metric: MetricName = "euclidean", **settings) -> np.ndarray:
-    """`OnLineWarp` over a whole performance x (n, d) and its score y (m, d): score frames (n,), each known at its frame."""
+    """Causal score positions (n,) of a performance x (n, d) in its score y (m, d); settings of `OnLineWarp`."""
     warp = OnLineWarp(y, metric, **settings)
     return np.array([warp.step(frame) for frame in checked(x, "performance")], np.int64)
 
 
 def first_crossings(positions: np.ndarray, m: int) -> np.ndarray:
-    """Performance frame (m,) in which positions (n,) first are at each score frame or past it; NaN if they never are."""
+    """First performance frame at or past each score frame (m,), from positions (n,); NaN if never reached."""
     furthest = np.maximum.accumulate(positions)
     rows = np.searchsorted(furthest, np.arange(m))
     return np.where(rows < len(positions), rows, np.nan)
 
 
 class _Recorded(OnLineWarp):
-    """Keeps the directions of all cells, for the way back."""
+    """Score follower that keeps the directions of all cells for the backward path."""
 
     def __init__(self, *arguments, **settings) -> None:
         super().__init__(*arguments, **settings)
@@ -141,8 +141,8 @@ class _Recorded(OnLineWarp):
         self.lines["column", self._j] = self._t + 1 - len(codes), codes
         return codes
 
-    def way_back(self) -> Path:
-        """The cheapest path from (0, 0) to the last cells of both through all that was computed."""
+    def backward_path(self) -> Path:
+        """Cheapest path from (0, 0) to the last cell through the computed cells."""
         while self._j < len(self._score) - 1:
             self._add_column()
         row, column = self._t, self._j
@@ -160,8 +160,8 @@ class _Recorded(OnLineWarp):
 
 
 def oltw(x: np.ndarray, y: np.ndarray, metric: MetricName = "euclidean", **settings) -> Path:
-    """The path of MATCH off line: forward through x (n, d) as `follow`, then back from the end; settings of `OnLineWarp`."""
+    """Offline path of MATCH: forward through x (n, d) as in `follow`, then backwards from the end; settings of `OnLineWarp`."""
     warp = _Recorded(y, metric, **settings)
     for frame in checked(x, "performance"):
         warp.step(frame)
-    return warp.way_back()
+    return warp.backward_path()

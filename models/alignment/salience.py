@@ -1,4 +1,4 @@
-"""Which pitches sound, from a harmonic constant-Q transform: the network of Bittner et al. 2017."""
+"""Deep salience (Bittner et al. 2017): harmonic constant-Q transform -> pitch salience."""
 
 import torch
 import torch.nn.functional as F
@@ -7,18 +7,18 @@ from torch import Tensor, nn
 from models.blocks.precision import full_precision
 
 HARMONICS = (0.5, 1, 2, 3, 4, 5)
-# Filters, and the size of their kernels in bins and frames.
+# Filters, and kernel sizes in bins and frames.
 LAYERS = ((128, 5, 5), (64, 5, 5), (64, 3, 3), (64, 3, 3), (8, 70, 3), (1, 1, 1))
-REACH = sum(frames // 2 for _, _, frames in LAYERS)  # frames either side that one of the output depends on
-BLOCK = 128  # frames at once: what lies between two layers is 26 MB, and shorter or longer ones take longer
+REACH = sum(frames // 2 for _, _, frames in LAYERS)  # receptive field on either side of an output frame, frames
+BLOCK = 128  # frames at once: activations of 26 MB; shorter and longer blocks are slower
 
 
 class DeepSalience(nn.Module):
     """Harmonic CQT (batch, 6, bins, frames) -> logits of salience (batch, bins, frames), 406,253 parameters.
 
-    Convolutions of 5 x 5 (128, then 64 filters), 3 x 3 (64, twice), 70 x 3 (8) and 1 x 1 over bins x frames, each before the
-    last followed by ReLU; batch normalisation before every one. Padded by zeros to the same size; of the 69 bins that the
-    kernel of 70 needs, 34 lie below.
+    Convolutions of 5 x 5 (128, then 64 filters), 3 x 3 (64, twice), 70 x 3 (8) and 1 x 1 over bins x frames, each but the
+    last followed by ReLU; batch normalisation before each. Zero-padded to the same size, for the kernel of 70 by 34 bins
+    below and 35 above.
 
     Raises ValueError for an input without 6 harmonics.
     """
@@ -46,23 +46,23 @@ class DeepSalience(nn.Module):
 
     @torch.no_grad()
     def salience(self, hcqt: Tensor) -> Tensor:
-        """Probabilities (batch, bins, frames) float32 that a pitch sounds, of any number of frames, BLOCK of them at a time.
+        """Pitch probabilities (batch, bins, frames) float32 of any number of frames, BLOCK at a time.
 
-        To be called in evaluation mode; equal to what all frames at once would give.
+        Call it in evaluation mode; equal to the result of all frames at once.
         """
-        frames, found = hcqt.shape[-1], []
+        frames, blocks = hcqt.shape[-1], []
         with full_precision(hcqt):
             for first in range(0, frames, BLOCK):
                 start = max(0, first - REACH)
                 logits = self(hcqt[..., start : first + BLOCK + REACH])
-                found.append(logits[..., first - start : first - start + BLOCK].sigmoid())
-        return torch.cat(found, -1)
+                blocks.append(logits[..., first - start : first - start + BLOCK].sigmoid())
+        return torch.cat(blocks, -1)
 
 
 def tall(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Convolution by a kernel of an even number of bins, with as many bins out as in; of the zeros one more lies above.
+    """Convolution with an even number of kernel bins and equal output size; padded by one more zero above.
 
-    On a processor two neighbouring bins are computed at a time, as twice the filters: eight do not fill a vector register,
+    On a CPU two neighbouring bins are computed at a time, as twice the filters: eight filters do not fill a vector register
     and take twice as long.
     """
     below, above = (conv.kernel_size[0] - 1) // 2, conv.kernel_size[0] // 2

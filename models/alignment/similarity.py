@@ -1,4 +1,4 @@
-"""What every system gives that says how alike two frames are: embeddings of frames, and distances between them."""
+"""Base class of frame similarity: features -> embeddings of frames, and distances between them."""
 
 from itertools import chain
 from typing import Literal
@@ -13,25 +13,25 @@ from models.alignment.front import Front
 
 Side = Literal["performance", "score"]
 CLOSEST = 1e-12
-"""Squared distance that an identical pair is given: the slope of the root at 0 is infinite."""
+"""Least squared distance: the slope of the root at 0 is infinite."""
 FRAMES_AT_ONCE = 2048
 
 
 def euclidean(left: Tensor, right: Tensor) -> Tensor:
-    """Distance (Agrawal and Dixon 2021, equation 2) of embeddings (..., d) -> (...) float32, its gradient finite at 0 too."""
+    """Distance (Agrawal and Dixon 2021, equation 2) of embeddings (..., d) -> (...) float32, with a finite gradient at 0."""
     return (left.float() - right.float()).square().sum(-1).clamp(min=CLOSEST).sqrt()
 
 
 class Similarity(nn.Module):
-    """Base of the systems: a front end and a network that embeds each of its frames in its context.
+    """Front end and network that embeds each frame with its context.
 
     Args:
-        front: what the network hears, called without arguments (`models.alignment.front`)
-        context: frames that one embedding sees; its own is number context // 2 of them
+        front: feature front end (`models.alignment.front`)
+        context: input frames of one embedding; its own frame is number context // 2
     """
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
-    modes: tuple[str, ...] = ("distance", "binary")  # matrices of Table II that it gives; the first one is validated
+    modes: tuple[str, ...] = ("distance", "binary")  # supported matrices of Table II; the first one is validated
     threshold: float | None = None  # of the binary matrix; None: measured in validation
 
     def __init__(self, front: Front, context: int) -> None:
@@ -40,21 +40,21 @@ class Similarity(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the network."""
         return next(chain(self.parameters(), self.buffers()), torch.zeros(0)).device
 
     @property
     def sample_rate(self) -> int:
-        """Hz of the audio."""
+        """Sample rate of the audio, Hz."""
         return self.front.sample_rate
 
     @property
     def frame_s(self) -> float:
-        """From one frame to the next, s."""
+        """Hop, s."""
         return self.front.frame_s
 
     def embed(self, features: Tensor, side: Side) -> Tensor:
-        """Features (batch, channels, bins, frames) -> (batch, frames - context + 1, d); `side` matters where twins differ."""
+        """Features (batch, channels, bins, frames) -> (batch, frames - context + 1, d); `side` matters if the twins differ."""
         raise NotImplementedError
 
     def between(self, left: Tensor, right: Tensor) -> Tensor:
@@ -62,18 +62,18 @@ class Similarity(nn.Module):
         return euclidean(left, right)
 
     def costs(self, performance: np.ndarray, score: np.ndarray) -> Costs:
-        """Distances of all pairs of embeddings (n, d) and (m, d), computed as DTW asks for them."""
+        """Distances of all pairs of embeddings (n, d) and (m, d), computed on demand."""
         return FeatureCosts(performance, score, self.metric)
 
     def features(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        """Audio (samples,) -> (channels, bins, frames); a recording tuned `cents` above 440 Hz is heard as if it were not."""
+        """Audio (samples,) -> (channels, bins, frames); corrects a tuning of `cents` above 440 Hz."""
         return self.front(audio[None], cents=cents)[0]
 
     @torch.no_grad()
     def frames(self, features: Tensor, side: Side) -> Tensor:
-        """Every frame of a whole recording embedded: (channels, bins, frames) -> (frames, d).
+        """Embeddings of a whole recording: (channels, bins, frames) -> (frames, d).
 
-        Beyond the ends the first and last frame go on. Computed in pieces that overlap, so that memory is bounded.
+        Padded with the first and last frame. Computed in overlapping pieces, in bounded memory.
         """
         before, after = self.context // 2, self.context - 1 - self.context // 2
         padded = F.pad(features, (before, after), mode="replicate")
@@ -84,14 +84,11 @@ class Similarity(nn.Module):
         return torch.cat(pieces)
 
 
-# Systems that learn nothing: the frames of a front end as they are.
-
-
 class Handcrafted(Similarity):
-    """A front end's own frames, compared by a metric.
+    """Handcrafted features without a network, compared by a metric.
 
     Args:
-        front: chroma, MATCH's feature, logarithmic CQT ... (`models.alignment.front`)
+        front: chroma, MATCH feature, log CQT ... (`models.alignment.front`)
         metric: `euclidean` as in the paper, or `cosine`
     """
 

@@ -1,4 +1,4 @@
-"""From a path to times: when in the performance each moment of the score sounds, and how sure that is."""
+"""Time maps: warping path -> performance time of each score time (s), and confidence per score frame."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,66 +9,68 @@ from models.alignment.costs import Costs, window
 from models.alignment.dtw import Path
 
 How = Literal["mean", "median", "first"]
-CELLS = 1 << 18  # of costs looked at together
-TREND_S = 5.0  # of the score, over which the tempo beyond an end is measured
+CELLS = 1 << 18  # cost cells per block
+TREND_S = 5.0  # score time over which the tempo beyond an end is estimated
 
 
 class TimeMap:
-    """Score seconds -> performance seconds: linear between knots (k,), k >= 2 or 1, and on beyond them; never falls.
+    """Score time (s) -> performance time (s): piecewise linear and non-decreasing, extrapolated beyond the knots (k,), k >= 1.
 
-    Beyond an end the tempo is that of the last `TREND_S` before it, held within a fourth and four times the score's.
+    Beyond an end the tempo is that of the last `TREND_S` before it, limited to between 1/4 and 4 times the score's.
 
-    Raises ValueError for knots that are not finite, not of one length, or fall; score times must rise.
+    Raises ValueError for knots that are not finite, differ in length, or decrease; score times must increase.
     """
 
     def __init__(self, score_s: np.ndarray, performance_s: np.ndarray) -> None:
         score, performance = (np.asarray(times, np.float64) for times in (score_s, performance_s))
         if score.ndim != 1 or score.shape != performance.shape or not len(score):
-            raise ValueError(f"a time map needs as many times of each side, at least one: {score.shape}, {performance.shape}")
+            raise ValueError(
+                f"a time map needs equally many times of each side, at least one, got {score.shape} and {performance.shape}"
+            )
         if not (np.isfinite(score).all() and np.isfinite(performance).all()):
             raise ValueError("a time map's times must be finite")
         if (np.diff(score) <= 0).any() or (np.diff(performance) < 0).any():
-            raise ValueError("a time map's score times must rise and its performance times must not fall")
+            raise ValueError("score times of a time map must increase and its performance times must not decrease")
         self.score_s, self.performance_s = score, performance
         self._slopes = _slope(score, performance, 0), _slope(score, performance, -1)
 
     @classmethod
     def from_path(cls, path: Path, hop_s: float, how: How = "mean") -> "TimeMap":
-        """The map of a path whose frames i are centred at i * hop_s; a score frame is at its performance frames' mean.
+        """Time map of a path whose frames i are centred at i * hop_s.
 
-        Or at their median, or at the first. Score frames that a step leaps over lie on the line between their neighbours.
+        how: performance frame of a score frame: mean, median or first of its cells. Skipped score frames are interpolated.
         """
         return cls(*(hop_s * frames for frames in matched(path, how)))
 
     @classmethod
     def from_crossings(cls, rows: np.ndarray, hop_s: float) -> "TimeMap":
-        """The map of performance frames (m,) by score frame, NaN for none (`models.alignment.oltw.first_crossings`)."""
+        """Time map of performance frames (m,) by score frame, NaN for none (`models.alignment.oltw.first_crossings`)."""
         known = np.flatnonzero(~np.isnan(rows))
         return cls(hop_s * known, hop_s * rows[known])
 
     def __call__(self, score_s: np.ndarray | float) -> np.ndarray | float:
-        """Performance seconds of score seconds, of any shape."""
+        """Performance times of score times (s), of any shape."""
         return _extended(score_s, self.score_s, self.performance_s, self._slopes)
 
     def inverse(self, performance_s: np.ndarray | float) -> np.ndarray | float:
-        """Score seconds of performance seconds; where the map is level, the middle of the score times that share one."""
+        """Score times of performance times (s); for a level part of the map, the mean of its score times."""
         performance, back = np.unique(self.performance_s, return_inverse=True)
         score = np.bincount(back, self.score_s) / np.bincount(back)
         return _extended(performance_s, performance, score, tuple(1 / slope for slope in self._slopes))
 
 
 def matched(path: Path, how: How = "mean") -> tuple[np.ndarray, np.ndarray]:
-    """Score frames of a path, in order and each once, and their performance frames: mean, median or first.
+    """Unique score frames of a path, and their performance frames: mean, median or first.
 
     Raises ValueError for another name, or if the path goes back in the score.
     """
     if (np.diff(path.columns) < 0).any():
-        raise ValueError("the path goes back in the score: a time map is made of each of its segments")
+        raise ValueError("the path goes back in the score: make a time map of each of its segments")
     columns, first, count = np.unique(path.columns, return_index=True, return_counts=True)
     rows, last = path.rows.astype(np.float64), first + count - 1
     ways: dict[str, Callable[[], np.ndarray]] = {
         "mean": lambda: np.add.reduceat(rows, first) / count,
-        # Rows never fall along a path: the middle of a column's is the median.
+        # Rows are sorted along a path: the middle one of a column is the median.
         "median": lambda: (rows[first + (count - 1) // 2] + rows[last - (count - 1) // 2]) / 2,
         "first": lambda: rows[first],
     }
@@ -78,14 +80,13 @@ def matched(path: Path, how: How = "mean") -> tuple[np.ndarray, np.ndarray]:
 
 
 def confidence(costs: Costs, path: Path, apart: int = 8, reach: int = 43, span: int = 21) -> np.ndarray:
-    """How sure the path is of each score frame: (m,) float32 in [0, 1].
+    """Confidence of the path at each score frame: (m,) float32 in [0, 1].
 
-    Of the path's cells within span // 2 score frames, the mean local cost P; the same of the path moved by s performance
-    frames, for all apart <= |s| <= reach, of which the cheapest is A. Confidence is 1 - P / A, and 0 where A <= P: 1 where
-    the path costs nothing and each other place something, near 0 where the music is the same all around (a held chord,
-    silence) or matches nowhere (wrong notes, a part that was left out). Frames nearer than `apart` are the same place.
-    0 as well where the performance has no frame so far away, and for score frames that the path does not reach. Costs are
-    asked for near the path alone.
+    P is the mean local cost of the path's cells within span // 2 score frames, A the lowest mean cost of the path shifted by
+    s performance frames, apart <= |s| <= reach. Confidence is 1 - P / A, and 0 if A <= P: 1 if only the path costs nothing,
+    near 0 if the music is constant (a held chord, silence) or matches nowhere (wrong notes, an omitted part). It is also 0
+    if the performance has no frame that far away, and for score frames outside the path. Only costs near the path are
+    computed.
     """
     columns, rows = matched(path)
     reached = np.arange(columns[0], columns[-1] + 1)
@@ -95,15 +96,15 @@ def confidence(costs: Costs, path: Path, apart: int = 8, reach: int = 43, span: 
     own, others = local[:, reach], local[:, np.abs(shifts) >= apart]
     best = np.where(np.isnan(others), np.inf, others).min(1, initial=np.inf)
     sure = np.isfinite(best) & (best > np.maximum(own, 0))
-    found = np.zeros(path.shape[1], np.float32)
-    found[reached] = np.where(sure, 1 - own / np.where(sure, best, 1), 0).clip(0, 1)
-    return found
+    result = np.zeros(path.shape[1], np.float32)
+    result[reached] = np.where(sure, 1 - own / np.where(sure, best, 1), 0).clip(0, 1)
+    return result
 
 
 def _around(costs: Costs, first: int, at: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Costs (k, shifts) of score frames first, first + 1 ... with performance frames at[i] + shifts, NaN for those not there."""
+    """Costs (k, shifts) of score frames first, first + 1 ... with performance frames at[i] + shifts, NaN out of range."""
     n, _ = costs.shape
-    found = np.full((len(at), len(shifts)), np.nan, np.float32)
+    result = np.full((len(at), len(shifts)), np.nan, np.float32)
     i = 0
     while i < len(at):
         top = max(0, at[i] + shifts[0])
@@ -112,13 +113,13 @@ def _around(costs: Costs, first: int, at: np.ndarray, shifts: np.ndarray) -> np.
         block = window(costs, top, top + heights[width - 1], first + i, first + i + width)
         rows = at[i : i + width, None] + shifts
         inside = (rows >= 0) & (rows < n)
-        found[i : i + width][inside] = block[(rows - top)[inside], np.nonzero(inside)[0]]
+        result[i : i + width][inside] = block[(rows - top)[inside], np.nonzero(inside)[0]]
         i += width
-    return found
+    return result
 
 
 def _smoothed(local: np.ndarray, span: int) -> np.ndarray:
-    """Mean over the score frames within span // 2, of (m, shifts); NaN where one is NaN."""
+    """Moving mean of (m, shifts) over the score frames within span // 2; NaN if one of them is NaN."""
     frames, half = np.arange(len(local)), span // 2
     first, last = (frames - half).clip(0), (frames + half + 1).clip(max=len(local))
 
@@ -131,7 +132,7 @@ def _smoothed(local: np.ndarray, span: int) -> np.ndarray:
 
 
 def _slope(score: np.ndarray, performance: np.ndarray, end: int) -> float:
-    """Tempo at the first (end 0) or last (-1) knot: performance seconds per score second."""
+    """Tempo at the first (end 0) or last (-1) knot, in performance seconds per score second."""
     if len(score) == 1:
         return 1.0
     away = np.abs(score - score[end])

@@ -1,4 +1,4 @@
-"""Changes of inputs and labels at random, as options of training."""
+"""Data augmentation of inputs and labels in training."""
 
 from models.augment.augmentation import Augmentation as Augmentation
 from models.augment.augmentation import AugmentedBatch as AugmentedBatch

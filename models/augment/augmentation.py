@@ -1,4 +1,4 @@
-"""An augmentation, and two views of one batch: one for the student, one for the teacher."""
+"""Data augmentation of log-mel, embeddings and labels: FilterAugment, frame shift, mixup and SpecAugment."""
 
 import math
 from collections.abc import Sequence
@@ -7,53 +7,51 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-# What augmentation changes: the inputs of a batch of clips and, with them, their labels.
-
 
 class AugmentedBatch(NamedTuple):
-    """A batch as a network is to see it. Random numbers of all augmentations come from torch's generator on the CPU."""
+    """Inputs and labels of a batch. All augmentations draw random numbers from torch's generator on the CPU."""
 
-    mel: Tensor | None  # (batch, frames, bands) log-mel, standardised or not; None where none is looked at
-    valid: Tensor  # (batch,) frames of each clip; 0 in the log-mel behind them
+    mel: Tensor | None  # (batch, frames, bands) log-mel, standardised or not; None if not used
+    valid: Tensor  # (batch,) frames of each clip; the log-mel is 0 behind them
     embeddings: dict[str, Tensor]  # name -> (batch, out frames, dim), aligned to the network's output
     clip: Tensor  # (batch, classes) labels of clips in [0, 1]
     frames: Tensor  # (batch, out frames, classes) labels of frames in [0, 1]
-    group: Tensor | None = None  # (batch,) int64: which items are labelled alike (strong, weak, not) and may be mixed
-    gain: Tensor | None = None  # (bands,) what a factor e in level adds to each band of the log-mel; 1 if None
+    group: Tensor | None = None  # (batch,) int64: kind of labels (strong, weak, none); only items of one kind are mixed
+    gain: Tensor | None = None  # (bands,) change of the log-mel for a factor e in level; 1 if None
     factor: int = 4  # frames of the log-mel per output frame
 
     @property
     def device(self) -> torch.device:
-        """Where the batch lies."""
+        """Device of the batch."""
         return self.clip.device
 
     @property
     def out_valid(self) -> Tensor:
-        """Output frames of each clip, (batch,), at least one."""
+        """Output frames (batch,) of each clip, at least one."""
         return (self.valid // self.factor).clamp(min=1)
 
 
 def uniform(shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Evenly distributed numbers, drawn on the CPU so that every device gets the same."""
+    """Uniformly distributed numbers, drawn on the CPU so that every device gets the same."""
     return low + (high - low) * torch.rand(shape)
 
 
 class Augmentation(nn.Module):
-    """View -> View. `moves_labels`: student and teacher must share one draw, for their outputs are compared."""
+    """AugmentedBatch -> AugmentedBatch. `moves_labels`: student and teacher share one draw, since outputs are compared."""
 
     moves_labels = False
 
     def forward(self, view: AugmentedBatch) -> AugmentedBatch:
-        """The view changed at random; the one given stays as it is."""
+        """Randomly changed copy of the batch; the input is not modified."""
         raise NotImplementedError
 
 
 def two_views(
     view: AugmentedBatch, augmentations: Sequence[Augmentation], independent: bool = True
 ) -> tuple[AugmentedBatch, AugmentedBatch]:
-    """The student's and the teacher's view: what moves labels is drawn once for both, in order and first.
+    """Student's and teacher's view: augmentations that move labels are drawn first and once for both.
 
-    The rest is drawn for each by itself if `independent`, else once.
+    The others are drawn for each separately if `independent`, else once.
     """
     for augmentation in augmentations:
         if augmentation.moves_labels:
@@ -69,19 +67,17 @@ def _own(view: AugmentedBatch, augmentations: Sequence[Augmentation]) -> Augment
     return view
 
 
-# FilterAugment (Nam, Kim and Park 2022): each clip as another microphone, room or distance might colour it.
-
 NEPER = math.log(10.0) / 20.0  # of one dB
 
 
 class FilterAugment(Augmentation):
-    """Adds a random frequency response to each clip's log-mel; the defaults are those of FDY-CRNN (Nam et al. 2022).
+    """FilterAugment (Nam, Kim and Park 2022): random frequency response on each clip's log-mel; defaults of FDY-CRNN.
 
-    "step": `bands` (from, to) ranges of frequency, each with a gain of its own; "linear": gains at the ranges' edges, straight
-    lines between. decibels: (from, to) of a gain; min_width: least bands in a range. Edges and gains are drawn for every
-    clip, how many ranges once a batch. The log-mel is that of magnitudes; `AugmentedBatch.gain` is its scale after
-    standardisation.
-    Raises ValueError for an unknown kind or for more ranges than there can be.
+    kind: "step", one gain per range of frequency; "linear", gains at the edges of the ranges with linear interpolation.
+    bands: (least, most) number of ranges; decibels: (least, most) gain; min_width: least bands per range. Edges and gains
+    are drawn per clip, the number of ranges per batch. The log-mel is that of magnitudes; `AugmentedBatch.gain` is its
+    scale after standardisation.
+    Raises ValueError for an unknown kind or for ranges that do not fit.
     """
 
     def __init__(
@@ -121,7 +117,7 @@ class FilterAugment(Augmentation):
 
 
 def range_edges(batch: int, n_mels: int, ranges: int, least: int) -> Tensor:
-    """(batch, ranges + 1) bands where ranges begin, from 0 to n_mels, each at least `least` wide.
+    """Edges (batch, ranges + 1) of random ranges of bands, from 0 to n_mels, each at least `least` wide.
 
     Raises ValueError if they do not fit.
     """
@@ -133,14 +129,11 @@ def range_edges(batch: int, n_mels: int, ranges: int, least: int) -> Tensor:
     return torch.cat([zeros, inner, zeros + n_mels], 1)
 
 
-# Frame shift: what is heard comes earlier or later, and its labels with it.
-
-
 class FrameShift(Augmentation):
-    """Turns every clip round in time by a normally distributed number of output frames.
+    """Circular shift of each clip in time by a normally distributed number of output frames.
 
-    std: in output frames (about 22 of 66 ms, as the DESED baselines' 90 frames of 16 ms). Log-mel, embeddings and frame labels
-    turn by the same time within the valid frames; what is left over of the log-mel, less than an output frame, stays.
+    std: in output frames (22 of 66 ms, as the 90 frames of 16 ms in the DESED baselines). Log-mel, embeddings and frame
+    labels are shifted by the same time within the valid frames; a remainder of the log-mel, less than an output frame, stays.
     """
 
     moves_labels = True
@@ -160,23 +153,20 @@ class FrameShift(Augmentation):
 
 
 def turned(values: Tensor, shift: Tensor, valid: Tensor) -> Tensor:
-    """values (batch, frames, ...): frame k moves to (k + shift) modulo valid, those from `valid` on stay; both (batch,)."""
+    """Circular shift of values (batch, frames, ...): frame k < valid moves to (k + shift) % valid; shift, valid: (batch,)."""
     frame = torch.arange(values.shape[1], device=values.device)[None]
     valid = valid.clamp(max=values.shape[1])[:, None]
     source = torch.where(frame < valid, (frame - shift[:, None]) % valid.clamp(min=1), frame)
     return values[torch.arange(len(values), device=values.device)[:, None], source]
 
 
-# Mixup (Zhang et al. 2017): every clip becomes a mixture of itself and another one.
-
-
 class Mixup(Augmentation):
-    """One share and one permutation per batch, for log-mel, embeddings and labels alike.
+    """Mixup (Zhang et al. 2017): one share and one permutation per batch, for log-mel, embeddings and labels.
 
-    share ~ Beta(alpha, alpha) is what a clip keeps of itself, 1 - share what it gets of its partner. `soft`: labels are mixed
-    the same way; `hard`: whatever is in either is in both. Partners are of one `group` (where the view has any), so that a
-    labelled clip does not get an unlabelled one's missing labels. A mixture is as long as the longer of its two.
-    With probability 1 - `p` a batch stays as it is. Raises ValueError for an unknown `labels`, or alpha not above 0.
+    A mixture is share * clip + (1 - share) * partner, share ~ Beta(alpha, alpha), as long as the longer of the two. `soft`
+    labels are mixed the same way, `hard` labels are the union. Partners are of one `group` (if given), so that a labelled
+    clip does not get the missing labels of an unlabelled one. With probability 1 - `p` a batch is unchanged.
+    Raises ValueError for an unknown `labels`, or alpha not above 0.
     """
 
     moves_labels = True
@@ -212,7 +202,7 @@ class Mixup(Augmentation):
 
 
 def partners(view: AugmentedBatch) -> Tensor:
-    """(batch,) a random permutation that leaves every item in its group; on the CPU."""
+    """Random permutation (batch,) within groups, on the CPU."""
     group = torch.zeros(len(view.clip), dtype=torch.int64) if view.group is None else view.group.cpu()
     partner = torch.empty_like(group)
     for number in group.unique():
@@ -221,14 +211,11 @@ def partners(view: AugmentedBatch) -> Tensor:
     return partner
 
 
-# SpecAugment (Park et al. 2019): stripes of time and of frequency go blank.
-
-
 class SpecAugment(Augmentation):
-    """Sets stripes of the log-mel to 0, the mean of a standardised one; embeddings and labels stay.
+    """SpecAugment (Park et al. 2019): stripes of the log-mel set to 0, the mean of a standardised one.
 
-    times, frequencies: how many stripes of each; max_time: widest stripe as a share of the clip's valid frames;
-    max_bands: widest in bands. Widths, from 0 up, and places are drawn for every clip and stripe.
+    times, frequencies: number of stripes; max_time: largest width as a share of the clip's valid frames; max_bands: largest
+    width in bands. Widths and positions are drawn for every clip and stripe.
     """
 
     def __init__(self, times: int = 2, max_time: float = 0.05, frequencies: int = 2, max_bands: int = 16) -> None:
@@ -248,7 +235,7 @@ class SpecAugment(Augmentation):
 
 
 def stripes(count: int, size: int, inside: Tensor, widest: Tensor) -> Tensor:
-    """(batch, size) bool: `count` stripes within the first `inside` (batch,), each of 0 to `widest` (batch,) cells."""
+    """Boolean mask (batch, size) of `count` stripes within the first `inside` (batch,) cells, 0 to `widest` (batch,) wide."""
     batch = len(inside)
     width = (uniform((batch, count)) * (widest[:, None].floor() + 1)).floor()
     start = (uniform((batch, count)) * (inside[:, None] - width + 1)).floor()

@@ -1,3 +1,3 @@
-"""Building blocks that networks of several tasks share."""
+"""Building blocks shared by networks of several tasks."""
 
 from models.blocks.features import LogMel as LogMel

@@ -1,4 +1,4 @@
-"""Feature extractors that run on the device, inside the network, so that training and use cannot differ."""
+"""Log-mel spectrogram as a network layer: audio (batch, samples) -> (batch, n_mels, frames)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from models.blocks.precision import ExactBuffers, full_precision
 
 
 def decibels(power: Tensor, factor: float, amin: float) -> Tensor:
-    """factor * log10(power), with power kept at or above amin."""
+    """factor * log10(max(power, amin))."""
     return factor * power.clamp(min=amin).log10()
 
 
@@ -23,11 +23,11 @@ def compressed(power: Tensor, gain: float = 10_000.0) -> Tensor:
 
 
 def natural(mel: Tensor, floor: float = 1e-5) -> Tensor:
-    """Natural log, with mel kept at or above floor."""
+    """log(max(mel, floor))."""
     return mel.clamp(min=floor).log()
 
 
-# "amplitude": librosa.amplitude_to_db given a power mel, as Won et al. 2019 did: every level counts twice.
+# "amplitude": librosa.amplitude_to_db of a power mel, as in Won et al. 2019: every level counts twice.
 # "power": librosa.power_to_db, torchaudio's AmplitudeToDB("power").
 # "log": the usual one of sound event detection, of magnitudes (`power` 1).
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -36,7 +36,7 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "compressed": compressed,
     "log": natural,
 }
-# librosa's default filterbank against torchaudio's: different spacing and different height of the triangles.
+# Default filterbanks of librosa and torchaudio: different spacing and different height of the triangles.
 FILTERBANKS: dict[str, dict] = {
     "slaney": {"mel_scale": "slaney", "norm": "slaney"},
     "htk": {"mel_scale": "htk", "norm": None},
@@ -59,11 +59,11 @@ class LogMel(ExactBuffers):
     The defaults are the front end of Won, Chun and Serra 2019: Hann window of 512, Slaney mel bands, 20*log10 of the
     power, floor 80 dB under the peak of the whole clip. `mel="htk", db="power", top_db=None` is torchaudio's default.
 
-    Without `center` frame t covers samples t*hop .. t*hop+n_fft, so a chunk has to bring its context: cut `lead`
-    samples before its start, it gives exactly the frames that the whole, zero-padded clip gives there.
-    With `center` the edges are padded by `pad_mode`, as librosa ("constant") and torchaudio ("reflect") do.
-    `power` 1 sums magnitudes in each band, 2 powers; bands lie between `f_min` and `f_max` Hz (None: half the rate).
-    Computed in float32 whatever the autocast or the module's own dtype: log of a bfloat16 power is off by whole dB.
+    Without `center` frame t covers samples t*hop .. t*hop+n_fft, so a chunk includes its context: cut `lead` samples before
+    its start, it gives exactly the frames of the whole, zero-padded clip.
+    With `center` the edges are padded by `pad_mode`, "constant" in librosa, "reflect" in torchaudio.
+    `power` 1 sums magnitudes in each band, 2 powers; bands are between `f_min` and `f_max` Hz (None: half the rate).
+    Computed in float32 under any autocast and module dtype: the log of a bfloat16 power is wrong by whole dB.
 
     Raises ValueError for an unknown `mel`, `db`, `window` or `power`.
     """
@@ -99,17 +99,17 @@ class LogMel(ExactBuffers):
         with torch.device("cpu"):  # torchaudio's function cannot run on the meta device
             band = f_min, sample_rate / 2 if f_max is None else f_max
             filterbank = melscale_fbanks(n_fft // 2 + 1, *band, n_mels, sample_rate, **FILTERBANKS[mel])
-        # Not persistent: both follow from the settings, and a checkpoint must not pin the audio front end's shape.
+        # Not persistent: both follow from the settings, and a checkpoint must not fix the shape of the front end.
         self.register_buffer("window", WINDOWS[window](n_fft), persistent=False)
         self.register_buffer("filterbank", filterbank.T.contiguous().to(here), persistent=False)
 
     @property
     def lead(self) -> int:
-        """Samples of context that a chunk carries before its first frame's centre."""
+        """Samples of context before the centre of a chunk's first frame."""
         return 0 if self.center else self.n_fft // 2
 
     def samples(self, frames: int) -> int:
-        """Samples that give this many frames, context included."""
+        """Samples for this many frames, context included."""
         return (frames - 1) * self.hop + (1 if self.center else self.n_fft)
 
     def hertz(self) -> Tensor:
@@ -118,7 +118,7 @@ class LogMel(ExactBuffers):
         return (self.filterbank @ bins) / self.filterbank.sum(1).clamp(min=1e-12)
 
     def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        """Log-mel of chunks; `level` (batch,) dB is the clips' peak for top_db, by default each chunk's own."""
+        """Log-mel of chunks; `level` (batch,): peak of the clips in dB for top_db, by default of each chunk."""
         audio = as_float(audio).float()
         log_mel = self._scaled(self._pad(audio) if self.center else audio)
         if self.top_db is None:
@@ -127,9 +127,9 @@ class LogMel(ExactBuffers):
         return log_mel.maximum((level - self.top_db)[:, None, None])
 
     def peak(self, audio: Tensor, block: int = 4096) -> Tensor:
-        """Largest value of whole clips (batch, samples) -> (batch,) dB, in blocks of frames so that hours fit."""
+        """Peak of whole clips (batch, samples) -> (batch,) dB, in blocks of frames to bound memory."""
         half = self.n_fft // 2
-        # Zeros are padded block by block: a padded copy of an hour would take as much memory as the hour.
+        # Zeros are padded block by block, without a padded copy of the whole clip.
         audio, margin = (audio, half) if self.pad_mode == "constant" else (self._pad(as_float(audio).float()), 0)
         total = audio.shape[-1]
         frames = 1 + (total + 2 * margin - self.n_fft) // self.hop

@@ -1,4 +1,4 @@
-"""Files of torch.save that hold plain data and tensors -> the same with Python's own numbers and texts; no code is run."""
+"""Safe loading of torch.save files: path -> plain values, containers and tensors, without running code."""
 
 import re
 from pathlib import Path
@@ -16,11 +16,11 @@ ALLOWED = [
     np.dtypes.Int64DType,
     TorchVersion,
 ]
-"""Beyond PyTorch's own list: asteroid saves `max_bin` as numpy.int64 and `torch.__version__` as it is."""
+"""Additions to PyTorch's own list: asteroid saves `max_bin` as numpy.int64, and `torch.__version__`."""
 
 
 def load_plain(path: str | Path) -> Any:
-    """Content of a file of torch.save, on the CPU, NumPy's integers as int and versions as str.
+    """Content of a torch.save file on the CPU, with NumPy scalars as Python numbers and versions as str.
 
     Args:
         path: of the file
@@ -29,18 +29,18 @@ def load_plain(path: str | Path) -> Any:
         Plain values, containers and tensors.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it asks for a class beyond the list, which is named, or is damaged.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file needs a class that is not allowed (the message names it), or is damaged.
     """
     try:
         with torch.serialization.safe_globals(ALLOWED):
             return _plain(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise
-    except Exception as error:  # what a damaged file ends in is not documented
+    except Exception as error:  # errors of damaged files are not documented
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        why = f"it asks to load {named[1]}, which may run any code" if named else f"{type(error).__name__}, is it whole?"
-        raise ValueError(f"{path} holds no plain weights ({why}): expected a file of torch.save") from error
+        why = f"it needs {named[1]}, which could run any code" if named else f"{type(error).__name__}, damaged or truncated"
+        raise ValueError(f"{path} does not contain plain weights ({why}): expected a torch.save file") from error
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Where half precision must stay out: log, sums of exponentials, losses, and the settings they rest on."""
+"""Protection from half precision: regions without autocast, and modules whose buffers keep their dtype."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager:
-    """No autocast on this tensor's device inside.
+    """Context without autocast on this tensor's device.
 
-    Entered only where autocast is on: torch.export would otherwise wrap what is inside in a sub-graph.
+    A null context if autocast is off: torch.export would otherwise make a sub-graph of its content.
     """
     device = tensor.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 class ExactBuffers(nn.Module):
-    """A module whose own buffers follow the network to another device, but not to a shorter (or longer) float."""
+    """Module whose own buffers move to other devices but keep their dtype."""
 
     def _apply(self, fn, recurse=True):
         exact = dict(self.named_buffers(recurse=False))

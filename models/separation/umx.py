@@ -1,81 +1,27 @@
-"""Open-Unmix and CrossNet-Open-Unmix (X-UMX): one recurrent branch per source, side by side or bridged by two averages."""
+"""Open-Unmix (Stoeter et al. 2019) and CrossNet-Open-Unmix (Sawata et al. 2021): magnitudes -> masks per source."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
 
 from models.blocks.stft import STFT
 from models.separation.separator import MaskSeparator
 
-# A linear layer by whichever of PyTorch's two CPU libraries is the faster.
-
-ENOUGH = 1 << 24  # multiplications from which two changes of layout are worth it
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """F.linear of x (rows, in), in float32 on a processor with AVX-512 by oneDNN.
-
-    PyTorch multiplies float32 matrices by MKL, which on processors that are not Intel's uses half the width of their
-    registers: oneDNN took half the time there, forward and backward. Equal to rounding.
-    """
-    if _plain(x, weight):
-        return F.linear(x, weight, bias)
-    product = _Product.apply(x, weight)
-    return product if bias is None else product.add_(bias)
-
-
-def _plain(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN cannot be used, or does not pay."""
-    return (
-        x.device.type != "cpu"
-        or not x.dtype == weight.dtype == torch.float32
-        or x.shape[0] * weight.numel() < ENOUGH
-        or torch.is_autocast_enabled("cpu")
-        or torch.compiler.is_compiling()
-        or not torch.backends.mkldnn.is_available()
-        or torch.backends.cpu.get_cpu_capability() != "AVX512"
-    )
-
-
-class _Product(torch.autograd.Function):
-    """x (rows, in) times the transpose of weight (out, in). PyTorch's own gradient of it keeps copies of all three."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
-        wanted_x, wanted_weight = ctx.needs_input_grad
-        ctx.save_for_backward(x if wanted_weight else None, weight if wanted_x else None)
-        return _multiply(x, weight)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, error: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        return (
-            None if weight is None else _multiply(error, weight.t()),
-            None if x is None else _multiply(error.t(), x.t()),
-        )
-
-
-def _multiply(a: Tensor, b: Tensor) -> Tensor:
-    return F.linear(a.to_mkldnn(), b).to_dense()
-
-
-STD_FLOOR = 1e-4  # of the largest: a bin that is always silent is not blown up
+STD_FLOOR = 1e-4  # least deviation relative to the largest, for bins that are always silent
 
 
 class UMX(MaskSeparator):
     """Magnitude (batch, channels, bins, frames) -> masks (batch, sources, channels, bins, frames), not negative.
 
-    Sawata et al. 2021 with `bridge`: all branches remember the mean of their encodings and decode the mean of what they
-    then have, so that every source's error trains every branch. Stoeter et al. 2019 (Open-Unmix) without: n_sources
-    networks that share nothing. 8,893,348 parameters per source either way, 28,257,188 with `hidden` 1024 (UMX-L).
+    With `bridge` (X-UMX, Sawata et al. 2021) the branches are connected by the mean of their encodings before and after the
+    LSTMs, so that every source's error trains every branch. Without (Open-Unmix, Stoeter et al. 2019): n_sources
+    independent networks. 8,893,348 parameters per source either way, 28,257,188 with `hidden` 1024 (UMX-L).
 
-    `bandwidth` (Hz, None: all): what the branches hear of the mixture; the masks cover all bins. `unidirectional`: an LSTM of
-    full width that looks back only. `n_fft`, `hop`, `center`: the transform, see STFT. Any length is accepted.
-    Input scaling, norms of the output and masks are float32 whatever the precision around.
+    `bandwidth` (Hz, None: all) limits the input of the branches; the masks cover all bins. `unidirectional`: a causal LSTM of
+    full width. `n_fft`, `hop`, `center`: see STFT. Any length is accepted. Input scaling, norms of the output and masks are
+    float32 under any autocast.
 
-    Raises ValueError for a `hidden` that is odd and shared by two directions, or a negative bandwidth.
+    Raises ValueError for an odd `hidden` of two directions, or a negative bandwidth.
     """
 
     def __init__(
@@ -106,7 +52,7 @@ class UMX(MaskSeparator):
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Start every branch from the training set's magnitudes: mean and standard deviation per bin, each (bins,)."""
+        """Initialise the input scaling by mean and standard deviation of the training set's magnitudes, each (bins,)."""
         std = std.clamp(min=STD_FLOOR * float(std.max()))
         for branch in self.branches:
             branch.input_mean.copy_(-mean[: self.max_bin])
@@ -116,45 +62,45 @@ class UMX(MaskSeparator):
         return self.decode(self.encode(magnitude))
 
     def encode(self, magnitude: Tensor) -> list[Tensor]:
-        """(frames, batch, hidden) per source: all that depends on other frames."""
+        """Encoding (frames, batch, hidden) per source: all layers that depend on other frames."""
         batch, frames = magnitude.shape[0], magnitude.shape[-1]
         encodings = self._encode(magnitude)
         if self.bridge:
             shared = sum(encodings) / self.n_sources
-            remembered = sum(branch.lstm(shared)[0] for branch in self.branches) / self.n_sources
-            # The mean over sources of [encoding, memory]: the mean encoding is here already.
-            seen = torch.cat([shared, remembered.to(shared.dtype)], -1).flatten(0, 1)
-            dense = linear(seen, torch.cat([branch.fc2.weight for branch in self.branches])).chunk(self.n_sources, -1)
+            memory = sum(branch.lstm(shared)[0] for branch in self.branches) / self.n_sources
+            # Mean over sources of [encoding, memory]; `shared` is the mean encoding.
+            features = torch.cat([shared, memory.to(shared.dtype)], -1).flatten(0, 1)
+            dense = F.linear(features, torch.cat([branch.fc2.weight for branch in self.branches])).chunk(self.n_sources, -1)
         else:
             dense = [branch.recall(encoding) for branch, encoding in zip(self.branches, encodings, strict=True)]
         return [hidden.view(frames, batch, -1) for hidden in dense]
 
     def decode(self, encoded: list[Tensor], frames: slice = slice(None)) -> Tensor:
-        """Masks of a range of frames, each by itself; in training all frames, whose statistics the norms learn."""
+        """Masks of a range of frames, each independent; in training of all frames, whose statistics the norms learn."""
         dense = [hidden[frames].flatten(0, 1) for hidden in encoded]
         masks = torch.stack([branch.decode(hidden) for branch, hidden in zip(self.branches, dense, strict=True)])
-        # Seen as the result's axes without a copy: bins stay next to each other, as in the spectra that STFT gives.
+        # A view without a copy: bins stay adjacent in memory, as in the spectra of STFT.
         size = (encoded[0].shape[1], self.channels, self.stft.bins)
         return masks.relu_().view(self.n_sources, -1, *size).permute(2, 0, 3, 4, 1)
 
     def _encode(self, magnitude: Tensor) -> list[Tensor]:
-        """(frames, batch, hidden) per source, by one product of the mixture with all branches' first layers."""
-        heard = magnitude[:, :, : self.max_bin].permute(3, 0, 1, 2)
+        """First layers of all branches in one product: (frames, batch, hidden) per source."""
+        cropped = magnitude[:, :, : self.max_bin].permute(3, 0, 1, 2)
         weights, biases = zip(*(branch.first_layer() for branch in self.branches), strict=True)
-        dense = linear(heard.flatten(2).flatten(0, 1), torch.cat(weights), torch.cat(biases)).float()
+        dense = F.linear(cropped.flatten(2).flatten(0, 1), torch.cat(weights), torch.cat(biases)).float()
         parts = dense.chunk(self.n_sources, -1)
-        return [branch.bn1(part).tanh_().view(*heard.shape[:2], -1) for branch, part in zip(self.branches, parts, strict=True)]
+        return [branch.bn1(part).tanh_().view(*cropped.shape[:2], -1) for branch, part in zip(self.branches, parts, strict=True)]
 
 
 class UMXBranch(nn.Module):
-    """The layers of one source, with Open-Unmix's names; UMX leads the data through them."""
+    """Layers of one source, with the names of Open-Unmix."""
 
     def __init__(
         self, bins_in: int, bins: int, channels: int, hidden: int, layers: int, dropout: float, unidirectional: bool
     ) -> None:
         super().__init__()
         if hidden % 2 and not unidirectional:
-            raise ValueError(f"hidden is {hidden}, and two directions share it equally: give an even number.")
+            raise ValueError(f"hidden must be even for two directions, got {hidden}.")
         self.channels = channels
         self.input_mean = nn.Parameter(torch.zeros(bins_in))
         self.input_scale = nn.Parameter(torch.ones(bins_in))
@@ -175,26 +121,26 @@ class UMXBranch(nn.Module):
         self.output_mean = nn.Parameter(torch.ones(bins))
 
     def first_layer(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of fc1((x + input_mean) * input_scale) as one linear map of x, so that no scaled x is made."""
+        """Weight and bias of fc1((x + input_mean) * input_scale) as one linear map of x, without a scaled copy of x."""
         with torch.autocast(self.input_mean.device.type, enabled=False):
             scale, shift = self.input_scale, self.input_scale * self.input_mean
             return self.fc1.weight * scale.repeat(self.channels), self.fc1.weight @ shift.repeat(self.channels)
 
     def recall(self, encoding: Tensor) -> Tensor:
-        """(frames, batch, hidden) -> (frames * batch, hidden): the LSTM, its input beside it, the second layer."""
+        """LSTM with skip connection and second layer: (frames, batch, hidden) -> (frames * batch, hidden)."""
         memory, _ = self.lstm(encoding)
-        return linear(torch.cat([encoding, memory.to(encoding.dtype)], -1).flatten(0, 1), self.fc2.weight)
+        return F.linear(torch.cat([encoding, memory.to(encoding.dtype)], -1).flatten(0, 1), self.fc2.weight)
 
     def decode(self, dense: Tensor) -> Tensor:
-        """(rows, hidden) -> (rows, channels * bins), to be rectified; the last scaling is done by the last norm's own."""
-        rows = linear(self.bn2(dense.float()).relu_(), self.fc3.weight).float()
+        """Masks before the ReLU: (rows, hidden) -> (rows, channels * bins); the output scaling is folded into the last norm."""
+        rows = F.linear(self.bn2(dense.float()).relu_(), self.fc3.weight).float()
         scale, shift = self.output_scale.repeat(self.channels), self.output_mean.repeat(self.channels)
         folded = {"weight": self.bn3.weight * scale, "bias": torch.addcmul(shift, self.bn3.bias, scale)}
         return torch.func.functional_call(self.bn3, folded, (rows,))
 
 
 def max_bin(bandwidth: float | None, sample_rate: int, n_fft: int) -> int:
-    """Number of bins from 0 Hz to `bandwidth` Hz, the last included; all of them for None."""
+    """Number of bins from 0 Hz to `bandwidth` Hz inclusive; all bins for None."""
     bins = n_fft // 2 + 1
     if bandwidth is None:
         return bins

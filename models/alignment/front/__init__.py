@@ -1,4 +1,4 @@
-"""Inputs of alignment networks and of alignment without one; every one is a `Front`."""
+"""Feature front ends of alignment, all subclasses of `Front`."""
 
 from models.alignment.front.chroma import Chroma as Chroma
 from models.alignment.front.chroma import SpectralRise as SpectralRise

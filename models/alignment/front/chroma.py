@@ -1,4 +1,4 @@
-"""How strong each of the twelve pitch classes is, the paper's baseline."""
+"""Chroma (the paper's baseline) and half-wave rectified spectral difference (Dixon and Widmer 2005)."""
 
 from typing import Literal
 
@@ -11,15 +11,15 @@ from models.alignment.front.front import Front
 from models.alignment.front.stft import Spectrum, midi_of, semitones
 
 NORMS = {"l1": 1.0, "l2": 2.0, "max": float("inf")}
-CHROMA_FLOOR = 1e-3  # frames of a levelled recording whose norm is below are let fade, or silence would be blown up to noise
+CHROMA_FLOOR = 1e-3  # least norm that a frame of a levelled recording is divided by, so that silence is not amplified
 C1, OCTAVES = 24, 7
 
 
 class Chroma(Front):
     """Pitch classes from C to B: (batch, 1, 12, frames).
 
-    source: "stft", a hamming window of 46 ms as in the paper, whose bins of 21.5 Hz cannot tell semitones apart below
-    about 400 Hz; "cqt", 24 bins an octave over six octaves from C2. gamma: log(1 + gamma * magnitude) before the octaves
+    source: "stft", a hamming window of 46 ms as in the paper, whose bins of 21.5 Hz do not resolve semitones below
+    about 400 Hz; "cqt", 24 bins per octave over six octaves from C2. gamma: log(1 + gamma * magnitude) before the octaves
     are summed, 0 for none. norm: of each frame, "l2", "l1", "max" or "none".
     Raises ValueError for an unknown option.
     """
@@ -47,7 +47,7 @@ class Chroma(Front):
             self.spectrum = constant_q(C2 * 2 ** (np.arange(144) / 24), 24, sample_rate, hop)
             self.context = self.spectrum.context
             quarters = (np.eye(24) + np.roll(np.eye(24), 1, 0) / 2 + np.roll(np.eye(24), -1, 0) / 2)[::2]
-            fold = np.tile(quarters, 6)  # what lies between two semitones counts half for either
+            fold = np.tile(quarters, 6)  # a bin between two semitones counts half for either
         self.register_buffer("fold", torch.from_numpy(fold).float(), persistent=False)
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
@@ -61,20 +61,18 @@ class Chroma(Front):
         return chroma[:, None]
 
 
-# The feature of MATCH: what has become louder since the frame before.
-
-MATCH_FLOOR = 1e-6  # rise in power of a levelled recording below which a frame is let fade
+MATCH_FLOOR = 1e-6  # least norm that a frame is divided by
 HIGHEST = 127  # MIDI number above which all bins are one
 BINS = 84
 
 
 class SpectralRise(Front):
-    """Half-wave rectified difference of a spectrum: (batch, 1, 84, frames).
+    """Half-wave rectified difference of a spectrum, the feature of MATCH: (batch, 1, 84, frames).
 
-    Dixon and Widmer 2005: hamming window of 46 ms, hop 20 ms. FFT bins as they are up to where a semitone is two of them,
-    at 710 Hz, then semitones, then one bin for all above MIDI 127. That gives the published 84 bins; the 370 Hz named in the
-    paper would not. At 22,050 Hz the last two are empty. power: 1 for magnitudes, 2 for the energies of the paper.
-    norm: of each frame: "none" as in the paper, "l1" as later programs have it, "l2"; with either the frames between onsets
+    Dixon and Widmer 2005: hamming window of 46 ms, hop 20 ms. FFT bins up to 710 Hz, where a semitone is two bins wide, then
+    semitones, then one bin for all above MIDI 127. That gives the published 84 bins; the 370 Hz named in the paper would
+    not. At 22,050 Hz the last two are empty. power: 1 for magnitudes, 2 for the energies of the paper.
+    norm: of each frame: "none" as in the paper, "l1" as in later programs, "l2"; with a norm the frames between onsets
     weigh as much as onsets, and DTW by Euclidean distance finds a fifth fewer of them within 25 ms.
     Raises ValueError for an unknown option.
     """
@@ -96,7 +94,7 @@ class SpectralRise(Front):
         self.context = n_fft // 2 + hop
 
     def weights(self, cents: float) -> np.ndarray:
-        """(84, n_fft / 2 + 1): in which bin each FFT bin counts."""
+        """Filterbank (84, n_fft / 2 + 1) from FFT bins to output bins."""
         hertz = self.spectrum.hertz(cents)
         plain = int(2 / (2 ** (1 / 12) - 1))
         semitone = np.round(midi_of(np.maximum(hertz, 1.0))).astype(int)
@@ -105,7 +103,7 @@ class SpectralRise(Front):
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
         power = self.spectrum(piece, self.weights(cents))
-        rise = power.diff(dim=-1)[..., :-1].relu()  # the piece has a frame more on either side
+        rise = power.diff(dim=-1)[..., :-1].relu()  # the piece has an extra frame on either side
         if self.norm != "none":
             norm = torch.linalg.vector_norm(rise, 1 if self.norm == "l1" else 2, 1, keepdim=True)
             rise = rise / norm.clamp(min=MATCH_FLOOR)

@@ -1,4 +1,4 @@
-"""Log constant-Q magnitudes, alone or with their rise."""
+"""Constant-Q transform (Brown 1991) and the front ends built on it: log magnitudes, with or without their flux."""
 
 from typing import Literal
 
@@ -11,25 +11,23 @@ from models.alignment.front.front import ratio
 from models.alignment.front.stft import LogFront
 from models.blocks.precision import ExactBuffers
 
-# Constant-Q transform: windows whose length is a fixed number of periods, octave by octave at a lower and lower rate.
-
-# Of the rate to which a signal is decimated: bins up to EDGE are analysed there, and the filter is flat up to PASS, which
-# leaves room for a bin's own width and for a tuning of 100 cents.
+# Fractions of a decimated rate: bins up to EDGE are analysed at it, and the filter is flat up to PASS, which leaves room
+# for the width of a bin and a tuning of 100 cents.
 EDGE, PASS = 0.37, 0.4
-REACH = 37  # taps either side of the middle of the half-band filter
+REACH = 37  # taps on either side of the centre of the half-band filter
 KAISER = 11.5  # beta: ripple and stop band are 3e-6
-OUTPUTS = 64  # decimated samples of one row of the filter's matrix
+OUTPUTS = 64  # decimated samples per row of the filter's matrix
 
 
 class ConstantQ(ExactBuffers):
-    """Magnitudes of a piece of audio at given frequencies: (batch, samples) -> (batch, bins, frames).
+    """Constant-Q magnitudes at chosen frequencies: (batch, samples) -> (batch, bins, frames).
 
     Bin k at frame centre t is 2 / sum(w) * |sum over n of x[n] w((n - t) / N) exp(-2 pi i f (n - t) / rate)|, with w a Hann
     window of N = q * rate / f samples: a sine of amplitude a at f gives a. Brown 1991, with the decimation of Brown and
     Puckette 1992 by linear-phase half-band filters, in the time domain: within an octave the windows are short.
     hertz: rising or not, at least one; q: periods in a window. Frame j is centred on sample context + j * hop.
 
-    A hop divisible by a high power of 2 lets the low bins be computed at a low rate. Raises ValueError for a bin that does
+    A hop divisible by a high power of 2 allows the low bins to be computed at a low rate. Raises ValueError if a bin does
     not fit below half the sample rate.
     """
 
@@ -43,7 +41,7 @@ class ConstantQ(ExactBuffers):
             raise ValueError(f"a bin reaches {top:.0f} Hz, expected all within half the sample rate, {sample_rate / 2:.0f}")
         deepest = (hop & -hop).bit_length() - 1
         stages = np.floor(np.log2(EDGE * sample_rate / self.hertz)).astype(int)
-        self.stage = np.clip(stages, 0, deepest)  # of each bin: how often its signal is decimated
+        self.stage = np.clip(stages, 0, deepest)  # number of decimations for each bin
         step = 2 ** int(self.stage.max())
         longest = int(np.ceil(q * sample_rate / self.hertz.min() * 2 ** (100 / 1200) / 2)) + 1
         self.context = -(-(longest + 2 * REACH * step) // step) * step
@@ -54,23 +52,23 @@ class ConstantQ(ExactBuffers):
 
     def forward(self, piece: Tensor, cents: float = 0.0) -> Tensor:
         frames = 1 + (piece.shape[-1] - 2 * self.context - 1) // self.hop
-        found, kernels = [], self.kernels(cents, piece.device)
+        parts, kernels = [], self.kernels(cents, piece.device)
         for stage in range(int(self.stage.max()) + 1):
             if stage:
                 piece = decimated(piece, self.taps)
             if stage in kernels:
-                found.append(self._magnitudes(piece, kernels[stage], stage, frames))
-        return torch.cat(found, 1).index_select(1, self.order)
+                parts.append(self._magnitudes(piece, kernels[stage], stage, frames))
+        return torch.cat(parts, 1).index_select(1, self.order)
 
     def kernels(self, cents: float, device: torch.device) -> dict[int, Tensor]:
-        """By stage: (2 * bins, samples), the real parts of all its bins, then the imaginary."""
-        wanted = cents, device
-        if self._last is None or self._last[0] != wanted:
-            self._last = wanted, {stage: kernel.to(device) for stage, kernel in self._kernels(ratio(cents)).items()}
+        """Kernels by stage: (2 * bins, samples), the real parts of its bins, then the imaginary parts."""
+        key = cents, device
+        if self._last is None or self._last[0] != key:
+            self._last = key, {stage: kernel.to(device) for stage, kernel in self._kernels(ratio(cents)).items()}
         return self._last[1]
 
     def _kernels(self, shift: float) -> dict[int, Tensor]:
-        hertz, found = self.hertz * shift, {}
+        hertz, kernels = self.hertz * shift, {}
         for stage in np.unique(self.stage):
             period = self.sample_rate / 2**stage / hertz[self.stage == stage][:, None]
             reach = int(np.ceil(self.q * period.max() / 2))
@@ -78,28 +76,28 @@ class ConstantQ(ExactBuffers):
             window = np.where(abs(n) < self.q * period / 2, 0.5 + 0.5 * np.cos(2 * np.pi * n / (self.q * period)), 0.0)
             window *= 2 / window.sum(1, keepdims=True)
             kernel = np.concatenate([window * np.cos(2 * np.pi * n / period), window * np.sin(2 * np.pi * n / period)])
-            found[int(stage)] = torch.from_numpy(kernel).float()
-        return found
+            kernels[int(stage)] = torch.from_numpy(kernel).float()
+        return kernels
 
     def _magnitudes(self, signal: Tensor, kernel: Tensor, stage: int, frames: int) -> Tensor:
         length = kernel.shape[1]
         start = (self.context >> stage) - length // 2
-        heard = signal[:, start:].unfold(1, length, self.hop >> stage)[:, :frames]
-        real, imaginary = (heard @ kernel.T).transpose(1, 2).chunk(2, 1)
+        windows = signal[:, start:].unfold(1, length, self.hop >> stage)[:, :frames]
+        real, imaginary = (windows @ kernel.T).transpose(1, 2).chunk(2, 1)
         return torch.addcmul(real.square(), imaginary, imaginary).sqrt()
 
 
 def half_band() -> Tensor:
-    """Linear-phase low-pass (2 * REACH + 1,) that halves a rate: flat to PASS of the lower rate, nothing from 1 - PASS."""
+    """Linear-phase half-band low-pass filter (2 * REACH + 1,): flat to PASS of the lower rate, no response from 1 - PASS."""
     n = np.arange(-REACH, REACH + 1)
     taps = np.sinc(n / 2) * np.kaiser(len(n), KAISER)
     return torch.from_numpy(taps / taps.sum()).float()
 
 
 def decimated(signal: Tensor, taps: Tensor) -> Tensor:
-    """(batch, samples) -> every second sample of it filtered, centred on it; silence before and after.
+    """Signal (batch, samples) low-pass filtered and decimated by 2; silence before and after.
 
-    One product with a matrix that holds the filter OUTPUTS times: 40 times as fast as a convolution of one channel.
+    A product with a matrix of OUTPUTS shifted filters: 40 times as fast as a convolution of one channel.
     """
     length = 2 * (OUTPUTS - 1) + len(taps)
     matrix = taps.new_zeros(OUTPUTS, length)
@@ -115,7 +113,7 @@ C2 = 65.4064  # Hz
 
 
 def constant_q(hertz: np.ndarray, per_octave: int, sample_rate: int, hop: int) -> ConstantQ:
-    """The transform with windows as long as librosa's: 1 / q is (r^2 - 1) / (r^2 + 1), r the ratio of neighbouring bins."""
+    """Transform with the window lengths of librosa: 1 / q is (r^2 - 1) / (r^2 + 1), r the ratio of neighbouring bins."""
     r = 4.0 ** (1 / per_octave)
     return ConstantQ(hertz, (r + 1) / (r - 1), sample_rate, hop)
 
@@ -124,7 +122,7 @@ class CQT(LogFront):
     """Log constant-Q spectrum, Hann windows: bin k is at f_min * 2^(k / per_octave) Hz.
 
     The paper's has 24 bins an octave from 65.4 Hz (C2): 144 bins are the six octaves to B7, 128 end at G7 and fill the
-    network's input of 128. The window of C2 lasts 0.53 s, that of B7 9 ms. What goes with channels and log: `LogFront`.
+    network's input of 128. The window of C2 lasts 0.53 s, that of B7 9 ms. Channels and log: see `LogFront`.
 
     Raises ValueError for an unknown option, or bins at half the sample rate.
     """
@@ -145,7 +143,7 @@ class CQT(LogFront):
         super().__init__(channels, kind, gamma, sample_rate=sample_rate, hop=hop, normalise=normalise, **settings)
         self.bins = bins
         self.transform = constant_q(self.hertz, per_octave, sample_rate, hop)
-        self.hears(self.transform.context)
+        self.set_context(self.transform.context)
 
     @property
     def hertz(self) -> np.ndarray:
@@ -157,9 +155,9 @@ class CQT(LogFront):
 
 
 class LogCQTFlux(CQT):
-    """Two channels: the log constant-Q spectrum, and how much each bin has risen since the frame before, falls being 0.
+    """Two channels: log constant-Q spectrum, and its half-wave rectified difference to the previous frame (flux).
 
-    weight: of the rise. Compared by cosine, as one vector. Arguments else as `CQT`.
+    weight: of the flux. Compared by cosine, as one vector. Other arguments as for `CQT`.
     """
 
     def __init__(
@@ -176,7 +174,7 @@ class LogCQTFlux(CQT):
         super().__init__(sample_rate, hop, bins, per_octave, f_min, 1, "rgb", gamma, normalise)
         self.settings["weight"] = self.weight = weight
         self.stacks("flux")
-        self.hears(self.transform.context)
+        self.set_context(self.transform.context)
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
         both = super().analyse(piece, cents)

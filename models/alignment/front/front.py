@@ -1,4 +1,4 @@
-"""What every input of an alignment network offers: frames of a recording, in step with those of every other input."""
+"""Base class of feature front ends: waveform -> frames at a common hop (channels, bins, frames)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,27 +11,26 @@ from torch import Tensor
 from models.blocks.features import as_float
 from models.blocks.precision import ExactBuffers, full_precision
 
-SILENCE = 1e-4  # -80 dB under full scale: what is quieter is not blown up
-LOUD = 0.1  # RMS that the loud parts of a levelled recording have: -20 dB under full scale
-LOUD_SHARE = 0.95  # quantile over pieces of one hop: neither rests nor a few clicks change it
+SILENCE = 1e-4  # -80 dB re full scale: quieter recordings are not amplified further
+LOUD = 0.1  # RMS of the loud parts of a levelled recording: -20 dB re full scale
+LOUD_SHARE = 0.95  # quantile over hops: neither rests nor a few clicks change it
 LEVELS = ("loud", "peak", "none")
 
 
 class Front(ExactBuffers):
     """Audio (batch, samples) int16 or float -> features (batch, channels, bins, frames) float32.
 
-    Frame i is centred on sample i * hop, there is silence before and after, and there are 1 + samples // hop frames.
-    `normalise` levels each recording first, so that a log sees the same whatever the recording's gain: "loud" puts the
-    RMS of its loud parts to 0.1 (the 95th percentile over hops: rests and clicks do not count), "peak" its largest
-    sample to 1; what is 80 dB under full scale stays silence. So give whole recordings, not excerpts, or "none".
-    Only `block` frames are computed at once: memory does not grow with the recording, but for what is returned.
-    Computed in float32 whatever the autocast.
+    Frame i is centred on sample i * hop, with silence before and after; there are 1 + samples // hop frames.
+    `normalise` levels each recording first, so that a log does not depend on its gain: "loud" scales the RMS of its loud
+    parts to 0.1 (the 95th percentile over hops: rests and clicks do not count), "peak" its largest sample to 1; what is
+    80 dB below full scale stays silence. Pass whole recordings, not excerpts, or use "none".
+    `block` frames are computed at once, so only the result grows with the recording. Computed in float32 under any autocast.
 
-    A subclass sets `channels`, `bins` and `context`, the samples on either side of a frame's centre that it hears, and
-    gives `analyse`. Settings passed on to `__init__` make the `key`.
+    A subclass sets `channels`, `bins` and `context` (samples needed on either side of a frame's centre), and implements
+    `analyse`. The settings passed to `__init__` make the `key`.
     """
 
-    version = 1  # counted up when the same settings give other features, so that none on disk are mistaken for them
+    version = 1  # raised when the same settings give other features, so that cached ones are not reused
     channels: int
     bins: int
     context: int
@@ -53,7 +52,7 @@ class Front(ExactBuffers):
 
     @property
     def key(self) -> str:
-        """Name of the class and 16 hexadecimal digits over it, settings and weights: what features on disk are kept under."""
+        """Cache key of the features: class name and 16 hexadecimal digits over it, settings and weights."""
         name = type(self).__name__
         digest = hashlib.sha256(repr((name, self.version, sorted(self.settings.items()))).encode())
         for entry, value in sorted(self.state_dict().items()):
@@ -65,9 +64,9 @@ class Front(ExactBuffers):
         return 1 + samples // self.hop
 
     def forward(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        """Features of recordings; cents: how far they are tuned above 440 Hz, at most 100 either way.
+        """Features of recordings; cents: their tuning above 440 Hz, -100 to 100.
 
-        Raises ValueError for a recording that is empty, not finite or not (batch, samples), and for other cents.
+        Raises ValueError for a recording that is empty, not finite or not (batch, samples), and for cents out of range.
         """
         audio = self.checked(audio, cents)
         with full_precision(audio):
@@ -76,7 +75,7 @@ class Front(ExactBuffers):
             return torch.cat([self.span(audio, first, last, cents) for first, last in spans], -1)
 
     def checked(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        """The audio as float32, if it can be used at all; else ValueError."""
+        """Audio as float32. Raises ValueError for a wrong shape, samples that are not finite or cents out of range."""
         name = type(self).__name__
         if audio.ndim != 2 or not audio.numel():
             raise ValueError(f"{name}: audio of shape {tuple(audio.shape)}, expected (batch, samples) with at least one sample")
@@ -88,7 +87,7 @@ class Front(ExactBuffers):
         return audio
 
     def levelled(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        """Audio at the level that `normalise` asks for."""
+        """Audio scaled as set by `normalise`."""
         if self.normalise == "none":
             return audio
         if self.normalise == "peak":
@@ -96,7 +95,7 @@ class Front(ExactBuffers):
         return audio * (LOUD / loudness(audio, self.hop).clamp(min=SILENCE))[:, None]
 
     def spans(self, frames: int) -> Iterator[tuple[int, int]]:
-        """First frame and the one after the last of each block."""
+        """First and end frame of each block."""
         for first in range(0, frames, self.block):
             yield first, min(first + self.block, frames)
 
@@ -105,7 +104,7 @@ class Front(ExactBuffers):
         return self.analyse(self.piece(audio, first, last), cents)
 
     def piece(self, audio: Tensor, first: int, last: int) -> Tensor:
-        """What the frames first to last - 1 hear; beyond the recording it is silence."""
+        """Samples that the frames first to last - 1 need; silence beyond the recording."""
         start, stop = first * self.hop - self.context, (last - 1) * self.hop + self.context + 1
         inside = audio[:, max(0, start) : max(0, stop)]
         left = min(max(0, -start), stop - start)
@@ -116,7 +115,7 @@ class Front(ExactBuffers):
         raise NotImplementedError
 
     def chosen(self, name: str, value: object, known: tuple) -> None:
-        """Raises ValueError for a value that is none of the known ones."""
+        """Raise ValueError for an unknown value of an option."""
         if value not in known:
             raise ValueError(f"{type(self).__name__}: {name} is {value!r}, expected one of {', '.join(map(str, known))}")
 
@@ -127,9 +126,9 @@ class Front(ExactBuffers):
 def loudness(audio: Tensor, hop: int) -> Tensor:
     """RMS of the loud parts of recordings (batch, samples) -> (batch,): the 95th percentile over pieces of `hop`."""
     power = audio.square().unfold(1, min(hop, audio.shape[1]), hop).mean(-1).sort(1).values
-    # As `quantile`, which torch.export does not know.
-    place = LOUD_SHARE * (power.shape[1] - 1)
-    below, share = int(place), place - int(place)
+    # `quantile` is not supported by torch.export.
+    position = LOUD_SHARE * (power.shape[1] - 1)
+    below, share = int(position), position - int(position)
     above = min(below + 1, power.shape[1] - 1)
     return torch.lerp(power[:, below], power[:, above], share).sqrt()
 

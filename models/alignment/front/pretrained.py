@@ -1,4 +1,4 @@
-"""Harmonic constant-Q transform, and the salience of pitches that a network makes of it."""
+"""Pretrained front ends: pitch salience (Bittner et al. 2017) and Basic Pitch (Bittner et al. 2022)."""
 
 import importlib.util
 from pathlib import Path
@@ -17,7 +17,7 @@ from models.extractors.extractor import fill
 from models.extractors.onnx import ONNXSession
 
 RATE = 22_050
-FINE = 256  # samples from one frame to the next, as the network was trained
+FINE = 256  # hop of both networks, samples
 C1 = 32.7  # Hz
 PER_OCTAVE = 60
 BINS = 360
@@ -25,11 +25,11 @@ RANGE_DB = 80.0
 
 
 class HCQT(Front):
-    """Six constant-Q transforms from 0.5, 1, 2, 3, 4 and 5 times C1, 60 bins an octave: (batch, 6, 360, frames) in 0 to 1.
+    """Six constant-Q transforms from 0.5, 1, 2, 3, 4 and 5 times C1, 60 bins per octave: (batch, 6, 360, frames) in 0 to 1.
 
-    Bittner et al. 2017: level in dB under the recording's largest value, 80 dB to 0, divided by 80. Bins are weighted by the
-    root of their window's length, as librosa's are. The largest value is looked for first, so each recording is
-    transformed twice. Harmonics an octave apart share their bins.
+    Bittner et al. 2017: level in dB relative to the recording's largest value, -80 dB to 0, mapped to 0 to 1. Bins are
+    weighted by the root of their window's length, as in librosa. Each recording is transformed twice, first to find its
+    largest value. Harmonics an octave apart share their bins.
     """
 
     block = 2048
@@ -38,7 +38,7 @@ class HCQT(Front):
         super().__init__(RATE, hop)
         self.channels, self.bins = len(HARMONICS), BINS
         steps = np.round(PER_OCTAVE * np.log2(HARMONICS), 6)[:, None] + np.arange(BINS)  # bins of C1's transform
-        unique, self.place = np.unique(steps, return_inverse=True)
+        unique, self.index = np.unique(steps, return_inverse=True)
         self.transform = constant_q(C1 * 2 ** (unique / PER_OCTAVE), PER_OCTAVE, RATE, hop)
         self.context = self.transform.context
         self.weights = 2.0 ** (-unique / PER_OCTAVE / 2)
@@ -58,26 +58,26 @@ class HCQT(Front):
         return audio / peak.clamp(min=SILENCE)[:, None]
 
     def magnitude(self, piece: Tensor, cents: float) -> Tensor:
-        """(batch, different bins, frames) of a piece."""
+        """Magnitudes (batch, distinct bins, frames) of a piece."""
         magnitude = self.transform(piece, cents)
         return magnitude * magnitude.new_tensor(self.weights)[:, None]
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
         magnitude = self.magnitude(piece, cents)
         level = (magnitude.clamp(min=10 ** (-RANGE_DB / 20)).log10() * (20 / RANGE_DB)).add(1.0)
-        place = magnitude.new_tensor(self.place, dtype=int).flatten()
-        return level.index_select(1, place).unflatten(1, (len(HARMONICS), BINS))
+        index = magnitude.new_tensor(self.index, dtype=int).flatten()
+        return level.index_select(1, index).unflatten(1, (len(HARMONICS), BINS))
 
 
 class Salience(Front):
-    """How salient each semitone from C1 to B6 is, by the network of Bittner et al. 2017: (batch, 1, 72, frames) in 0 to 1.
+    """Salience of the semitones C1 to B6 by the network of Bittner et al. 2017: (batch, 1, 72, frames) in 0 to 1.
 
-    weights: their Keras .h5 (needs the extra `h5`), or a .safetensors or torch.save of our `DeepSalience`; without, the
-    network is untrained. It is always in evaluation mode and gets no gradients.
-    hop: 512, for which the maximum is taken over the frame of 256 samples there and its two neighbours, or 256. Of the five
-    bins of a semitone the largest counts. A recording is levelled by its largest value, whatever its gain.
+    weights: their Keras .h5 (needs the extra `h5`), or a .safetensors or torch.save file of our `DeepSalience`; None for an
+    untrained network. It is always in evaluation mode, without gradients.
+    hop: 256, or 512: the maximum over the frame of 256 samples at the centre and its two neighbours. The largest of the
+    five bins of a semitone counts. Recordings are levelled by their largest value.
 
-    Raises ValueError for weights that do not fit or are not there, and for another hop.
+    Raises ValueError for weights that do not fit or are missing, and for another hop.
     """
 
     block = 2048
@@ -103,7 +103,7 @@ class Salience(Front):
         return self
 
     def salience(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        """Salience (batch, 360, frames) in steps of a fifth of a semitone, a frame every 256 samples."""
+        """Salience (batch, 360, frames) in fifths of a semitone, one frame per 256 samples."""
         audio = self.levelled(self.checked(audio, cents), cents)
         return self._fine(audio, 0, 1 + audio.shape[-1] // FINE, cents)
 
@@ -120,34 +120,32 @@ class Salience(Front):
         return F.max_pool1d(F.pad(rows, (left, step)), 2 * margin + 1, step)[:, None, :, : last - first]
 
     def _fine(self, audio: Tensor, start: int, stop: int, cents: float) -> Tensor:
-        """Salience (batch, 360, stop - start) of levelled audio; the network sees zeros beyond the recording's ends."""
+        """Salience (batch, 360, stop - start) of levelled audio, zero-padded beyond the recording's ends."""
         left, right = max(0, start - REACH), min(1 + audio.shape[-1] // FINE, stop + REACH)
         return self.net.salience(self.hcqt.span(audio, left, right, cents))[..., start - left : stop - left]
 
 
-# Onsets and notes as a published transcription network hears them, from the ONNX file of another package.
+# Basic Pitch
 
-RATE = 22_050
-# samples from one frame of the network to the next
-WINDOW, FRAMES, EDGE = 43_844, 172, 15  # samples and frames of one window; frames at either end that are not used
+WINDOW, FRAMES, EDGE = 43_844, 172, 15  # samples and frames of one window; unused frames at either end
 KEPT = FRAMES - 2 * EDGE
 OUTPUTS = "StatefulPartitionedCall:2", "StatefulPartitionedCall:1"  # onsets, notes
 FILE = Path("saved_models", "icassp_2022", "nmp.onnx")
 BASIC_PITCH_SOURCE = "pip install --no-deps basic-pitch==0.4.0"
-WINDOWS = 16  # at once
+WINDOWS = 16  # per batch
 
 
 class BasicPitch(Front):
-    """Probabilities of onset and of sounding of the 88 keys of a piano: (batch, 2, 88, frames), channel 0 the onsets.
+    """Onset and note probabilities of the 88 piano keys: (batch, 2, 88, frames), channel 0 the onsets.
 
-    Bittner et al. 2022 (basic-pitch). Windows of 2 s are 36,352 samples apart, so that the 142 frames kept of each follow one
-    another in steps of 256 samples exactly: the package's own 36,164 make times drift by 5 ms/s unless that is undone.
-    hop: 512, for which the maximum is taken over the frame of 256 samples there and its two neighbours, or 256.
+    Bittner et al. 2022 (basic-pitch). Windows of 2 s are 36,352 samples apart, so that the 142 frames kept of each are
+    exactly 256 samples apart: the package's own 36,164 make times drift by 5 ms/s unless corrected.
+    hop: 256, or 512: the maximum over the frame of 256 samples at the centre and its two neighbours.
     weights: path of an nmp.onnx, by default the one inside the package, which is not imported. Needs the extra `onnx`.
-    Recordings out of tune are resampled to be in tune. Computed on the CPU. The network levels each window by itself, so
-    where nothing but noise is heard for 2 s it may hear notes in it.
+    Recordings out of tune are resampled to be in tune. Computed on the CPU. The network levels each window separately, so
+    it may report notes in 2 s of noise.
 
-    Raises ValueError without package or file, for a file of another network and for another hop.
+    Raises ValueError if package or file are missing, for a file of another network and for another hop.
     """
 
     channels, bins = 2, 88
@@ -162,24 +160,22 @@ class BasicPitch(Front):
         session = ONNXSession(self.path, None)
         names = [value.name for value in session.session.get_outputs()]
         if not set(OUTPUTS) <= set(names) or session.input.shape[1:] != [WINDOW, 1]:
-            raise ValueError(
-                f"{self.path} is another network than basic-pitch, whose file lies in the package: {BASIC_PITCH_SOURCE}"
-            )
+            raise ValueError(f"{self.path} is not the network of basic-pitch, whose file is in the package: {BASIC_PITCH_SOURCE}")
         super().__init__(RATE, hop, normalise, file=session.digest)
         self.chosen("hop", hop, (FINE, 2 * FINE))
         self.session: ONNXSession | None = session
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the session, which cannot be copied: a copy opens the file again."""
+        """State without the session, which cannot be pickled: a copy reopens the file."""
         return {**self.__dict__, "session": None}
 
     def forward(self, audio: Tensor, cents: float = 0.0) -> Tensor:
         audio = self.levelled(self.checked(audio, cents))
-        found = np.stack([self._at(one, cents) for one in audio.cpu().numpy()])
-        return torch.from_numpy(found).to(audio.device)
+        features = np.stack([self._at(recording, cents) for recording in audio.cpu().numpy()])
+        return torch.from_numpy(features).to(audio.device)
 
     def _at(self, audio: np.ndarray, cents: float) -> np.ndarray:
-        """(2, 88, frames) of one recording, at its own frames' times."""
+        """Probabilities (2, 88, frames) of one recording, at the times of its own frames."""
         frames, slower = self.n_frames(len(audio)), ratio(cents)
         if cents:
             import soxr
@@ -192,7 +188,7 @@ class BasicPitch(Front):
         return fine[..., places].max(2)
 
     def _fine(self, audio: np.ndarray) -> np.ndarray:
-        """(2, 88, frames), a frame every 256 samples."""
+        """Probabilities (2, 88, frames), one frame per 256 samples."""
         if self.session is None:
             self.session = ONNXSession(self.path, None)
         frames = 1 + len(audio) // FINE
@@ -200,15 +196,15 @@ class BasicPitch(Front):
         behind = (count - 1) * KEPT * FINE + WINDOW - EDGE * FINE - len(audio)
         padded = np.pad(audio, (EDGE * FINE, max(0, behind)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[:: KEPT * FINE][:count, :, None]
-        name, found = self.session.input.name, []
+        name, outputs = self.session.input.name, []
         for first in range(0, count, WINDOWS):
             both = self.session.session.run(list(OUTPUTS), {name: np.ascontiguousarray(windows[first : first + WINDOWS])})
-            found.append(np.stack(both)[:, :, EDGE : EDGE + KEPT])
-        return np.concatenate(found, 1).reshape(2, -1, self.bins)[:, :frames].transpose(0, 2, 1)
+            outputs.append(np.stack(both)[:, :, EDGE : EDGE + KEPT])
+        return np.concatenate(outputs, 1).reshape(2, -1, self.bins)[:, :frames].transpose(0, 2, 1)
 
 
 def packaged() -> str:
-    """The network's file inside the package basic-pitch, found without importing it."""
+    """Path of the network inside the package basic-pitch, located without importing it."""
     spec = importlib.util.find_spec("basic_pitch")
     for folder in spec.submodule_search_locations or () if spec else ():
         if (Path(folder) / FILE).is_file():

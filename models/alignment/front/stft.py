@@ -1,4 +1,4 @@
-"""Log magnitudes in mel or linear bands of a short window, the input of the paper, and the spectrum that others share."""
+"""Short-time Fourier front ends: log magnitudes in mel, linear or semitone bands, and the shared band spectrum."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from models.alignment.front.front import Front, ratio
 from models.blocks.features import WINDOWS
 from models.blocks.precision import ExactBuffers
 
-# Weights of FFT bins in each band of a spectrum: mel, linear, semitones.
+# Filterbanks
 
 A4 = 440.0
 A4_MIDI = 69
@@ -28,7 +28,7 @@ def midi_of(hertz: np.ndarray | float) -> np.ndarray:
 
 
 def mel_edges(f_min: float, f_max: float, bands: int) -> np.ndarray:
-    """Hz (bands + 2,) evenly spaced on Slaney's scale: linear below 1 kHz, logarithmic above."""
+    """Band edges in Hz (bands + 2,), evenly spaced on Slaney's mel scale: linear below 1 kHz, logarithmic above."""
     low, step = 15.0, np.log(6.4) / 27  # 1 kHz is 15 mel
     mel = [f * low / 1000 if f < 1000 else low + np.log(f / 1000) / step for f in (f_min, f_max)]
     even = np.linspace(*mel, bands + 2)
@@ -36,15 +36,15 @@ def mel_edges(f_min: float, f_max: float, bands: int) -> np.ndarray:
 
 
 def triangles(edges: np.ndarray, hertz: np.ndarray) -> np.ndarray:
-    """(bands, bins): each band rises from one edge to the next, where it is 1, and falls to the one after."""
+    """Triangular filters (bands, bins): each rises from one edge to 1 at the next and falls to the one after."""
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     return np.clip(np.minimum((hertz - low) / (middle - low), (high - hertz) / (high - middle)), 0.0, None)
 
 
 def semitones(first: int, count: int, hertz: np.ndarray) -> np.ndarray:
-    """(count, bins): what share of each bin's own width lies in the semitones of MIDI numbers first, first + 1, ...
+    """Semitone filters (count, bins): share of each bin's width in the semitones of MIDI numbers first, first + 1, ...
 
-    hertz: evenly spaced from 0. A bin wider than a semitone, in the bass, is spread over all that it covers.
+    hertz: evenly spaced from 0. A bin wider than a semitone (in the bass) is spread over all semitones it covers.
     """
     half = (hertz[1] - hertz[0]) / 2
     edges = hertz_of(first + np.arange(count + 1) - 0.5)
@@ -52,27 +52,27 @@ def semitones(first: int, count: int, hertz: np.ndarray) -> np.ndarray:
     return np.clip(inside, 0.0, None) / (2 * half)
 
 
-# Channels that are made of one magnitude spectrum, and its logarithm.
+# Log magnitudes and derived channels
 
 CHANNELS = {"none": 1, "flux": 2, "differences": 3, "rgb": 3}
-MEDIAN = 17  # frames, and bins: the length of the filters that tell what is percussive
-MARGIN = {"none": 0, "flux": 1, "differences": MEDIAN // 2, "rgb": 0}  # frames on either side that are needed
+MEDIAN = 17  # frames and bins: length of the median filters of percussive separation
+MARGIN = {"none": 0, "flux": 1, "differences": MEDIAN // 2, "rgb": 0}  # frames needed on either side
 KINDS = ("differences", "rgb")
 
 
 class LogFront(Front):
-    """log(1 + gamma * magnitude) of some spectrum, alone or with channels made of it.
+    """log(1 + gamma * magnitude) of a spectrum, alone or with derived channels.
 
-    A recording is levelled first, so partials lie near 0.01 to 0.1 and `gamma` says how far below them the log turns linear:
-    300 keeps what is 50 dB under full scale and flattens the noise under it. More places beats closer in clean renderings,
-    less loses fewer passages in recordings with noise. A floor in dB would weigh noise like notes; one under the
-    recording's largest value would hang on one loud chord.
+    A recording is levelled first, so partials are near 0.01 to 0.1, and `gamma` sets how far below them the log turns
+    linear: 300 keeps what is 50 dB below full scale and flattens the noise below that. Larger values place beats more
+    precisely in clean renderings, smaller ones lose fewer passages in noisy recordings. A floor in dB would weigh noise
+    like notes; one relative to the recording's largest value would depend on one loud chord.
 
-    channels: 1, or 3 of a kind: "differences", which are the log magnitude, its change since the frame before, and the log
-    magnitude of what is percussive (Fitzgerald 2010: medians over 17 bins against medians over 17 frames); "rgb", three
-    times the same. Agrawal and Dixon 2021 have inputs of three channels and do not say which.
+    channels: 1, or 3 of a kind: "differences", the log magnitude, its change since the previous frame, and the log
+    magnitude of the percussive part (Fitzgerald 2010: medians over 17 bins against medians over 17 frames); "rgb", three
+    copies. Agrawal and Dixon 2021 use inputs of three channels without further details.
 
-    A subclass gives `magnitude`, and calls `hears` with the samples either side of a frame's centre that it needs.
+    A subclass implements `magnitude`, and calls `set_context` with the samples it needs on either side of a frame's centre.
     """
 
     def __init__(self, channels: int, kind: str, gamma: float, **settings: object) -> None:
@@ -85,15 +85,15 @@ class LogFront(Front):
         self.stacks("none" if channels == 1 else kind)
 
     def stacks(self, kind: str) -> None:
-        """Make the channels of this kind."""
+        """Select the channels of this kind."""
         self.stack, self.margin, self.channels = kind, MARGIN[kind], CHANNELS[kind]
 
-    def hears(self, samples: int) -> None:
-        """One frame of `magnitude` needs so many samples either side of its centre."""
+    def set_context(self, samples: int) -> None:
+        """Set the samples that one frame of `magnitude` needs on either side of its centre."""
         self.context = samples + self.margin * self.hop
 
     def magnitude(self, piece: Tensor, cents: float) -> Tensor:
-        """(batch, bins, frames) of a piece; a sine of amplitude a gives about a where it lies."""
+        """Magnitudes (batch, bins, frames) of a piece; a sine of amplitude a gives about a in its bin."""
         raise NotImplementedError
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
@@ -114,14 +114,14 @@ class LogFront(Front):
 
 
 def percussive(magnitude: Tensor) -> Tensor:
-    """What of a spectrum (batch, bins, frames) is wide in frequency rather than long in time, by a soft mask."""
+    """Percussive part of a magnitude spectrum (batch, bins, frames), by a soft mask (Fitzgerald 2010)."""
     wide = medians(magnitude.transpose(1, 2)).transpose(1, 2).square()
     long = medians(magnitude).square()
     return magnitude * wide / (wide + long).clamp(min=1e-20)
 
 
 def medians(x: Tensor) -> Tensor:
-    """Median of each value and its neighbours along the last axis; by sorting, which is deterministic on every device."""
+    """Median filter along the last axis; by sorting, which is deterministic on every device."""
     half = MEDIAN // 2
     return F.pad(x, (half, half), mode="replicate").unfold(-1, MEDIAN, 1).sort(-1)[0][..., half]
 
@@ -141,7 +141,7 @@ class Spectrum(ExactBuffers):
         self.register_buffer("window", WINDOWS[window](n_fft), persistent=False)
 
     def hertz(self, cents: float = 0.0) -> np.ndarray:
-        """What the FFT's bins are in a tuning that is `cents` too high: (n_fft / 2 + 1,) Hz."""
+        """Frequencies of the FFT bins relative to a tuning of `cents` above 440 Hz: (n_fft / 2 + 1,) Hz."""
         return np.arange(self.n_fft // 2 + 1) * self.sample_rate / self.n_fft / ratio(cents)
 
     def forward(self, piece: Tensor, weights: np.ndarray) -> Tensor:
@@ -154,10 +154,10 @@ class Spectrum(ExactBuffers):
 
 
 class LogSTFT(LogFront):
-    """Log magnitudes in `bins` triangular bands up to `f_max` Hz, window 46 ms, hop 23 ms, as far as the paper says.
+    """Log magnitudes in `bins` triangular bands up to `f_max` Hz, window 46 ms, hop 23 ms (Agrawal and Dixon 2021).
 
-    spacing: "mel" (Slaney) or "linear". What goes with the channels and the log: `LogFront`.
-    Raises ValueError for an unknown option, or bands so narrow that one of them holds no FFT bin.
+    spacing: "mel" (Slaney) or "linear". Channels and log: see `LogFront`.
+    Raises ValueError for an unknown option, or if a band contains no FFT bin.
     """
 
     def __init__(
@@ -182,26 +182,23 @@ class LogSTFT(LogFront):
         self.bins = bins
         self.edges = mel_edges(f_min, f_max, bins) if spacing == "mel" else np.linspace(f_min, f_max, bins + 2)
         self.spectrum = Spectrum(sample_rate, n_fft, hop)
-        self.hears(n_fft // 2)
+        self.set_context(n_fft // 2)
         if not self.weights(0.0).any(1).all():
             raise ValueError(f"STFT: {bins} bands are narrower than the bins of an FFT of {n_fft}: give fewer or a longer FFT")
 
     def weights(self, cents: float) -> np.ndarray:
-        """(bins, n_fft / 2 + 1) of the FFT's bins in each band."""
+        """Filterbank (bins, n_fft / 2 + 1)."""
         return triangles(self.edges, self.spectrum.hertz(cents))
 
     def magnitude(self, piece: Tensor, cents: float) -> Tensor:
         return self.spectrum(piece, self.weights(cents))
 
 
-# Log magnitudes in semitones, the input of Izmirli and Dannenberg's network.
-
-
 class Semigram(LogFront):
     """Log magnitudes in `bins` semitones from MIDI number `first`, 88 from A0: (batch, channels, bins, frames).
 
-    After Izmirli and Dannenberg 2010, whose window could not be looked up: the default of 93 ms tells semitones apart
-    from 360 Hz; below, a bin of the FFT is spread over all semitones that it covers.
+    Input of Izmirli and Dannenberg 2010, whose window length is not known here: the default of 93 ms resolves semitones
+    from 360 Hz; below, an FFT bin is spread over all semitones that it covers.
     Raises ValueError for an unknown option, or semitones above half the sample rate.
     """
 
@@ -221,7 +218,7 @@ class Semigram(LogFront):
         super().__init__(channels, kind, gamma, sample_rate=sample_rate, hop=hop, normalise=normalise, **bands)
         self.bins, self.first = bins, first
         self.spectrum = Spectrum(sample_rate, n_fft, hop)
-        self.hears(n_fft // 2)
+        self.set_context(n_fft // 2)
         if not semitones(first, bins, self.spectrum.hertz()).any(1).all():
             raise ValueError(f"Semigram: semitone {first + bins - 1} lies above half the sample rate, {sample_rate / 2:g} Hz")
 

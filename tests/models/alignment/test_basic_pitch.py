@@ -144,7 +144,7 @@ def test_another_hop_is_refused():
 def test_other_files_are_refused(tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     path = write_identity(tmp_path / "other.onnx", ("n", 43_844, 1))
-    with pytest.raises(ValueError, match="another network than basic-pitch"):
+    with pytest.raises(ValueError, match="not the network of basic-pitch"):
         BasicPitch(weights=path)
     with pytest.raises(ValueError, match=r"gone\.onnx do not exist"):
         BasicPitch(weights=str(tmp_path / "gone.onnx"))

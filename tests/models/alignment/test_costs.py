@@ -43,11 +43,11 @@ def test_binary_costs():
 @pytest.mark.parametrize(
     ("x", "y", "words"),
     [
-        (np.ones((3, 2)), np.full((4, 2), np.nan), "score features hold NaN or infinite values in 4 frames"),
+        (np.ones((3, 2)), np.full((4, 2), np.nan), "score features contain NaN or infinite values in 4 frames"),
         (np.array([[1.0, 1], [1, np.inf]]), np.ones((4, 2)), "performance features .* the first is frame 1"),
-        (np.ones((0, 2)), np.ones((4, 2)), "performance features must be"),
+        (np.ones((0, 2)), np.ones((4, 2)), "performance features must have shape"),
         (np.ones((3, 2)), np.ones((4, 3)), "2 dimensions, score features 3"),
-        (np.ones(3), np.ones((4, 3)), "performance features must be"),
+        (np.ones(3), np.ones((4, 3)), "performance features must have shape"),
     ],
 )
 def test_features_that_cannot_be_aligned_are_refused(x, y, words):

@@ -118,11 +118,11 @@ def test_ends_may_be_open_too():
 
 def test_what_there_is_not_is_refused():
     costs = MatrixCosts(np.ones((5, 6)))
-    with pytest.raises(ValueError, match="sources of jumps are score frames 0 to 5, not 2 to 6"):
+    with pytest.raises(ValueError, match="sources of jumps must be score frames 0 to 5, got 2 to 6"):
         jump_dtw(costs, sources=[2, 6], targets=[0])
-    with pytest.raises(ValueError, match="penalty of a jump is -1"):
+    with pytest.raises(ValueError, match="penalty of a jump must be 0 or more, got -1"):
         jump_dtw(costs, sources=[2], targets=[0], penalty=-1)
-    with pytest.raises(ValueError, match="ends of jumps are"):
+    with pytest.raises(ValueError, match="ends of jumps must be"):
         jump_dtw(costs, ends=[-1])
     with pytest.raises(NoPath, match="5 performance and 40 score frames"):
         jump_dtw(MatrixCosts(np.ones((5, 40))), STEPS["constrained"])
@@ -130,5 +130,5 @@ def test_what_there_is_not_is_refused():
         jump_dtw(costs, ends=[])
     bad = np.ones((5, 6))
     bad[3, 3] = np.nan
-    with pytest.raises(ValueError, match="frame 3 hold NaN"):
+    with pytest.raises(ValueError, match="frame 3 contain NaN"):
         jump_dtw(MatrixCosts(bad), sources=[2], targets=[0])

@@ -112,12 +112,12 @@ def test_first_crossings():
 
 
 def test_what_cannot_be_followed_is_refused():
-    with pytest.raises(ValueError, match="window is 1"):
+    with pytest.raises(ValueError, match="got 1 and"):
         OnLineWarp(np.ones((3, 2)), window=1)
     warp = OnLineWarp(np.ones((3, 2)))
     with pytest.raises(ValueError, match="NaN"):
         warp.step(np.array([1, np.nan]))
     with pytest.raises(ValueError, match="3 dimensions, score features 2"):
         warp.step(np.ones(3))
-    with pytest.raises(ValueError, match="score features must be"):
+    with pytest.raises(ValueError, match="score features must have shape"):
         follow(np.ones((3, 2)), np.ones((0, 2)))

@@ -66,9 +66,9 @@ def test_crossings_of_an_on_line_run():
 
 
 def test_what_is_no_map_is_refused():
-    with pytest.raises(ValueError, match="must not fall"):
+    with pytest.raises(ValueError, match="must not decrease"):
         TimeMap(np.arange(3.0), np.array([0, 2.0, 1]))
-    with pytest.raises(ValueError, match="score times must rise"):
+    with pytest.raises(ValueError, match="must increase"):
         TimeMap(np.array([0, 1.0, 1]), np.arange(3.0))
     with pytest.raises(ValueError, match="finite"):
         TimeMap(np.arange(2.0), np.array([0, np.nan]))

@@ -82,7 +82,7 @@ def test_no_other_class_is_built(value, tmp_path, capsys):
     torch.save({"x": value}, tmp_path / "x.pth")
     assert run(["asteroid", str(tmp_path / "x.pth"), "--runs", str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert "holds no plain weights (it asks to load" in said and said.count("\n") == 1
+    assert "does not contain plain weights (it needs" in said and said.count("\n") == 1
 
 
 def test_a_file_that_was_cut(tmp_path, capsys):

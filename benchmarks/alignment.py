@@ -1,4 +1,4 @@
-"""SCNN over a whole recording against patch by patch, ten minutes against their score, Sync Toolbox, DTW against librosa."""
+"""Alignment: SCNN on whole recordings vs. patches, ten minutes vs. Sync Toolbox, DTW vs. librosa."""
 
 import importlib
 from importlib.util import find_spec
@@ -10,12 +10,12 @@ from models.alignment import SCNN
 from models.alignment.front import CQT
 
 PLACES, PATCHES = 2048, 48
-"""Frames that are embedded at once, as many as a recording's piece has; and so many of them patch by patch."""
+"""Frames embedded at once (a block of a recording), and the number of them embedded as patches."""
 OTHERS = ("alignment_long", "dtw")
 
 
 def run() -> None:
-    """Print how much cheaper a frame is and how equal its embedding, then run the other benchmarks of alignment."""
+    """Print time per frame and difference of embeddings, then run the other benchmarks of alignment."""
     torch.set_num_threads(1)
     print(f"SCNN of Table I, valid, random weights, 128 bins; CPU time of {PATCHES} frames, one thread\n{HEADER}")
     _dense()
@@ -32,11 +32,11 @@ def _dense() -> None:
     for norm in net.norms:
         norm.running_mean.uniform_(0, 0.2), norm.running_var.uniform_(0.5, 1.5)  # as if it had been trained
     features = torch.rand(1, net.front.channels, net.front.bins, PLACES + net.context - 1)
-    some = range(0, PLACES, -(-PLACES // PATCHES))
-    patches = torch.cat([features[..., place : place + net.context] for place in some])
+    starts = range(0, PLACES, -(-PLACES // PATCHES))
+    patches = torch.cat([features[..., start : start + net.context] for start in starts])
     result = paired(lambda: net.embed(patches), lambda: net.embed(features), 3)
-    share = len(some) / PLACES
+    share = len(starts) / PLACES
     scaled = result._replace(ours_s=result.ours_s * share, ratios=tuple(ratio / share for ratio in result.ratios))
     print(scaled.row(f"patch by patch / {PLACES} frames at once"))
-    alone, together = net.embed(patches)[:, 0], net.embed(features)[0, list(some)]
+    alone, together = net.embed(patches)[:, 0], net.embed(features)[0, list(starts)]
     print(f"  largest difference of embeddings as large as {alone.abs().max():.2f}: {(alone - together).abs().max():.1e}")

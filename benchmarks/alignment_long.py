@@ -1,4 +1,4 @@
-"""Ten minutes of music against their score, files to times: seconds, memory, where they go; and Sync Toolbox on the same."""
+"""Alignment of ten minutes from files to times: CPU time and memory per stage, beside Sync Toolbox."""
 
 import argparse
 import json
@@ -32,21 +32,21 @@ TRAINING = ["--trainer.max_epochs", "1", "--trainer.limit_val_batches", "0"]  # 
 
 
 def run(checkpoint: str | None = None) -> None:
-    """Print CPU seconds, wall seconds and peak memory of a process that aligns the files, stage by stage, and how well."""
+    """Print CPU time, wall time and peak memory of an aligning process, per stage, and its accuracy."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         notes = write(folder)
         checkpoint = checkpoint or _trained(folder)
         print(f"{SECONDS // 60} min, stereo, {RATE} Hz, {notes} notes; FrameNet; imports included")
         print(f"{'':44} {'CPU s':>9} {'wall s':>9} {'peak MB':>9}")
-        found = [_process(folder, checkpoint, threads) for threads in THREADS]
-        for threads, ours in zip(THREADS, found, strict=True):
+        results = [_process(folder, checkpoint, threads) for threads in THREADS]
+        for threads, ours in zip(THREADS, results, strict=True):
             _print_ours(ours, threads)
-        _beside_peer(folder, found[0])
+        _beside_peer(folder, results[0])
 
 
 def write(folder: Path) -> int:
-    """`score.mid` and, at a wandering tempo on another piano in a hall, `recording.wav`; the number of notes."""
+    """Write `score.mid` and a `recording.wav` with varying tempo, another piano and reverb; returns the number of notes."""
     notes = _medley()
     (folder / "score.mid").write_bytes(render.midi_file(notes, {0: 0}, SECONDS + 2))
     curve = Curve(SEED, SECONDS)
@@ -63,28 +63,30 @@ def write(folder: Path) -> int:
 
 
 def truth(score_s: np.ndarray) -> np.ndarray:
-    """Where in the recording the score's times sound, s."""
+    """Times in the recording (s) of score times (s)."""
     curve = Curve(SEED, SECONDS)
     return curve(score_s) * (SECONDS / float(curve(np.array(SECONDS))))
 
 
 def _medley() -> list[RenderedNote]:
-    """Chorales and accompanied fiddle tunes in turn, so many s of each, as even as a score."""
+    """Notes of alternating chorales and accompanied fiddle tunes, EXCERPT_S each, in strict tempo."""
     random = np.random.default_rng(SEED)
-    tunes = [one for one in music.fiddle_tunes() if (one.beats, one.beat_type) in accompany.BEATS and one.length > 6 * one.bar]
-    chorales = [one for one in music.chorales() if one.beats == 4]
+    tunes = [
+        tune for tune in music.fiddle_tunes() if (tune.beats, tune.beat_type) in accompany.BEATS and tune.length > 6 * tune.bar
+    ]
+    chorales = [chorale for chorale in music.chorales() if chorale.beats == 4]
     notes: list[RenderedNote] = []
-    for place in range(SECONDS // EXCERPT_S):
-        some = (chorales, tunes)[place % 2]
-        piece = some[int(random.integers(len(some)))]
+    for index in range(SECONDS // EXCERPT_S):
+        pieces = (chorales, tunes)[index % 2]
+        piece = pieces[int(random.integers(len(pieces)))]
         beat = piece.bar / accompany.BEATS[piece.beats, piece.beat_type]
         tempo = random.uniform(70, 110)
         excerpt = cutting.cut(piece, 60 / tempo / beat, 0.0, int(random.integers(-5, 7)), 70, EXCERPT_S)
         lines = list(excerpt.parts)
         if len(lines) == 1:
             style = str(random.choice(list(accompany.COMPING)))
-            lines += [accompany.comping(excerpt.grid, style, 48, False), cutting.bass_line(excerpt, place)]
-        start = place * EXCERPT_S
+            lines += [accompany.comping(excerpt.grid, style, 48, False), cutting.bass_line(excerpt, index)]
+        start = index * EXCERPT_S
         for tone in (tone for line in lines for tone in line if 0 <= tone.start < EXCERPT_S - 0.3):
             first, last = tone.start, min(tone.start + 0.95 * tone.length, EXCERPT_S)
             notes.append(RenderedNote(start + first, start + last, 0, tone.pitch, 64))
@@ -92,17 +94,17 @@ def _medley() -> list[RenderedNote]:
 
 
 def _trained(folder: Path) -> str:
-    """A checkpoint of the demo's network after a fifth of its training."""
+    """Checkpoint of the demo's network after a fifth of its training."""
     command = [sys.executable, "-m", "tasks.alignment", "fit", "--runs", str(folder), "--name", "short", *TRAINING]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise DataError(f"the network could not be trained: {done.stderr.strip().splitlines()[-1]}")
+        raise DataError(f"training failed: {done.stderr.strip().splitlines()[-1]}")
     return str(folder / "alignment/short/checkpoints/last.ckpt")
 
 
 def _process(folder: Path, checkpoint: str, threads: int) -> dict:
     names = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")]
-    # Threads that wait spin as long as they do under `python -m tasks.alignment`.
+    # Waiting threads spin as under `python -m tasks.alignment`.
     environment = os.environ | {"GOMP_SPINCOUNT": "500"} | dict.fromkeys(names, str(threads))
     code = f"from benchmarks.alignment_long import measure; measure({str(folder)!r}, {checkpoint!r}, {threads})"
     start = time.perf_counter()
@@ -111,7 +113,7 @@ def _process(folder: Path, checkpoint: str, threads: int) -> dict:
 
 
 def measure(name: str, checkpoint: str, threads: int) -> None:
-    """Print as JSON what this process needs to align the files in a folder, and how many notes it finds, %."""
+    """Print as JSON the time and memory of aligning the files of a folder in this process, and the accuracy."""
     import torch
 
     from tasks.alignment import inference
@@ -122,9 +124,9 @@ def measure(name: str, checkpoint: str, threads: int) -> None:
     def clocked(stage: str, work: Callable) -> Callable:
         def timed(*words):
             start = time.process_time()
-            found = work(*words)
+            result = work(*words)
             stages[stage] = time.process_time() - start, memory_mb()
-            return found
+            return result
 
         return timed
 
@@ -132,14 +134,14 @@ def measure(name: str, checkpoint: str, threads: int) -> None:
     inference.decode, inference.timed = clocked("decoding", inference.decode), clocked("times and pictures", inference.timed)
     align.search = clocked("key, tuning, way, jumps", align.search)
     align.course = clocked("features and path", align.course)
-    found = align(Path(name) / "recording.wav", Path(name) / "score.mid")
-    error = found.notes_s[:, 0] - truth(found.score.notes.onset)
-    said = f"segments {len(found.segments)}, {found.transposition} semitones, {found.tuning_cents:+.0f} cents; {_shares(error)}"
-    print(json.dumps({"cpu": time.process_time(), "peak_mb": memory_mb(), "stages": stages, "said": said}))
+    result = align(Path(name) / "recording.wav", Path(name) / "score.mid")
+    error = result.notes_s[:, 0] - truth(result.score.notes.onset)
+    summary = f"segments {len(result.segments)}, {result.transposition} semitones, {result.tuning_cents:+.0f} cents; {_shares(error)}"
+    print(json.dumps({"cpu": time.process_time(), "peak_mb": memory_mb(), "stages": stages, "summary": summary}))
 
 
 def _shares(error: np.ndarray) -> str:
-    far = np.nan_to_num(np.abs(error), nan=np.inf)  # a note that was left out is nowhere near
+    far = np.nan_to_num(np.abs(error), nan=np.inf)  # omitted notes count as errors
     shares = (f"{ms} ms: {100 * np.mean(far < ms / 1000):.1f}" for ms in TOLERANCES_MS)
     return "% of notes within " + ", ".join(shares)
 
@@ -150,7 +152,7 @@ def _print_ours(ours: dict, threads: int) -> None:
     for stage, (seconds, memory) in ours["stages"].items():
         print(f"  {stage:42} {seconds:9.1f} {'so far':>9} {memory:9.0f}")
     share, memory = ours["cpu"] / MOST_S / CORES, ours["peak_mb"] / MOST_MB
-    print(f"  {share:.2f} of {MOST_S} s of {CORES} cores, {memory:.2f} of {MOST_MB} MB; {ours['said']}")
+    print(f"  {share:.2f} of {MOST_S} s of {CORES} cores, {memory:.2f} of {MOST_MB} MB; {ours['summary']}")
 
 
 def _beside_peer(folder: Path, ours: dict) -> None:

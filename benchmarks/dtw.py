@@ -1,4 +1,4 @@
-"""Our exact DTW against librosa's: time, peak memory, optimum; then other steps, jumps and scales; one thread."""
+"""Exact DTW vs. librosa: time, peak memory and cost; other steps, jumps and multiscale; one thread."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ROUNDS = 3
 
 
 def run() -> None:
-    """Print the ratios of CPU time and peak memory, each run in a process of its own, in turns with its peer's."""
+    """Print ratios of CPU time and peak memory, alternating in separate processes."""
     print(f"{DIMENSIONS}-d features, Euclidean, one thread, CPU time with the distances\n{HEADER}")
     for steps in ("unit", "constrained", "synctoolbox"):
         _against_librosa(steps)
@@ -27,7 +27,7 @@ def run() -> None:
     _print_alone(f"128-d, {LONG} x {LONG}", [_process("ours", LONG, "unit", 128)])
     coarse = [_process("multiscale", LONG, "unit") for _ in range(ROUNDS)]
     print(_paired(exact, coarse).row(f"peer: exact; multiscale {LONG} x {LONG}"))
-    print(f"  dearer than the optimum by {coarse[0]['cost'] / exact[0]['cost'] - 1:.1e}; {coarse[0]['peak_mb']:.0f} MB")
+    print(f"  cost above the optimum by {coarse[0]['cost'] / exact[0]['cost'] - 1:.1e}; {coarse[0]['peak_mb']:.0f} MB")
     _print_alone(f"multiscale, an hour, {HOUR} x {HOUR}", [_process("multiscale", HOUR, "unit")])
     pairs = [(_process("ours", FRAMES, "unit"), _process("jumps", FRAMES, "unit")) for _ in range(ROUNDS)]
     print(_paired(*zip(*pairs, strict=True)).row(f"peer: unit steps; with jumps {FRAMES} x {FRAMES}"))
@@ -37,19 +37,19 @@ def _against_librosa(steps: str) -> None:
     pairs = [(_process("librosa", FRAMES, steps), _process("ours", FRAMES, steps)) for _ in range(ROUNDS)]
     theirs, ours = zip(*pairs, strict=True)
     print(_paired(theirs, ours).row(f"{steps} steps, {FRAMES} x {FRAMES}"))
-    peer, mine = (max(one["peak_mb"] for one in some) for some in (theirs, ours))
+    peer, mine = (max(run["peak_mb"] for run in runs) for runs in (theirs, ours))
     apart = abs(ours[0]["cost"] / theirs[0]["cost"] - 1)
     print(f"  peak memory, imports included: {peer:.0f} MB / {mine:.0f} MB = {peer / mine:.1f}; optima differ by {apart:.0e}")
 
 
-def _print_alone(name: str, found: list[dict]) -> None:
-    seconds, memory = min(one["seconds"] for one in found), max(one["peak_mb"] for one in found)
+def _print_alone(name: str, runs: list[dict]) -> None:
+    seconds, memory = min(run["seconds"] for run in runs), max(run["peak_mb"] for run in runs)
     print(f"{name:44} {'':9} {seconds:9.3f}\n  peak memory, imports included: {memory:.0f} MB")
 
 
 def _paired(peer: list[dict], ours: list[dict]) -> Paired:
     times = [(a["seconds"], b["seconds"]) for a, b in zip(peer, ours, strict=True)]
-    middle = [sorted(one)[len(one) // 2] for one in zip(*times, strict=True)]
+    middle = [sorted(column)[len(column) // 2] for column in zip(*times, strict=True)]
     return Paired(*middle, tuple(a / b for a, b in times))
 
 
@@ -61,7 +61,7 @@ def _process(way: str, frames: int, steps: str, dimensions: int = DIMENSIONS) ->
 
 
 def measure(way: str, frames: int, steps: str, dimensions: int) -> None:
-    """Print CPU seconds, optimum and this process's peak memory as JSON; what a first call compiles is left out."""
+    """Print CPU time, cost and peak memory of this process as JSON, without compilation."""
     _bare("models.alignment")
     work = {"librosa": _librosa, "ours": _ours, "multiscale": _multiscale, "jumps": _jumps}[way]
     work(*_features(WARM_UP, dimensions), steps)()
@@ -72,14 +72,14 @@ def measure(way: str, frames: int, steps: str, dimensions: int) -> None:
 
 
 def _bare(package: str) -> None:
-    """Have the package's modules imported without its __init__, whose networks would bring PyTorch's memory."""
+    """Import modules of a package without its __init__, which would load PyTorch."""
     module = ModuleType(package)
     module.__path__ = [str(Path(__file__).parent.parent.joinpath(*package.split(".")))]
     sys.modules[package] = module
 
 
 def _features(frames: int, dimensions: int):
-    """A score of notes 12 frames long and a performance at a wandering tempo, as many frames each: (frames, d) float32."""
+    """Features (frames, d) float32 of a performance with varying tempo and of a score with notes of 12 frames."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -96,7 +96,7 @@ def _librosa(x, y, steps: str) -> Callable[[], float]:
 
     from models.alignment.dtw import STEPS
 
-    moves, weights = (np.array(some) for some in STEPS[steps])
+    moves, weights = (np.array(part) for part in STEPS[steps])
     settings = {"step_sizes_sigma": moves, "weights_mul": weights, "weights_add": np.zeros(len(moves))}
     return lambda: dtw(x.T, y.T, **settings)[0][-1, -1]
 
@@ -111,7 +111,7 @@ def _multiscale(x, y, steps: str) -> Callable[[], float]:
     from models.alignment.dtw import STEPS
     from models.alignment.multiscale import multiscale
 
-    if len(x) == WARM_UP:  # what is compiled is the same for all sizes
+    if len(x) == WARM_UP:  # the compiled code is the same for all sizes
         return lambda: multiscale(x, y, steps=STEPS[steps], exact=16).cost
     return lambda: multiscale(x, y, steps=STEPS[steps]).cost
 

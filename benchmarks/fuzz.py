@@ -21,14 +21,14 @@ from benchmarks.fuzzing.readers import READERS
 HANG_S = 5.0
 GROWTH_MB = 500
 FAILURES = ("traceback", "hang", "memory", "crash", "vague")
-"""An error that is no DataError, over 5 s of CPU, over 500 MB, a death by a signal, a sentence without the file's name."""
+"""Unexpected exception, over 5 s of CPU, over 500 MB, death by a signal, message without the file's name."""
 SIGPROF = getattr(signal, "SIGPROF", 27)
 WORKER = (sys.executable, "-m", "benchmarks.fuzzing.worker", str(HANG_S), str(8 * GROWTH_MB))
 
 
 @dataclass
 class Tally:
-    """Counts of one format, and its failures by what they have in common."""
+    """Counts of one format, and its failures by signature."""
 
     counts: Counter = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)  # signature -> saved file
@@ -36,11 +36,11 @@ class Tally:
 
 
 class Worker:
-    """A process that reads files, started again after each death.
+    """Process that reads files, restarted after each death.
 
     Args:
-        words: its command (default: `benchmarks.fuzzing.worker`)
-        patience_s: wall-clock time after which a file without an answer is a hang
+        words: command (default: `benchmarks.fuzzing.worker`)
+        patience_s: wall-clock time without an answer that counts as a hang
     """
 
     def __init__(self, words: Sequence[str] = WORKER, patience_s: float = 20 * HANG_S) -> None:
@@ -97,14 +97,14 @@ def _pump(pipe: Any, answers: queue.Queue) -> None:
 def campaign(
     kinds: Sequence[str], seconds: float, seed: int, inputs: int | None, out: Path, worker: Worker | None = None
 ) -> dict[str, Tally]:
-    """Read mutated files of each format in turn until the time, or the number of inputs of each, is over.
+    """Read mutated files of all formats until the time or the number of inputs is reached.
 
     Args:
         kinds: formats, of READERS
         seconds: for all of them
         seed: input n of a format is the same file for the same seed
         inputs: of each format; None: as many as the time allows
-        out: folder of what failed, one file for each kind of failure; created where there is any
+        out: folder of failing files, one per kind of failure, created if needed
         worker: process that reads (default: a new one)
 
     Returns:
@@ -155,7 +155,7 @@ def table(tallies: dict[str, Tally]) -> str:
 
 
 def run(argv: list[str]) -> int:
-    """Run a campaign; exit code 1 where any file failed."""
+    """Run a campaign; exit code 1 if any file failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the whole campaign (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=0, help="of the mutations (default: %(default)s)")

@@ -1,10 +1,10 @@
-"""A thousand MIDI files read and gridded, against pretty_midi; frames a second that a GRU writes, against reading all anew."""
+"""Generation: reading of 1,000 MIDI files vs. pretty_midi, and sampling speed of a GRU."""
 
 from benchmarks import generation_reading, generation_sampling
 
 
 def run() -> None:
-    """Print both."""
+    """Run both benchmarks."""
     print(generation_reading.__doc__, flush=True)
     generation_reading.read_1000()
     print(f"\n{generation_sampling.__doc__}", flush=True)

@@ -1,4 +1,4 @@
-"""A thousand MIDI files as pieces on the grid: how long it takes, and how much longer pretty_midi takes to read them alone."""
+"""Reading of 1,000 MIDI files as piano rolls, and parsing vs. pretty_midi."""
 
 import tempfile
 import time
@@ -18,12 +18,12 @@ LINES = (72, 65, 58, 48)  # middle pitch of each voice
 
 
 def read_1000(folder: str | Path | None = None) -> None:
-    """Print seconds for 1,000 files of a folder (the first ones again where it has fewer), or of made ones where there is none.
+    """Print the time for 1,000 files of a folder (repeated if it has fewer), or of synthetic files without a folder.
 
-    Each is parsed and laid out as a piano roll on the 16th grid.
+    Each file is parsed and encoded as a piano roll on the 16th grid.
     """
-    with tempfile.TemporaryDirectory() as made:
-        files = sorted(Path(folder).glob("*.mid")) if folder else _made(Path(made))
+    with tempfile.TemporaryDirectory() as temporary:
+        files = sorted(Path(folder).glob("*.mid")) if folder else _synthetic(Path(temporary))
         files = [files[number % len(files)] for number in range(FILES)]
         view = PianoRoll(steps=STEPS)
         start, cpu, notes, frames = time.perf_counter(), time.process_time(), 0, 0
@@ -45,8 +45,8 @@ def _against_pretty_midi(files: list[Path]) -> None:
     print(result.row(f"{SHARED} files, pretty_midi / as pieces"))
 
 
-def _made(folder: Path) -> list[Path]:
-    """Four voices that wander about, each file in a rhythm of its own."""
+def _synthetic(folder: Path) -> list[Path]:
+    """Write synthetic files of four random voices."""
     random = np.random.default_rng(0)
     for number in range(FILES):
         rows = []

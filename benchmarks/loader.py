@@ -1,4 +1,4 @@
-"""Loading crops: mp3 by seeking, packed memory map, and the memory of the workers over 20 epochs."""
+"""Loading of crops: mp3 by seeking, packed memory map, and memory of workers over 20 epochs."""
 
 import os
 import tempfile
@@ -41,7 +41,7 @@ def run() -> None:
 
 
 def _write_set(root: Path) -> Path:
-    """MTAT's layout, with 16 different sounds that many times."""
+    """Write a set in MTAT's layout, with 16 different sounds."""
     random = np.random.default_rng(0)
     time_s = np.arange(round(SECONDS * RATE)) / RATE
     sounds = []

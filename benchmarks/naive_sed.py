@@ -1,4 +1,4 @@
-"""Sound events restated threshold by threshold: filter decisions, collect rows clip by clip, score each table for itself."""
+"""Plain sound event evaluation threshold by threshold, the peer of `benchmarks.sed`."""
 
 import numpy as np
 from scipy.ndimage import median_filter
@@ -27,14 +27,14 @@ def score(scores: FrameScores, corpus: EventTable, thresholds: np.ndarray) -> li
     points = [decode(scores, threshold) for threshold in thresholds]
     classes = len(corpus.classes)
     f1 = [metric.score(corpus.events, events, classes).counts.macro_f1 for events in points for metric in (collar, counts)]
-    return [*f1, *(psds.from_operating_points(points, corpus, one).value for one in (psds.PSDS1, psds.PSDS2))]
+    return [*f1, *(psds.from_operating_points(points, corpus, scenario).value for scenario in (psds.PSDS1, psds.PSDS2))]
 
 
 def by_sed_eval(scores: FrameScores, corpus: EventTable, thresholds: np.ndarray) -> list[float]:
     """Event and segment F1 at each threshold by sed_eval, clip by clip as it is used."""
     from sed_eval.sound_event import EventBasedMetrics, SegmentBasedMetrics
 
-    found, reference = [], _by_clip(corpus.events, corpus)
+    results, reference = [], _by_clip(corpus.events, corpus)
     for threshold in thresholds:
         predicted = _by_clip(decode(scores, threshold), corpus)
         empty = {"empty_system_output_handling": "zero_score"}
@@ -42,8 +42,8 @@ def by_sed_eval(scores: FrameScores, corpus: EventTable, thresholds: np.ndarray)
         for metric in (events, SegmentBasedMetrics(list(corpus.classes), time_resolution=1.0)):
             for lists in zip(reference, predicted, strict=True):
                 metric.evaluate(*lists)
-            found.append(metric.results_class_wise_average_metrics()["f_measure"]["f_measure"])
-    return found
+            results.append(metric.results_class_wise_average_metrics()["f_measure"]["f_measure"])
+    return results
 
 
 def _by_clip(events: Events, corpus: EventTable) -> list[list[dict]]:

@@ -1,4 +1,4 @@
-"""Losses and network of separation restated step by step, without what makes ours fast."""
+"""Plain versions of X-UMX and its losses, the peers of `benchmarks.separation`."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from models.separation.umx import UMX
 
 
 class NaiveUMX(UMX):
-    """X-UMX as published: every branch scales, projects and remembers for itself. Loads UMX's state_dict."""
+    """X-UMX as published, branch by branch; loads UMX's state_dict."""
 
     def forward(self, magnitude: Tensor) -> Tensor:
         batch, channels, bins, frames = magnitude.shape
@@ -34,7 +34,7 @@ class NaiveUMX(UMX):
 
 
 def naive_domains(net: UMX, stems: Tensor, mixture: Tensor) -> tuple[Domains, Domains]:
-    """Estimates and targets as plain operations: every masked spectrum held at once."""
+    """Estimates and targets by plain operations, with all masked spectra in memory."""
     spectrum = net.stft(mixture)
     masks = net(spectrum.abs())
     waveforms = net.stft.inverse(masks * spectrum[:, None], mixture.shape[-1])
@@ -44,7 +44,7 @@ def naive_domains(net: UMX, stems: Tensor, mixture: Tensor) -> tuple[Domains, Do
 
 
 def naive_loss(estimate: Domains, target: Domains, mixture: Tensor, alpha: float = 10.0, combination: bool = True) -> Tensor:
-    """Multi-domain and combination loss as written down: one squared error and one weighted SDR after another."""
+    """Multi-domain and combination loss by a loop over subsets."""
     assert estimate.magnitudes is not None and target.magnitudes is not None
     assert estimate.waveforms is not None and target.waveforms is not None
     sources = range(estimate.magnitudes.shape[1])

@@ -1,4 +1,4 @@
-"""The tagging networks restated step by step, without what makes ours fast; same weights, same state_dict."""
+"""Plain version of Spec Att with the same state_dict, the peer of `benchmarks.tagging`."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ class NaiveSpecAtt(FrontBack):
         return self.head(self.dropout(self.back_end.pooler(self.last_layer(self.maps(audio, level))[:, 0])))
 
     def maps(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        """(batch, width, frames), each branch pooling for itself."""
+        """Feature maps (batch, width, frames), with pooling in each branch."""
         spec = self.front_end
         mel = spec.gain * spec.norm(spec.mel(audio, level).unsqueeze(1).to(spec.gain.dtype)) + spec.offset
         maps = []
@@ -44,7 +44,7 @@ class NaiveSpecAtt(FrontBack):
         maps = self.maps(audio, level)
         tokens = range(1 + maps.shape[2]) if tokens is None else tokens
         passes = [self.last_layer(maps, only=token)[:, 0] for token in tokens]
-        return torch.stack([self.head(self.dropout(self.back_end.pooler(one))).sigmoid() for one in passes], 1)
+        return torch.stack([self.head(self.dropout(self.back_end.pooler(output))).sigmoid() for output in passes], 1)
 
 
 def full_layer(layer: TransformerLayer, tokens: Tensor, only: int | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Scores of sound events on 1168 clips: seconds of each, and one pass over all thresholds against one pass per threshold."""
+"""Sound event metrics on 1168 clips: time of each, and all thresholds at once vs. one by one."""
 
 import time
 
@@ -15,7 +15,7 @@ CLIPS, FRAMES, CLASSES, POINTS = 1168, 151, 10, 50
 
 
 def run() -> None:
-    """Print CPU seconds, ratios, and the score that 50 thresholds miss."""
+    """Print CPU times, ratios, and the error of scores from 50 thresholds."""
     scores, corpus = drawn(CLIPS, FRAMES, CLASSES)
     print(f"{CLIPS} clips, {FRAMES} frames, {CLASSES} classes, {len(corpus.events.clip)} events, CPU time")
     filtered = median_filter(scores, 7)
@@ -57,7 +57,7 @@ def _grid(scores: FrameScores, corpus: EventTable, thresholds: np.ndarray, areas
     points = [decode(filtered, threshold) for threshold in thresholds]
     f1 = [score for events in points for score in _both(corpus, events, (collar, counts))]
     scenarios = (psds.PSDS1, psds.PSDS2) if areas else ()
-    return [*f1, *(psds.from_operating_points(points, corpus, one).value for one in scenarios)]
+    return [*f1, *(psds.from_operating_points(points, corpus, scenario).value for scenario in scenarios)]
 
 
 def _every(scores: FrameScores, corpus: EventTable) -> None:

@@ -1,7 +1,6 @@
-"""Sound events found in recordings of uneven level and with clicks: a level per window, against one for the whole recording.
+"""Sound event detection with level normalisation per window vs. per recording, for uneven levels and clicks.
 
-The demo's test clips, one after another in one file and each by itself, in the conditions of the table. Needs a run of the demo:
-runs/sed/default, or the folder that QUINTET_RUN names.
+The demo's test clips, concatenated and separately. Needs a run of the demo: runs/sed/default, or the folder of QUINTET_RUN.
 """
 
 import os
@@ -22,7 +21,7 @@ from tasks.sed.inference import Audio2Events, Audio2EventScores
 
 RANGE_DB = 30.0
 CLICK_S = 0.001
-SOFT = 0.1  # peak of what has a click 20 dB above it
+SOFT = 0.1  # peak of recordings with a click 20 dB above
 
 Signal = np.ndarray
 
@@ -52,7 +51,7 @@ def run() -> None:
 
 
 class PeakOfRecording(Audio2EventScores):
-    """Windows as loud as in the whole recording, whose peak is put to full scale."""
+    """Windows of recordings normalised as a whole to full scale."""
 
     def __call__(self, audio: Tensor, sample_rate: int, embeddings=None):
         return super().__call__(audio / audio.abs().max().clamp(min=1e-5), sample_rate, embeddings)
@@ -65,7 +64,7 @@ class PeakOfRecording(Audio2EventScores):
 
 
 def test_clips(grid: FrameGrid) -> tuple[list[Signal], EventTable]:
-    """Samples of the demo's test clips in [-1, 1), and what sounds in them."""
+    """Samples of the demo's test clips in [-1, 1), and their events."""
     data = SoundEventDemo(streams={"weak": 1}, pack="never")
     data.connect(SEDSpec(grid))
     clips = data.clips("test")
@@ -80,7 +79,7 @@ def clicked(signal: Signal, rate: int) -> Signal:
 
 
 def joined(corpus: EventTable) -> EventTable:
-    """All clips as one, one after another."""
+    """Concatenate all clips to one."""
     starts, events = np.cumsum(corpus.durations) - corpus.durations, corpus.events
     shift = starts[events.clip]
     moved = table(np.zeros(len(shift)), events.label, events.onset + shift, events.offset + shift)

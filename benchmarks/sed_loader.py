@@ -1,4 +1,4 @@
-"""Loading clips of sound events: from files by decoding, from the pack, and with embeddings kept on disk."""
+"""Loading of sound event clips: decoding, packs, and cached embeddings."""
 
 import tempfile
 import time
@@ -19,7 +19,7 @@ GRID = FrameGrid(22_100, 366, 4)  # the paper's: 151 frames of a clip
 
 
 class Kept:
-    """Stands for a pretrained network whose embeddings are on disk already."""
+    """Stub of a pretrained network with cached embeddings."""
 
     kind, sample_rate = "audio", 16_000
 
@@ -27,7 +27,7 @@ class Kept:
         self.dim, self.fingerprint = dim, f"noise-{dim}"
 
     def extract(self, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Noise every 60 ms, as VGGish's patches come."""
+        """Noise every 60 ms, the hop of VGGish."""
         times = 0.48 + 0.06 * np.arange(151)
         return np.random.default_rng(len(signal)).standard_normal((151, self.dim)).astype(np.float32), times
 
@@ -39,7 +39,7 @@ def run() -> None:
         root = _write_set(Path(folder))
         print(f"{CLIPS} clips of {SECONDS:.0f} s, {RATE} to {GRID.sample_rate} Hz, batches of 48 with collate, one process\n")
         print(f"{'':44} {'clips/s CPU':>12} {'clips/s':>9}")
-        for name, pack, dims, how in (
+        for name, pack, dims, alignment in (
             ("files: decode and resample (peer)", "never", (), "index"),
             ("pack", "build", (), "index"),
             ("pack and VGGish, by index", "build", (128,), "index"),
@@ -47,7 +47,7 @@ def run() -> None:
             ("pack, VGGish and VGG16, by index", "build", (128, 4096), "index"),
             ("pack, VGGish and VGG16, by time", "build", (128, 4096), "time"),
         ):
-            cpu, wall = _rate(_data(root, pack, dims, how))
+            cpu, wall = _rate(_data(root, pack, dims, alignment))
             print(f"{name:44} {cpu:12.0f} {wall:9.0f}")
 
 
@@ -67,10 +67,10 @@ def _write_set(root: Path) -> Path:
     return root
 
 
-def _data(root: Path, pack: str, dims: tuple[int, ...], how: str) -> DCASE2018:
+def _data(root: Path, pack: str, dims: tuple[int, ...], alignment: str) -> DCASE2018:
     steps = 2 if pack == "never" else 20
     data = DCASE2018(str(root), batches_per_epoch=steps, pack=pack, cache_dir=str(root / "cache"))
-    data.connect(SEDSpec(GRID, partial(align, how=how), {str(dim): Kept(dim) for dim in dims}))
+    data.connect(SEDSpec(GRID, partial(align, method=alignment), {str(dim): Kept(dim) for dim in dims}))
     return data
 
 

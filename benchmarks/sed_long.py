@@ -1,4 +1,4 @@
-"""Sound events of ten minutes and of an hour, from file to events: time, and peak memory beside weights and libraries."""
+"""Sound event detection of ten minutes and of an hour from file to events: time and peak memory."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ CHILD = "import sys; from benchmarks.sed_long import measure; measure(sys.argv[1
 
 
 def run() -> None:
-    """Print CPU seconds and peak memory of each length, each in a process of its own."""
+    """Print CPU time and peak memory of each length, in separate processes."""
     print("the demo's network with random weights; stereo noise at 44.1 kHz, one thread")
     print(f"{'minutes':>8} {'CPU s':>9} {'x real time':>12} {'beside weights and libraries, MB':>34}")
     for minutes in MINUTES:
@@ -31,7 +31,7 @@ def run() -> None:
 
 
 def write(path: Path, minutes: int) -> None:
-    """Noise with a louder second every ten."""
+    """Write noise with every tenth second louder."""
     random = np.random.default_rng(0)
     second = 0.05 * random.standard_normal((RATE, 2)).astype(np.float32)
     with soundfile.SoundFile(path, "w", RATE, 2) as file:
@@ -40,7 +40,7 @@ def write(path: Path, minutes: int) -> None:
 
 
 def measure(path: str) -> None:
-    """Find the events of a file and print a row."""
+    """Detect the events of a file and print a row."""
     torch.set_num_threads(1)
     pools = [[2, 2], [2, 2], [1, 2], [1, 2], [1, 4]]
     mel = MelFrontEnd(16_000, 1024, 320, 64, level="robust")

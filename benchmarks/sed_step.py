@@ -1,4 +1,4 @@
-"""Sound event detection's training step against the plain one, and what the mean teacher's update takes of it; one thread."""
+"""Training step of sound event detection vs. plain layers, and the share of the mean teacher's update; one thread."""
 
 import time
 from collections.abc import Callable
@@ -16,42 +16,40 @@ BATCH, FRAMES, BANDS, CLASSES = 8, 604, 128, 10
 
 
 def run() -> None:
-    """Print the ratios of a student's and a teacher's pass, of the filters alone, and the share of the update."""
+    """Print ratios of a training step, of its dropout and of the filters, and the share of the teacher's update."""
     torch.set_num_threads(1)
     print(f"CRNN of Boes and Van hamme 2021, batch {BATCH} of 10 s; one thread, CPU time\n{HEADER}")
     torch.manual_seed(0)
     mel, labels = torch.randn(BATCH, FRAMES, BANDS), (torch.rand(BATCH, CLASSES) > 0.8).float()
     print(paired(step(mel, labels, plain=True), step(mel, labels)).row("step: student, teacher, backward, Adam, update"))
+    print(paired(step(mel, labels, dropout=nn.Dropout), step(mel, labels)).row("the same step, nn.Dropout / Dropout"))
     print(paired(filters(mel, plain=True), filters(mel)).row("filters alone, forward and backward"))
     _equal(mel)
     _update(step(mel, labels))
 
 
-def built(plain: bool) -> DetectionCRNN:
-    """The network from one seed; `plain`: torch's own memory format and dropout."""
+def built(plain: bool, dropout: type[nn.Dropout] = Dropout) -> DetectionCRNN:
+    """Network from a fixed seed; `plain`: default memory format and nn.Dropout."""
     torch.manual_seed(1)
     net = DetectionCRNN(CLASSES, channels_last=not plain)
-    if plain:
-        for stack in net.convolutions.stacks:
-            stack.dropout = nn.Dropout(stack.dropout.p)
-            stack.activation = nn.ReLU()
-    assert plain or isinstance(net.convolutions.stacks[0].dropout, Dropout)
+    for stack in net.convolutions.stacks:
+        stack.dropout = (nn.Dropout if plain else dropout)(stack.dropout.p)
     return net
 
 
-def step(mel: Tensor, labels: Tensor, plain: bool = False) -> Callable[[], None]:
-    """One step of mean-teacher training on half labelled clips."""
-    net, mean = built(plain), MeanTeacher()
+def step(mel: Tensor, labels: Tensor, plain: bool = False, dropout: type[nn.Dropout] = Dropout) -> Callable[[], None]:
+    """One step of mean-teacher training with half of the clips labelled."""
+    net, mean = built(plain, dropout), MeanTeacher()
     teacher = mean.teacher_of(net)
     optimizer = torch.optim.Adam(net.parameters())
     labelled = torch.arange(len(mel)) < len(mel) // 2
 
     def work() -> None:
         with torch.no_grad():
-            told = teacher(mel)
-        heard = net(mel)
-        loss = clip_bce(heard.clip, labels, labelled) + 2 * clip_consistency(heard.clip, told.clip)
-        loss = loss + 2 * frame_consistency(heard.frames, told.frames, heard.mask)
+            target = teacher(mel)
+        output = net(mel)
+        loss = clip_bce(output.clip, labels, labelled) + 2 * clip_consistency(output.clip, target.clip)
+        loss = loss + 2 * frame_consistency(output.frames, target.frames, output.mask)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -72,7 +70,7 @@ def filters(mel: Tensor, plain: bool = False) -> Callable[[], None]:
 
 
 def _equal(mel: Tensor) -> None:
-    """In evaluation, where nothing is random, both are the same network."""
+    """Print the difference of both networks in evaluation mode."""
     with torch.no_grad():
         ours, theirs = built(False).eval()(mel), built(True).eval()(mel)
     print(f"  largest difference of probabilities in evaluation: {float((ours.frames - theirs.frames).abs().max()):.1e}")

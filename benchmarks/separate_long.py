@@ -1,4 +1,4 @@
-"""Separating ten minutes with the full X-UMX: time, peak memory, and both beside Open-Unmix's own Separator."""
+"""Separation of ten minutes with X-UMX: time and peak memory, beside Open-Unmix's Separator."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ CHILD = "import sys; from benchmarks.separate_long import measure; measure(sys.a
 
 
 def run() -> None:
-    """Print CPU seconds and peak memory of files of 2 and 10 minutes, each in a process of its own, then the pairs."""
+    """Print CPU time and peak memory for 2 and 10 minutes in separate processes, then ratios."""
     torch.set_num_threads(1)
     print("X-UMX, 35,573,392 random parameters; stereo noise at 44.1 kHz, wav to four wavs, one Wiener iteration; one thread")
     print(f"{'':44} {'CPU s':>9} {'x real time':>12} {'peak MB':>9} {'beside weights and libraries':>30}")
@@ -42,12 +42,12 @@ def run() -> None:
 
 
 def separator() -> Callable[[Tensor], Tensor]:
-    """(channels, samples) to (sources, channels, samples) by X-UMX of the paper's size."""
+    """X-UMX of the paper's size: (channels, samples) -> (sources, channels, samples)."""
     return Audio2Stems(UMX(len(SOURCES)).eval(), SeparationOptions()).native
 
 
 def open_unmix() -> Callable[[Tensor], Tensor]:
-    """The same by Open-Unmix's Separator with four of its own networks of that size."""
+    """Open-Unmix's Separator with four networks of that size."""
     from openunmix.model import OpenUnmix, Separator
 
     nets = {name: OpenUnmix(nb_bins=2049, max_bin=1487).eval() for name in SOURCES}
@@ -63,7 +63,7 @@ def open_unmix() -> Callable[[Tensor], Tensor]:
 
 
 def measure(who: str, seconds: int) -> None:
-    """Print the line of one way on a file of so many seconds; run in a fresh process."""
+    """Print the row of one implementation on a file of `seconds`; run in a new process."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "noise.wav"

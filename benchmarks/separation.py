@@ -1,4 +1,4 @@
-"""X-UMX's loss and training step against their restatement, then every other number of separation; one thread."""
+"""X-UMX's loss and training step vs. plain versions, then the other benchmarks of separation; one thread."""
 
 import importlib
 import subprocess
@@ -24,7 +24,7 @@ PEAK = "import sys; from benchmarks.separation import peak; print(peak(sys.argv[
 
 
 def run() -> None:
-    """Print time and memory of both ways and how equal their results are, then run the other benchmarks of separation."""
+    """Print time, memory and differences of both versions, then run the other benchmarks of separation."""
     torch.set_num_threads(1)
     print(f"batch {BATCH} of 6 s, stereo, 44.1 kHz, {SOURCES} sources; one thread, CPU time\n{HEADER}")
     _loss()
@@ -65,7 +65,7 @@ def _loss() -> None:
 
 
 def training(kind: str) -> tuple[UMX, Callable[[], Tensor]]:
-    """X-UMX and one step of its training on a fixed batch, as `ours` or as `naive`."""
+    """X-UMX and a training step on a fixed batch, for kind `ours` or `naive`."""
     stems, mixture = _batch()
     torch.manual_seed(0)
     net = (UMX if kind == "ours" else NaiveUMX)(SOURCES, bridge=True)
@@ -86,12 +86,12 @@ def training(kind: str) -> tuple[UMX, Callable[[], Tensor]]:
 
 def _step() -> None:
     (net, ours), (peer_net, peer) = training("ours"), training("naive")
-    for one in (net, peer_net):
-        for branch in one.branches:
+    for network in (net, peer_net):
+        for branch in network.branches:
             branch.lstm.dropout = 0.0
     first = float(ours() / peer()) - 1
-    for one in (net, peer_net):
-        for branch in one.branches:
+    for network in (net, peer_net):
+        for branch in network.branches:
             branch.lstm.dropout = 0.4
     result = paired(peer, ours, 3)
     print(result.row("training step of P (Adam, dropout)"))
@@ -101,10 +101,10 @@ def _step() -> None:
 
 
 def _memory() -> None:
-    """Each way in a process of its own, two steps."""
-    found = {kind: _peak_of_a_process(kind) for kind in ("naive", "ours")}
-    print(f"{'peak memory of the step, MB above the imports':44} {found['naive']:9.0f} {found['ours']:9.0f}")
-    print(f"  ours / peer: {found['ours'] / found['naive']:.2f} of the memory (weights, gradients and Adam's state in both)")
+    """Print the peak memory of two steps, in separate processes."""
+    peaks = {kind: _peak_of_a_process(kind) for kind in ("naive", "ours")}
+    print(f"{'peak memory of the step, MB above the imports':44} {peaks['naive']:9.0f} {peaks['ours']:9.0f}")
+    print(f"  ours / peer: {peaks['ours'] / peaks['naive']:.2f} of the memory (weights, gradients and Adam's state in both)")
 
 
 def _peak_of_a_process(kind: str) -> float:
@@ -114,7 +114,7 @@ def _peak_of_a_process(kind: str) -> float:
 
 
 def peak(kind: str) -> float:
-    """MB by which two training steps, network included, raise this process's peak resident memory."""
+    """Peak memory (MB) of two training steps, network included, above the imports."""
     torch.set_num_threads(1)
     before = memory_mb()
     _, step = training(kind)

@@ -1,4 +1,4 @@
-"""Loading stems: six-second stereo chunks from MUSDB18-HQ's WAV files, beside soundfile's reading and plain memory-map copies."""
+"""Loading of stems: six-second stereo chunks of MUSDB18-HQ vs. soundfile and plain memory-map copies."""
 
 import statistics
 import tempfile
@@ -19,7 +19,7 @@ CHUNKS = BATCH * len(STEMS)  # of one batch: a chunk is 6 s of one stereo file
 
 
 def run() -> None:
-    """Print chunks per second of the training set, alone and in batches, and the same batches by soundfile, in turns."""
+    """Print chunks per second of the training set, single and in batches, and ratios to soundfile."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         data = _data(_write_set(Path(folder)))
@@ -44,7 +44,7 @@ def run() -> None:
 
 
 def _write_set(root: Path) -> Path:
-    """MUSDB18-HQ's layout; noise, since nothing here depends on the sound."""
+    """Write noise in MUSDB18-HQ's layout."""
     random = np.random.default_rng(0)
     for track in range(TRACKS):
         folder = root / "train" / f"Artist - Title {track}"
@@ -75,7 +75,7 @@ def _loader(dataset, data: MUSDBHQ, order: list, workers: int) -> None:
 
 
 def _peer(dataset, order: list, dtype: str) -> None:
-    """As the references read: the file opened for every chunk, samples converted, channels first, stacked."""
+    """Reading as in reference code: each chunk by opening its file, converted and stacked."""
     random = np.random.default_rng(0)
     samples = round(SECONDS * RATE)
     for _ in range(0, len(order), BATCH):
@@ -89,15 +89,15 @@ def _peer(dataset, order: list, dtype: str) -> None:
 
 
 def _copies(dataset) -> None:
-    """The floor: chunks copied from memory maps into one buffer, as many and as long, nothing else done."""
+    """Lower bound: chunks copied from memory maps into one buffer."""
     random = np.random.default_rng(0)
     samples = round(SECONDS * RATE)
     maps = [[_mapped(track.stems[name]) for name in STEMS] for track in dataset.tracks]
     out = np.empty((BATCH, len(STEMS), samples, 2), np.int16)
     for _ in range(BATCHES):
         for item in out:
-            for place, part in enumerate(item):
-                sound = maps[random.integers(TRACKS)][place]
+            for index, part in enumerate(item):
+                sound = maps[random.integers(TRACKS)][index]
                 start = int(random.integers(len(sound) - samples))
                 part[:] = sound[start : start + samples]
 

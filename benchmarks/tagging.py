@@ -1,4 +1,4 @@
-"""Spec Att against its restatement: training step, evaluation pass, contribution map; one thread."""
+"""Spec Att vs. a plain version: training step, evaluation pass, contribution map; one thread."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ TAGS, BATCH, MAP_TOKENS = 50, 16, 16
 
 
 def run() -> None:
-    """Print the three ratios and how equal the outputs are."""
+    """Print the three ratios and differences of outputs."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     parts = (partial(Spec, channels=16), partial(Att, layers=2, heads=8))
@@ -34,13 +34,13 @@ def run() -> None:
 
 def _contribution(ours: FrontBack, naive: NaiveSpecAtt, audio: Tensor) -> None:
     tokens = ours.explain(audio).attention.shape[2]
-    some = range(1, tokens, tokens // MAP_TOKENS)
+    timed = range(1, tokens, tokens // MAP_TOKENS)
     with torch.no_grad():
-        result = paired(lambda: naive.contributions(audio, tokens=some), lambda: ours.explain(audio), 3)
+        result = paired(lambda: naive.contributions(audio, tokens=timed), lambda: ours.explain(audio), 3)
         difference = (naive.contributions(audio)[:, 1:] - ours.explain(audio).contribution).abs().max()
-    whole = tokens / len(some)
+    whole = tokens / len(timed)
     scaled = result._replace(peer_s=result.peer_s * whole, ratios=tuple(r * whole for r in result.ratios))
-    print(scaled.row(f"contribution map, {tokens} passes ({len(some)} timed) / 1"))
+    print(scaled.row(f"contribution map, {tokens} passes ({len(timed)} timed) / 1"))
     print(f"  largest difference over all {tokens - 1} frames: {difference:.1e}")
 
 

@@ -1,4 +1,4 @@
-"""Losses: one differentiable idea per file."""
+"""Training losses: functions and modules of tensors."""
 
 from losses.mean_teacher import clip_bce, clip_consistency, frame_bce, frame_consistency
 from losses.meta_tasnet import MetaTasNetLoss

@@ -1,4 +1,4 @@
-"""Loss of Meta-TasNet (Samuel, Ganeshan and Naradowsky 2020): levels do not count, encodings of one instrument are alike."""
+"""Loss of Meta-TasNet (Samuel, Ganeshan and Naradowsky 2020): SI-SNR and similarity terms of latents -> scalar."""
 
 from itertools import combinations
 from typing import Any
@@ -11,15 +11,15 @@ EPS = 1e-8
 
 
 def si_snr(estimate: Tensor, target: Tensor) -> Tensor:
-    """Scale-invariant signal-to-noise ratio in dB: (..., samples) twice -> (...)."""
+    """Scale-invariant signal-to-noise ratio in dB of estimate and target (..., samples) -> (...)."""
     scale = (target * estimate).sum(-1, keepdim=True) / (target.square().sum(-1, keepdim=True) + EPS)
-    wanted = scale * target
-    powers = [signal.square().sum(-1).clamp(min=EPS).log10() for signal in (wanted, estimate - wanted)]
+    projection = scale * target
+    powers = [signal.square().sum(-1).clamp(min=EPS).log10() for signal in (projection, estimate - projection)]
     return 10 * (powers[0] - powers[1])
 
 
 def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
-    """Mean cosine of magnitudes of different sources' latents (rows, sources, latents, frames), where both are `active`."""
+    """Mean cosine similarity of magnitudes of different sources' latents (rows, sources, latents, frames), if both are active."""
     pairs = torch.tensor(list(combinations(range(latents.shape[1]), 2)), device=latents.device).reshape(-1, 2).T
     both = active[:, pairs[0]] * active[:, pairs[1]]
     alike = F.cosine_similarity(latents[:, pairs[0]].abs(), latents[:, pairs[1]].abs(), dim=2)
@@ -27,18 +27,19 @@ def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
 
 
 def similarity(latents: Tensor, active: Tensor, shift: int) -> Tensor:
-    """Mean cosine of one source's latents in a row and in the row `shift` before, where both are `active`."""
+    """Mean cosine similarity of a source's latents in a row and `shift` rows before, if both are active."""
     both = active * active.roll(shift, 0)
     alike = F.cosine_similarity(latents, latents.roll(shift, 0), dim=2)
     return (alike * both[..., None]).sum((0, 1)).mean() / both.sum().clamp(min=1)
 
 
 class MetaTasNetLoss(nn.Module):
-    """Sum over the stages of the network, and over sources, of -SI-SNR; with weights, three terms about its encoder.
+    """Negative SI-SNR summed over stages and sources, and three weighted terms on the encoder.
 
-    reconstruction: of -SI-SNR of the mixture encoded and decoded unmasked; dissimilarity: of how alike different sources
-    are encoded; similarity: of how alike one source is in neighbouring examples. A source that is silent in an excerpt
-    counts nowhere in it. `needs_stages`: the estimate is `net.training_outputs(mixture, stems)`, not `net(mixture)`.
+    reconstruction: weight of -SI-SNR of the mixture encoded and decoded without mask; dissimilarity: weight of the
+    similarity of different sources' latents; similarity: weight of the similarity of a source's latents in neighbouring
+    examples. Silent sources of an excerpt are ignored. `needs_stages`: the estimate is `net.training_outputs(mixture,
+    stems)`, not `net(mixture)`.
     """
 
     needs_magnitudes = False
@@ -50,22 +51,22 @@ class MetaTasNetLoss(nn.Module):
         self.reconstruction, self.dissimilarity, self.similarity = reconstruction, dissimilarity, similarity
 
     def forward(self, estimate: Any, target: Any, mixture: Tensor) -> Tensor:
-        """Scalar; of the mixture (batch, channels, samples) only the number of channels counts, of `target` nothing.
+        """Scalar loss; only the number of channels of the mixture (batch, channels, samples) is used, `target` is not.
 
-        Raises ValueError where the estimate has no `stages`.
+        Raises ValueError if the estimate has no `stages`.
         """
         if not hasattr(estimate, "stages"):
             raise ValueError(
-                "MetaTasNetLoss compares what the stages of models.separation.MetaTasNet give: use it with that net."
+                "MetaTasNetLoss needs the outputs of the stages of models.separation.MetaTasNet: use it with that network."
             )
         return torch.stack([self.stage(stage, mixture.shape[1]) for stage in estimate.stages]).sum()
 
     def per_source(self, estimate: Any, target: Any, mixture: Tensor) -> Tensor:
-        """Raises ValueError: the sources share their weights and half of the loss."""
-        raise ValueError("MetaTasNetLoss has no part per source: leave --model.one_optimizer true.")
+        """Not supported (ValueError): the sources share weights and half of the loss."""
+        raise ValueError("MetaTasNetLoss has no loss per source: leave --model.one_optimizer true.")
 
     def stage(self, stage: Any, channels: int) -> Tensor:
-        """Loss of one stage, whose rows are examples by channels."""
+        """Loss of one stage; rows are examples by channels."""
         active = (stage.target != 0).any(-1).float()
         ratios = (si_snr(stage.estimate.float(), stage.target) * active).sum(0) / active.sum(0).clamp(min=1)
         loss = -ratios.sum() - self.reconstruction * si_snr(stage.reconstruction.float(), stage.mixture).mean()

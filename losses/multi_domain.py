@@ -1,4 +1,4 @@
-"""Multi-domain loss (Sawata et al. 2021, equation 4): squared error of magnitudes plus weighted SDR of waveforms."""
+"""Multi-domain loss (Sawata et al. 2021, equation 4): magnitudes and waveforms -> scalar."""
 
 from typing import Any, NamedTuple, cast
 
@@ -8,35 +8,30 @@ from torch.autograd.function import once_differentiable
 
 from losses.weighted_sdr import weighted_sdr
 
-# What a separation loss compares: the same signals as magnitudes and as waveforms, either left out where unused.
-
 
 class Domains(NamedTuple):
-    """Signals of all sources in one or both domains."""
+    """Signals of all sources as magnitudes and waveforms, None if unused."""
 
     magnitudes: Tensor | None  # (batch, sources, channels, bins, frames)
     waveforms: Tensor | None  # (batch, sources, channels, samples)
 
 
-# Mean squared error between magnitudes (Sawata et al. 2021, equation 5, as the mean that the authors' code takes).
-
-
 def magnitude_mse(estimate: Tensor, target: Tensor) -> Tensor:
-    """Mean of (estimate - target)^2 over all but sources: magnitudes (batch, sources, channels, bins, frames) -> (sources,)."""
+    """Mean squared error per source of magnitudes (batch, sources, channels, bins, frames) -> (sources,) (equation 5)."""
     energies = error_energies(estimate, target)
     return energies[:-1] / values_per_source(estimate)
 
 
 def values_per_source(signals: Tensor) -> int:
-    """What one source's mean goes over, for signals (batch, sources, ...)."""
+    """Number of values per source of signals (batch, sources, ...)."""
     return signals.numel() // signals.shape[1]
 
 
 def error_energies(estimate: Tensor, target: Tensor) -> Tensor:
     """Sums of squares (sources + 1,) of each source's error and, last, of the sum of all errors.
 
-    Both are (batch, sources, ...) of any precision. The sums are float64 and the gradient has the signals' precision;
-    one batch element's errors are held at a time.
+    Signals are (batch, sources, ...) of any precision. The sums are float64, the gradient has the signals' precision; the
+    errors of one batch element are stored at a time.
 
     Raises:
         ValueError: estimate and target differ in size.
@@ -47,7 +42,7 @@ def error_energies(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 class _ErrorEnergies(torch.autograd.Function):
-    """Errors are computed anew for the gradient, which is cheaper than to keep them."""
+    """Errors are recomputed in the backward pass, which is cheaper than storing them."""
 
     @staticmethod
     def forward(ctx: Any, estimate: Tensor, target: Tensor) -> Tensor:
@@ -72,10 +67,10 @@ class _ErrorEnergies(torch.autograd.Function):
 
 
 def _errors(estimate: Tensor, target: Tensor, out: Tensor) -> list[Tensor]:
-    """Every source's error in one batch element, views of `out` (sources, ...), and the sum of them."""
+    """Errors of all sources of one batch element, views of `out` (sources, ...), and their sum."""
     torch.sub(estimate, target, out=out)
     total = out[0].clone()
-    for row in out[1:]:  # several times faster than .sum(0) where frames lie behind bins in memory
+    for row in out[1:]:  # several times faster than .sum(0) for frames behind bins in memory
         total += row
     return [*out, total]
 
@@ -89,23 +84,21 @@ def _precision(signal: Tensor) -> torch.dtype:
     return torch.float64 if signal.dtype == torch.float64 else torch.float32
 
 
-# Combination loss (Sawata et al. 2021, equation 7): sums of 1 ... J-1 of the J sources compared too, without a loop.
-#
-# There are 2^J - 2 such subsets, 14 for four sources. A single source stands for itself.
+# Combination loss (equation 7) over all sums of 1 ... J-1 of J sources, 2^J - 2 subsets, without a loop
 
 
 def subsets(sources: int) -> Tensor:
-    """All subsets (2^J - 2, J) of 0 and 1 but the empty and the full one; the full one for a single source."""
+    """Indicators (2^J - 2, J) of all subsets except the empty and the full one; the full one for a single source."""
     numbers = torch.arange(1, max(2, 2**sources - 1))
     return numbers[:, None].bitwise_right_shift(torch.arange(sources)).bitwise_and(1)
 
 
 def combination_mse(estimate: Tensor, target: Tensor) -> Tensor:
-    """Squared error of magnitudes (batch, sources, channels, bins, frames), the mean over all subsets: a scalar.
+    """Squared error of magnitudes (batch, sources, channels, bins, frames), averaged over all subsets: a scalar.
 
-    Of a subset S it is the mean of (sum_S estimate - sum_S target)^2. In the sum over subsets each pair of sources meets
-    2^(J-2) - 1 times, and each source itself 2^(J-2) times more often: what remains is each source's error and the error
-    of their sum.
+    The error of a subset S is the mean of (sum_S estimate - sum_S target)^2. In the sum over subsets each pair of sources
+    occurs 2^(J-2) - 1 times, and each source itself 2^(J-2) times more often, so only the errors of the sources and the
+    error of their sum are needed.
     """
     energies = error_energies(estimate, target)
     sources = estimate.shape[1]
@@ -117,23 +110,23 @@ def combination_mse(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def combination_weighted_sdr(estimate: Tensor, target: Tensor, mixture: Tensor) -> Tensor:
-    """Weighted SDR of waveforms (batch, sources, channels, samples), the mean over all subsets: a scalar.
+    """Weighted SDR of waveforms (batch, sources, channels, samples), averaged over all subsets: a scalar.
 
-    All subsets' inner products are quadratic forms of those of the sources, the estimates and the mixture.
+    Inner products of subsets are quadratic forms of those of sources, estimates and mixture.
     """
     return weighted_sdr(estimate, target, mixture, subsets(estimate.shape[1])).mean()
 
 
 class MultiDomainLoss(nn.Module):
-    """magnitude_mse + alpha * weighted_sdr, the mean over the sources or, with `combination`, over all subsets of them.
+    """magnitude_mse + alpha * weighted_sdr, averaged over sources or, with `combination`, over all subsets of sources.
 
-    C1 ... P are its two switches: both domains or magnitudes alone; all subsets of sources or each source for itself.
+    `multi_domain` (both domains or magnitudes only) and `combination` distinguish the systems C1 ... P of the paper.
 
-    alpha: weight of the waveforms; the paper leaves it out, the authors' code has 10. trim: samples cut from each end of the
-    waveforms (the authors' code: 200), where the inverse STFT has fewer frames to add.
+    alpha: weight of the waveforms, not stated in the paper, 10 in the authors' code. trim: samples cut from each end of the
+    waveforms (200 in the authors' code), where the inverse STFT adds fewer frames.
 
     Raises:
-        ValueError: `trim` leaves nothing of the waveforms, or estimate, target and mixture differ in size.
+        ValueError: `trim` leaves no samples, or estimate, target and mixture differ in size.
     """
 
     needs_magnitudes = True
@@ -144,14 +137,14 @@ class MultiDomainLoss(nn.Module):
 
     @property
     def needs_waveforms(self) -> bool:
-        """Whether estimates must be given as waveforms too."""
+        """Whether waveforms of the estimates are needed."""
         return self.multi_domain
 
     def extra_repr(self) -> str:
         return f"multi_domain={self.multi_domain}, combination={self.combination}, alpha={self.alpha}, trim={self.trim}"
 
     def forward(self, estimate: Domains, target: Domains, mixture: Tensor) -> Tensor:
-        """Scalar; mixture (batch, channels, samples)."""
+        """Scalar loss; mixture (batch, channels, samples)."""
         if not self.combination:
             return self.per_source(estimate, target, mixture).mean()
         magnitudes = cast(Tensor, estimate.magnitudes)
@@ -161,7 +154,7 @@ class MultiDomainLoss(nn.Module):
         return loss.to(_precision(magnitudes))
 
     def per_source(self, estimate: Domains, target: Domains, mixture: Tensor) -> Tensor:
-        """The loss (sources,) of each source for itself, for one optimizer per source."""
+        """Loss (sources,) of each source, for one optimizer per source."""
         magnitudes = cast(Tensor, estimate.magnitudes)
         losses = magnitude_mse(magnitudes, cast(Tensor, target.magnitudes))
         if self.multi_domain:
@@ -171,7 +164,7 @@ class MultiDomainLoss(nn.Module):
     def _waveforms(self, estimate: Domains, target: Domains, mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         samples = mixture.shape[-1]
         if samples <= 2 * self.trim:
-            raise ValueError(f"Cutting {self.trim} samples from each end leaves nothing of {samples}: lower trim.")
+            raise ValueError(f"Cutting {self.trim} samples from each end of {samples} leaves none: lower trim.")
         kept = slice(self.trim, samples - self.trim)
         ours, theirs = cast(Tensor, estimate.waveforms), cast(Tensor, target.waveforms)
         if ours.shape[-1] != samples:
@@ -179,21 +172,18 @@ class MultiDomainLoss(nn.Module):
         return ours[..., kept], theirs[..., kept], mixture[..., kept]
 
 
-# Mean absolute error of waveforms, on which the time-domain networks of Table 2 were trained (Défossez et al. 2019).
-
-
 class WaveformL1(nn.Module):
-    """|estimate - target| on average over batch, sources, channels and samples."""
+    """Mean absolute error of waveforms, the loss of the time-domain networks of Table 2 (Défossez et al. 2019)."""
 
     needs_magnitudes = False
     needs_waveforms = True
 
     def forward(self, estimate: Domains, target: Domains, mixture: Tensor) -> Tensor:
-        """Scalar; the mixture is not looked at."""
+        """Scalar loss; the mixture is not used."""
         return self.per_source(estimate, target, mixture).mean()
 
     def per_source(self, estimate: Domains, target: Domains, mixture: Tensor) -> Tensor:
-        """The loss (sources,) of each source for itself."""
+        """Loss (sources,) of each source."""
         ours, theirs = cast(Tensor, estimate.waveforms), cast(Tensor, target.waveforms)
         if ours.shape != theirs.shape:
             raise ValueError(f"Estimate and target differ in size: {tuple(ours.shape)} and {tuple(theirs.shape)}.")

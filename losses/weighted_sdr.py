@@ -1,4 +1,4 @@
-"""Weighted signal-to-distortion ratio in time (Choi et al. 2019; Sawata et al. 2021, equation 6), plus one: 0 is perfect."""
+"""Weighted SDR loss of waveforms (Choi et al. 2019; Sawata et al. 2021, equation 6) plus one, so that 0 is perfect."""
 
 from typing import Any
 
@@ -6,22 +6,20 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Inner products of long signals, all pairs at once: what every squared error and cosine of their sums is made of.
-
-BLOCK = {"cpu": 2**18, "cuda": 2**23}  # values held in float64 at a time: within a core's cache, or enough to fill a GPU
+BLOCK = {"cpu": 2**18, "cuda": 2**23}  # float64 values at a time: fit a core's cache, or fill a GPU
 
 
 def gram(*signals: Tensor) -> Tensor:
-    """Inner products (..., n, n) of signals (..., n_i, samples) joined along n: float64, whatever the precision around it.
+    """Inner products (..., n, n) of signals (..., n_i, samples) concatenated along n: float64 under any autocast.
 
-    Two sums of signals with coefficients a and b have the inner product a @ gram @ b. Nothing of the signals' size is held
-    besides the gradients. float32 on devices without float64.
+    Sums of signals with coefficients a and b have the inner product a @ gram @ b. No tensor of the signals' size is stored
+    except gradients. float32 on devices without float64.
     """
     return _Gram.apply(*signals)
 
 
 class _Gram(torch.autograd.Function):
-    """The sum of block @ block.T over blocks of samples; its gradient is coefficients times the same blocks."""
+    """Sum of block @ block.T over blocks of samples; the gradient is a product with the same blocks."""
 
     @staticmethod
     def forward(ctx: Any, *signals: Tensor) -> Tensor:
@@ -50,7 +48,7 @@ class _Gram(torch.autograd.Function):
 
 
 def _parts(signals: tuple[Tensor, ...]) -> list[slice]:
-    """Slices of samples that make blocks of about BLOCK values."""
+    """Slices of samples for blocks of about BLOCK values."""
     samples = signals[0].shape[-1]
     values = sum(signal[..., 0].numel() for signal in signals)
     step = max(1, BLOCK.get(signals[0].device.type, 2**20) // max(1, values))
@@ -58,7 +56,7 @@ def _parts(signals: tuple[Tensor, ...]) -> list[slice]:
 
 
 def _block(signals: tuple[Tensor, ...], part: slice) -> Tensor:
-    """(..., n, samples of this part)."""
+    """Block (..., n, samples of the part)."""
     joined = torch.cat([signal[..., part] for signal in signals], -2)
     return joined.float() if joined.device.type == "mps" else joined.double()
 
@@ -67,18 +65,18 @@ EPS = 1e-10
 
 
 def weighted_sdr(estimate: Tensor, target: Tensor, mixture: Tensor, subsets: Tensor | None = None) -> Tensor:
-    """Distortion 0 ... 2 of every source, (sources,), the mean over batch and channels, float64.
+    """Distortion 0 ... 2 of each source (sources,), averaged over batch and channels, float64.
 
-    With y the source, n = mixture - y the rest, and ^ what is estimated of either,
+    With source y, rest n = mixture - y, and their estimates ^,
 
         1 - rho <y, y^> / (|y| |y^|) - (1 - rho) <n, n^> / (|n| |n^|),  rho = |y|^2 / (|y|^2 + |n|^2).
 
-    The paper's loss is this less one. All inner products come from one matrix of them, see `gram`.
+    The paper's loss is this minus one. All inner products are computed as one matrix, see `gram`.
 
     Args:
         estimate, target: (batch, sources, channels, samples)
         mixture: (batch, channels, samples)
-        subsets: (subsets, sources) of 0 and 1: compare sums of sources, giving (subsets,)
+        subsets: (subsets, sources) of 0 and 1: compare sums of sources -> (subsets,)
 
     Raises:
         ValueError: the signals differ in size.
@@ -90,10 +88,10 @@ def weighted_sdr(estimate: Tensor, target: Tensor, mixture: Tensor, subsets: Ten
     products = gram(estimate.transpose(1, 2), target.transpose(1, 2), mixture.unsqueeze(2))
     chosen = torch.eye(sources) if subsets is None else subsets
     chosen = chosen.to(products)
-    none, one = torch.zeros_like(chosen), torch.ones_like(chosen[:, :1])
-    # Every signal as coefficients of (estimates, targets, mixture).
-    ours, theirs = torch.cat([chosen, none, 0 * one], 1), torch.cat([none, chosen, 0 * one], 1)
-    left, rest = torch.cat([-chosen, none, one], 1), torch.cat([none, -chosen, one], 1)
+    zeros, ones = torch.zeros_like(chosen), torch.ones_like(chosen[:, :1])
+    # Each signal as coefficients of (estimates, targets, mixture).
+    ours, theirs = torch.cat([chosen, zeros, 0 * ones], 1), torch.cat([zeros, chosen, 0 * ones], 1)
+    left, rest = torch.cat([-chosen, zeros, ones], 1), torch.cat([zeros, -chosen, ones], 1)
 
     def inner(a: Tensor, b: Tensor) -> Tensor:
         return ((a @ products) * b).sum(-1)
@@ -109,8 +107,8 @@ def weighted_sdr(estimate: Tensor, target: Tensor, mixture: Tensor, subsets: Ten
 
 
 def _ratio(source: Tensor, ours: Tensor, theirs: Tensor, noise: Tensor, left: Tensor, rest: Tensor) -> Tensor:
-    """Distortion of inner products: <estimate, target> and both energies, then the same of what the mixture has besides."""
-    # A difference of equal energies may round to just below zero.
+    """Distortion from <estimate, target> and their energies, and the same of the rests of the mixture."""
+    # A difference of equal energies may be slightly negative by rounding.
     ours, theirs, left, rest = (energy.clamp(min=0) for energy in (ours, theirs, left, rest))
     share = theirs / (theirs + rest + EPS)
     return 1 - share * _cosine(source, ours, theirs) - (1 - share) * _cosine(noise, left, rest)

@@ -1,1 +1,1 @@
-"""Parts of the fuzz campaign: good files, their mutations, readers, and a contained process that reads."""
+"""Parts of the fuzz campaign: valid files, mutations, readers, and a worker process with limits."""

@@ -1,4 +1,4 @@
-"""Mutations of good files: bytes, numbers, lines, members of archives, values of checkpoints; a function of a seed alone."""
+"""Seeded mutations of valid files: bytes, numbers, lines, members of archives, values of checkpoints."""
 
 import io
 import random
@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.fuzzing.seeds import content_of_checkpoint, saved, seeds, zipped
 
 LARGEST = {"kern": 8000, "mei": 30_000, "musicxml": 100_000}
-"""Bytes of a mutated file, less than 300,000 where the libraries take seconds for long files that are in order."""
+"""Largest size of a mutated file in bytes; smaller for formats whose libraries are slow on long valid files."""
 NUMBERS = ("0", "-1", "1", "1e999", "nan", "inf", "-0.5", "99999999999", "2147483648", "0.0000001", "1/0", "", "9" * 400)
 TEXTS = {
     "abc": ("{", "[", '"', "(3", "|:", "-", "<", "[K:", "[M:1/64]", "V:9\n", "X:2\n", "//", "&", "=", "Z99", '"Cmino', "[r:"),
@@ -30,7 +30,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def mutated(kind: str, seed: int, number: int) -> tuple[str, bytes]:
-    """(ending, content) of input `number` of a format; the good files themselves come first."""
+    """(ending, content) of input `number` of a format; the valid files come first."""
     good = seeds()[kind]
     if number < len(good):
         return good[number]
@@ -49,7 +49,7 @@ def mutated(kind: str, seed: int, number: int) -> tuple[str, bytes]:
 
 
 def _place(draw: random.Random, content: bytes) -> int:
-    """Somewhere; as often as not in the header."""
+    """Random offset, in the header with probability 1/2."""
     return draw.randrange(min(len(content), 64 if draw.random() < 0.4 else len(content)) or 1)
 
 
@@ -88,8 +88,8 @@ def _insert(draw: random.Random, content: bytes) -> bytes:
 
 
 def _number(draw: random.Random, content: bytes, kind: str) -> bytes:
-    """Replace one number by one that no file has."""
-    spans = [found.span() for found in re.finditer(rb"-?\d+(\.\d+)?", content)]
+    """Replace a number by an unusual one."""
+    spans = [match.span() for match in re.finditer(rb"-?\d+(\.\d+)?", content)]
     if not spans:
         return content
     start, end = draw.choice(spans)
@@ -97,14 +97,14 @@ def _number(draw: random.Random, content: bytes, kind: str) -> bytes:
 
 
 def _word(draw: random.Random, content: bytes, kind: str) -> bytes:
-    """Put a sign of the format somewhere, once or very often."""
+    """Insert a token of the format at a random position, once or many times."""
     at = draw.randrange(len(content) + 1)
     word = draw.choice(TEXTS[kind]).encode() * draw.choice((1, 1, 1, 2, 30, 5000))
     return content[:at] + word + content[at:]
 
 
 def _line(draw: random.Random, content: bytes, kind: str) -> bytes:
-    """Drop, double or move a line or an element."""
+    """Delete, duplicate or move a line or an element."""
     parts = re.split(rb"(?<=\n)|(?<=>)", content)
     at, to = draw.randrange(len(parts)), draw.randrange(len(parts))
     if draw.random() < 0.4:
@@ -119,7 +119,7 @@ TEXT: tuple[Callable[..., bytes], ...] = (_number, _number, _word, _line)
 
 
 def _member(draw: random.Random, content: bytes, kind: str) -> bytes:
-    """Mutate a member of an archive, whose check sum stays right."""
+    """Mutate a member of an archive, with a valid checksum."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
@@ -138,7 +138,7 @@ def _member(draw: random.Random, content: bytes, kind: str) -> bytes:
 
 
 def _value(draw: random.Random, value: Any) -> Any:
-    """Replace one value of a nested content."""
+    """Replace a value of nested content."""
     inner = isinstance(value, dict | list) and value
     if not inner or draw.random() < 0.15:
         return draw.choice(VALUES)

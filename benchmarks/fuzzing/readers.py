@@ -1,4 +1,4 @@
-"""Readers of the suite by format: each takes a path and raises nothing but DataError (weights of others: ValueError too)."""
+"""Readers of the suite by format: path -> None, or a DataError (for imported weights also a ValueError)."""
 
 from collections.abc import Callable
 from pathlib import Path

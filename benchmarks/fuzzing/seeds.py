@@ -1,4 +1,4 @@
-"""Small good files of every format that a reader takes, made here: (ending, content) by format."""
+"""Small valid files of every supported format: (ending, content) by format."""
 
 import io
 import json
@@ -102,7 +102,7 @@ METRICS = {
 
 @lru_cache
 def seeds() -> dict[str, list[tuple[str, bytes]]]:
-    """Good files by format; the same bytes at each call."""
+    """Valid files by format, deterministic."""
     return {
         "wav": [("wav", _sound("WAV", "PCM_16", 2)), ("wav", _sound("WAV", "FLOAT")), ("wav", _sound("WAV", "PCM_24"))],
         "flac": [("flac", _sound("FLAC", "PCM_16", 2))],
@@ -203,7 +203,7 @@ def _checkpoint() -> bytes:
 
 
 def saved(content: object) -> bytes:
-    """A file of torch.save."""
+    """torch.save file of a value."""
     import torch
 
     held = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Process that reads one file after another: lines `format path` in, one line of JSON out for each; dies of what hangs."""
+"""Worker process of the fuzz campaign: lines `format path` -> one line of JSON each; killed if a file hangs."""
 
 import contextlib
 import json
@@ -57,8 +57,8 @@ def _where(error: BaseException) -> str:
     """Type of an error, the last line of the suite that it passed, and its message."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(SUITE)]
     inner = [frame for frame in frames if "fuzzing" not in frame.filename] or frames
-    place = f"{Path(inner[-1].filename).relative_to(SUITE)}:{inner[-1].lineno}" if inner else "?"
-    return f"{type(error).__name__} at {place}: {' '.join(str(error).split())[:200]}"
+    location = f"{Path(inner[-1].filename).relative_to(SUITE)}:{inner[-1].lineno}" if inner else "?"
+    return f"{type(error).__name__} at {location}: {' '.join(str(error).split())[:200]}"
 
 
 def _limit(hang_s: float, limit_mb: int) -> None:

@@ -1,4 +1,4 @@
-"""Sync Toolbox beside our rows: python -m benchmarks.peers.synctoolbox --root VIENNA4X22, on the test split of vienna.yaml."""
+"""Sync Toolbox on the test split of vienna.yaml: python -m benchmarks.peers.synctoolbox --root VIENNA4X22."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 def main() -> int:
-    """Print the peer's row, or in one sentence why there is none."""
+    """Print the peer's row, or the reason why it is missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.synctoolbox", description=__doc__)
     parser.add_argument("--root", required=True, help="folder of Vienna 4x22")
     parser.add_argument("--python", help=f"of the environment that {HERE.name}/synctoolbox.txt describes")
@@ -36,54 +36,56 @@ def main() -> int:
         data = Vienna(words.root, **yaml.safe_load(CONFIG.read_text())["data"]["init_args"])
         python, pairs = interpreter(words.python), data.listed("test")
         with tempfile.TemporaryDirectory() as folder:
-            for place, pair in enumerate(pairs):
-                write_pair(Path(folder), f"{place:03}", *(hear(sound, RATE) for sound in (pair.performance, pair.score)))
-            found = align(Path(folder), python)
+            for index, pair in enumerate(pairs):
+                write_pair(Path(folder), f"{index:03}", *(hear(sound, RATE) for sound in (pair.performance, pair.score)))
+            results = align(Path(folder), python)
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
-    rows = scored(zip((pair.truth() for pair in pairs), found.values(), strict=True))
+    rows = scored(zip((pair.truth() for pair in pairs), results.values(), strict=True))
     print(f"{data.name}, subset {data.subset}, test split, {len(pairs)} recordings, {len(rows.error)} events")
     print("\n".join(table_lines({NAME: row(rows, [pair.piece for pair in pairs])})))
-    turned = sum(int(one["turned"]) != 0 for one in found.values())
-    print(f"CPU seconds a recording: {np.mean([one['cpu_s'] for one in found.values()]):.1f}; in another key, it says: {turned}")
+    turned = sum(int(result["turned"]) != 0 for result in results.values())
+    print(f"CPU seconds a recording: {np.mean([result['cpu_s'] for result in results.values()]):.1f}; transposed: {turned}")
     return 0
 
 
 def interpreter(named: str | None = None) -> Path:
-    """The Python that has the peer. Raises DataError where it is not installed."""
+    """Python interpreter with the peer. Raises DataError if it is not installed."""
     python = Path(named) if named else cache_root(None) / "peers/synctoolbox/bin/python"
     if not python.is_file() or run([python, "-I", "-c", "import synctoolbox"], capture_output=True).returncode:
-        raise DataError(f"{NAME} is not installed for {python}, so not compared: {HERE.name}/synctoolbox.txt says how it is.")
+        raise DataError(
+            f"{NAME} is not installed for {python}, so not compared: install it as described in {HERE.name}/synctoolbox.txt."
+        )
     return python
 
 
 def write_pair(folder: Path, name: str, performance: np.ndarray, score: np.ndarray) -> None:
-    """Sounds (samples,) at RATE as files that `align` finds; as loud as recordings are, by which the peer is better."""
+    """Write sounds (samples,) at RATE as inputs of `align`, normalised, which improves the peer's results."""
     for side, audio in (("performance", performance), ("score", score)):
         soundfile.write(folder / f"{name}.{side}.wav", 0.9 * audio / np.abs(audio).max(), RATE, subtype="FLOAT")
 
 
 def align(folder: Path, python: Path) -> dict[str, dict[str, np.ndarray]]:
-    """By name, what the peer leaves of each pair of files in a folder (`synctoolbox_align`)."""
-    # Isolated: else this folder came first in the peer's path, and our file of its name would be what it imports.
+    """Results of the peer by name, for each pair of files in a folder (see `synctoolbox_align`)."""
+    # Isolated: otherwise the peer would import our file of the same name.
     done = run([python, "-I", RUNNER, folder], capture_output=True, text=True, env=os.environ | ONE_THREAD)
     if done.returncode:
         raise DataError(f"{NAME} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
     return {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*.npz"))}
 
 
-def scored(found: Iterable[tuple[np.ndarray, dict[str, np.ndarray]]]) -> AlignmentRows:
-    """Errors by truths (events, 2) and paths; times are transferred linearly, as the notebook does."""
+def scored(results: Iterable[tuple[np.ndarray, dict[str, np.ndarray]]]) -> AlignmentRows:
+    """Errors from truths (events, 2) and paths, with linear interpolation of times as in the package's notebook."""
     scores = AlignmentScores()
-    for place, (truth, path) in enumerate(found):
+    for index, (truth, path) in enumerate(results):
         knots, times = path["score_s"], path["performance_s"]
-        scores.update(place, truth, np.interp(truth[:, 0], knots, times), time_errors(truth, knots, times))
+        scores.update(index, truth, np.interp(truth[:, 0], knots, times), time_errors(truth, knots, times))
     return scores.rows()
 
 
 def row(rows: AlignmentRows, pieces: list[str]) -> dict:
-    """Scores and their bootstrap intervals."""
+    """Scores and bootstrap intervals."""
     return summary(rows) | {f"{name}_interval": edges for name, edges in intervals(rows, pieces).items()}
 
 

@@ -1,9 +1,9 @@
 """Sync Toolbox on pairs of files, run by the Python of its own environment: synctoolbox_align.py FOLDER.
 
-For each NAME.performance.wav beside NAME.score.wav in the folder it leaves NAME.npz: `score_s` and `performance_s` (steps,), a
-path that rises in both, `cpu_s` without imports and compilation, `peak_mb` of the process so far, `cents` (2,) of tuning, and
-by how many semitones the score's chroma were turned. The recipe is that of the package's notebook sync_audio_audio_full: its
-two tunings, quantized chroma, DLNCO, MrMsDTW at 50 Hz, a strictly monotonic path.
+For each NAME.performance.wav with NAME.score.wav in the folder it writes NAME.npz: `score_s` and `performance_s` (steps,) of a
+strictly monotonic path, `cpu_s` without imports and compilation, `peak_mb` of the process, `cents` (2,) of tuning, and the
+chroma shift `turned` (semitones). The method is that of the package's notebook sync_audio_audio_full: two tunings, quantized
+chroma, DLNCO, MrMsDTW at 50 Hz.
 """
 
 import contextlib
@@ -29,23 +29,23 @@ ENDING = ".performance.wav"
 
 def main(folder: Path) -> None:
     """Align every pair."""
-    align(*_two_chords())  # so that what is compiled is not measured
+    align(*_two_chords())  # compiles before the measurement
     for path in sorted(folder.glob(f"*{ENDING}")):
         name = path.name.removesuffix(ENDING)
-        performance, score = (librosa.load(one, sr=RATE)[0] for one in (path, folder / f"{name}.score.wav"))
+        performance, score = (librosa.load(file, sr=RATE)[0] for file in (path, folder / f"{name}.score.wav"))
         start = time.process_time()
-        found = align(performance, score)
-        np.savez(folder / f"{name}.npz", cpu_s=time.process_time() - start, peak_mb=_peak_mb(), **found)
+        result = align(performance, score)
+        np.savez(folder / f"{name}.npz", cpu_s=time.process_time() - start, peak_mb=_peak_mb(), **result)
 
 
 def align(performance: np.ndarray, score: np.ndarray) -> dict:
-    """Two sounds (samples,) at RATE -> the path in s, and what was found out on the way."""
+    """Two sounds (samples,) at RATE -> path (s), tuning and chroma shift."""
     cents = [int(estimate_tuning(audio, RATE)) for audio in (performance, score)]
-    (heard, onsets), (written, written_onsets) = (features(*one) for one in zip((performance, score), cents, strict=True))
-    coarse = (quantized_chroma_to_CENS(chroma, 201, 50, FRAMES_A_SECOND)[0] for chroma in (heard, written))
+    (played, onsets), (written, written_onsets) = map(features, (performance, score), cents)
+    coarse = (quantized_chroma_to_CENS(chroma, 201, 50, FRAMES_A_SECOND)[0] for chroma in (played, written))
     turned = int(compute_optimal_chroma_shift(*coarse))
     path = sync_via_mrmsdtw(
-        f_chroma1=heard,
+        f_chroma1=played,
         f_onset1=onsets,
         f_chroma2=shift_chroma_vectors(written, turned),
         f_onset2=shift_chroma_vectors(written_onsets, turned),
@@ -59,24 +59,24 @@ def align(performance: np.ndarray, score: np.ndarray) -> dict:
 
 def features(audio: np.ndarray, cents: int) -> tuple[np.ndarray, np.ndarray]:
     """Sound -> quantized chroma and DLNCO, (12, frames) each."""
-    how = {"f_audio": audio, "Fs": RATE, "tuning_offset": cents}
-    chroma = quantize_chroma(f_chroma=pitch_to_chroma(f_pitch=audio_to_pitch_features(feature_rate=FRAMES_A_SECOND, **how)))
-    peaks = audio_to_pitch_onset_features(**how)
+    options = {"f_audio": audio, "Fs": RATE, "tuning_offset": cents}
+    chroma = quantize_chroma(f_chroma=pitch_to_chroma(f_pitch=audio_to_pitch_features(feature_rate=FRAMES_A_SECOND, **options)))
+    peaks = audio_to_pitch_onset_features(**options)
     frames = chroma.shape[1]
     return chroma, pitch_onset_features_to_DLNCO(f_peaks=peaks, feature_rate=FRAMES_A_SECOND, feature_sequence_length=frames)
 
 
 def _two_chords() -> list[np.ndarray]:
-    """Something short of either side to be warm by."""
-    made = []
+    """Short sounds for the warm-up."""
+    sounds = []
     for seconds in (4.0, 5.0):
         time_s = np.arange(int(seconds * RATE)) / RATE
         chords = [[262.0, 330.0, 392.0], [294.0, 349.0, 440.0]]
-        place = (time_s > seconds / 2).astype(int)
-        hertz = np.array(chords)[place]
+        chord = (time_s > seconds / 2).astype(int)
+        hertz = np.array(chords)[chord]
         fall = np.exp(-2 * np.mod(time_s, seconds / 2))
-        made.append((0.2 * fall[:, None] * np.sin(2 * np.pi * hertz * time_s[:, None])).sum(1).astype(np.float32))
-    return made
+        sounds.append((0.2 * fall[:, None] * np.sin(2 * np.pi * hertz * time_s[:, None])).sum(1).astype(np.float32))
+    return sounds
 
 
 def _peak_mb() -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from models.alignment.costs import Costs, window
 from models.alignment.dtw import Path
 
-How = Literal["mean", "median", "first"]
+Reduction = Literal["mean", "median", "first"]
 CELLS = 1 << 18  # cost cells per block
 TREND_S = 5.0  # score time over which the tempo beyond an end is estimated
 
@@ -35,12 +35,12 @@ class TimeMap:
         self._slopes = _slope(score, performance, 0), _slope(score, performance, -1)
 
     @classmethod
-    def from_path(cls, path: Path, hop_s: float, how: How = "mean") -> "TimeMap":
+    def from_path(cls, path: Path, hop_s: float, reduce: Reduction = "mean") -> "TimeMap":
         """Time map of a path whose frames i are centred at i * hop_s.
 
-        how: performance frame of a score frame: mean, median or first of its cells. Skipped score frames are interpolated.
+        reduce: performance frame of a score frame: mean, median or first of its cells. Skipped score frames are interpolated.
         """
-        return cls(*(hop_s * frames for frames in matched(path, how)))
+        return cls(*(hop_s * frames for frames in matched(path, reduce)))
 
     @classmethod
     def from_crossings(cls, rows: np.ndarray, hop_s: float) -> "TimeMap":
@@ -59,7 +59,7 @@ class TimeMap:
         return _extended(performance_s, performance, score, tuple(1 / slope for slope in self._slopes))
 
 
-def matched(path: Path, how: How = "mean") -> tuple[np.ndarray, np.ndarray]:
+def matched(path: Path, reduce: Reduction = "mean") -> tuple[np.ndarray, np.ndarray]:
     """Unique score frames of a path, and their performance frames: mean, median or first.
 
     Raises ValueError for another name, or if the path goes back in the score.
@@ -74,9 +74,9 @@ def matched(path: Path, how: How = "mean") -> tuple[np.ndarray, np.ndarray]:
         "median": lambda: (rows[first + (count - 1) // 2] + rows[last - (count - 1) // 2]) / 2,
         "first": lambda: rows[first],
     }
-    if how not in ways:
-        raise ValueError(f"how is {how!r}, expected one of {', '.join(ways)}")
-    return columns, ways[how]()
+    if reduce not in ways:
+        raise ValueError(f"reduce is {reduce!r}, expected one of {', '.join(ways)}")
+    return columns, ways[reduce]()
 
 
 def confidence(costs: Costs, path: Path, apart: int = 8, reach: int = 43, span: int = 21) -> np.ndarray:

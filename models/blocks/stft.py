@@ -1,4 +1,4 @@
-"""Short-time Fourier transform and its inverse, in float32 whatever the precision of the network around it."""
+"""Short-time Fourier transform in float32 and its inverse: audio (..., samples) <-> (..., bins, frames)."""
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,9 @@ class STFT(nn.Module):
     """Periodic Hann window, not normalised: audio (..., samples) <-> complex spectrum (..., bins, frames).
 
     With `center` frame t is centred on sample t*hop and the edges are padded by reflection (at least n_fft/2 + 1
-    samples are needed). Where frames overlap by less than three quarters there may be one more than `torch.stft` has: the
-    last samples would lie under the very end of a window, and the inverse divide by nearly nothing. Without `center`
-    frame t covers samples t*hop .. t*hop+n_fft, and there is no inverse.
+    samples are needed). If frames overlap by less than three quarters there may be one more than in `torch.stft`:
+    otherwise the inverse would divide the last samples, at the end of a window, by nearly 0. Without `center` frame t
+    covers samples t*hop .. t*hop+n_fft, and there is no inverse.
     """
 
     window: Tensor
@@ -22,12 +22,12 @@ class STFT(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def centred(self) -> "STFT":
-        """The same transform with `center`, which has an inverse; on the same device."""
+        """Same transform with `center`, which has an inverse; on the same device."""
         return self if self.center else STFT(self.n_fft, self.hop).to(self.window.device)
 
     @property
     def sparse(self) -> bool:
-        """Whether a window is nearly nothing, or low at least, where the next frame is centred."""
+        """Whether frames overlap by less than three quarters."""
         return 4 * self.hop > self.n_fft
 
     @property

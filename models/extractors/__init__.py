@@ -1,4 +1,4 @@
-"""Pretrained networks of others as streams of embeddings."""
+"""Pretrained networks as extractors of embeddings from audio and video."""
 
 from models.extractors.extractor import Extractor as Extractor
 from models.extractors.mobile_nets import EfficientNetLite0 as EfficientNetLite0

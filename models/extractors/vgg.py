@@ -1,4 +1,4 @@
-"""VGGish (Hershey et al. 2017): 128 features of 0.96 s of sound, learned from the tags of millions of videos."""
+"""VGG networks: VGGish (audio patches -> 128 features) and VGG16 (images -> 4096 features)."""
 
 from torch import Tensor, nn
 
@@ -6,15 +6,16 @@ from models.extractors.extractor import fill, state_dict_of
 from models.extractors.inputs import ImageExtractor, PatchExtractor
 
 VGGISH_LAYERS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
-VGGISH_SOURCE = "the file vggish-10086976.pth of the package torchvggish has them"
+VGGISH_SOURCE = "use the file vggish-10086976.pth of the package torchvggish"
 
 
 class VGGish(PatchExtractor):
-    """72,141,184 parameters, with the names of torchvggish's state dict (`features.*`, `embeddings.*`).
+    """VGGish (Hershey et al. 2017), trained on the labels of YouTube-8M, with the parameter names of torchvggish.
 
-    step_s: from one patch to the next, the paper's 60 ms by default; centred: see PatchExtractor. final_relu: as torchvggish,
-    which cuts negative features; without, the last layer as it is. No principal components, no 8 bits.
-    weights: path of the state dict; random_init: go without. Raises ValueError otherwise, and for weights that do not fit.
+    72,141,184 parameters. step_s: hop of patches, by default the paper's 60 ms; centred: see PatchExtractor. final_relu:
+    rectify the features, as torchvggish does. Neither PCA nor quantisation is applied.
+    weights: path of the state dict; random_init: allow no weights. Raises ValueError for missing weights or ones that do not
+    fit.
     """
 
     dim = 128
@@ -39,13 +40,13 @@ class VGGish(PatchExtractor):
     def embed(self, piece: Tensor) -> Tensor:
         """Patches (n, 96, 64) -> (n, 128)."""
         maps = self.features(piece[:, None])
-        # The weights are TensorFlow's, which keeps channels last.
+        # The weights expect TensorFlow's order, channels last.
         features = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
         return features.relu() if self.final_relu else features
 
 
 def convolutions(layers: tuple[int | str, ...], channels: int) -> nn.Sequential:
-    """3x3 convolutions, each with a ReLU, of so many filters; "M" halves both axes."""
+    """3x3 convolutions with ReLU by number of filters; "M" is a maximum over 2 x 2."""
     modules: list[nn.Module] = []
     for width in layers:
         if width == "M":
@@ -56,18 +57,17 @@ def convolutions(layers: tuple[int | str, ...], channels: int) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
-# VGG16 (Simonyan and Zisserman 2015): 4096 features of an image, learned from ImageNet.
-
 VGG16_LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
-VGG16_SOURCE = "torchvision's file vgg16-397923af.pth has them"
+VGG16_SOURCE = "use torchvision's file vgg16-397923af.pth"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class VGG16(ImageExtractor):
-    """The last hidden layer (fc7) behind its ReLU; 134,260,544 parameters, with the names of torchvision's state dict.
+    """VGG16 (Simonyan and Zisserman 2015) without its classifier: images -> last hidden layer (fc7) after its ReLU.
 
-    The layer of classes behind it is dropped from the weights. fps: images/s the video is sampled at.
-    weights: path of the state dict; random_init: go without. Raises ValueError otherwise, and for weights that do not fit.
+    134,260,544 parameters with the names of torchvision, trained on ImageNet. fps: frame rate of the video, images/s.
+    weights: path of the state dict; random_init: allow no weights. Raises ValueError for missing weights or ones that do not
+    fit.
     """
 
     dim = 4096
@@ -87,5 +87,5 @@ class VGG16(ImageExtractor):
 
 
 def without_classes(path: str) -> dict[str, Tensor]:
-    """State dict less the layer that names 1000 things."""
+    """State dict without the classification layer."""
     return {name: value for name, value in state_dict_of(path).items() if not name.startswith("classifier.6.")}

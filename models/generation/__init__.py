@@ -1,4 +1,4 @@
-"""Systems of the survey (Briot, Hadjeres, Pachet 2017): cores, heads and families that a config puts together."""
+"""Generative models of the survey (Briot, Hadjeres and Pachet 2017), built from cores and heads by configs."""
 
 from models.generation.autoencoder import StackedAutoencoder as StackedAutoencoder
 from models.generation.biaxial import Biaxial as Biaxial

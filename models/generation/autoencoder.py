@@ -1,4 +1,4 @@
-"""DeepHear: a stacked autoencoder whose storeys are pretrained as restricted Boltzmann machines, one after another."""
+"""DeepHear (Sun 2015): stacked autoencoder of windows, pretrained layer by layer as restricted Boltzmann machines."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -11,18 +11,16 @@ from torch import Tensor, nn
 from models.blocks.precision import full_precision
 from models.generation.cells import cut, joined
 from models.generation.coded import Coded, Search
-from models.generation.constraints import Constraint, Given, total
+from models.generation.constraints import Constraint, FixedCells, total
 from models.generation.frame_spec import FrameBatch, FrameSpec
 
-# One storey of a stack: a restricted Boltzmann machine while it is trained by itself, then a step of encoder and decoder.
 
-
-class Storey(nn.Module):
-    """Sigmoid units above others, in both directions through the same weights, or through the decoder's own (untied).
+class RBMLayer(nn.Module):
+    """Layer of sigmoid units of encoder and decoder, with shared (tied) or separate weights.
 
     As a restricted Boltzmann machine it has the energy -vW'h - av - bh (Hinton, Osindero and Teh 2006).
 
-    visible, hidden: units below and above
+    visible, hidden: number of units below and above
     """
 
     def __init__(self, visible: int, hidden: int, tied: bool = True) -> None:
@@ -43,22 +41,22 @@ class Storey(nn.Module):
         return F.linear(hidden, (self.weight if self.back is None else self.back).t(), self.below)
 
     def unroll(self) -> None:
-        """Let a decoder of its own begin with the weights that were pretrained."""
+        """Initialise separate decoder weights by the pretrained ones."""
         if self.back is not None:
             with torch.no_grad():
                 self.back.copy_(self.weight)
 
     def free_energy(self, visible: Tensor) -> Tensor:
-        """(rows,) in float32: minus the logarithm of the unnormalised probability of visible units (rows, visible)."""
+        """Free energy (rows,) float32 of visible units (rows, visible): negative log of the unnormalised probability."""
         with full_precision(visible):
             visible = visible.float()
             return -(visible @ self.below) - F.softplus(self.up(visible)).sum(-1)
 
     def contrast(self, visible: Tensor, chances: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """A loss whose gradient is that of one step of contrastive divergence (Hinton 2002), and the step's squared error.
+        """Contrastive divergence with one step (CD-1, Hinton 2002) as a loss, and the squared error of the reconstruction.
 
-        visible (rows, visible) holds probabilities or states; chances makes probabilities of their logits. The hidden units
-        are drawn by torch's own generator, the visible ones again are left as probabilities.
+        visible (rows, visible): probabilities or states; chances: logits -> probabilities. Hidden units are drawn by
+        torch's global generator, reconstructed visible units are probabilities.
         """
         with torch.no_grad():
             hidden = self.up(visible).float().sigmoid()
@@ -68,37 +66,36 @@ class Storey(nn.Module):
         return loss, (again - visible).square().sum(-1).mean()
 
     def own(self) -> list[nn.Parameter]:
-        """Parameters of the machine: all but a decoder's own weights."""
+        """Parameters of the machine: all but separate decoder weights."""
         return [self.weight, self.above, self.below]
 
 
 class StackedAutoencoder(Coded):
-    """Sigmoid units in ever narrower layers down to a code, and back: DeepHear (Sun 2015), melody and counterpoint.
+    """Stacked autoencoder of sigmoid units: DeepHear_M and DeepHear_C (Sun 2015), melody and counterpoint.
 
-    The published net reads 4 bars of ragtime as zeros and ones, has 1024, 256 and 64 units (the survey adds 16), tied weights,
-    each layer pretrained by CD-1 with rate 0.01, then trained on the squared error with the same rate.
+    The published network reads 4 bars of ragtime as zeros and ones, has 1024, 256 and 64 units (the survey adds 16) and tied
+    weights; each layer is pretrained by CD-1 with rate 0.01, then all on the squared error with the same rate.
 
-    Calls of `loss` in training are counted in the checkpoint: the first `pretrain_steps` train the lowest storey as a restricted
-    Boltzmann machine, the next the one above, and so on; all further ones train everything. Parameters out of turn are `idle`.
-    The code is the input of the topmost sigmoid units. Its mean and covariance in training, from which random codes are drawn,
-    are running means once all storeys are pretrained; with several ranks those of the first.
-    There is no likelihood; `surrogate` says what the reconstruction costs.
+    Training steps are counted in the checkpoint: `pretrain_steps` each train one layer as a restricted Boltzmann machine, from
+    the lowest up, then all layers are trained; the other parameters are `idle` meanwhile. The code is the input of the topmost
+    sigmoid units. Random codes are drawn from the running mean and covariance of codes in training after the pretraining
+    (of the first rank). There is no likelihood; `surrogate` is the cost of the reconstruction.
 
     Args:
-        form: of the frames
-        window: frames that are read and written at once
+        form: frame specification
+        window: frames per window
         widths: units of the layers, from the lowest
         bottleneck: units of the code above them; None: the last of `widths` is the code
-        tied: whether encoder and decoder share their weights; else the decoder's begin with the pretrained ones
-        pretrain_steps: of each storey
-        objective: what is minimised after that: squared error or nats, summed over a window
-        constraints: further costs of the music that is sought, of the first plane of a roll; each sees one window
-        interpolation: pieces on the way from one to another, both included
-        way: of codes from one to the other
-        search: for the code of given cells
+        tied: whether encoder and decoder share weights; otherwise the decoder starts from the pretrained weights
+        pretrain_steps: steps per layer
+        objective: loss after the pretraining: squared error or nats, summed over a window
+        constraints: costs of generated music, on the first plane of a roll, window by window
+        interpolation: pieces from the first to the last, both included
+        way: interpolation of codes
+        search: search for the code of fixed cells
 
     Raises:
-        ValueError: constraints for frames that are no roll.
+        ValueError: constraints for frames that are not piano rolls.
     """
 
     likelihood = "none"
@@ -119,9 +116,9 @@ class StackedAutoencoder(Coded):
     ) -> None:
         super().__init__(form, window, interpolation, way, search)
         if constraints and form.kind != "binary":
-            raise ValueError("constraints judge piano rolls, and this view has categories: leave them out")
+            raise ValueError("constraints need piano rolls, and this view has categories: leave them out")
         sizes = [window * self.cells.width, *widths, *([] if bottleneck is None else [bottleneck])]
-        self.storeys = nn.ModuleList(Storey(below, above, tied) for below, above in pairwise(sizes))
+        self.layers = nn.ModuleList(RBMLayer(below, above, tied) for below, above in pairwise(sizes))
         self.constraints = nn.ModuleList(constraints or [])
         self.pretrain_steps, self.objective = pretrain_steps, objective
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -130,51 +127,55 @@ class StackedAutoencoder(Coded):
 
     @torch.no_grad()
     def prepare(self, batches: Iterable[FrameBatch]) -> None:
-        """Begin where nothing but the frequency of each cell is known: silence is most of a roll, and slow to learn."""
-        self.storeys[0].below.copy_(self.cells.habit(batches).repeat(self.window))
+        """Initialise the output bias by the frequency of each cell: most of a roll is silence, which is slow to learn."""
+        self.layers[0].below.copy_(self.cells.initial_bias(batches).repeat(self.window))
 
     @property
-    def turn(self) -> int | None:
-        """Which storey is trained by itself at the last counted step, the first where none was; None: everything is."""
-        storey = max(int(self.step) - 1, 0) // self.pretrain_steps if self.pretrain_steps else len(self.storeys)
-        return storey if storey < len(self.storeys) else None
+    def pretrained_layer(self) -> int | None:
+        """Index of the layer that is pretrained at the last counted step; None after the pretraining."""
+        layer = max(int(self.step) - 1, 0) // self.pretrain_steps if self.pretrain_steps else len(self.layers)
+        return layer if layer < len(self.layers) else None
 
     def idle(self) -> list[nn.Parameter]:
-        """All parameters but those of the storey whose turn it is."""
-        if self.turn is None:
+        """All parameters but those of the layer that is pretrained."""
+        if self.pretrained_layer is None:
             return []
-        own = {id(parameter) for parameter in self.storeys[self.turn].own()}
+        own = {id(parameter) for parameter in self.layers[self.pretrained_layer].own()}
         return [parameter for parameter in self.parameters() if id(parameter) not in own]
 
     def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
-        """What is minimised at this step, as `loss`, and the squared error of a window, summed over the units below."""
+        """Loss of this step, and the squared error of a window, summed over units."""
         if self.training:
             self.step += 1
         frames, valid = cut(batch.frames, self.window), cut(batch.valid, self.window)
-        there = valid.any(1)
-        frames, valid = frames[there], valid[there]
-        loss, error = self._reconstruct(frames, valid) if self.turn is None else self._pretrain(frames, valid, self.turn)
-        # Every parameter takes part, or several ranks would wait for the gradients of those out of turn.
+        nonempty = valid.any(1)
+        frames, valid = frames[nonempty], valid[nonempty]
+        loss, error = (
+            self._reconstruct(frames, valid)
+            if self.pretrained_layer is None
+            else self._pretrain(frames, valid, self.pretrained_layer)
+        )
+        # Every parameter takes part, or several ranks would wait for the gradients of idle ones.
         return {"loss": loss + 0.0 * sum(parameter.sum() for parameter in self.parameters()), "squared_error": error.detach()}
 
-    def _pretrain(self, frames: Tensor, valid: Tensor, turn: int) -> tuple[Tensor, Tensor]:
+    def _pretrain(self, frames: Tensor, valid: Tensor, number: int) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             visible = (self.cells.read(frames) * valid[..., None]).flatten(1)
-            for storey in self.storeys[:turn]:
-                visible = storey.up(visible).float().sigmoid()
+            for layer in self.layers[:number]:
+                visible = layer.up(visible).float().sigmoid()
 
         def chances(logits: Tensor) -> Tensor:
-            if turn:
+            if number:
                 return logits.float().sigmoid()
             return (self.cells.chances(logits.unflatten(1, (self.window, -1))) * valid[..., None]).flatten(1)
 
-        return self.storeys[turn].contrast(visible, chances)
+        return self.layers[number].contrast(visible, chances)
 
     def _reconstruct(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        trained = int(self.step) - len(self.storeys) * self.pretrain_steps
+        trained = int(self.step) - len(self.layers) * self.pretrain_steps
         if self.training and trained == 1:
-            for storey in self.storeys:
-                storey.unroll()
+            for layer in self.layers:
+                layer.unroll()
         cells = self.cells.read(frames)
         code = self.code(cells, valid)
         if self.training:
@@ -186,45 +187,45 @@ class StackedAutoencoder(Coded):
 
     @torch.no_grad()
     def _measure(self, code: Tensor, trained: int) -> None:
-        """Running mean and second moment of the code, over all steps, and over about a hundred once there are so many."""
+        """Update running mean and second moment of the code, over the last 100 steps or so."""
         share = 1 / min(trained, 100)
         with full_precision(code):
             self.mean.lerp_(code.mean(0), share)
             self.square.lerp_(code.t() @ code / len(code), share)
 
     def surrogate(self, batch: FrameBatch) -> Tensor:
-        """Nats (batch, frames) of each frame given the code of its own window: what the reconstruction costs; 0 where padded."""
+        """Reconstruction cost in nats (batch, frames) of each frame given the code of its own window; 0 if padded."""
         cells, valid = cut(self.cells.read(batch.frames), self.window), cut(batch.valid, self.window)
         logits = joined(self.decoded(self.code(cells, valid)), batch.frames.shape[1])
         return torch.where(batch.valid, self.cells.nats(logits, batch.frames).sum(-1), 0.0)
 
     def code(self, cells: Tensor, valid: Tensor) -> Tensor:
-        """Code (rows, code) of windows of cells (rows, window, width); frames that are not `valid` are empty."""
+        """Code (rows, code) of windows of cells (rows, window, width); frames outside `valid` are set to 0."""
         x = (cells * valid[..., None]).flatten(1)
-        for storey in self.storeys[:-1]:
-            x = storey.up(x).sigmoid()
-        return self.storeys[-1].up(x)
+        for layer in self.layers[:-1]:
+            x = layer.up(x).sigmoid()
+        return self.layers[-1].up(x)
 
     def decoded(self, code: Tensor) -> Tensor:
         """Logits (rows, window, width) of codes (rows, code)."""
         logits = code
-        for storey in reversed(self.storeys):
-            logits = storey.down(logits.sigmoid())
+        for layer in reversed(self.layers):
+            logits = layer.down(logits.sigmoid())
         return logits.unflatten(1, (self.window, -1))
 
     def random_code(self, rows: int, generator: torch.Generator) -> Tensor:
-        """Codes (rows, code) of a normal distribution with the mean and covariance of those in training."""
+        """Codes (rows, code) from a normal distribution with the mean and covariance of codes in training."""
         spread, axes = torch.linalg.eigh(self.square - self.mean[:, None] * self.mean)
         noise = torch.randn(rows, len(self.mean), generator=generator, device=self.mean.device)
         return self.mean + noise * spread.clamp(min=0).sqrt() @ axes.t()
 
     def misfit(self, code: Tensor, values: Tensor, fixed: Tensor) -> Tensor:
-        """Squared error (rows,) of the given cells, and the costs of the constraints."""
+        """Squared error of the fixed cells plus the costs of the constraints, (rows,)."""
         roll = self.cells.chances(self.decoded(code))
         sounding = roll[..., : self.cells.width // self.form.planes]
-        return Given(self.cells.read(values), self.cells.spread(fixed))(roll) + total(self.constraints, sounding)
+        return FixedCells(self.cells.read(values), self.cells.spread(fixed))(roll) + total(self.constraints, sounding)
 
     @property
     def seeks(self) -> bool:
-        """Constraints are to be met even where no cell is given."""
+        """Whether codes are optimised even without fixed cells: with constraints."""
         return len(self.constraints) > 0

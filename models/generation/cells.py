@@ -1,4 +1,4 @@
-"""The cells of a frame as numbers that a dense network reads and writes, whatever their kind."""
+"""Conversion of frames to inputs of dense networks and of logits to frames; windows of music."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.sampling import Sampling, draw, flip
 
 
 class Cells(nn.Module):
-    """Chosen columns of frames as one-hot categories or as zeros and ones, and back from logits. Holds no parameters.
+    """Columns of frames as one-hot categories or binary values, and frames from logits. Has no parameters.
 
-    columns: which, all by default
-    width: numbers of a frame
+    columns: indices of the columns, by default all
+    width: features per frame
     """
 
     def __init__(self, form: FrameSpec, columns: Sequence[int] | None = None) -> None:
@@ -35,15 +35,15 @@ class Cells(nn.Module):
         return empty.scatter(-1, chosen + self.starts, 1.0)
 
     def spread(self, mask: Tensor) -> Tensor:
-        """What is said of cells (..., columns of the form), said of every number (..., width)."""
+        """Mask of cells (..., columns of the form) repeated for every feature (..., width)."""
         return mask[..., self.columns].repeat_interleave(torch.tensor(self.sizes, device=mask.device), -1)
 
     def parts(self, logits: Tensor) -> tuple[Tensor, ...]:
-        """Logits (..., width) of each column of categories."""
+        """Logits (..., width) split into columns of categories."""
         return logits.split(self.sizes, -1)
 
     def chances(self, logits: Tensor) -> Tensor:
-        """Probabilities (..., width) float32: of each note, or of each category of a column."""
+        """Probabilities (..., width) float32 of each note, or of each category of a column."""
         logits = logits.float()
         return logits.sigmoid() if self.binary else torch.cat([part.softmax(-1) for part in self.parts(logits)], -1)
 
@@ -58,8 +58,8 @@ class Cells(nn.Module):
         )
         return torch.stack([cost.unflatten(0, chosen.shape[:-1]) for cost in costs], -1)
 
-    def habit(self, batches: Iterable[FrameBatch]) -> Tensor:
-        """Logits (width,) of how often each category or note stands in the music of batches, each counted once more."""
+    def initial_bias(self, batches: Iterable[FrameBatch]) -> Tensor:
+        """Logits (width,) of the frequency of each note or category in the batches, with add-one smoothing."""
         counts, frames = torch.ones(self.width, dtype=torch.float64), 0
         for batch in batches:
             counts += self.read(batch.frames)[batch.valid].sum(0).double().cpu()
@@ -72,19 +72,19 @@ class Cells(nn.Module):
         return (logits > 0).float() if self.binary else torch.stack([part.argmax(-1) for part in self.parts(logits)], -1)
 
     def draw(self, logits: Tensor, sampling: Sampling, generator: torch.Generator, allowed: Tensor | None = None) -> Tensor:
-        """Cells (..., chosen columns), float32 zeros and ones or int64 categories; of those `allowed` in a view of one column."""
+        """Drawn cells (..., chosen columns), float32 zeros and ones or int64 categories, restricted to `allowed`."""
         if self.binary:
             return flip(logits.float(), sampling, generator)
         return torch.stack([draw(part, sampling, generator, allowed) for part in self.parts(logits)], -1)
 
 
-def given(ask: Ask) -> Tensor:
-    """The values of fixed cells (batch, frames, columns), zero where nothing is fixed: what stood there means nothing."""
-    return torch.where(ask.fixed, ask.values, torch.zeros_like(ask.values))
+def fixed_values(request: SamplingRequest) -> Tensor:
+    """Values (batch, frames, columns) of the fixed cells, 0 elsewhere."""
+    return torch.where(request.fixed, request.values, torch.zeros_like(request.values))
 
 
 def ended(frames: Tensor, end: int) -> Tensor:
-    """Frames (batch, frames, columns) with `end` in every cell behind a frame that holds it; end < 0: there is none."""
+    """Frames (batch, frames, columns) with `end` in every cell after the first frame that contains it; end < 0: unchanged."""
     if end < 0:
         return frames
     behind = (frames == end).any(-1).cummax(1).values.roll(1, 1)
@@ -92,14 +92,8 @@ def ended(frames: Tensor, end: int) -> Tensor:
     return frames.masked_fill(behind[..., None], end)
 
 
-# Networks of a fixed width read music of any length as windows, one after another.
-
-
 def cut(x: Tensor, window: int) -> Tensor:
-    """(batch, frames, ...) -> (batch * windows, window, ...), the last window of each row filled up with zeros.
-
-    The windows of a row follow one another and do not overlap: a row's first frame is the first of a window.
-    """
+    """Non-overlapping windows: (batch, frames, ...) -> (batch * windows, window, ...), the last one zero-padded."""
     missing = -x.shape[1] % window
     if missing:
         x = F.pad(x, (0, 0) * (x.dim() - 2) + (0, missing))
@@ -107,6 +101,6 @@ def cut(x: Tensor, window: int) -> Tensor:
 
 
 def joined(x: Tensor, frames: int) -> Tensor:
-    """(batch * windows, window, ...) -> (batch, frames, ...): what `cut` made, without what filled up the last window."""
+    """Inverse of `cut`: (batch * windows, window, ...) -> (batch, frames, ...), without the padding."""
     windows = -(-frames // x.shape[1])
     return x.unflatten(0, (-1, windows)).flatten(1, 2)[:, :frames]

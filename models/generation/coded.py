@@ -1,4 +1,4 @@
-"""What systems have in common that write a window of music from a code: autoencoders, variational or not."""
+"""Base class of autoencoders (variational or not): code <-> window of music, with search and interpolation of codes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,46 +8,44 @@ import torch
 from torch import Tensor
 
 from models.blocks.precision import full_precision
-from models.generation.cells import Cells, cut, ended, given, joined
-from models.generation.frame_spec import Ask, FrameSpec
+from models.generation.cells import Cells, cut, ended, fixed_values, joined
+from models.generation.frame_spec import FrameSpec, SamplingRequest
 from models.generation.generative_model import GenerativeModel, kept
-
-# Ways from one code to another.
 
 
 def linear(first: Tensor, last: Tensor, steps: int) -> Tensor:
-    """(steps, ..., code): evenly from `first` to `last` (..., code), both included."""
+    """Linear interpolation (steps, ..., code) from `first` to `last` (..., code), both included."""
     share = _shares(first, steps)
     return (1 - share) * first + share * last
 
 
 def slerp(first: Tensor, last: Tensor, steps: int) -> Tensor:
-    """(steps, ..., code): evenly in angle from `first` to `last` (..., code), both included (Shoemake 1985).
+    """Spherical interpolation (steps, ..., code) from `first` to `last` (..., code), both included (Shoemake 1985).
 
-    Lengths change evenly too: codes of a normal distribution in many dimensions lie near a sphere, which a straight line
-    would leave. Codes in one or opposite directions have no arc between them and are joined by a straight line.
+    Norms are interpolated too: normally distributed codes of many dimensions lie near a sphere, which a straight line would
+    leave. Codes in equal or opposite directions are interpolated linearly.
     """
     share = _shares(first, steps)
     lengths = first.norm(dim=-1, keepdim=True), last.norm(dim=-1, keepdim=True)
-    ways = [code / length.clamp(min=1e-12) for code, length in zip((first, last), lengths, strict=True)]
-    angle = (ways[0] * ways[1]).sum(-1, keepdim=True).clamp(-1, 1).acos()
-    arc = ((1 - share) * angle).sin() * ways[0] + (share * angle).sin() * ways[1]
+    directions = [code / length.clamp(min=1e-12) for code, length in zip((first, last), lengths, strict=True)]
+    angle = (directions[0] * directions[1]).sum(-1, keepdim=True).clamp(-1, 1).acos()
+    arc = ((1 - share) * angle).sin() * directions[0] + (share * angle).sin() * directions[1]
     arc = arc / angle.sin().clamp(min=1e-12) * ((1 - share) * lengths[0] + share * lengths[1])
     return torch.where(angle.sin() < 1e-4, linear(first, last, steps), arc)
 
 
 def _shares(like: Tensor, steps: int) -> Tensor:
     if steps < 2:
-        raise ValueError(f"{steps} steps from one piece to another: expected at least 2, the pieces themselves")
+        raise ValueError(f"interpolation needs at least 2 steps (both pieces), got {steps}")
     return torch.linspace(0, 1, steps, device=like.device).reshape(-1, *[1] * like.dim())
 
 
-# Input manipulation: gradient descent on what goes into a trained network, until what comes out is as wanted.
+# Input manipulation: gradient descent on the input of a trained network
 
 
 @contextmanager
 def differentiable() -> Iterator[None]:
-    """Gradients inside, even where a whole program runs without; tensors made outside must be cloned inside first."""
+    """Context with gradients, also within inference mode; tensors made outside must be cloned inside."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
@@ -61,22 +59,22 @@ def descend(
     project: Callable[[Tensor], Tensor] | None = None,
     costs: list[Tensor] | None = None,
 ) -> Tensor:
-    """Gradient descent with Armijo's backtracking line search: the cost of no row ever rises, whatever the rate.
+    """Gradient descent with Armijo's backtracking line search: the cost of a row never increases.
 
-    The way of DeepHear_C (Sun 2015) on a code, and of C-RBM (Lattner, Grachten and Widmer 2016) on a soft roll. A row has a
-    rate of its own, halved until its cost falls enough and doubled after it did, so that no row depends on the others.
+    Used by DeepHear_C (Sun 2015) on a code, and by C-RBM (Lattner, Grachten and Widmer 2016) on a soft roll. Each row has
+    its own rate, halved until its cost decreases enough and doubled afterwards, so that rows are independent.
 
     Args:
-        objective: from points (rows, ...) to the cost (rows,) of each row by itself
-        start: (rows, ...) where to begin
-        steps: of the descent
-        rate: first step, in gradients
-        tries: halvings within a step before a row stays where it is
-        project: puts points back among those that are allowed, such as between 0 and 1; `start` must be among them
-        costs: a list to which the cost (rows,) at the start and after every step is appended
+        objective: points (rows, ...) -> cost (rows,), each row independent
+        start: initial points (rows, ...)
+        steps: number of steps
+        rate: first step size, relative to the gradient
+        tries: halvings within a step before a row is left unchanged
+        project: projection to feasible points, such as [0, 1]; `start` must be feasible
+        costs: list to which the costs (rows,) at the start and after every step are appended
 
     Returns:
-        (rows, ...) the last points, without a gradient.
+        Last points (rows, ...), without a gradient.
     """
     with differentiable(), full_precision(start):
         point = start.detach().clone().float()
@@ -91,7 +89,7 @@ def descend(
 def _stepped(
     objective: Callable[[Tensor], Tensor], point: Tensor, rates: Tensor, tries: int, project: Callable[[Tensor], Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One step: points, the rows' next rates, costs before and after."""
+    """One step of descent: points, next rates, costs before and after."""
     point = point.detach().requires_grad_()
     cost = objective(point)
     (gradient,) = torch.autograd.grad(cost.sum(), point)
@@ -110,12 +108,12 @@ def _stepped(
             if moved.all():
                 break
             rates = torch.where(moved, rates, rates / 2)
-    # A row at the bottom would double its rate for ever.
+    # A row at a minimum would double its rate without limit.
     return best, torch.where(moved, rates * 2, rates).clamp(max=1e6), cost, after
 
 
 def over(rows: Tensor, like: Tensor) -> Tensor:
-    """Numbers of rows (rows,) in the shape (rows, 1, ...) that goes with `like`."""
+    """Values (rows,) reshaped to (rows, 1, ...) to broadcast with `like`."""
     return rows.reshape(-1, *[1] * (like.dim() - 1))
 
 
@@ -123,11 +121,11 @@ WAYS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {"linear": linear, "s
 
 
 class Search(NamedTuple):
-    """How a code is sought whose music has the cells that are given.
+    """Options of the search for a code whose music has the fixed cells.
 
-    steps: of gradient descent with line search
-    rate: the first step, in gradients
-    starts: random codes from which each search begins; the cheapest end is kept
+    steps: steps of gradient descent with line search
+    rate: first step size, relative to the gradient
+    starts: random initial codes; the best result is kept
     """
 
     steps: int = 100
@@ -136,19 +134,19 @@ class Search(NamedTuple):
 
 
 class Coded(GenerativeModel):
-    """Base of systems with a decoder from a code to a window of music; longer music is windows beside one another.
+    """Base class of models with a decoder from a code to a window of music; longer music is a sequence of windows.
 
-    free: every window from a random code, by itself. continue, harmonise, inpaint: for each window the code is sought whose
-    music is nearest to the given cells, which then stand as given (DeepHear_C, Sun 2015); a window in which nothing is given
-    is free, so that a continuation knows of what came before only within the window in which it begins. interpolate: between
-    the codes of two pieces, window by window.
+    free: every window is decoded from a random code. continue, harmonise, inpaint: for each window the code is optimised
+    whose music is nearest to the fixed cells, which are then copied (DeepHear_C, Sun 2015); windows without fixed cells are
+    free, so a continuation depends on previous music only within the window in which it begins. interpolate: between the
+    codes of two pieces, window by window.
 
     Args:
-        form: of the frames
-        window: frames that are read and written at once
-        interpolation: pieces on the way from one to another, both included
-        way: of codes from one to the other
-        search: for the code of given cells
+        form: frame specification
+        window: frames per window
+        interpolation: pieces from the first to the last, both included
+        way: interpolation of codes
+        search: search for the code of fixed cells
     """
 
     supports = frozenset({"free", "continue", "harmonise", "inpaint", "interpolate"})
@@ -163,7 +161,7 @@ class Coded(GenerativeModel):
         self.cells = Cells(form)
 
     def code(self, cells: Tensor, valid: Tensor) -> Tensor:
-        """Code (rows, code) of windows of cells (rows, window, width), of which `valid` (rows, window) frames are there."""
+        """Code (rows, code) of windows of cells (rows, window, width) with valid frames `valid` (rows, window)."""
         raise NotImplementedError
 
     def decoded(self, code: Tensor) -> Tensor:
@@ -171,58 +169,60 @@ class Coded(GenerativeModel):
         raise NotImplementedError
 
     def random_code(self, rows: int, generator: torch.Generator) -> Tensor:
-        """Codes (rows, code) of music that might be."""
+        """Random codes (rows, code)."""
         raise NotImplementedError
 
     def misfit(self, code: Tensor, values: Tensor, fixed: Tensor) -> Tensor:
-        """Cost (rows,) of codes whose music should have `values` where `fixed`, both (rows, window, columns)."""
+        """Cost (rows,) of codes for `values` in the `fixed` cells, both (rows, window, columns)."""
         raise NotImplementedError
 
-    def generate(self, ask: Ask) -> Tensor:
-        """As `GenerativeModel.generate`; for interpolation, pieces (interpolation, frames, columns) from first to last.
+    def generate(self, request: SamplingRequest) -> Tensor:
+        """See `GenerativeModel.generate`; for interpolation, pieces (interpolation, frames, columns) from first to last.
 
-        Raises ValueError where another use is asked for, or anything but two pieces to interpolate between.
+        Raises ValueError for an unsupported use, or unless there are two pieces to interpolate.
         """
-        if ask.use not in self.supports:
-            raise ValueError(f"an autoencoder cannot be asked to {ask.use}: expected one of {', '.join(sorted(self.supports))}")
-        between = ask.use == "interpolate"
+        if request.use not in self.supports:
+            raise ValueError(f"autoencoders do not support {request.use}, expected one of {', '.join(sorted(self.supports))}")
+        between = request.use == "interpolate"
         with torch.no_grad():
-            code = self._between(ask) if between else self._sought(ask)
-            logits = joined(self.decoded(code), ask.values.shape[1])
-        frames = self.cells.draw(logits, ask.sampling, ask.generator, ask.allowed).to(ask.values.dtype)
+            code = self._between(request) if between else self._optimized_codes(request)
+            logits = joined(self.decoded(code), request.values.shape[1])
+        frames = self.cells.draw(logits, request.sampling, request.generator, request.allowed).to(request.values.dtype)
         if between:
             return ended(frames, self.form.end)
-        return kept(ask, ended(kept(ask, frames), self.form.end))
+        return kept(request, ended(kept(request, frames), self.form.end))
 
-    def _between(self, ask: Ask) -> Tensor:
-        """Codes (interpolation * windows, code) on the way from one piece to the other."""
-        if len(ask.values) != 2:
-            raise ValueError(f"{len(ask.values)} pieces to interpolate between: expected 2")
-        cells = cut(self.cells.read(ask.values), self.window)
-        valid = cut(torch.ones(ask.values.shape[:2], dtype=torch.bool, device=cells.device), self.window)
+    def _between(self, request: SamplingRequest) -> Tensor:
+        """Codes (interpolation * windows, code) between two pieces."""
+        if len(request.values) != 2:
+            raise ValueError(f"interpolation needs 2 pieces, got {len(request.values)}")
+        cells = cut(self.cells.read(request.values), self.window)
+        valid = cut(torch.ones(request.values.shape[:2], dtype=torch.bool, device=cells.device), self.window)
         first, last = self.code(cells, valid).chunk(2)
         return WAYS[self.way](first, last, self.interpolation).flatten(0, 1)
 
-    def _sought(self, ask: Ask) -> Tensor:
-        """Codes (batch * windows, code), each the best of its starts, or random where there is nothing to seek."""
-        rows, starts = len(ask.values) * -(-ask.values.shape[1] // self.window), self.search.starts
-        start = self.random_code(rows * starts, ask.generator)
-        wanted = cut(ask.fixed, self.window).flatten(1).any(1) | self.seeks
-        if not wanted.any():
+    def _optimized_codes(self, request: SamplingRequest) -> Tensor:
+        """Codes (batch * windows, code), each the best of its starts, or random for windows without constraints."""
+        rows, starts = len(request.values) * -(-request.values.shape[1] // self.window), self.search.starts
+        start = self.random_code(rows * starts, request.generator)
+        constrained = cut(request.fixed, self.window).flatten(1).any(1) | self.seeks
+        if not constrained.any():
             return start[::starts]
         with differentiable():
-            # Clones, since nothing that was made where gradients are impossible can be part of one.
-            values, fixed = (cut(x.clone(), self.window).repeat_interleave(starts, 0) for x in (given(ask), ask.fixed))
+            # Clones, since tensors made in inference mode cannot take part in gradients.
+            values, fixed = (
+                cut(x.clone(), self.window).repeat_interleave(starts, 0) for x in (fixed_values(request), request.fixed)
+            )
 
             def misfit(code: Tensor) -> Tensor:
                 return self.misfit(code, values, fixed)
 
-            found = descend(misfit, start.clone(), self.search.steps, self.search.rate)
-        best = misfit(found).unflatten(0, (rows, starts)).argmin(1)
-        found = found.unflatten(0, (rows, starts))[torch.arange(rows, device=found.device), best]
-        return torch.where(wanted[:, None], found, start[::starts])
+            codes = descend(misfit, start.clone(), self.search.steps, self.search.rate)
+        best = misfit(codes).unflatten(0, (rows, starts)).argmin(1)
+        codes = codes.unflatten(0, (rows, starts))[torch.arange(rows, device=codes.device), best]
+        return torch.where(constrained[:, None], codes, start[::starts])
 
     @property
     def seeks(self) -> bool:
-        """Whether codes are sought even where no cell is given."""
+        """Whether codes are optimised even without fixed cells."""
         return False

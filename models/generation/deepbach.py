@@ -1,4 +1,4 @@
-"""DeepBach (Hadjeres, Pachet and Nielsen 2017): each note from what is before, after and beside it."""
+"""DeepBach (Hadjeres, Pachet and Nielsen 2017): conditional distributions of each cell given all others, and pseudo-Gibbs."""
 
 from collections.abc import Iterator
 
@@ -6,15 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.generative_model import GenerativeModel
 from models.generation.sampling import draw
 
-# Systems that know each cell given all the others, in no order: what they answer, and which cells may change together.
-
 
 class Orderless(GenerativeModel):
-    """Base of systems of conditionals of one cell given the rest; a piece has no likelihood, a pseudo-likelihood instead."""
+    """Base class of models of one cell given all others; they have a pseudo-likelihood but no likelihood."""
 
     supports = frozenset({"free", "continue", "harmonise", "inpaint"})
     likelihood = "none"
@@ -22,34 +20,34 @@ class Orderless(GenerativeModel):
     def __init__(self, form: FrameSpec) -> None:
         super().__init__(form)
         if form.kind != "categories":
-            raise ValueError(f"{type(self).__name__} writes one category a voice, so it needs a view such as the voice grid")
+            raise ValueError(f"{type(self).__name__} needs a view with one category per voice, such as the voice grid")
 
     def conditionals(self, frames: Tensor, conditions: Tensor, column: int) -> Tensor:
-        """Logits (batch, frames, categories) of the cells of one column, each given every cell but itself."""
+        """Logits (batch, frames, categories) of the cells of one column, each given all other cells."""
         raise NotImplementedError
 
     def cells(self, batch: FrameBatch) -> Tensor:
-        """Nats (batch, frames, columns) of each cell given all the others; 0 where padded."""
+        """Nats (batch, frames, columns) of each cell given all others; 0 if padded."""
         raise NotImplementedError
 
     def surrogate(self, batch: FrameBatch) -> Tensor:
-        """Nats (batch, frames) of a frame's cells, each given all the others: the pseudo-likelihood (Besag 1975)."""
+        """Pseudo-likelihood (Besag 1975) of frames: nats (batch, frames) of their cells, each given all others."""
         return self.cells(batch).sum(-1)
 
     def pseudo_nll(self, batch: FrameBatch) -> Tensor:
-        """Mean nats of a cell given all the others; not to be compared with any likelihood."""
+        """Mean nats of a cell given all others; not comparable with a likelihood."""
         return self.surrogate(batch).sum() / batch.valid.sum().clamp(min=1) / self.form.columns
 
     def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
-        """The pseudo-likelihood, as `loss`."""
+        """Pseudo-likelihood as `loss`."""
         return {"loss": self.pseudo_nll(batch)}
 
 
 def colours(fixed: Tensor, apart: int) -> list[tuple[int, int]]:
-    """Column and phase of each set of cells that change together: one column, every `apart`-th frame.
+    """Column and phase of the sets of cells updated together: one column, every `apart`-th frame.
 
-    No two cells of a set are of one chord or of neighbouring frames, so that none is drawn beside a value that is just being
-    replaced. Sets whose cells are all fixed (batch, frames, columns) are left out.
+    No two cells of a set share a chord or neighbouring frames, so that none is drawn beside a value being replaced. Sets
+    of fixed cells only (batch, frames, columns) are omitted.
     """
     open_ = ~fixed.all(0)
     return [
@@ -61,82 +59,81 @@ def colours(fixed: Tensor, apart: int) -> list[tuple[int, int]]:
 
 
 def legal(form: FrameSpec, frames: int, column: int, begins: bool, device: torch.device) -> Tensor:
-    """What may stand in the cells (frames, categories) of a column: nothing is held over where a piece begins."""
+    """Mask (frames, categories) of legal categories of a column: no hold at the beginning of a piece."""
     allowed = torch.ones(frames, form.sizes[column], dtype=torch.bool, device=device)
     if begins and form.hold >= 0:
         allowed[0, form.hold] = False
     return allowed
 
 
-# Pseudo-Gibbs sampling: cells are drawn anew from their conditionals, many at once, while it gets colder.
-
 COOLING = 2 / 3
-"""Part of the iterations in which the temperature falls; after that it stays."""
+"""Share of the iterations in which the temperature decreases; it is constant afterwards."""
 
 
 @torch.no_grad()
-def pseudo_gibbs(net: Orderless, ask: Ask, iterations: int, apart: int = 4, hottest: float = 1.1, begins: bool = True) -> Tensor:
-    """Frames (batch, frames, columns) as asked (Hadjeres et al. 2017, Algorithm 1, in parallel as its section 3.2 has it).
+def pseudo_gibbs(
+    net: Orderless, request: SamplingRequest, iterations: int, apart: int = 4, hottest: float = 1.1, begins: bool = True
+) -> Tensor:
+    """Pseudo-Gibbs sampling (Hadjeres et al. 2017, Algorithm 1, in parallel as in section 3.2) of (batch, frames, columns).
 
-    It starts from chance. An iteration draws the open cells of one column in every `apart`-th frame; a random order visits
-    all of them equally often, so that columns * apart iterations are a sweep. `pseudo`, since conditionals that were learned
-    apart need not belong to one joint distribution.
+    Starts from random cells. An iteration draws the open cells of one column in every `apart`-th frame, in random order, so
+    that columns * apart iterations are a sweep. `Pseudo`, since separately learned conditionals need not have a joint
+    distribution.
 
-    hottest: temperature of the first iteration, from where it falls to the sampling's
-    begins: whether frame 0 is a piece's first, in which nothing can be held
+    hottest: temperature of the first iteration, which decreases to that of the sampling
+    begins: whether frame 0 is the first of a piece, in which nothing can be held
     """
-    form, sampling = net.form, ask.sampling
-    frames = torch.where(ask.fixed, ask.values, at_random(net, ask))
+    form, sampling = net.form, request.sampling
+    frames = torch.where(request.fixed, request.values, at_random(net, request))
     allowed = [legal(form, frames.shape[1], column, begins, frames.device) for column in range(form.columns)]
-    order = visits(colours(ask.fixed, apart), ask.generator)
+    order = visits(colours(request.fixed, apart), request.generator)
     for iteration, (column, phase) in zip(range(iterations), order, strict=False):
         cells = (slice(None), slice(phase, None, apart))
-        logits = net.conditionals(frames, ask.conditions, column)[cells]
+        logits = net.conditionals(frames, request.conditions, column)[cells]
         now = sampling._replace(temperature=cooled(sampling.temperature, hottest, iteration / iterations))
-        drawn = draw(logits, now, ask.generator, allowed[column][phase::apart])
+        drawn = draw(logits, now, request.generator, allowed[column][phase::apart])
         cells = (*cells, column)
-        frames[cells] = torch.where(ask.fixed[cells], ask.values[cells], drawn)
+        frames[cells] = torch.where(request.fixed[cells], request.values[cells], drawn)
     return frames
 
 
-def at_random(net: Orderless, ask: Ask) -> Tensor:
-    """A category for every cell (batch, frames, columns), each as likely, nothing held."""
+def at_random(net: Orderless, request: SamplingRequest) -> Tensor:
+    """Uniformly drawn categories (batch, frames, columns), without holds."""
     columns = []
     for size in net.form.sizes:
-        even = torch.zeros(*ask.values.shape[:2], size, device=ask.values.device)
+        even = torch.zeros(*request.values.shape[:2], size, device=request.values.device)
         if net.form.hold >= 0:
             even[..., net.form.hold] = -torch.inf
-        columns.append(even.softmax(-1).flatten(0, 1).multinomial(1, generator=ask.generator).view(even.shape[:2]))
+        columns.append(even.softmax(-1).flatten(0, 1).multinomial(1, generator=request.generator).view(even.shape[:2]))
     return torch.stack(columns, -1)
 
 
 def visits(sets: list[tuple[int, int]], generator: torch.Generator) -> Iterator[tuple[int, int]]:
-    """The sets of cells without end, each once before any comes again, in an order drawn anew each time."""
+    """Endless sweeps over the sets of cells, each in a new random order."""
     while sets:
-        for place in torch.randperm(len(sets), generator=generator, device=generator.device).tolist():
-            yield sets[place]
+        for index in torch.randperm(len(sets), generator=generator, device=generator.device).tolist():
+            yield sets[index]
 
 
 def cooled(coldest: float, hottest: float, progress: float) -> float:
-    """Temperature after so much (0 to 1) of the iterations: falls in a line, then stays; never warmer than `hottest` at first."""
+    """Temperature at a progress of 0 to 1: linear from max(hottest, coldest) to `coldest`, then constant."""
     return coldest + (max(hottest, coldest) - coldest) * max(0.0, 1 - progress / COOLING)
 
 
 class DeepBach(Orderless):
-    """One network a voice: two LSTMs read the past and the future, an MLP the other voices' notes; written by pseudo-Gibbs.
+    """One network per voice: LSTMs over past and future, an MLP over the other voices' notes; sampled by pseudo-Gibbs.
 
-    The paper shows the network one cell in a window at a time. Here a pass computes all cells of an excerpt: the left LSTM's
-    state at t - 1 and the right one's at t + 1 are what the cell at t knows, so the loss is the paper's, of every cell at
-    once. The LSTMs begin anew every `chunk` frames, after `context` frames that they only read: a cell knows of at least
-    `context` frames on either side, with `chunk` 1 of exactly that many, as in the paper. What lies outside of an excerpt is
-    a symbol of its own. Metadata (metre, fermata, key) are the form's conditions, embedded by a linear layer, which for
-    categories is an embedding each, summed.
+    The paper computes one cell in a window at a time. Here a pass computes all cells of an excerpt, from the left LSTM's
+    state at t - 1 and the right one's at t + 1, so the loss is the paper's for every cell at once. The LSTMs restart every
+    `chunk` frames after `context` warm-up frames: a cell depends on at least `context` frames on either side, with `chunk` 1
+    on exactly that many, as in the paper. Frames outside an excerpt are a separate symbol. Metadata (metre, fermata, key)
+    are the form's conditions, embedded by a linear layer, which for categories is a sum of embeddings.
 
     layers, width: of each LSTM; dropout: between the layers and before the output
-    embedding: of a note, and of a frame's metadata
+    embedding: size of the embeddings of a note and of metadata
     hidden: width of the MLP of the other voices and of the one before the softmax
     context, chunk: frames
-    iterations, apart, hottest: of the sampling, see `pseudo_gibbs`
+    iterations, apart, hottest: see `pseudo_gibbs`
     """
 
     def __init__(
@@ -178,7 +175,7 @@ class DeepBach(Orderless):
         return torch.stack(nats, -1).masked_fill(~batch.valid[..., None], 0)
 
     def surrounded(self, frames: Tensor, conditions: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Frames and conditions between `context` frames of outside before and at least as many after, up to whole chunks."""
+        """Frames and conditions padded by `context` outside frames before and at least as many after, to whole chunks."""
         outside = torch.tensor(self.form.sizes, device=frames.device)
         if valid is not None:
             frames = torch.where(valid[..., None], frames, outside)
@@ -188,40 +185,40 @@ class DeepBach(Orderless):
         before, behind = (outside.expand(batch, more, columns) for more in (self.context, after))
         return torch.cat([before, frames, behind], 1), F.pad(conditions, (0, 0, self.context, after))
 
-    def generate(self, ask: Ask) -> Tensor:
-        """As asked. Only the surroundings of open cells are read, so that a few bars of a long piece are filled in quickly."""
-        open_ = (~ask.fixed).any(-1).any(0).nonzero()
+    def generate(self, request: SamplingRequest) -> Tensor:
+        """See `GenerativeModel.generate`. Only the surroundings of open cells are computed, so filling in a few bars is fast."""
+        open_ = (~request.fixed).any(-1).any(0).nonzero()
         if not len(open_):
-            return ask.values
+            return request.values
         reach = -(-self.context // self.chunk)
         first = max(0, (int(open_[0]) // self.chunk - reach) * self.chunk)
         last = (int(open_[-1]) // self.chunk + 1 + reach) * self.chunk
-        cut = {name: getattr(ask, name)[:, first:last] for name in ("values", "fixed", "conditions")}
-        frames = ask.values.clone()
-        part = ask._replace(**cut)
+        cut = {name: getattr(request, name)[:, first:last] for name in ("values", "fixed", "conditions")}
+        frames = request.values.clone()
+        part = request._replace(**cut)
         frames[:, first:last] = pseudo_gibbs(self, part, self.iterations, self.apart, self.hottest, begins=first == 0)
         return frames
 
 
 class VoiceNet(nn.Module):
-    """The network of one voice: logits of its cells."""
+    """Network of one voice: logits of its cells."""
 
     def __init__(self, form: FrameSpec, voice: int, layers: int, width: int, dropout: float, embedding: int, hidden: int) -> None:
         super().__init__()
         self.voice = voice
-        self.notes = nn.ModuleList(nn.Embedding(size + 1, embedding) for size in form.sizes)  # one more: outside
+        self.notes = nn.ModuleList(nn.Embedding(size + 1, embedding) for size in form.sizes)  # one more for outside
         self.metadata = nn.Linear(form.conditions, embedding) if form.conditions else None
-        seen = embedding * (form.columns + bool(form.conditions))
+        inputs = embedding * (form.columns + bool(form.conditions))
         between = dropout if layers > 1 else 0.0
-        self.left, self.right = (nn.LSTM(seen, width, layers, batch_first=True, dropout=between) for _ in range(2))
-        # Alone in its view a voice has nothing beside it but metadata, or nothing at all.
-        self.centre = nn.Sequential(nn.Linear(max(seen - embedding, 1), hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.left, self.right = (nn.LSTM(inputs, width, layers, batch_first=True, dropout=between) for _ in range(2))
+        # A single voice has no other inputs than metadata, or none.
+        self.centre = nn.Sequential(nn.Linear(max(inputs - embedding, 1), hidden), nn.ReLU(), nn.Dropout(dropout))
         self.head = nn.Sequential(
             nn.Linear(2 * width + hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, form.sizes[voice])
         )
 
     def forward(self, frames: Tensor, conditions: Tensor, count: int, context: int, chunk: int) -> Tensor:
-        """Logits (batch, count, categories) of frames that stand between `context` others before and after, in whole chunks."""
+        """Logits (batch, count, categories) of frames padded by `context` frames before and after, to whole chunks."""
         notes = [table(frames[..., voice]) for voice, table in enumerate(self.notes)]
         known = [] if self.metadata is None else [self.metadata(conditions)]
         beside = [*notes[: self.voice], *notes[self.voice + 1 :], *known]
@@ -238,7 +235,7 @@ class VoiceNet(nn.Module):
 
     @staticmethod
     def _states(lstm: nn.LSTM, windows: Tensor, context: int) -> Tensor:
-        """Outputs (batch, frames, width) of all windows (batch, chunks, features, frames) from frame `context` - 1 on."""
+        """LSTM outputs (batch, frames, width) of windows (batch, chunks, features, frames) from frame `context` - 1 on."""
         batch, chunks = windows.shape[:2]
         outputs, _ = lstm(windows.flatten(0, 1).transpose(1, 2))
         return outputs[:, context - 1 :].unflatten(0, (batch, chunks)).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""The restricted Boltzmann machine by itself: frames or windows of a piano roll that know nothing of one another."""
+"""Restricted Boltzmann machine over independent frames or windows of a piano roll (batch, frames, columns)."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,25 +7,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.blocks.precision import full_precision
-from models.generation.cells import cut, given
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.cells import cut, fixed_values
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.generative_model import GenerativeModel, kept
 from models.generation.heads.binary import log_odds
 from models.generation.rbm import Boltzmann, LogEstimate, ais, block_gibbs, contrast
 
-# Block Gibbs sampling over music longer than a model's window: window after window, each knowing half of the one before.
-
 Fill = Callable[[Tensor, Tensor], Tensor]
-"""Frames (batch, window, columns) of given ones, and which cells of them are fixed."""
+"""Function of frames and fixed cells (batch, window, columns) -> completed frames."""
 
 
-def slide(ask: Ask, window: int, fill: Fill) -> Tensor:
-    """Frames (batch, frames, columns) as asked, window by window, half a window on each time.
+def slide(request: SamplingRequest, window: int, fill: Fill) -> Tensor:
+    """Frames (batch, frames, columns) completed window by window, with a hop of half a window.
 
-    What was written stays, so that a window knows what lies before it, and of what lies ahead the cells that are fixed.
-    Frames behind the end, where a window is longer than what is asked for, are free and thrown away.
+    Completed frames stay fixed, so that a window depends on previous frames and on fixed cells ahead. Padding to a whole
+    window is free and removed.
     """
-    frames, fixed = given(ask).clone(), ask.fixed.clone()
+    frames, fixed = fixed_values(request).clone(), request.fixed.clone()
     length = frames.shape[1]
     missing = max(window - length, 0)
     frames, fixed = (F.pad(part, (0, 0, 0, missing)) for part in (frames, fixed))
@@ -44,20 +42,20 @@ class EnergyModel(GenerativeModel):
     """RBM over windows of a binary view, trained by contrastive divergence (Hinton 2002) or persistent chains (Tieleman 2008).
 
     Any cells may be fixed; the others are drawn by block Gibbs sampling. The likelihood is estimated by annealed importance
-    sampling. A window's nats are shared out evenly over its frames; a last window is filled up with silence, which costs too.
+    sampling. The nats of a window are divided evenly among its frames; the last window is padded with silence, which costs too.
 
     Args:
-        form: of the frames, binary
-        window: frames that are read and written at once; 1: frames by themselves, the survey's RBM
-        hidden: units
-        cd: Gibbs steps of a training step
-        persistent: chains that go on from step to step; 0: chains begin at the data each time
-        gibbs: Gibbs steps for a window that is drawn
+        form: frame specification, binary
+        window: frames per window; 1: independent frames, the survey's RBM
+        hidden: number of hidden units
+        cd: Gibbs steps per training step
+        persistent: number of persistent chains; 0: chains start from the data
+        gibbs: Gibbs steps per drawn window
         chains, temperatures: of annealed importance sampling
         seed: of the estimates
 
     Raises:
-        ValueError: frames that are not binary, or a window of none.
+        ValueError: frames are not binary, or window < 1.
     """
 
     supports = frozenset({"free", "continue", "harmonise", "inpaint"})
@@ -77,7 +75,7 @@ class EnergyModel(GenerativeModel):
     ) -> None:
         super().__init__(form)
         if form.kind != "binary" or window < 1:
-            raise ValueError(f"an RBM wants a binary view and a window of 1 frame or more, not {form.kind} and {window}")
+            raise ValueError(f"EnergyModel needs a binary view and a window of 1 frame or more, got {form.kind} and {window}")
         self.window, self.cd, self.gibbs = window, cd, gibbs
         self.chains, self.temperatures, self.seed = chains, temperatures, seed
         units = window * form.columns
@@ -92,7 +90,7 @@ class EnergyModel(GenerativeModel):
         return Boltzmann(self.weight.float(), self.visible.float(), self.hidden.float())
 
     def prepare(self, batches: Iterable[FrameBatch]) -> None:
-        """The visible biases, and the chains of annealed importance sampling, begin with how often each note sounds."""
+        """Initialise visible biases and the base distribution of annealed importance sampling by note frequencies."""
         counts = torch.zeros(len(self.base), 2, dtype=torch.float64, device=self.base.device)
         for batch in batches:
             rows = self._rows(batch)[0].to(self.base.device)
@@ -104,7 +102,7 @@ class EnergyModel(GenerativeModel):
             self.fantasies.copy_((torch.rand_like(self.fantasies) < self.base.sigmoid()).float())
 
     def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
-        """Contrastive divergence of a cell, as `loss`; only its gradient means anything."""
+        """Contrastive divergence per cell as `loss`; only its gradient is meaningful."""
         rows, _ = self._rows(batch)
         with full_precision(rows):
             start = self.fantasies if len(self.fantasies) else None
@@ -114,46 +112,46 @@ class EnergyModel(GenerativeModel):
             return {"loss": difference.mean() / self.form.columns / self.window}
 
     def nll(self, batch: FrameBatch) -> Tensor:
-        """As `GenerativeModel.nll` with independent windows; `log_partition` has the error, the same for all windows."""
-        rows, there = self._rows(batch)
+        """See `GenerativeModel.nll`; windows are independent. `log_partition` has the error, equal for all windows."""
+        rows, nonempty = self._rows(batch)
         with full_precision(rows):
             nats = self.machine().free_energy(rows) + self.log_partition().value
         valid = cut(batch.valid, self.window)
         shared = torch.zeros(valid.shape, device=rows.device)
-        shared[there] = (nats / valid[there].sum(1)).unsqueeze(1) * valid[there]
+        shared[nonempty] = (nats / valid[nonempty].sum(1)).unsqueeze(1) * valid[nonempty]
         return shared.view(len(batch.frames), -1)[:, : batch.frames.shape[1]]
 
     @torch.no_grad()
     def log_partition(self) -> LogEstimate:
-        """Logarithm of the partition function and its standard error, nats, both (1,); anew only when parameters changed."""
+        """Log partition function and its standard error in nats, both (1,), cached until parameters change."""
         now = (self.weight.device, *(parameter._version for parameter in self.parameters()))
         if self._partition is None or self._partition[0] != now:
             machine = self.machine()
-            one = Boltzmann(machine.weight, machine.visible.unsqueeze(0), machine.hidden.unsqueeze(0))
+            row_machine = Boltzmann(machine.weight, machine.visible.unsqueeze(0), machine.hidden.unsqueeze(0))
             generator = torch.Generator(self.weight.device).manual_seed(self.seed)
             with full_precision(self.weight):
-                self._partition = now, ais(one, self.base, self.chains, self.temperatures, generator)
+                self._partition = now, ais(row_machine, self.base, self.chains, self.temperatures, generator)
         return self._partition[1]
 
     @torch.no_grad()
-    def generate(self, ask: Ask) -> Tensor:
-        """As `GenerativeModel.generate`, by windows that overlap by half. Raises ValueError where another use is asked for."""
-        if ask.use not in self.supports:
-            raise ValueError(f"an RBM cannot be asked to {ask.use}, but to {', '.join(sorted(self.supports))}")
+    def generate(self, request: SamplingRequest) -> Tensor:
+        """See `GenerativeModel.generate`; windows overlap by half. Raises ValueError for an unsupported use."""
+        if request.use not in self.supports:
+            raise ValueError(f"EnergyModel does not support {request.use}, expected one of {', '.join(sorted(self.supports))}")
         machine, chance = self.machine(), self.base.sigmoid()
-        greedy = ask.sampling.temperature <= 0 or ask.sampling.top_k == 1
+        greedy = request.sampling.temperature <= 0 or request.sampling.top_k == 1
 
         def fill(frames: Tensor, fixed: Tensor) -> Tensor:
             rows, still = frames.float().flatten(1), fixed.flatten(1)
-            noise = torch.rand(rows.shape, generator=ask.generator, device=rows.device)
+            noise = torch.rand(rows.shape, generator=request.generator, device=rows.device)
             begin = torch.where(still, rows, chance.expand_as(rows) if greedy else (noise < chance).float())
-            return block_gibbs(machine, begin, still, self.gibbs, ask.sampling, ask.generator).view(frames.shape)
+            return block_gibbs(machine, begin, still, self.gibbs, request.sampling, request.generator).view(frames.shape)
 
-        with full_precision(ask.values):
-            return kept(ask, slide(ask, self.window, fill).to(ask.values.dtype))
+        with full_precision(request.values):
+            return kept(request, slide(request, self.window, fill).to(request.values.dtype))
 
     def _rows(self, batch: FrameBatch) -> tuple[Tensor, Tensor]:
-        """Windows with any frame in them (rows, units) float32, padded frames silent, and which of all windows these are."""
+        """Non-empty windows (rows, units) float32, padded frames silent, and their mask among all windows."""
         frames = cut(batch.frames.float() * batch.valid.unsqueeze(-1), self.window)
-        there = cut(batch.valid, self.window).any(1)
-        return frames[there].flatten(1), there
+        nonempty = cut(batch.valid, self.window).any(1)
+        return frames[nonempty].flatten(1), nonempty

@@ -1,4 +1,4 @@
-"""What the systems share with whoever feeds them: the form of frames, a batch of them, and what is asked for."""
+"""Interface between data and generative models: frame specification, batches of frames, and sampling requests."""
 
 from typing import Literal, NamedTuple
 
@@ -9,15 +9,15 @@ from models.generation.sampling import Sampling
 
 
 class FrameSpec(NamedTuple):
-    """The form of a view's frames.
+    """Specification of the frames of a view.
 
-    kind: `binary` columns, or one category a column
-    sizes: number of categories of each column; all 2 where binary
-    conditions: numbers that are known of a frame beforehand (metre, fermata, key, chord)
-    bar: frames of a 4/4 bar; 0 where frames are not a grid in time
-    planes: columns of a binary frame are `planes` equal parts (2: sounding, struck anew), pitches ascending in each
+    kind: `binary` columns, or one category per column
+    sizes: number of categories of each column; 2 for binary columns
+    conditions: number of conditioning features per frame (metre, fermata, key, chord)
+    bar: frames of a 4/4 bar; 0 if frames are not a grid in time
+    planes: equal parts of the columns of a binary frame (2: sounding, struck), pitches ascending in each
     low: pitch of the first column of a roll, or of the first pitched category
-    hold, rest, end: categories that mean a held note, silence and the end of a piece; -1: there is none
+    hold, rest, end: categories of a held note, silence and the end of a piece; -1: none
     """
 
     kind: Literal["binary", "categories"]
@@ -32,7 +32,7 @@ class FrameSpec(NamedTuple):
 
     @property
     def columns(self) -> int:
-        """Columns of a frame."""
+        """Number of columns of a frame."""
         return len(self.sizes)
 
 
@@ -44,14 +44,14 @@ class FrameBatch(NamedTuple):
     valid: Tensor  # (batch, frames) bool: false where padded
 
 
-class Ask(NamedTuple):
-    """What a system is asked to write: every use is a mask.
+class SamplingRequest(NamedTuple):
+    """Input of `GenerativeModel.generate`: fixed cells, conditions and sampling options.
 
-    values: as `FrameBatch.frames`; what stands in cells that are not fixed means nothing
-    fixed: (batch, frames, columns) bool: cells that must come back as they are
+    values: as `FrameBatch.frames`; values of cells that are not fixed are ignored
+    fixed: (batch, frames, columns) bool, cells that are copied to the output
     conditions: (batch, frames, conditions)
-    allowed: (frames, categories) bool, or None: what may stand in each frame of a view of one column
-    use: the name of what the mask is for; a family refuses what is not in its `supports`
+    allowed: (frames, categories) bool or None, allowed categories of views with one column
+    use: purpose of the mask, one of the model's `supports`
     """
 
     values: Tensor

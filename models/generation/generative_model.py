@@ -1,4 +1,4 @@
-"""What every system answers: a loss, a likelihood where it has one, and music that keeps to a mask."""
+"""Base classes of generative models: frames -> loss and likelihood, sampling request -> frames."""
 
 from collections.abc import Iterable
 from typing import ClassVar, Literal
@@ -6,14 +6,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 
 
 class GenerativeModel(nn.Module):
-    """Base of all systems, built with the form of the frames.
+    """Base class of generative models, constructed with the specification of the frames.
 
-    supports: uses that it can be asked for: free, continue, harmonise, inpaint, interpolate
-    likelihood: whether `nll` is exact, a bound, an estimate, or not there (`none`)
+    supports: supported uses: free, continue, harmonise, inpaint, interpolate
+    likelihood: kind of `nll`: exact, a bound, an estimate, or not available (`none`)
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"free"})
@@ -24,60 +24,60 @@ class GenerativeModel(nn.Module):
         self.form = form
 
     def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
-        """What is minimised, as `loss`, and the parts it is made of."""
+        """Training loss as `loss`, and its terms."""
         nll = self.nll(batch)
         return {"loss": nll.sum() / batch.valid.sum().clamp(min=1) / self.form.columns}
 
     def nll(self, batch: FrameBatch) -> Tensor:
-        """Nats (batch, frames) of each frame given those before it, the first one included; 0 where padded."""
+        """Nats (batch, frames) of each frame given the previous ones; 0 if padded."""
         raise NotImplementedError
 
     def surrogate(self, batch: FrameBatch) -> Tensor:
-        """What is watched in place of `nll` (batch, frames) where there is none: reconstruction, pseudo-likelihood."""
+        """Substitute (batch, frames) for `nll` in models without likelihood: reconstruction, pseudo-likelihood."""
         raise NotImplementedError
 
     def guess(self, batch: FrameBatch) -> Tensor | None:
-        """The likeliest frames (batch, frames, columns) given the true ones before each; None where that is not known.
+        """Most likely frames (batch, frames, columns) given the true previous ones; None if not available.
 
-        A head that draws a frame cell by cell is told the frame's true cells before each, too.
+        Heads that draw a frame cell by cell also get the true previous cells of the frame.
         """
         return None
 
     @property
     def scored(self) -> list[int]:
-        """Columns that `nll` is of: all, but for a system that is given some."""
+        """Columns covered by `nll`: all, except in models with input columns."""
         return list(range(self.form.columns))
 
     def idle(self) -> list[nn.Parameter]:
-        """Parameters that the coming optimizer step must leave where they are."""
+        """Parameters that the next optimizer step must not change."""
         return []
 
-    def generate(self, ask: Ask) -> Tensor:
-        """Frames (batch, frames, columns) as asked; every fixed cell as given. At an `end`, what follows is `end` too."""
+    def generate(self, request: SamplingRequest) -> Tensor:
+        """Generated frames (batch, frames, columns) with the fixed cells of the request; after an `end` all frames are `end`."""
         raise NotImplementedError
 
     def prepare(self, batches: Iterable[FrameBatch]) -> None:
-        """Look at the whole training set once before the first step, on every rank alike: a chain counts, a net may measure."""
+        """Take statistics of the whole training set before the first step, on every rank: counts, initial biases."""
 
 
 class Adversarial(GenerativeModel):
-    """Base of systems of several players, each with an optimizer of its own.
+    """Base class of adversarial models: networks with separate optimizers and alternating updates.
 
-    schedule: whose turn it is, in order, within one training step; one entry per optimizer step
+    schedule: names of the networks updated within one training step, one per optimizer step
     """
 
     likelihood = "none"
     schedule: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
 
-    def players(self) -> dict[str, nn.Module]:
-        """The modules that learn, by name."""
+    def networks(self) -> dict[str, nn.Module]:
+        """Trained networks by name, such as generator and discriminator."""
         raise NotImplementedError
 
-    def turn(self, player: str, batch: FrameBatch) -> dict[str, Tensor]:
-        """What `player` minimises in its turn, as `loss`, and the parts; fresh noise each time, from torch's own generator."""
+    def network_loss(self, name: str, batch: FrameBatch) -> dict[str, Tensor]:
+        """Loss of one network as `loss`, and its terms; noise is drawn by torch's global generator."""
         raise NotImplementedError
 
 
-def kept(ask: Ask, frames: Tensor) -> Tensor:
-    """Frames with the fixed cells as they were given."""
-    return torch.where(ask.fixed, ask.values, frames)
+def kept(request: SamplingRequest, frames: Tensor) -> Tensor:
+    """Frames with the fixed cells of the request."""
+    return torch.where(request.fixed, request.values, frames)

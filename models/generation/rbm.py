@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machines over zeros and ones, each row with biases of its own if need be."""
+"""Restricted Boltzmann machines: free energy, contrastive divergence, block Gibbs and annealed importance sampling."""
 
 import math
 from typing import NamedTuple
@@ -11,10 +11,10 @@ from models.generation.sampling import Sampling, flip
 
 
 class Boltzmann(NamedTuple):
-    """Energy -b v - c h - v W h of visible and hidden units (Smolensky 1986; Hinton 2002). Wants float32.
+    """Energy -b v - c h - v W h of visible and hidden units (Smolensky 1986; Hinton 2002), in float32.
 
     weight: (visible, hidden)
-    visible, hidden: biases b (..., visible) and c (..., hidden), for all rows or one for each
+    visible, hidden: biases b (..., visible) and c (..., hidden), shared or one per row
     """
 
     weight: Tensor
@@ -22,25 +22,25 @@ class Boltzmann(NamedTuple):
     hidden: Tensor
 
     def up(self, v: Tensor) -> Tensor:
-        """Logits (..., hidden) of the hidden units given visible ones."""
+        """Logits (..., hidden) of the hidden units given visible units."""
         return v @ self.weight + self.hidden
 
     def down(self, h: Tensor) -> Tensor:
-        """Logits (..., visible) of the visible units given hidden ones."""
+        """Logits (..., visible) of the visible units given hidden units."""
         return h @ self.weight.T + self.visible
 
     def free_energy(self, v: Tensor) -> Tensor:
-        """Minus the logarithm (...,) of the unnormalised probability of visible units (..., visible)."""
+        """Free energy (...,) of visible units (..., visible): negative log of the unnormalised probability."""
         return -(v * self.visible).sum(-1) - F.softplus(self.up(v)).sum(-1)
 
     def log_partition(self) -> Tensor:
-        """The exact logarithm (...,) of the sum over all states of up to 20 visible or hidden units, the fewer of them.
+        """Exact log partition function (...,), for up to 20 visible or hidden units.
 
-        Raises ValueError where both are more.
+        Raises ValueError for more units in both layers.
         """
         few = min(self.weight.shape)
         if few > 20:
-            raise ValueError(f"{few} units have too many states to sum over, expected 20 or fewer; `ais` estimates it")
+            raise ValueError(f"{few} units have too many states to sum over, expected 20 or fewer: use `ais`")
         this, other, weight = self.hidden, self.visible, self.weight
         if few < self.weight.shape[1]:
             this, other, weight = self.visible, self.hidden, self.weight.T
@@ -53,10 +53,10 @@ class Boltzmann(NamedTuple):
 
 
 def contrast(machine: Boltzmann, data: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Contrastive divergence: free energy (rows,) of data less that of what `steps` of Gibbs sampling make of it.
+    """Contrastive divergence: free energy (rows,) of data minus that of samples after `steps` Gibbs steps, and the samples.
 
-    Only the difference's gradient means anything; it does not go through the samples. Returned with it, they may be the
-    `start` of the next call (persistent chains, Tieleman 2008). Drawn by torch's own generator.
+    Only the gradient of the difference is meaningful; it does not flow through the samples. The samples can be the `start`
+    of the next call (persistent chains, Tieleman 2008). Uses torch's global generator.
     """
     with torch.no_grad():
         v = data if start is None else start
@@ -75,10 +75,10 @@ def _drawn(logits: Tensor) -> Tensor:
 def block_gibbs(
     machine: Boltzmann, v: Tensor, fixed: Tensor | None, steps: int, sampling: Sampling, generator: torch.Generator
 ) -> Tensor:
-    """Visible units (rows, visible) after `steps` of drawing all hidden and then all visible units; the fixed ones stay.
+    """Visible units (rows, visible) after `steps` of block Gibbs sampling with fixed units.
 
-    v: where to begin. At temperature 0 nothing is drawn: means are handed on for all steps, and in the end the likelier
-    states, which is a local maximum, not the likeliest frame of all
+    v: initial units. Temperature 0 iterates mean-field updates for `steps`, then most likely states for `steps`: a local
+    maximum, not the most likely frame
     """
     if sampling.temperature <= 0 or sampling.top_k == 1:
         return _settled(machine, v, fixed, steps)
@@ -100,11 +100,8 @@ def _settled(machine: Boltzmann, v: Tensor, fixed: Tensor | None, steps: int) ->
     return v
 
 
-# Annealed importance sampling: what a Boltzmann machine's states sum up to, and how sure that is.
-
-
 class LogEstimate(NamedTuple):
-    """An estimated logarithm (rows,) and its standard error (rows,), in nats."""
+    """Estimated logarithm (rows,) and its standard error (rows,), in nats."""
 
     value: Tensor
     error: Tensor
@@ -117,28 +114,27 @@ def ais(
     chains: int,
     temperatures: int,
     generator: torch.Generator,
-    given: tuple[Tensor, Tensor] | None = None,
+    clamped: tuple[Tensor, Tensor] | None = None,
 ) -> LogEstimate:
-    """Logarithm of the partition function of each row's machine (Salakhutdinov and Murray 2008, section 4.1.1).
+    """Annealed importance sampling of log partition functions (Salakhutdinov and Murray 2008, section 4.1.1).
 
-    The importance weights' mean is unbiased, so its logarithm is on the average too small, the likelihood made of it too
-    large, the more so the fewer the temperatures; the error, by the delta method from the spread of the weights, says
-    nothing of modes that no chain visited.
+    The mean of the importance weights is unbiased, so its logarithm is too small on average, and likelihoods are too large,
+    more so with fewer temperatures. The error (delta method on the spread of the weights) ignores modes without a chain.
 
     Args:
         machine: biases (rows, units)
-        base: biases (visible,) of the machine without weights that chains begin with: the data's log-odds
-        chains: of each row
-        temperatures: intermediate distributions
-        generator: of all draws
-        given: values (rows, visible) and which of them are fixed (rows, visible): the sum is over the other units alone
+        base: biases (visible,) of the initial distribution, the log-odds of the data
+        chains: chains per row
+        temperatures: number of intermediate distributions
+        generator: of all random numbers
+        clamped: values and mask of fixed units, each (rows, visible); the sum is over the other units
     """
     rows = len(machine.visible)
     visible, hidden = (bias.repeat(chains, 1) for bias in (machine.visible, machine.hidden))
-    values, fixed = (part.repeat(chains, 1) for part in given) if given else (None, None)
+    values, fixed = (part.repeat(chains, 1) for part in clamped) if clamped else (None, None)
     v = _bernoulli(base.expand_as(visible), generator, values, fixed)
     mass = F.softplus(base).expand_as(visible)
-    if given:
+    if clamped:
         mass = torch.where(fixed, base * values, mass)
     weights = mass.sum(-1) + hidden.shape[-1] * math.log(2)
     up = v @ machine.weight + hidden
@@ -160,7 +156,7 @@ def _bernoulli(logits: Tensor, generator: torch.Generator, values: Tensor | None
 
 
 def _mean(weights: Tensor) -> LogEstimate:
-    """Logarithm of the mean of log-weights (chains, rows), and its error: unknown, so infinite, of one chain."""
+    """Logarithm of the mean of log-weights (chains, rows), and its error, infinite for one chain."""
     chains = len(weights)
     value = weights.logsumexp(0) - math.log(chains)
     if chains == 1:

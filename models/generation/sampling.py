@@ -1,4 +1,4 @@
-"""How a category is drawn: temperature, top-k, top-p; at temperature 0 the likeliest."""
+"""Sampling from logits with temperature, top-k and top-p; greedy at temperature 0."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Sampling(NamedTuple):
-    """Temperature (0: the likeliest), the k likeliest (0: all), the fewest likeliest that together have p (1: all)."""
+    """Sampling options: temperature (0: greedy), top-k (0: all), nucleus probability top-p (1: all)."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -15,7 +15,7 @@ class Sampling(NamedTuple):
 
 
 def narrowed(logits: Tensor, sampling: Sampling, allowed: Tensor | None = None) -> Tensor:
-    """Logits (..., categories) of which what may not be drawn is -inf, divided by the temperature (0 is left to `draw`)."""
+    """Logits (..., categories) divided by the temperature (if not 0), -inf for excluded categories."""
     if allowed is not None:
         logits = logits.masked_fill(~allowed, -torch.inf)
     if sampling.temperature > 0:
@@ -24,26 +24,26 @@ def narrowed(logits: Tensor, sampling: Sampling, allowed: Tensor | None = None) 
         logits = logits.masked_fill(logits < logits.topk(sampling.top_k, -1).values[..., -1:], -torch.inf)
     if sampling.top_p < 1:
         ordered, order = logits.softmax(-1).sort(-1, descending=True)
-        dropped = ordered.cumsum(-1) - ordered >= sampling.top_p  # the likeliest always stays
+        dropped = ordered.cumsum(-1) - ordered >= sampling.top_p  # the most likely category is always kept
         logits = logits.masked_fill(torch.zeros_like(dropped).scatter(-1, order, dropped), -torch.inf)
     return logits
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator, allowed: Tensor | None = None) -> Tensor:
-    """One category (...,) of logits (..., categories), of those `allowed`."""
+    """Categories (...,) drawn from logits (..., categories), restricted to `allowed`."""
     logits = narrowed(logits.float(), sampling, allowed)
     if sampling.temperature <= 0 or sampling.top_k == 1:
         return logits.argmax(-1)
     noise = torch.rand(logits.shape, generator=generator, device=logits.device)
-    # Gumbel's trick: the categories' order of chance, without a loop over rows.
+    # Gumbel-max trick, without a loop over rows.
     return (logits - (-noise.clamp(1e-20, 1 - 1e-7).log()).log()).argmax(-1)
 
 
 def flip(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """Zeros and ones (...,) float of Bernoulli logits (...,); at temperature 0 the likelier."""
+    """Bernoulli samples (...,) float of logits (...,); the more likely value at temperature 0."""
     if sampling.temperature <= 0 or sampling.top_k == 1:
         return (logits > 0).to(logits.dtype)
     chance = (logits.float() / sampling.temperature).sigmoid()
-    if sampling.top_p < 1:  # the likelier alone, once it has p
+    if sampling.top_p < 1:  # only the more likely value if it reaches p
         chance = torch.where(chance >= sampling.top_p, 1.0, torch.where(1 - chance >= sampling.top_p, 0.0, chance))
     return (torch.rand(logits.shape, generator=generator, device=logits.device) < chance).to(logits.dtype)

@@ -1,4 +1,4 @@
-"""VRAE: a recurrent encoder to a normal distribution, and a recurrent decoder that listens to itself."""
+"""VRAE (Fabius and van Amersfoort 2014): variational recurrent autoencoder of windows of frames."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -12,33 +12,33 @@ from models.generation.frame_spec import FrameBatch, FrameSpec
 
 KINDS = {"rnn": (nn.RNN, nn.RNNCell), "lstm": (nn.LSTM, nn.LSTMCell), "gru": (nn.GRU, nn.GRUCell)}
 SETS = 64
-"""Sets of points at which bounds are measured."""
+"""Number of fixed sets of posterior points for the bound."""
 
 
 class VRAE(Coded):
-    """Variational recurrent autoencoder (Fabius and van Amersfoort 2014) of windows, each by itself.
+    """Variational recurrent autoencoder of independent windows.
 
-    The encoder's state behind the last frame gives mean and variance of z; z gives the decoder's first state, and the decoder
-    reads the probabilities that it said of the frame before, nothing of the true one: given z, frames are independent. The
-    published net has 500 tanh units in both, z of 2 or 20, windows of 50 frames, and weighs the divergence 0.01.
+    The encoder's last state gives mean and variance of z; z gives the decoder's initial state. The decoder reads its own
+    probabilities of the previous frame, not the true one: given z, frames are independent. The published network has 500
+    tanh units in both, z of 2 or 20, windows of 50 frames, and weight 0.01 of the divergence.
 
-    `nll` is the evidence lower bound, negative: the mean cost of each frame at `samples` points of the posterior and as many
-    opposite ones, and the divergence, which is exact, spread evenly over the frames of its window. The points are chosen by
-    what stands in a window, so that neither batch nor seed changes the bound, and spread like the posterior. They are few: a
-    window's bound is off by about 1 %, to either side, the mean of many windows by far less.
+    `nll` is the negative evidence lower bound: the mean cost of each frame at `samples` antithetic pairs of posterior
+    points, and the exact divergence, divided evenly among the frames of the window. The points depend on the content of the
+    window only, so that batch and seed do not change the bound. The error of a window's bound is about 1 %, of the mean of
+    many windows far less.
 
     Args:
-        form: of the frames
-        window: frames that are read and written at once
-        encoder, decoder: units
-        latent: numbers of z
-        kind: of both recurrent nets
-        kl: weight of the divergence from the prior; 1 makes the loss the bound
-        ramp: steps in which that weight rises from 0
-        samples: pairs of opposite points, for the bound
-        interpolation: pieces on the way from one to another, both included
-        way: of codes from one to the other
-        search: for the z of given cells: the likeliest given them
+        form: frame specification
+        window: frames per window
+        encoder, decoder: number of units
+        latent: size of z
+        kind: type of both recurrent networks
+        kl: weight of the divergence from the prior; with 1 the loss is the bound
+        ramp: steps in which that weight increases from 0
+        samples: antithetic pairs of points for the bound
+        interpolation: pieces from the first to the last, both included
+        way: interpolation of codes
+        search: search for the most likely z of fixed cells
     """
 
     likelihood = "bound"
@@ -64,22 +64,22 @@ class VRAE(Coded):
         self.first, self.decoder = nn.Linear(latent, decoder), cell(self.cells.width, decoder)
         self.out = nn.Linear(decoder, self.cells.width)
         self.latent, self.kl, self.ramp = latent, kl, ramp
-        # A generator of its own: the bound is the same for every seed of a run.
+        # A separate generator: the bound is the same for every seed of a run.
         noise = torch.randn(SETS, samples, latent, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise / noise.square().mean(1, keepdim=True).sqrt(), persistent=False)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def prepare(self, batches: Iterable[FrameBatch]) -> None:
-        """Begin where nothing but the frequency of each cell is known: silence is most of a roll, and slow to learn."""
-        self.out.bias.copy_(self.cells.habit(batches))
+        """Initialise the output bias by the frequency of each cell: most of a roll is silence, which is slow to learn."""
+        self.out.bias.copy_(self.cells.initial_bias(batches))
 
     def posterior(self, cells: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the variance (rows, latent) float32 of z, given the valid frames of windows."""
+        """Mean and log-variance (rows, latent) float32 of z, given the valid frames of windows."""
         states, _ = self.encoder(cells * valid[..., None])
         last = (valid.sum(1) - 1).clamp(min=0)
         mean, log_variance = self.moments(states[torch.arange(len(last), device=last.device), last]).float().chunk(2, -1)
-        # A variance that leaves what float32 can hold would end the training.
+        # Keep the variance within the range of float32.
         return mean, log_variance.clamp(-15, 15)
 
     def code(self, cells: Tensor, valid: Tensor) -> Tensor:
@@ -90,19 +90,19 @@ class VRAE(Coded):
         """Logits (rows, window, width) of z (rows, latent)."""
         hidden = self.first(code).tanh()
         state = (hidden, torch.zeros_like(hidden)) if isinstance(self.decoder, nn.LSTMCell) else hidden
-        said, logits = code.new_zeros(len(code), self.cells.width), []
+        previous, logits = code.new_zeros(len(code), self.cells.width), []
         for _ in range(self.window):
-            state = self.decoder(said, state)
+            state = self.decoder(previous, state)
             logits.append(self.out(state[0] if isinstance(state, tuple) else state))
-            said = self.cells.chances(logits[-1])
+            previous = self.cells.chances(logits[-1])
         return torch.stack(logits, 1)
 
     def random_code(self, rows: int, generator: torch.Generator) -> Tensor:
-        """z (rows, latent) of the prior."""
+        """z (rows, latent) from the prior."""
         return torch.randn(rows, self.latent, generator=generator, device=self.noise.device)
 
     def loss(self, batch: FrameBatch) -> dict[str, Tensor]:
-        """Reconstruction and weighted divergence in nats of a cell, as `loss`; both by themselves, in nats of a frame."""
+        """Reconstruction plus weighted divergence in nats per cell as `loss`; both terms in nats per frame."""
         if self.training:
             self.step += 1
         frames, valid = cut(batch.frames, self.window), cut(batch.valid, self.window)
@@ -116,7 +116,7 @@ class VRAE(Coded):
         return {"loss": (nats + weight * divergence) / self.form.columns, **parts}
 
     def nll(self, batch: FrameBatch) -> Tensor:
-        """Nats (batch, frames) whose sum over a window bounds its cost from above; 0 where padded."""
+        """Nats (batch, frames) whose sum over a window is an upper bound of its cost; 0 if padded."""
         frames, valid = cut(batch.frames, self.window), cut(batch.valid, self.window)
         mean, log_variance = self.posterior(self.cells.read(frames), valid)
         spread = self._points(frames, valid) * (log_variance / 2).exp()
@@ -126,17 +126,17 @@ class VRAE(Coded):
         return joined((nats + share[:, None]) * valid, batch.frames.shape[1])
 
     def _points(self, frames: Tensor, valid: Tensor) -> Tensor:
-        """Points (samples, rows, latent) of windows, in standard deviations: were all alike, so would the errors be."""
+        """Posterior points (samples, rows, latent) in standard deviations, different per window to decorrelate errors."""
         content = (frames.long() * valid[..., None]).flatten(1)
-        place = torch.arange(1, content.shape[1] + 1, device=content.device)
-        return self.noise[(content * place).sum(1) % SETS].transpose(0, 1)
+        index = torch.arange(1, content.shape[1] + 1, device=content.device)
+        return self.noise[(content * index).sum(1) % SETS].transpose(0, 1)
 
     def misfit(self, code: Tensor, values: Tensor, fixed: Tensor) -> Tensor:
-        """Minus log p(given cells, z) (rows,), but for a constant."""
+        """Negative log p(fixed cells, z) (rows,), up to a constant."""
         nats = (self.cells.nats(self.decoded(code), values) * fixed).sum((1, 2))
         return nats + code.square().sum(-1) / 2
 
 
 def divergence_of(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence (rows,) of normal distributions, independent in each number (rows, latent), from N(0, 1)."""
+    """Kullback-Leibler divergence (rows,) of diagonal normal distributions (rows, latent) from N(0, 1)."""
     return (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2

@@ -1,4 +1,4 @@
-"""Networks that detect sound events; every one takes `n_classes` first."""
+"""Networks of sound event detection; `n_classes` is their first argument."""
 
 from models.sed.crnn import BiGRU as BiGRU
 from models.sed.crnn import Detection as Detection

@@ -1,4 +1,4 @@
-"""The sound event detector of Boes and Van hamme 2021: filters over the log-mel, other networks' embeddings, a GRU."""
+"""CRNN of Boes and Van hamme 2021: log-mel and embeddings -> frame and clip probabilities of sound events."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -14,28 +14,27 @@ from models.blocks.precision import full_precision
 from models.sed.front import Fusion, Level, MelFrontEnd, joined
 from models.sed.pooling import POOLINGS, Inside, normed, silenced
 
-# The convolutional part of a CRNN: 3x3 filters over time and frequency, pooled until no frequency is left.
-
-# Dropout whose random numbers cost a sixth on a CPU, where they are a quarter of a convolutional network's training.
-
 STEPS = 2**16
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout; on a CPU the probability is the nearest multiple of 2**-16, and four values share one draw of 64 bits."""
+    """nn.Dropout; on a CPU four values share one random integer of 64 bits, with p rounded to a multiple of 2**-16.
+
+    A training step of `DetectionCRNN` with nn.Dropout takes 1.26 times as long (`python -m benchmarks sed_step`).
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         threshold = round(self.p * STEPS)
         if not self.training or x.device.type != "cpu" or threshold in (0, STEPS):
             return super().forward(x)
-        # As a factor: a product by floats is ten times faster than torch.where or one by booleans.
+        # A product with floats is ten times faster than torch.where or a product with booleans.
         return x * kept(x, threshold).view(torch.int8).to(x.dtype).mul_(STEPS / (STEPS - threshold))
 
 
 def kept(x: Tensor, threshold: int) -> Tensor:
-    """Booleans in the shape and memory format of x (on the CPU), False with probability threshold / 2**16."""
+    """Dropout mask with shape and memory format of x (on the CPU), False with probability threshold / 2**16."""
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    strides = torch.empty_like(x, device="meta").stride()  # those of x, or dense ones where x has gaps
+    strides = torch.empty_like(x, device="meta").stride()  # those of x, or dense ones if x has gaps
     return draws[: x.numel()].as_strided(x.shape, strides) >= threshold - STEPS // 2
 
 
@@ -44,15 +43,15 @@ POOLS = ((2, 2), (2, 2), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2))
 
 
 class ContextGate(nn.Module):
-    """A 1x1 convolution beside the input, one of the two through a sigmoid: GLU gates the convolution, CG the input."""
+    """Gate by a 1x1 convolution: GLU is conv(x) * sigmoid(x), context gating (gate_input) is x * sigmoid(conv(x))."""
 
     def __init__(self, channels: int, gate_input: bool) -> None:
         super().__init__()
         self.linear, self.gate_input = nn.Conv2d(channels, channels, 1), gate_input
 
     def forward(self, x: Tensor) -> Tensor:
-        beside = self.linear(x)
-        return x * beside.sigmoid() if self.gate_input else beside * x.sigmoid()
+        projected = self.linear(x)
+        return x * projected.sigmoid() if self.gate_input else projected * x.sigmoid()
 
 
 ACTIVATIONS = {
@@ -63,9 +62,9 @@ ACTIVATIONS = {
 
 
 class Stack(nn.Module):
-    """(batch, channels, frames, bands) -> (batch, width, frames // pool[0], bands // pool[1]).
+    """Convolution 3x3, batch norm, activation, dropout, average pooling (Boes and Van hamme 2021, Figure 1).
 
-    Convolution 3x3 -> batch norm -> activation -> dropout -> average pooling, as Figure 1 of Boes and Van hamme 2021.
+    (batch, channels, frames, bands) -> (batch, width, frames // pool[0], bands // pool[1]).
     """
 
     def __init__(
@@ -86,12 +85,12 @@ class Stack(nn.Module):
 class Convolutions(nn.Module):
     """Log-mel (batch, frames, n_mels) -> (batch, frames // factor, channels[-1]) by stacks of 3x3 filters.
 
-    channels: filters of each stack; pools: (frames, bands) that each averages; the bands must come down to one.
+    channels: filters of each stack; pools: (frames, bands) of the average pooling, which must reduce the bands to one.
     activation: "relu", "glu" (gated linear unit), "cg" (context gating). Padded frames are set to 0 before every
-    convolution, as if the clip ended there, and do not count in the batch norms' statistics.
-    channels_last: memory format in which the filters run; on a CPU a third faster than the other.
+    convolution and excluded from the batch norms' statistics.
+    channels_last: memory format of the convolutions; on a CPU a third faster than the default format.
 
-    Raises ValueError for stacks that do not fit each other or the bands.
+    Raises ValueError for stacks that do not match each other or the bands.
     """
 
     def __init__(
@@ -108,8 +107,8 @@ class Convolutions(nn.Module):
         super().__init__()
         if len(channels) != len(pools) or activation not in ACTIVATIONS:
             raise ValueError(
-                f"{len(channels)} channels, {len(pools)} pools, activation {activation!r}: expected as many of one as of the "
-                f"other, and one of {', '.join(ACTIVATIONS)}"
+                f"{len(channels)} channels, {len(pools)} pools, activation {activation!r}: expected equally many channels and "
+                f"pools, and one of {', '.join(ACTIVATIONS)}"
             )
         bands = n_mels
         for _, pool in pools:
@@ -120,11 +119,11 @@ class Convolutions(nn.Module):
         self.stacks = nn.ModuleList(Stack(*shape, activation, dropout, bn_eps, bn_momentum) for shape in shapes)
         self.width, self.factor = channels[-1], prod(pool for pool, _ in pools)
         if channels_last:
-            # All maps follow the first filters, whose one input channel has no order.
+            # All feature maps follow the format of the first filters, whose single input channel has none.
             self.stacks.to(memory_format=torch.channels_last)
 
     def forward(self, mel: Tensor, valid: Tensor | None = None) -> Tensor:
-        """`valid` (batch,), on the CPU: frames of each clip, None if all are valid. At least one output frame."""
+        """Feature maps of log-mel with valid frames `valid` (batch,), on the CPU, None if all; at least one output frame."""
         missing = self.factor - mel.shape[1]
         if missing > 0:
             valid = torch.full((len(mel),), mel.shape[1]) if valid is None else valid
@@ -133,24 +132,21 @@ class Convolutions(nn.Module):
         for stack in self.stacks:
             inside = None
             if valid is not None:
-                inside = Inside.of(valid, x.shape[2], x.device)
+                inside = Inside.from_lengths(valid, x.shape[2], x.device)
                 valid = pooled(valid, stack.pool.kernel_size[0])
             x = stack(x, inside)
         return x.squeeze(3).transpose(1, 2)
 
 
 def pooled(frames: Tensor | int, factor: int) -> Tensor | int:
-    """Frames left of so many when each `factor` become one: only whole ones, but at least one."""
+    """Number of frames after pooling by `factor`: whole ones, at least one."""
     if isinstance(frames, int):
         return max(1, frames // factor)
     return (frames // factor).clamp(min=1)
 
 
-# The recurrent encoder: what a CRNN remembers of a clip, in both directions.
-
-
 class BiGRU(nn.Module):
-    """(batch, frames, width_in) -> (batch, frames, 2 * hidden): gated recurrent units over a clip's valid frames alone."""
+    """Bidirectional GRU over the valid frames: (batch, frames, width_in) -> (batch, frames, 2 * hidden)."""
 
     def __init__(self, width_in: int, hidden: int = 128, layers: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
@@ -159,7 +155,7 @@ class BiGRU(nn.Module):
         self.gru = nn.GRU(width_in, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """`valid` (batch,): frames of each clip, on the CPU; None if all are valid. 0 behind them."""
+        """`valid` (batch,): frames of each clip, on the CPU, None if all; outputs behind them are 0."""
         if valid is None:
             return self.gru(x)[0]
         packed = pack_padded_sequence(x, valid, batch_first=True, enforce_sorted=False)
@@ -167,27 +163,26 @@ class BiGRU(nn.Module):
 
 
 class Detection(NamedTuple):
-    """What is heard when, and in the whole clip."""
+    """Frame-level and clip-level probabilities."""
 
     frames: Tensor  # (batch, out frames, classes) probabilities float32
     clip: Tensor  # (batch, classes) probabilities float32
-    mask: Tensor  # (batch, out frames) bool: False where a clip is over
+    mask: Tensor  # (batch, out frames) bool: False behind the end of a clip
 
 
 class DetectionCRNN(nn.Module):
     """Log-mel and embeddings -> Detection. 1,038,314 parameters for 10 classes; 1,072,126 with 128 -> 16 and 4096 -> 4.
 
-    streams: name -> (dim of its embeddings, dim to project them to), aligned to the output frames by the caller.
-    spectral: whether the log-mel is looked at; without it the streams are all there is.
-    mel: front end, by default the paper's; its grid of frames is also that of a network without `spectral`.
-    pooling: from frames to the clip: "linear" (the paper's), "attention", "attention_legacy", "max", "mean", "exponential"
+    streams: name -> (dim of the embeddings, dim of their projection); embeddings are aligned to the output frames.
+    spectral: whether the log-mel is an input besides the streams.
+    mel: front end, by default the paper's; it also defines the frames of a network without `spectral`.
+    pooling: frames to clip: "linear" (the paper's), "attention", "attention_legacy", "max", "mean", "exponential"
     or a class called with the number of features and of classes.
-    channels, pools, activation, bn_eps, bn_momentum, channels_last: see `Convolutions`; dropout: there and behind every
-    projected stream. encoder: called with the number of features per frame; by default BiGRU of `hidden` and `layers`.
+    channels, pools, activation, bn_eps, bn_momentum, channels_last: see `Convolutions`; dropout: there and after every
+    projection. encoder: called with the number of features per frame; by default BiGRU of `hidden` and `layers`.
 
-    A clip's result depends neither on its padding nor on its neighbours in the batch (in evaluation). Logits, sigmoid
-    and pooling are float32 whatever the precision around.
-    Raises ValueError without any input and for an unknown pooling.
+    In evaluation the result of a clip depends neither on its padding nor on its batch. Logits, sigmoid and pooling are
+    float32 under any autocast. Raises ValueError without any input and for an unknown pooling.
     """
 
     def __init__(
@@ -233,34 +228,34 @@ class DetectionCRNN(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """Of the audio that `features` wants, in Hz."""
+        """Sample rate of the audio, Hz."""
         return self.mel.sample_rate
 
     @property
     def hop(self) -> int:
-        """Samples from one frame of the log-mel to the next."""
+        """Hop of the log-mel, samples."""
         return self.mel.hop
 
     @property
     def frame_s(self) -> float:
-        """Seconds that one output frame covers."""
+        """Duration of an output frame, s."""
         return self.factor * self.hop / self.sample_rate
 
     def n_frames(self, samples: int) -> int:
-        """Output frames of a clip of that many samples: whole ones, at least one."""
+        """Output frames of a clip of `samples`: whole ones, at least one."""
         return pooled(self.mel.n_frames(samples), self.factor)
 
     def frame_times(self, samples: int) -> np.ndarray:
-        """Centres of the output frames of such a clip, (frames,) float64 in s: of the log-mel frames each is made of."""
+        """Centres of the output frames of a clip of `samples`, (frames,) float64 in s."""
         first = np.arange(self.n_frames(samples)) * self.factor
         return (first + (self.factor - 1) / 2) * self.hop / self.sample_rate
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Standardise the log-mel by these, each (bands,); part of every checkpoint."""
+        """Set mean and standard deviation of the log-mel, each (bands,); part of the checkpoint."""
         self.mel.set_statistics(mean, std)
 
     def set_embedding_statistics(self, name: str, mean: Tensor, std: Tensor) -> None:
-        """Standardise a stream's embeddings by these, each (dim,), which the paper does not; part of every checkpoint."""
+        """Set mean and standard deviation of a stream's embeddings, each (dim,), an addition to the paper; in the checkpoint."""
         self.fusion.branches[name].set_statistics(mean, std)
 
     def features(self, audio: Tensor, lengths: Tensor | None = None, level: Level | None = None) -> tuple[Tensor | None, Tensor]:
@@ -276,29 +271,29 @@ class DetectionCRNN(nn.Module):
     ) -> Detection:
         """Detection from log-mel (batch, frames, bands) and embeddings, name -> (batch, out frames, dim).
 
-        valid: (batch,) frames of the log-mel of each clip, what `features` gives; None if all clips are as long.
+        valid: (batch,) log-mel frames of each clip, as from `features`; None if all frames are valid.
         """
         parts = self.fusion(embeddings or {})
         frames = parts[0].shape[1] if mel is None else pooled(mel.shape[1], self.factor)
-        valid = None if valid is None else valid.cpu()  # where the GRU wants it too: one wait for the device
+        valid = None if valid is None else valid.cpu()  # needed there by the GRU too: one synchronisation
         lengths = None if valid is None else self._padded(valid, mel, frames)
         if self.spectral:
             if mel is None:
-                raise ValueError("this network looks at the log-mel: give it one, or build it without `spectral`")
+                raise ValueError("the log-mel is an input of this network: pass one, or build it without `spectral`")
             parts.insert(0, self.convolutions(mel, None if lengths is None else valid))
         features = self.encoder(joined(parts), lengths)
         mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
         if lengths is not None:
             mask = torch.arange(frames, device=features.device) < lengths.to(features.device)[:, None]
-        return self._decided(features, mask)
+        return self._detection(features, mask)
 
     def _padded(self, valid: Tensor, mel: Tensor | None, frames: int) -> Tensor | None:
-        """Output frames (batch,) of each clip; None where no frame of any clip is padding."""
+        """Output frames (batch,) of each clip; None without padding."""
         lengths = pooled(valid, self.factor).clamp(max=frames)
         full = bool((lengths == frames).all()) and (mel is None or bool((valid >= mel.shape[1]).all()))
         return None if full else lengths
 
-    def _decided(self, features: Tensor, mask: Tensor) -> Detection:
+    def _detection(self, features: Tensor, mask: Tensor) -> Detection:
         with full_precision(features):
             features = features.float()
             logits = F.linear(features, self.head.weight.float(), self.head.bias.float())

@@ -1,4 +1,4 @@
-"""Front end of sound event detection: level normalisation, log-mel magnitudes, standardisation per band."""
+"""Inputs of sound event detection: audio -> normalised, standardised log-mel; embeddings -> aligned projections."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from models.blocks.features import LogMel, as_float, natural
 from models.blocks.precision import ExactBuffers
 
-SILENCE = 1e-5  # below one step of 16 bits: a clip with less is not blown up to full scale
-PERCENTILE, CREST = 99.9, 1.9  # the robust level, and the peak of ordinary material over it; as in datamodules.audio.level
-STD_FLOOR = 1e-4  # a band that never changes, above the sample rate of all sources, is not blown up either
+SILENCE = 1e-5  # below one step of 16 bits: quieter clips are not amplified to full scale
+PERCENTILE, CREST = 99.9, 1.9  # robust level, and peak of typical material relative to it; as in datamodules.audio.level
+STD_FLOOR = 1e-4  # least deviation, for constant bands above the bandwidth of all sources
 
 Level = Literal["peak", "robust", "none"]
 
 
 class FlooredLogMel(LogMel):
-    """Log-mel spectrogram whose mel values are kept at or above `floor` before the natural logarithm."""
+    """Log-mel spectrogram, log(max(mel, floor))."""
 
     def __init__(self, *args: Any, floor: float) -> None:
         super().__init__(*args)
@@ -31,15 +31,15 @@ class MelFrontEnd(ExactBuffers):
     """Audio (batch, samples) int16 or float in [-1, 1) -> log-mel (batch, frames, n_mels) float32 and its valid frames.
 
     Boes and Van hamme 2021, section 4.2: 22.1 kHz, peak normalisation of each clip, 128 mel bands of magnitudes, window
-    2048, hop 366, so that 10 s are 604 frames, and standardisation of each band. `level` says what full scale is put to:
-    the "peak" of a clip, or "robust": 1.9 times the 99.9th percentile of its magnitude, the samples beyond it clipped, which
-    is the peak of ordinary material and ignores clicks; or "none" (`peak` false means the same). What the paper leaves
-    open is an option: `mel` (scale and height of the triangles), `window`, `f_min` and `f_max` in Hz, `floor` under the
-    magnitudes before the natural logarithm, and `standardise`: "dataset" by the buffers `mean` and `std`, which `set_statistics`
-    fills and checkpoints keep; "instance" by each clip's own; "none".
+    2048, hop 366 (604 frames for 10 s), and standardisation of each band. `level` is the reference of the normalisation:
+    the "peak" of a clip, or "robust": 1.9 times the 99.9th percentile of its magnitude, clipping samples beyond it, which is
+    the peak of typical material and ignores clicks; or "none" (as with `peak` false). Options not specified in the paper:
+    `mel` (scale and height of the triangles), `window`, `f_min` and `f_max` in Hz, `floor` of the magnitudes before the
+    natural logarithm, and `standardise`: "dataset" by the buffers `mean` and `std`, set by `set_statistics` and kept in
+    checkpoints; "instance" by each clip's own; "none".
 
-    Frame t is centred on sample t * hop; there is silence before and after a clip, whatever a batch pads it with.
-    Frames behind a clip's valid ones are 0. Raises ValueError for an unknown option.
+    Frame t is centred on sample t * hop, with silence before and after a clip, independent of the batch's padding.
+    Frames behind the valid ones are 0. Raises ValueError for an unknown option.
     """
 
     mean: Tensor
@@ -75,17 +75,17 @@ class MelFrontEnd(ExactBuffers):
         self.register_buffer("std", torch.ones(n_mels))
 
     def n_frames(self, samples: int | Tensor) -> int | Tensor:
-        """Frames of a clip of that many samples."""
+        """Frames of a clip of `samples`."""
         return 1 + samples // self.hop
 
     @property
     def gain(self) -> Tensor:
-        """What a factor e in level adds to each band of the standardised log-mel: (n_mels,)."""
+        """Change of the standardised log-mel for a factor e in level: (n_mels,)."""
         return 1.0 / self.std
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Standardise by the training set's mean and standard deviation of each band, each (n_mels,)."""
+        """Set mean and standard deviation of each band over the training set, each (n_mels,)."""
         self.mean.copy_(torch.as_tensor(mean))
         self.std.copy_(torch.as_tensor(std).clamp(min=STD_FLOOR))
 
@@ -95,10 +95,10 @@ class MelFrontEnd(ExactBuffers):
         return self.standardised(log_mel, valid), valid
 
     def log_mel(self, audio: Tensor, lengths: Tensor | None = None, level: Level | None = None) -> tuple[Tensor, Tensor]:
-        """Log-mel before standardisation, what statistics are taken of, and valid frames.
+        """Log-mel (batch, frames, n_mels) before standardisation, and valid frames (batch,).
 
-        lengths: (batch,) samples of each clip, by default all; level: instead of the front end's own, such as "robust" for
-        windows of a recording whose peak may be a click. A front end of level "none" never changes levels.
+        lengths: (batch,) samples of each clip, by default all; level: overrides the front end's own, such as "robust" for
+        windows of a recording with clicks, unless that is "none".
         """
         audio = as_float(audio).float()
         if lengths is None:
@@ -110,7 +110,7 @@ class MelFrontEnd(ExactBuffers):
         return self.spectrum(audio).transpose(1, 2), self.n_frames(lengths)
 
     def standardised(self, log_mel: Tensor, valid: Tensor) -> Tensor:
-        """Log-mel (batch, frames, n_mels) of any float standardised per band, float32; 0 behind the valid frames."""
+        """Standardised log-mel (batch, frames, n_mels) float32; 0 behind the valid frames."""
         log_mel = log_mel.float()
         inside = (torch.arange(log_mel.shape[1], device=log_mel.device) < valid[:, None])[..., None]
         mean, std = self.mean, self.std
@@ -124,7 +124,7 @@ class MelFrontEnd(ExactBuffers):
 
 
 def normalised(audio: Tensor, lengths: Tensor, level: Level) -> Tensor:
-    """Audio (batch, samples), zeros behind `lengths` (batch,), with each clip's level at full scale."""
+    """Audio (batch, samples), 0 behind `lengths` (batch,), normalised so that each clip's level is full scale."""
     if level == "none":
         return audio
     if level == "peak":
@@ -133,28 +133,28 @@ def normalised(audio: Tensor, lengths: Tensor, level: Level) -> Tensor:
 
 
 def robust_level(audio: Tensor, lengths: Tensor) -> Tensor:
-    """99.9th percentile (batch,) of the magnitude of clips (batch, samples), zeros behind `lengths` (batch,).
+    """99.9th percentile (batch,) of the magnitude of clips (batch, samples), 0 behind `lengths` (batch,).
 
-    By the few largest samples alone: `quantile` sorts all and refuses long clips.
+    From the largest samples only: `quantile` sorts all samples and does not accept long clips.
     """
-    place = (1 - PERCENTILE / 100) * (lengths.clamp(min=1) - 1).double()  # from the largest down
-    above = place.long()
+    position = (1 - PERCENTILE / 100) * (lengths.clamp(min=1) - 1).double()  # from the largest down
+    above = position.long()
     count = int((1 - PERCENTILE / 100) * max(audio.shape[-1] - 1, 0)) + 2
     largest = audio.abs().topk(min(count, audio.shape[-1]), dim=1).values
     upper = largest.gather(1, above[:, None])[:, 0]
     lower = largest.gather(1, (above + 1).clamp(max=largest.shape[1] - 1)[:, None])[:, 0]
-    return torch.lerp(upper, lower, (place - above).to(upper.dtype))
+    return torch.lerp(upper, lower, (position - above).to(upper.dtype))
 
 
-# Embeddings of other networks beside the spectral ones: aligned in time, projected, joined.
+# Fusion of embeddings
 
-STD_FLOOR = 1e-4  # of the largest
+EMBEDDING_STD_FLOOR = 1e-4  # relative to the largest deviation
 
 
 class Fusion(nn.Module):
-    """Streams of embeddings, each (batch, frames, its dim) -> (batch, frames, its width): Linear, ReLU, dropout.
+    """Projections (Linear, ReLU, dropout) of embeddings (batch, frames, dim in) -> (batch, frames, dim out) per stream.
 
-    Section 3 of Boes and Van hamme 2021. `streams`: name -> (dim in, dim out); their order is that of the result.
+    Section 3 of Boes and Van hamme 2021. `streams`: name -> (dim in, dim out), in the order of the result.
     """
 
     def __init__(self, streams: Mapping[str, tuple[int, int]], dropout: float = 0.33) -> None:
@@ -163,15 +163,15 @@ class Fusion(nn.Module):
         self.width = sum(out for _, out in streams.values())
 
     def forward(self, embeddings: Mapping[str, Tensor]) -> list[Tensor]:
-        """One tensor (batch, frames, dim out) per stream. Raises ValueError where a stream is missing."""
+        """One tensor (batch, frames, dim out) per stream. Raises ValueError for a missing stream."""
         missing = [name for name in self.branches if name not in embeddings]
         if missing:
-            raise ValueError(f"no embeddings `{missing[0]}`; there are {', '.join(embeddings) or 'none'}")
+            raise ValueError(f"missing embeddings `{missing[0]}`, got {', '.join(embeddings) or 'none'}")
         return [branch(embeddings[name]) for name, branch in self.branches.items()]
 
 
 class EmbeddingBranch(ExactBuffers):
-    """One stream. `set_statistics` makes it start from embeddings of mean 0 and deviation 1; the paper takes them as they are."""
+    """Projection of one stream. `set_statistics` standardises the embeddings, an addition to the paper."""
 
     mean: Tensor
     std: Tensor
@@ -188,18 +188,18 @@ class EmbeddingBranch(ExactBuffers):
         """Mean and standard deviation of each feature over the training set, each (dim in,)."""
         std = torch.as_tensor(std)
         self.mean.copy_(torch.as_tensor(mean))
-        # A feature that is the same everywhere stays as it is.
-        self.std.copy_(torch.where(std > STD_FLOOR * std.max(), std, 1.0))
+        # Constant features are not scaled.
+        self.std.copy_(torch.where(std > EMBEDDING_STD_FLOOR * std.max(), std, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Part of the projection, so that no standardised copy of wide embeddings is made.
+        # Folded into the projection, without a standardised copy of wide embeddings.
         weight = self.linear.weight / self.std.to(self.linear.weight.dtype)
         bias = self.linear.bias - weight @ self.mean.to(weight.dtype)
         return self.dropout(F.linear(x.to(weight.dtype), weight, bias.to(weight.dtype)).relu())
 
 
 def joined(parts: list[Tensor]) -> Tensor:
-    """(batch, frames, widths) side by side. Raises ValueError unless all have as many frames."""
+    """Concatenate (batch, frames, width) along features. Raises ValueError for different numbers of frames."""
     frames = {part.shape[1] for part in parts}
     if len(frames) > 1:
         raise ValueError(f"streams have {', '.join(map(str, sorted(frames)))} frames: align the embeddings to the network's")
@@ -207,32 +207,31 @@ def joined(parts: list[Tensor]) -> Tensor:
 
 
 def align(
-    embeddings: np.ndarray, times: np.ndarray, frame_times: np.ndarray, how: Literal["index", "time", "nearest"] = "time"
+    embeddings: np.ndarray, times: np.ndarray, frame_times: np.ndarray, method: Literal["index", "time", "nearest"] = "time"
 ) -> np.ndarray:
-    """Embeddings (n, dim) of moments `times` (n,) s -> (frames, dim) for `frame_times` (frames,) s.
+    """Align embeddings (n, dim) at `times` (n,) s to `frame_times` (frames,) s -> (frames, dim).
 
-    "index", the paper's: row k for frame k, as it is; the others give float32. Where n is not `frames`, evenly spread
-    rows. Half a second off at the ends of a 10 s clip, since the first patch is centred half a patch into it (and the last
-    as long before its end).
-    "time": interpolated between the two nearest moments, constant before the first and after the last.
-    "nearest": the moment nearest in time. Raises ValueError for another `how` or for times that do not rise.
+    method: "index" (the paper's): row k for frame k, unchanged, or evenly spread rows if n differs from `frames`; half a second
+    off at the ends of a 10 s clip, since the first patch is centred half a patch into it and the last as long before its end.
+    "time": linear interpolation, constant before the first and after the last time. "nearest": nearest in time. The latter
+    two give float32. Raises ValueError for another `method` or for times that do not increase.
     """
     n, frames = len(embeddings), len(frame_times)
-    if how not in ("index", "time", "nearest"):
-        raise ValueError(f"align: how is {how!r}, expected index, time or nearest")
+    if method not in ("index", "time", "nearest"):
+        raise ValueError(f"align: method is {method!r}, expected index, time or nearest")
     if len(times) != n or (np.diff(times) <= 0).any():
-        raise ValueError(f"align: {n} embeddings and {len(times)} times, expected as many, rising")
+        raise ValueError(f"align: {n} embeddings and {len(times)} times, expected equally many, increasing")
     if n == 0:
         return np.zeros((frames, embeddings.shape[1]), np.float32)
-    if how == "index":
+    if method == "index":
         return embeddings if n == frames else embeddings[np.arange(frames) * n // max(1, frames)]
     after = np.clip(np.searchsorted(times, frame_times), 1, max(1, n - 1)) if n > 1 else np.zeros(frames, np.int64)
     before = np.maximum(after - 1, 0)
     span = np.where(after > before, times[after] - times[before], 1.0)
     share = np.clip((frame_times - times[before]) / span, 0.0, 1.0)
-    if how == "nearest":
+    if method == "nearest":
         share = (share > 0.5).astype(np.float64)
     share = share[:, None].astype(np.float32)
-    # As a difference a constant stream stays exactly what it is.
+    # In this form a constant stream stays exactly constant.
     start = np.asarray(embeddings[before], np.float32)
     return start + share * (np.asarray(embeddings[after], np.float32) - start)

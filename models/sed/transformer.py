@@ -1,4 +1,4 @@
-"""Transformer encoder in the place of a CRNN's GRU."""
+"""Transformer and Conformer encoders (Miyazaki et al. 2020): (batch, frames, width_in) -> (batch, frames, width)."""
 
 import torch
 import torch.nn.functional as F
@@ -6,20 +6,18 @@ from torch import Tensor, nn
 
 from models.sed.pooling import Inside, normed, silenced
 
-# Self-attention over the valid frames of clips, with positions as rotations or as sums.
-
 
 def sinusoids(frames: int, width: int, device: torch.device) -> Tensor:
-    """(frames, width) of Vaswani et al. 2017: sines in the first half of the features, cosines in the second."""
+    """Positional encoding (frames, width) of Vaswani et al. 2017: sines, then cosines."""
     rates = 10_000.0 ** -(torch.arange(width // 2, device=device) / (width // 2))
     angles = torch.arange(frames, device=device)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], 1)
 
 
 def rotated(x: Tensor) -> Tensor:
-    """Pairs of features of (batch, heads, frames, head_dim) turned by an angle that grows with the frame.
+    """Rotary position embedding (Su et al. 2021) of (batch, heads, frames, head_dim).
 
-    Products of queries and keys then depend on how far apart two frames are and on nothing else (Su et al. 2021).
+    Products of queries and keys then depend on positions only by their distance.
     """
     frames, width = x.shape[-2:]
     sine, cosine = sinusoids(frames, width, x.device).to(x.dtype).chunk(2, -1)
@@ -28,15 +26,15 @@ def rotated(x: Tensor) -> Tensor:
 
 
 class RotarySelfAttention(nn.Module):
-    """(batch, frames, width) -> same; frames outside the mask are attended by none.
+    """Self-attention over valid frames: (batch, frames, width) -> (batch, frames, width).
 
-    rotary: positions enter as rotations of queries and keys; else they must be in the input already.
+    rotary: apply rotary position embeddings; else the input must contain positions.
     """
 
     def __init__(self, width: int, heads: int, dropout: float, rotary: bool = False) -> None:
         super().__init__()
         if width % (2 * heads):
-            raise ValueError(f"width {width} over {heads} heads leaves no even number for each: choose another")
+            raise ValueError(f"width must be a multiple of twice the {heads} heads, got {width}")
         self.heads, self.dropout, self.rotary = heads, dropout, rotary
         self.joint = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -52,10 +50,10 @@ class RotarySelfAttention(nn.Module):
 
 
 class Transformer(nn.Module):
-    """(batch, frames, width_in) -> (batch, frames, width): a dense layer, sinusoidal positions, `layers` of self-attention.
+    """Transformer encoder: linear layer, sinusoidal positions, `layers` pre-norm layers of self-attention.
 
-    After Miyazaki et al. 2020, with the norms before the layers, which trains without warm-up of its own. Any length;
-    a clip is independent of its padding.
+    After Miyazaki et al. 2020; pre-norm layers train without warm-up. Accepts any length; the result is independent of
+    padding.
     """
 
     def __init__(
@@ -70,7 +68,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """`valid` (batch,): frames of each clip, on the CPU; None if all are valid."""
-        inside = None if valid is None else Inside.of(valid, x.shape[1], x.device)
+        inside = None if valid is None else Inside.from_lengths(valid, x.shape[1], x.device)
         x = self.project(x)
         x = self.dropout(x + sinusoids(x.shape[1], self.width, x.device).to(x.dtype))
         for layer in self.layers:
@@ -79,7 +77,7 @@ class Transformer(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each behind a LayerNorm and beside a residual."""
+    """Pre-norm Transformer layer: self-attention and feed-forward network with residual connections."""
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
@@ -95,15 +93,12 @@ class EncoderLayer(nn.Module):
         return x + self.dropout(self.feed_forward(self.norm(x)))
 
 
-# Conformer encoder (Gulati et al. 2020) in the place of a CRNN's GRU.
-
-
 class Conformer(nn.Module):
-    """(batch, frames, width_in) -> (batch, frames, width): a dense layer, then `layers` of attention and convolution.
+    """Conformer encoder (Gulati et al. 2020): linear layer, then `layers` blocks of attention and convolution.
 
-    Miyazaki et al. 2020 for sound events: 3 or 4 layers of 144, 4 heads, kernel 7. Positions are relative, as rotations
-    (Gulati et al. add Transformer-XL's), so that a clip shifted in time is detected the same, shifted. Any length; a clip
-    is independent of its padding (in evaluation; in training padding does not count in the batch norms' statistics).
+    Miyazaki et al. 2020 for sound events: 3 or 4 layers of 144, 4 heads, kernel 7. Positions are rotary (Transformer-XL's in
+    Gulati et al.), so the encoder is shift-equivariant. Accepts any length; in evaluation the result is independent of
+    padding, in training padding is excluded from the batch norms' statistics.
     """
 
     def __init__(
@@ -118,7 +113,7 @@ class Conformer(nn.Module):
     ) -> None:
         super().__init__()
         if kernel % 2 == 0:
-            raise ValueError(f"kernel is {kernel}, expected an odd number: as many frames before as after")
+            raise ValueError(f"kernel must be odd, got {kernel}")
         self.width = width
         self.project = nn.Linear(width_in, width)
         self.dropout = nn.Dropout(dropout)
@@ -126,10 +121,10 @@ class Conformer(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """`valid` (batch,): frames of each clip, on the CPU; None if all are valid."""
-        return self.encoded(x, None if valid is None else Inside.of(valid, x.shape[1], x.device))
+        return self.encoded(x, None if valid is None else Inside.from_lengths(valid, x.shape[1], x.device))
 
     def encoded(self, x: Tensor, inside: Inside | None) -> Tensor:
-        """As `forward`, for any frames that are inside."""
+        """`forward` with a mask of valid frames."""
         x = self.dropout(self.project(x))
         for layer in self.layers:
             x = layer(x, inside)
@@ -137,7 +132,7 @@ class Conformer(nn.Module):
 
 
 class ConformerBlock(nn.Module):
-    """Half a feed-forward network, self-attention, convolution, the other half; residuals; a norm at the end."""
+    """Conformer block: half-step feed-forward, self-attention, convolution, half-step feed-forward, norm."""
 
     def __init__(self, width: int, heads: int, feed_forward: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -156,13 +151,13 @@ class ConformerBlock(nn.Module):
 
 
 def half_step(width: int, feed_forward: int, dropout: float) -> nn.Sequential:
-    """The feed-forward module of a block."""
+    """Feed-forward module of a block."""
     inner = nn.Linear(width, feed_forward), nn.SiLU(), nn.Dropout(dropout)
     return nn.Sequential(nn.LayerNorm(width), *inner, nn.Linear(feed_forward, width), nn.Dropout(dropout))
 
 
 class Convolution(nn.Module):
-    """Pointwise with GLU, depthwise over time, batch norm, SiLU, pointwise."""
+    """Convolution module: pointwise with GLU, depthwise over time, batch norm, SiLU, pointwise."""
 
     def __init__(self, width: int, kernel: int, dropout: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Networks that separate a mixture into stems; every one takes `n_sources` first."""
+"""Networks of source separation, mixture -> stems; `n_sources` is their first argument."""
 
 from models.separation.conv_tasnet import ConvTasNet as ConvTasNet
 from models.separation.library import BSRoFormer as BSRoFormer

@@ -1,7 +1,4 @@
-"""Stereo Conv-TasNet: a learned filter bank, a mask per source from dilated convolutions, the inverse filter bank.
-
-After Luo and Mesgarani 2019, in the form that Defossez et al. 2019 trained on music.
-"""
+"""Stereo Conv-TasNet (Luo and Mesgarani 2019, as trained on music by Defossez et al. 2019): mixture -> sources."""
 
 import torch
 import torch.nn.functional as F
@@ -11,19 +8,19 @@ from models.separation.separator import WaveSeparator
 
 
 class FrameNorm(nn.LayerNorm):
-    """Layer norm over the channels of every frame: (batch, channels, frames) -> the same."""
+    """Layer norm over the channels of every frame: (batch, channels, frames) -> (batch, channels, frames)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
 def global_norm(channels: int) -> nn.GroupNorm:
-    """gLN: one mean and one variance over all channels and frames of an example, a gain and a bias per channel."""
+    """Global layer norm (gLN): mean and variance over channels and frames, gain and bias per channel."""
     return nn.GroupNorm(1, channels, eps=1e-8)
 
 
 class ConvTasNetBlock(nn.Module):
-    """Residual block (batch, width, frames): widen, one dilated filter per channel, narrow; no skip path."""
+    """Residual block (batch, width, frames): pointwise, dilated depthwise and pointwise convolution; no skip path."""
 
     def __init__(self, width: int, hidden: int, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -44,14 +41,14 @@ class ConvTasNetBlock(nn.Module):
 class ConvTasNet(WaveSeparator):
     """Mixture (batch, channels, samples) -> sources (batch, n_sources, channels, samples); not causal.
 
-    10,977,872 parameters for four stereo sources; with blocks=8 8,852,032. filters: of the encoder, each `length`
-    samples long and of all `channels`, with half that as hop; bottleneck, hidden, kernel: width of the residual path,
-    of the inside of a block and of its filters (frames); blocks: per repeat, dilated by 1, 2, 4, ... frames.
-    The masks are ReLUs, so they may exceed one. The mixture is filled up with zeros to a whole number of frames, so that
-    the last samples are estimated too (the authors return zeros there). Norms average over the whole input: chunks much
-    longer than the `segment` (samples) of training sound different to the network.
-    norm_xavier: the authors' loop draws the gains and biases of the norms from xavier's normal distribution as well, since
-    theirs have three axes; False starts them at one and zero.
+    10,977,872 parameters for four stereo sources; with blocks=8 8,852,032. filters: of the encoder, `length`
+    samples long over all `channels`, with half that as hop; bottleneck, hidden, kernel: width of the residual path, width
+    inside a block and its kernel size (frames); blocks: per repeat, dilated by 1, 2, 4, ... frames.
+    Masks are ReLUs and may exceed one. The mixture is zero-padded to a whole number of frames, so that the last samples are
+    estimated too (the authors return zeros there). Norms average over the whole input, so results differ for chunks much
+    longer than the `segment` (samples) of training.
+    norm_xavier: draw the gains and biases of the norms from Xavier's normal distribution too, as the authors' loop does;
+    False initialises them to one and zero.
     Source: https://github.com/facebookresearch/demucs/tree/v1, demucs/tasnet.py, with --X 10.
     """
 
@@ -71,7 +68,7 @@ class ConvTasNet(WaveSeparator):
         segment: int = 80_000,
     ) -> None:
         if length % 2:
-            raise ValueError(f"Conv-TasNet's filters overlap by half: their length must be even, not {length}.")
+            raise ValueError(f"length of Conv-TasNet's filters must be even, got {length}.")
         super().__init__(n_sources, sample_rate, channels, segment, align=length // 2)
         self.encoder = nn.Conv1d(channels, filters, length, stride=length // 2, bias=False)
         self.norm = FrameNorm(filters, eps=1e-8)
@@ -84,7 +81,7 @@ class ConvTasNet(WaveSeparator):
         self.draw(norm_xavier)
 
     def draw(self, norm_xavier: bool) -> None:
-        """Draw all weights from xavier's normal distribution, the decoder's as those of a matrix from filters to samples."""
+        """Xavier-normal initialisation; the decoder is treated as a matrix from filters to samples."""
         for module in self.modules():
             if isinstance(module, nn.Conv1d):
                 nn.init.xavier_normal_(module.weight)
@@ -100,6 +97,6 @@ class ConvTasNet(WaveSeparator):
         encoded = self.encoder(F.pad(mixture, (0, length + hops * hop - samples))).relu()
         masks = self.masker(self.norm(encoded)).relu().unflatten(1, (self.n_sources, -1))
         masked = (masks * encoded[:, None]).flatten(0, 1).to(self.decoder.weight.dtype)
-        with torch.autocast(masked.device.type, enabled=False):  # samples of eight bits would hiss
+        with torch.autocast(masked.device.type, enabled=False):  # bfloat16 samples would add audible noise
             sources = self.decoder(masked)
         return sources.unflatten(0, (-1, self.n_sources))[..., :samples]

@@ -1,4 +1,4 @@
-"""Separation networks of other packages, imported only when one is built."""
+"""Separation networks of other packages: BS-RoFormer, Demucs, Hybrid Demucs and Hybrid Transformer Demucs."""
 
 import importlib
 import warnings
@@ -12,24 +12,24 @@ from models.separation.separator import WaveSeparator
 
 
 def installed(module: str, network: str) -> ModuleType:
-    """A module of an optional package. Raises ValueError with the command that installs it."""
+    """Import a module of an optional package. Raises ValueError with the command that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        raise ValueError(f"{network} is the network of the package {package}: pip install -e '.[zoo]'. ({error})") from error
+        raise ValueError(f"{network} needs the package {package}: pip install -e '.[zoo]'. ({error})") from error
 
 
 def stem_names(n_sources: int) -> list[str]:
-    """Names for classes that ask for a list of them and only count it."""
+    """Placeholder names for classes that take a list of sources."""
     return [f"stem {number}" for number in range(1, n_sources + 1)]
 
 
 class LibrarySeparator(WaveSeparator):
-    """`net` of another package, (batch, channels, samples) -> (batch, n_sources, channels, samples), for any length.
+    """Network of another package, (batch, channels, samples) -> (batch, n_sources, channels, samples), for any length.
 
-    Where the package does not take a length, or returns less, zeros are put after the mixture and cut off again: strides
-    always count from the first sample, so that chunks whose starts are `align` apart see the same grid.
+    Unsupported lengths are zero-padded at the end and cut again: strides start at the first sample, so that chunks whose
+    starts differ by multiples of `align` share a grid.
     """
 
     def __init__(self, net: nn.Module, n_sources: int, sample_rate: int, channels: int, segment: int, align: int) -> None:
@@ -37,7 +37,7 @@ class LibrarySeparator(WaveSeparator):
         self.net = net
 
     def fitting(self, samples: int) -> int:
-        """The least length the network takes that holds so many samples."""
+        """Smallest supported length of at least `samples`."""
         return samples
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -47,25 +47,22 @@ class LibrarySeparator(WaveSeparator):
         return sources[..., :samples].to(mixture.dtype)
 
 
-# BS-RoFormer (Lu et al. 2023): attention over time and over bands of the complex spectrum, from the package bs-roformer.
-
 BANDS = (2,) * 24 + (4,) * 12 + (12,) * 8 + (24,) * 8 + (48,) * 8 + (128, 129)  # bins of an n_fft of 2048
 
 
 def in_float32(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-    """Forward hook: the package views masks as complex numbers, which bfloat16 cannot be."""
+    """Forward hook: the package views masks as complex numbers, which bfloat16 does not support."""
     return output.float()
 
 
 class BSRoFormer(LibrarySeparator):
-    """`bs_roformer.BSRoformer` for mono or stereo: a complex mask per source from rotary transformers.
+    """BS-RoFormer (Lu et al. 2023, package bs-roformer): attention over time and bands -> complex mask per source.
 
     222,366,612 parameters for four stereo sources at width 384 and depth 6, nearly all in the masks' perceptrons (a single
     source: 74,563,452; the authors train a network per source). width: of the residual path; depth: pairs of a transformer
     over time and one over bands; bands: bins of each band, n_fft/2 + 1 in all; segment: samples; options: any other
-    argument of the class, of which its hyper-connections (`num_residual_streams`) are off here, as in the paper.
-    Raises ValueError where the package is missing, where channels is neither 1 nor 2, or where the bands do not fill the
-    spectrum.
+    argument of the class; its hyper-connections (`num_residual_streams`) are off by default, as in the paper.
+    Raises ValueError if the package is missing, channels is neither 1 nor 2, or the bands do not cover the spectrum.
     """
 
     def __init__(
@@ -84,9 +81,9 @@ class BSRoFormer(LibrarySeparator):
         options: dict[str, Any] | None = None,
     ) -> None:
         if channels not in (1, 2):
-            raise ValueError(f"BS-RoFormer separates mono or stereo, not {channels} channels.")
+            raise ValueError(f"BS-RoFormer supports 1 or 2 channels, got {channels}.")
         if sum(bands) != n_fft // 2 + 1:
-            raise ValueError(f"The bands of BS-RoFormer hold {sum(bands)} bins, an n_fft of {n_fft} has {n_fft // 2 + 1}.")
+            raise ValueError(f"The bands of BS-RoFormer have {sum(bands)} bins, expected {n_fft // 2 + 1} for n_fft {n_fft}.")
         paper = {"time_transformer_depth": 1, "freq_transformer_depth": 1, "num_residual_streams": 1}
         with warnings.catch_warnings():  # the package transforms noise without a window to count bins
             warnings.simplefilter("ignore", UserWarning)
@@ -104,13 +101,13 @@ class BSRoFormer(LibrarySeparator):
                 **paper | (options or {}),
             )
         for module in (module for module in net.modules() if hasattr(module, "cuda_config")):
-            module.cuda_config = module.cpu_config  # on an A100 the package allows the one kernel that knows no float32
+            module.cuda_config = module.cpu_config  # on an A100 the package allows only the kernel without float32
         for estimator in net.mask_estimators:
             estimator.register_forward_hook(in_float32)
         super().__init__(net, n_sources, sample_rate, channels, segment, align=hop)
 
     def fitting(self, samples: int) -> int:
-        """A whole number of hops, else the rest is lost, and at least one window."""
+        """Whole number of hops (the package drops a remainder), at least one window."""
         n_fft = self.net.stft_kwargs["n_fft"]
         return -(-max(samples, n_fft) // self.align) * self.align
 
@@ -120,17 +117,17 @@ class BSRoFormer(LibrarySeparator):
         return sources[:, None] if self.n_sources == 1 else sources  # the package drops the axis of a single source
 
 
-# Demucs and its successors, built from the classes of their authors' packages.
+# Demucs and its successors
 
 
 class Demucs(LibrarySeparator):
     """The first Demucs (Defossez et al. 2019): convolutions of stride 4, two bidirectional LSTMs, transposed convolutions.
 
-    648,548,208 parameters for four stereo sources, with width=64 265,679,496. It is `demucs.demucs.Demucs` with what came
-    later switched off; beside the authors' first version it differs where that one cut its edges instead of padding them
-    (and at the edges alone). width, growth: channels of the first layer and their factor per layer; segment: samples.
+    648,548,208 parameters for four stereo sources, with width=64 265,679,496. It is `demucs.demucs.Demucs` without later
+    additions; it differs from the authors' first version at the edges only, which that one cut instead of padding. width,
+    growth: channels of the first layer and their factor per layer; segment: samples.
     options: any other argument of `demucs.demucs.Demucs`.
-    Raises ValueError where the package `demucs` is missing.
+    Raises ValueError if the package `demucs` is missing.
     """
 
     def __init__(
@@ -145,7 +142,7 @@ class Demucs(LibrarySeparator):
         segment: int = 441_000,
         options: dict[str, Any] | None = None,
     ) -> None:
-        # Its own norms, residual branches, activation, resampling and normalisation are inventions of later versions.
+        # Norms, residual branches, GELU, resampling and normalisation belong to later versions.
         first = {"dconv_mode": 0, "gelu": False, "normalize": False, "resample": False, "norm_starts": 99, "context": 1}
         net = installed("demucs.demucs", "Demucs").Demucs(
             stem_names(n_sources),
@@ -160,7 +157,7 @@ class Demucs(LibrarySeparator):
         super().__init__(net, n_sources, sample_rate, channels, segment, align=net.stride**depth)
 
     def fitting(self, samples: int) -> int:
-        """The least length without remainder in any layer; the package would put half of the rest in front."""
+        """Smallest length without remainder in any layer; the package would pad half of the rest in front."""
         return self.net.valid_length(samples)
 
 
@@ -168,7 +165,7 @@ class HDemucs(LibrarySeparator):
     """Hybrid Demucs (Defossez 2021) as `torchaudio.models.HDemucs`: one branch on waveforms, one on complex spectra.
 
     83,639,368 parameters for four stereo sources at n_fft 4096 and depth 6 (torchaudio's `hdemucs_high`). n_fft and depth
-    go together: 2048 and 1024 want depth 6 and 5. segment: samples; options: any other argument of the class.
+    depend on each other: 2048 and 1024 need depth 6 and 5. segment: samples; options: any other argument of the class.
     """
 
     def __init__(
@@ -192,7 +189,7 @@ class HDemucs(LibrarySeparator):
         super().__init__(net, n_sources, sample_rate, channels, segment, align=n_fft // 2)
 
     def fitting(self, samples: int) -> int:
-        """At least one window, else it cannot be padded by reflection."""
+        """At least one window, for the padding by reflection."""
         return max(samples, self.net.nfft)
 
 
@@ -200,9 +197,9 @@ class HTDemucs(LibrarySeparator):
     """Hybrid Transformer Demucs (Rouard et al. 2022), `demucs.htdemucs.HTDemucs`: attention between the two branches.
 
     26,899,536 parameters for four stereo sources with the class's own settings; options {bottom_channels: 512,
-    dconv_mode: 3} make the authors' published network, 41,984,456. n_fft and depth go together: 1024 wants depth 3.
+    dconv_mode: 3} make the authors' published network, 41,984,456. n_fft and depth depend on each other: 1024 needs depth 3.
     t_layers, t_heads: of the transformer; segment: samples; options: any other argument.
-    Raises ValueError where the package `demucs` is missing or nothing is left of the residual branches.
+    Raises ValueError if the package `demucs` is missing or the residual branches have no channel.
     """
 
     def __init__(
@@ -218,9 +215,9 @@ class HTDemucs(LibrarySeparator):
         segment: int = 343_980,
         options: dict[str, Any] | None = None,
     ) -> None:
-        # use_train_segment would keep the length of the last batch outside the weights and refuse longer chunks.
+        # use_train_segment would store the length of the last batch outside the weights and reject longer chunks.
         if width < (share := (options or {}).get("dconv_comp", 8)):
-            raise ValueError(f"The residual branches of HTDemucs are 1/{share} as wide as it is: make width {share} or more.")
+            raise ValueError(f"The residual branches of HTDemucs have width / {share} channels: set width to {share} or more.")
         settings = {"t_layers": t_layers, "t_heads": t_heads, "use_train_segment": False} | (options or {})
         net = installed("demucs.htdemucs", "HTDemucs").HTDemucs(
             stem_names(n_sources),
@@ -234,5 +231,5 @@ class HTDemucs(LibrarySeparator):
         super().__init__(net, n_sources, sample_rate, channels, segment, align=net.hop_length)
 
     def fitting(self, samples: int) -> int:
-        """At least one window: the package divides by the deviation of the samples."""
+        """At least one window: the package divides by the standard deviation of the samples."""
         return max(samples, self.net.nfft)

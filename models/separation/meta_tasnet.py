@@ -1,4 +1,4 @@
-"""Meta-TasNet (Samuel, Ganeshan and Naradowsky 2020): three TasNets at 8, 16 and 32 kHz, each fed by the one before."""
+"""Meta-TasNet (Samuel, Ganeshan and Naradowsky 2020): three TasNets at 8, 16 and 32 kHz, mixture -> sources."""
 
 import math
 from typing import NamedTuple
@@ -11,15 +11,14 @@ from torchaudio.transforms import Resample
 from models.blocks.stft import STFT
 from models.separation.separator import WaveSeparator
 
-# Mask network of Meta-TasNet: dilated convolutions whose weights a linear map makes from an embedding of each source.
-#
-# After Samuel, Ganeshan and Naradowsky 2020. All sources are computed at once, as groups of one convolution.
+# Mask network: all sources are computed at once, as groups of one convolution
 
 
 class GeneratedConv(nn.Module):
-    """Convolution without bias of every source by its own filters: (batch, sources*inputs, frames), embedding (sources, e).
+    """Convolution without bias with filters generated from an embedding of each source.
 
-    Returns (batch, sources*outputs, frames). The filters pass through a bottleneck: e -> bottleneck -> all weights.
+    (batch, sources*inputs, frames), embedding (sources, e) -> (batch, sources*outputs, frames). The filters are a linear map
+    through a bottleneck: e -> bottleneck -> weights.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class GeneratedConv(nn.Module):
 
 
 class GeneratedNorm(nn.Module):
-    """PReLU, then a norm over groups of each source's channels and all frames, with gains and biases made for the source."""
+    """PReLU and group norm of each source's channels, with gains and biases generated from its embedding."""
 
     def __init__(self, embedding: int, bottleneck: int, channels: int, groups: int = 8) -> None:
         super().__init__()
@@ -53,7 +52,7 @@ class GeneratedNorm(nn.Module):
 
 
 class GeneratedLayer(nn.Module):
-    """(batch, sources*width, frames) -> (batch, sources*hidden, frames), out of which come `residual` and `skip`."""
+    """Layer (batch, sources*width, frames) -> (batch, sources*hidden, frames), the input of `residual` and `skip`."""
 
     def __init__(self, sizes: tuple[int, int], width: int, hidden: int, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -95,7 +94,7 @@ class GeneratedMasks(nn.Module):
         self.norm_narrow = GeneratedNorm(*sizes, width)
         dilations = [2**layer for _ in range(stacks) for layer in range(layers)]
         self.layers = nn.ModuleList([GeneratedLayer(sizes, width, hidden, kernel, dilation) for dilation in dilations])
-        self.layers[-1].residual.requires_grad_(False)  # nothing follows it; it is there for the published size
+        self.layers[-1].residual.requires_grad_(False)  # unused; kept for the published number of parameters
         self.norm_skips = GeneratedNorm(*sizes, width)
         self.out = GeneratedConv(*sizes, width, latents)
         self.norm_out = GeneratedNorm(*sizes, latents)
@@ -123,27 +122,27 @@ KAISER_BEST = {
 
 
 class Stage(NamedTuple):
-    """What one stage makes of mono mixtures in training: one row per example and channel, at the stage's own rate."""
+    """Training outputs of a stage on mono mixtures: one row per example and channel, at the stage's sample rate."""
 
-    estimate: Tensor  # (rows, sources, samples): of any scale
+    estimate: Tensor  # (rows, sources, samples), of arbitrary scale
     target: Tensor  # (rows, sources, samples)
     mixture: Tensor  # (rows, samples)
-    reconstruction: Tensor  # (rows, samples): the mixture, encoded and decoded without a mask
-    latents: Tensor  # (rows, sources, latents, frames) of the targets, each encoded alone
+    reconstruction: Tensor  # (rows, samples): mixture, encoded and decoded without a mask
+    latents: Tensor  # (rows, sources, latents, frames) of the separately encoded targets
 
 
 class StageEstimates(NamedTuple):
-    """Estimates in the place of `losses.Domains`, with what `losses.MetaTasNetLoss` looks at beside them."""
+    """Estimates like `losses.Domains`, with the inputs of `losses.MetaTasNetLoss`."""
 
     magnitudes: Tensor | None
-    waveforms: Tensor  # (batch, sources, channels, samples) as `forward` gives them
+    waveforms: Tensor  # (batch, sources, channels, samples) as from `forward`
     stages: tuple[Stage, ...]
 
 
 class LearnedLogMel(nn.Module):
-    """Audio (batch, samples) -> (batch, bands, frames): learned bands of the normalised logarithm of the power spectrum.
+    """Learned bands of the standardised log power spectrum: audio (batch, samples) -> (batch, bands, frames).
 
-    Mean and deviation of each bin come from the first batch of training (the authors: from 5,000 excerpts of 8 s).
+    Mean and deviation of each bin are taken from the first training batch (the authors: from 5,000 excerpts of 8 s).
     """
 
     mean: Tensor
@@ -173,7 +172,7 @@ class LearnedLogMel(nn.Module):
 class TasNet(nn.Module):
     """One stage: mono audio (rows, samples), a multiple of `hop`, to sources (rows, sources, samples).
 
-    Encoder and decoder have filters of three lengths: hop, 2 hop, 4 hop. below: latents of the stage before, 0 for none.
+    Encoder and decoder have filters of three lengths: hop, 2 hop, 4 hop. below: latents of the previous stage, 0 for none.
     """
 
     def __init__(self, n_sources: int, latents: int, below: int, hop: int, n_fft: int, bands: int, **masks: int) -> None:
@@ -198,13 +197,13 @@ class TasNet(nn.Module):
 
     def encode(self, audio: Tensor) -> Tensor:
         """Latents (rows, latents, frames) of audio (rows, samples)."""
-        heard = torch.cat([filters(audio[:, None]).relu() for filters in self.filters], 1)
-        return self.mix(torch.cat([heard, self.mel(audio, heard.shape[-1]).to(heard.dtype)], 1))
+        features = torch.cat([filters(audio[:, None]).relu() for filters in self.filters], 1)
+        return self.mix(torch.cat([features, self.mel(audio, features.shape[-1]).to(features.dtype)], 1))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Audio (rows, samples) of latents (rows, latents, frames)."""
         parts = self.unmix(latents).float().split(self.shares, dim=1)
-        with torch.autocast(latents.device.type, enabled=False):  # samples of eight bits would hiss
+        with torch.autocast(latents.device.type, enabled=False):  # bfloat16 samples would add audible noise
             return torch.stack([f(part) for f, part in zip(self.synthesis, parts, strict=True)]).sum(0)[:, 0]
 
     def sources(self, separated: Tensor) -> Tensor:
@@ -220,17 +219,16 @@ class TasNet(nn.Module):
 
 
 class MetaTasNet(WaveSeparator):
-    """Mixture (batch, channels, samples) -> sources (batch, n_sources, channels, samples), every channel for itself.
+    """Mixture (batch, channels, samples) -> sources (batch, n_sources, channels, samples), each channel separately.
 
-    45,545,602 numbers for four sources as the authors count: 45,531,260 parameters, and 14,342 of windows and statistics,
-    which are buffers here. The mixture is resampled to base_rate times 1, 2, 4, brought to unit deviation, and separated
-    at each rate with the latents of the rate below as further input; the highest rate's sources are resampled back.
-    latents, hop, n_fft: of the first stage (double in each further one);
-    bands: of the learned mel; embedding, bottleneck: through which each source's weights are generated; width, hidden,
-    kernel, layers, stacks: of the mask network. Its own loss, `losses.MetaTasNetLoss`, ignores the level of what it
-    compares: `forward` scales the sources so that their sum is nearest to the mixture (least squares over the samples that
-    it is given, per channel; the authors: per track). Under other losses the decoders of the lower rates learn nothing.
-    segment: samples.
+    45,545,602 numbers for four sources as counted by the authors: 45,531,260 parameters, and 14,342 of windows and
+    statistics, which are buffers here. The mixture is resampled to base_rate times 1, 2, 4, scaled to unit deviation, and
+    separated at each rate with the latents of the rate below as further input; the highest rate's sources are resampled
+    back. latents, hop, n_fft: of the first stage (doubled in each further one); bands: of the learned mel; embedding,
+    bottleneck: of the generated weights; width, hidden, kernel, layers, stacks: of the mask network. The loss
+    `losses.MetaTasNetLoss` is scale-invariant: `forward` scales the sources so that their sum is nearest to the mixture
+    (least squares over its samples, per channel; the authors: per track). Other losses do not train the decoders of the
+    lower rates. segment: samples.
     Source: https://github.com/pfnet-research/meta-tasnet
     """
 
@@ -255,7 +253,9 @@ class MetaTasNet(WaveSeparator):
         segment: int = 352_800,
     ) -> None:
         if latents % 8 or width % 8 or hidden % 8:
-            raise ValueError(f"Meta-TasNet norms eighths of its channels: make {latents}, {width}, {hidden} multiples of 8.")
+            raise ValueError(
+                f"latents, width and hidden of Meta-TasNet must be multiples of 8, got {latents}, {width}, {hidden}."
+            )
         common = math.gcd(sample_rate, base_rate)
         grid = math.lcm(base_rate // common, hop, n_fft // 4)  # in samples at base_rate
         super().__init__(n_sources, sample_rate, channels, segment, align=grid * sample_rate // base_rate)
@@ -267,14 +267,14 @@ class MetaTasNet(WaveSeparator):
             sizes = (latents * factor, below, hop * factor, n_fft * factor, bands)
             self.stages.append(TasNet(n_sources, *sizes, sizes=(embedding, bottleneck), **masks))
         rates = [base_rate * 2**stage for stage in range(stages)]
-        with torch.device("cpu"):  # torchaudio cannot make its filters on the meta device
+        with torch.device("cpu"):  # torchaudio does not support the meta device
             self.down = nn.ModuleList([Resample(sample_rate, rate, **KAISER_BEST) for rate in rates])
             self.up = Resample(rates[-1], sample_rate, **KAISER_BEST)
 
     def at_rates(self, audio: Tensor) -> list[Tensor]:
-        """Audio (..., samples) at the rate of every stage, filled up with zeros to the same whole number of frames."""
+        """Audio (..., samples) at the rate of every stage, zero-padded to the same whole number of frames."""
         with torch.autocast(audio.device.type, enabled=False):
-            audio = audio.float().contiguous()  # torchaudio wants views of it
+            audio = audio.float().contiguous()  # torchaudio takes views of it
             resampled = [down(audio) for down in self.down]
         least = max(self.least, *(math.ceil(each.shape[-1] / 2**stage) for stage, each in enumerate(resampled)))
         samples = math.ceil(least / self.hop) * self.hop
@@ -296,7 +296,7 @@ class MetaTasNet(WaveSeparator):
         return self.waveforms(self.stages[-1].sources(latents), mixture)
 
     def training_outputs(self, mixture: Tensor, stems: Tensor) -> StageEstimates:
-        """What `losses.MetaTasNetLoss` wants: mixture (batch, channels, samples), stems (batch, n_sources, channels, samples)."""
+        """Inputs of `losses.MetaTasNetLoss` from mixture (batch, channels, samples) and stems (batch, n_sources, ...)."""
         mixtures = self.at_rates(mixture.flatten(0, 1))
         targets = self.at_rates(stems.transpose(1, 2).flatten(0, 1))
         latents, stages = None, []
@@ -311,16 +311,16 @@ class MetaTasNet(WaveSeparator):
 
 
 def deviation(audio: Tensor) -> Tensor:
-    """Standard deviation (rows, 1) of audio (rows, samples); one for silence."""
+    """Standard deviation (rows, 1) of audio (rows, samples); 1 for silence."""
     level = audio.std(-1, keepdim=True)
     return torch.where(level > 1e-5, level, 1.0)
 
 
 def gains(sources: Tensor, mixture: Tensor) -> Tensor:
-    """Factors (rows, sources) whose weighted sum of sources (rows, sources, samples) is nearest to mixtures (rows, samples)."""
+    """Least-squares gains (rows, sources) of sources (rows, sources, samples) for mixtures (rows, samples)."""
     wide = sources.double()
     gram = wide @ wide.transpose(1, 2)
-    # Sources that are silent, or alike, have no single answer: a little of the identity picks the smallest.
-    little = 1e-9 * gram.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None] + 1e-12
-    towards = wide @ mixture.double()[..., None]
-    return torch.linalg.solve(gram + little * torch.eye(gram.shape[1], device=gram.device), towards)[..., 0].to(sources.dtype)
+    # Regularised, since silent or equal sources make the solution ambiguous.
+    ridge = 1e-9 * gram.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None] + 1e-12
+    correlation = wide @ mixture.double()[..., None]
+    return torch.linalg.solve(gram + ridge * torch.eye(gram.shape[1], device=gram.device), correlation)[..., 0].to(sources.dtype)

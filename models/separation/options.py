@@ -1,4 +1,4 @@
-"""How a long recording is separated piece by piece."""
+"""Inference options of source separation."""
 
 import dataclasses
 import math
@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 
 @dataclass
 class SeparationOptions:
-    """Settings of separation, stored with the network's checkpoint; `--model.inference.niter 0` and the like change them.
+    """Separation options, stored in the checkpoint; change them by `--model.inference.niter 0` and the like.
 
-    Networks on magnitudes are run on chunks of whole Wiener windows, with context on both sides that they hear and that
-    is thrown away. Networks on waveforms are run on chunks of the length they were trained on.
+    Networks on magnitudes run on chunks of whole Wiener windows, with discarded context on both sides. Networks on
+    waveforms run on chunks of their training length.
 
     Args:
-        niter: iterations of the multichannel Wiener filter; 0: the network's magnitudes with the mixture's phase
-        window: frames of one Wiener window; windows lie on the recording's own grid, so chunks do not change them
+        niter: iterations of the multichannel Wiener filter; 0: magnitudes of the network with the phase of the mixture
+        window: frames of a Wiener window, on the grid of the recording, so chunks do not change them
         chunk: length of a chunk in s, rounded to whole windows; `.inf` separates the whole recording at once
-        context: discarded context on each side of a chunk, s; `--output.check_seams true` tells whether it is enough
-        overlap: share of a chunk that a network on waveforms separates twice, to fade from one chunk to the next
-        swap: separate also with left and right exchanged, and average (twice the time)
-        shifts: separate chunks of waveforms also at this many delays up to half a second, and average
-        residual: give the Wiener filter one more source, what the sources leave of the mixture, which is then dropped
-            (default: where the network's sources do not cover the mixture)
+        context: discarded context on each side of a chunk, s; `--output.check_seams true` measures whether it is enough
+        overlap: overlap of chunks of networks on waveforms, as a share of the chunk, for cross-fades
+        swap: average with the separation of exchanged left and right channels (twice the time)
+        shifts: average with separations of chunks of waveforms at this many delays up to half a second
+        residual: add a residual source to the Wiener filter, which is then dropped (default: if the sources of the network
+            do not cover the mixture)
 
     Raises:
-        ValueError: an impossible number.
+        ValueError: a value out of range.
     """
 
     niter: int = 1
@@ -49,5 +49,5 @@ class SeparationOptions:
             )
 
     def decided(self, covers_mixture: bool) -> "SeparationOptions":
-        """These settings with `residual` decided where the user left that open: true where sources lack some of the mixture."""
+        """Options with `residual` set, if it is None, to whether the sources do not cover the mixture."""
         return self if self.residual is not None else dataclasses.replace(self, residual=not covers_mixture)

@@ -1,13 +1,13 @@
-"""The inverse short-time Fourier transform of frames that arrive a few at a time."""
+"""Streaming inverse STFT (overlap-add), and a buffer of recent samples."""
 
 import torch
 from torch import Tensor, nn
 
 
 class OverlapAdd:
-    """Frames of `STFT(n_fft, hop, center=False)` back to samples, equal to one inverse transform of all of them.
+    """Inverse of `STFT(n_fft, hop, center=False)` for blocks of frames, equal to one inverse transform of all frames.
 
-    Keeps the n_fft - hop samples that later frames still reach. window: (n_fft,), the transform's.
+    Keeps the last n_fft - hop samples, which later frames overlap. window: (n_fft,) of the transform.
     """
 
     def __init__(self, n_fft: int, hop: int, window: Tensor) -> None:
@@ -16,21 +16,21 @@ class OverlapAdd:
         self.weight = window.new_zeros(n_fft - hop)
 
     def push(self, spectrum: Tensor) -> Tensor:
-        """The samples (..., frames * hop) that the next frames, (..., bins, frames) complex, complete."""
+        """Samples (..., frames * hop) completed by the next frames (..., bins, frames), complex."""
         shape, frames = spectrum.shape[:-2], spectrum.shape[-1]
         if self.sound is None:
             self.sound = self.window.new_zeros(*shape, self.n_fft - self.hop)
-        # One signal at a time: the pieces of all are four times the samples of all.
+        # One signal at a time: overlapping pieces take four times the memory of the samples.
         pairs = zip(spectrum.reshape(-1, *spectrum.shape[-2:]), self.sound.flatten(0, -2), strict=True)
-        sound = torch.stack([self._sum(self._pieces(one), before) for one, before in pairs]).view(*shape, -1)
+        sound = torch.stack([self._sum(self._pieces(signal), before) for signal, before in pairs]).view(*shape, -1)
         weight = self._sum((self.window**2).expand(frames, -1), self.weight)
         done = frames * self.hop
-        # Copies: a view would keep the whole piece alive.
+        # Copies: a view would keep the whole block alive.
         self.sound, self.weight = sound[..., done:].clone(), weight[done:].clone()
         return sound[..., :done] / weight[:done].clamp(min=1e-11)
 
     def flush(self) -> Tensor:
-        """The samples (..., n_fft - hop) after the last push."""
+        """Remaining samples (..., n_fft - hop) after the last push."""
         return self.sound / self.weight.clamp(min=1e-11)
 
     def _pieces(self, spectrum: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class OverlapAdd:
         return torch.fft.irfft(spectrum.T, self.n_fft).mul_(self.window)
 
     def _sum(self, pieces: Tensor, before: Tensor) -> Tensor:
-        """Pieces (..., frames, n_fft) a hop apart and what earlier ones left, (..., (frames - 1) * hop + n_fft)."""
+        """Overlap-add of pieces (..., frames, n_fft) and the previous rest, (..., (frames - 1) * hop + n_fft)."""
         hop, frames = self.hop, pieces.shape[-2]
         parts = -(-self.n_fft // hop)
         if parts * hop > self.n_fft:
@@ -51,11 +51,8 @@ class OverlapAdd:
         return total
 
 
-# The part of an endless signal that is still needed.
-
-
 class RingSignal:
-    """Samples (channels, n) of a stream: appended at its end, read anywhere in what is kept, forgotten from the front."""
+    """Buffer of recent samples (channels, n) of a stream: appended at the end, removed from the front."""
 
     def __init__(self) -> None:
         self.blocks: list[Tensor] = []
@@ -67,19 +64,19 @@ class RingSignal:
         self.end += block.shape[-1]
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Samples `start .. stop` of the stream, (channels, stop - start). Raises ValueError where they are not kept."""
+        """Samples `start .. stop` of the stream, (channels, stop - start). Raises ValueError if they are not in the buffer."""
         if not self.start <= start <= stop <= self.end:
-            raise ValueError(f"samples {start} .. {stop} asked for, {self.start} .. {self.end} kept")
-        pieces, place = [], self.start
+            raise ValueError(f"samples {start} .. {stop} are not in the buffer, which has {self.start} .. {self.end}")
+        pieces, position = [], self.start
         for block in self.blocks:
-            begin, place = place, place + block.shape[-1]
-            if begin < stop and place > start:
+            begin, position = position, position + block.shape[-1]
+            if begin < stop and position > start:
                 pieces.append(block[..., max(start - begin, 0) : stop - begin])
         if not pieces:
             return self.blocks[-1][..., :0]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
 
     def forget(self, before: int) -> None:
-        """Let go of blocks that end before a sample."""
+        """Remove blocks that end before a sample."""
         while self.blocks and self.start + self.blocks[0].shape[-1] <= before:
             self.start += self.blocks.pop(0).shape[-1]

@@ -1,10 +1,10 @@
-"""Multichannel Wiener filter by expectation maximization, from the magnitudes of all sources (Open-Unmix's last step)."""
+"""Multichannel Wiener filter by expectation maximization (Open-Unmix): source magnitudes and mixture -> source spectra."""
 
 import torch
 from torch import Tensor
 
-BLOCK = 32  # frames a CPU works on at a time: what is computed between stays in its cache
-LOUDEST = 10.0  # magnitude to which the loudest bin of a window is scaled down, so that eps means the same for all
+BLOCK = 32  # frames at a time on a CPU: intermediate results stay in its cache
+LOUDEST = 10.0  # magnitude to which the largest bin of a window is scaled down, which makes eps comparable
 
 
 @torch.no_grad()
@@ -16,17 +16,17 @@ def wiener(
     scale: Tensor | float | None = None,
     residual: bool = False,
 ) -> Tensor:
-    """Complex spectra (sources, channels, bins, frames) of the sources whose magnitudes of that shape are given.
+    """Complex source spectra (sources, channels, bins, frames) from magnitudes of that shape.
 
-    `spectrum` (channels, bins, frames) is the mixture's. The first guess is the magnitudes with the mixture's phase, and
-    the result for 0 iterations. Each iteration takes the guess as independent Gaussians, of source j with the power
-    v_j(f, t) = mean over channels and one spatial covariance R_j(f) for all frames of the call, and estimates anew
+    `spectrum` (channels, bins, frames) is the mixture's. The initial estimate is the magnitudes with the phase of the
+    mixture, which is also the result of 0 iterations. Each iteration models source j as independent Gaussians of power
+    v_j(f, t) = mean over channels and spatial covariance R_j(f), constant over the frames of the call, and estimates
     y_j = v_j R_j (sum_i v_i R_i + sqrt(eps) I)^-1 x. All frames of one call are one window: see `wiener_windows`.
-    `scale`: what the mixture is divided by meanwhile (at least 1), by default its largest magnitude / 10.
-    `residual`: the sources are not all of the mixture. The filter shares the whole mixture among the sources that it knows,
-    so another source of the magnitude max(|x| - sum, 0) takes part, and is left out of the result.
+    `scale`: divisor of the mixture (at least 1), by default its largest magnitude / 10.
+    `residual`: the sources do not cover the mixture. Since the filter distributes the whole mixture among the sources, a
+    residual source of magnitude max(|x| - sum, 0) is added, and removed from the result.
 
-    Not for training: no gradient passes. Uhlich et al. 2017, Nugraha et al. 2016; Open-Unmix's `filtering.py`.
+    Without gradient. Uhlich et al. 2017, Nugraha et al. 2016; Open-Unmix's `filtering.py`.
     """
     if iterations == 0:
         return _with_phase(magnitudes, spectrum)
@@ -40,7 +40,7 @@ def wiener(
     estimates = _with_phase(magnitudes, spectrum, scale)
     del magnitudes
     for iteration in range(iterations):
-        # The filter is linear: applied to the mixture as it was, the last one undoes the scaling.
+        # The filter is linear: applied to the unscaled mixture, the last iteration undoes the scaling.
         _maximize(estimates, spectrum if iteration == iterations - 1 else spectrum / scale, eps)
     return estimates[:-1] if residual else estimates
 
@@ -55,10 +55,10 @@ def wiener_windows(
     scale: Tensor | float | None = None,
     residual: bool = False,
 ) -> Tensor:
-    """`wiener` on each window of `window` frames by itself; frame 0 of these arrays is frame `first` of the recording.
+    """`wiener` on each window of `window` frames; frame 0 of these arrays is frame `first` of the recording.
 
-    Windows start at multiples of `window` frames of the recording, so where its chunks begin changes nothing as long as it
-    is at such a multiple.
+    Windows start at multiples of `window` frames of the recording, so chunks that start at such multiples do not change
+    the result.
     """
     frames = spectrum.shape[-1]
     starts = [0, *range(window - first % window, frames, window)]
@@ -67,35 +67,34 @@ def wiener_windows(
         wiener(magnitudes[..., start:stop], spectrum[..., start:stop], iterations, eps, scale, residual)
         for start, stop in zip(starts, stops, strict=True)
     ]
-    # Joined with the bins next to each other, as the STFT's inverse reads them.
+    # Bins stay adjacent in memory, as for the inverse STFT.
     return torch.cat([part.mT for part in parts], -2).mT
 
 
 def _blocks(signal: Tensor) -> tuple[Tensor, ...]:
-    """(..., frames) cut into what is worked on at a time."""
+    """Split the frame axis into chunks."""
     return signal.split(BLOCK if signal.device.type == "cpu" else signal.shape[-1], -1)
 
 
 def _with_phase(magnitudes: Tensor, spectrum: Tensor, scale: Tensor | float = 1) -> Tensor:
-    """Magnitudes / scale with the phase of the mixture, 0 where that is 0."""
+    """Magnitudes / scale with the phase of the mixture, 0 where the mixture is 0."""
     phase = torch.where(spectrum == 0, 1, torch.sgn(spectrum)) / scale
     estimates = torch.empty_like(magnitudes, dtype=spectrum.dtype)
     for estimate, magnitude in zip(estimates, magnitudes, strict=True):
-        for to, some, way in zip(*map(_blocks, (estimate, magnitude, phase)), strict=True):
-            torch.mul(some, way, out=to)
+        for to, part, direction in zip(*map(_blocks, (estimate, magnitude, phase)), strict=True):
+            torch.mul(part, direction, out=to)
     return estimates
 
 
 def _maximize(estimates: Tensor, mixture: Tensor, eps: float) -> None:
     """One iteration, in place, for the sources in `mixture`.
 
-    The covariances are kept in float64: nearly mono music makes them singular to 1 part in 10^7, which is all that float32
-    has, and the inverse would be rounding errors.
+    Covariances are float64: nearly mono music makes them singular to 1 part in 10^7, the precision of float32.
     """
     shapes = [_spatial_covariance(estimate, eps) for estimate in estimates]
     channels = range(len(mixture))
     for block, x in zip(_blocks(estimates), _blocks(mixture), strict=True):
-        # Computed a second time, since those of all blocks take as much memory as the estimates.
+        # Computed again, since the powers of all blocks take as much memory as the estimates.
         powers = [_squares(estimate.real.double(), estimate.imag.double()).mean(0) for estimate in block]
         white = _solve(_mix(powers, shapes, eps), x.to(torch.complex128))
         for estimate, v, R in zip(block, powers, shapes, strict=True):
@@ -127,7 +126,7 @@ def _spatial_covariance(estimate: Tensor, eps: float) -> list[list[Tensor]]:
 
 
 def _mix(powers: list[Tensor], shapes: list[list[list[Tensor]]], eps: float) -> list[list[Tensor]]:
-    """Covariance [channel][channel] (bins, frames) of the mixture that these sources would make, its diagonal real."""
+    """Covariance [channel][channel] (bins, frames) of the sum of the sources; its diagonal is real."""
     channels = range(len(shapes[0]))
 
     def weighted(parts: list[Tensor]) -> Tensor:

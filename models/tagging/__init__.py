@@ -1,4 +1,4 @@
-"""Networks that hear tags in a chunk of audio; every one takes `n_tags` first."""
+"""Networks of music tagging, audio chunk -> logits; `n_tags` is their first argument."""
 
 from models.tagging.back_ends import CNN_L as CNN_L
 from models.tagging.back_ends import CNN_P as CNN_P

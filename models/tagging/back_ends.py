@@ -1,4 +1,4 @@
-"""Att: the self-attention back-end, with its [CLS] token and what it can show of its decision."""
+"""Back ends of Won, Chun and Serra 2019 (section 3): feature maps (batch, channels, frames) -> vectors (batch, width)."""
 
 from typing import Literal
 
@@ -9,17 +9,14 @@ from torch import Tensor, nn
 
 
 def conv_norm_relu(channels: int, width: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Conv1d that keeps the length (divided by the stride), batch norm, ReLU: the block all parts are built from."""
+    """Conv1d with "same" padding, batch norm, ReLU."""
     return nn.Sequential(nn.Conv1d(channels, width, kernel, stride, padding=kernel // 2), nn.BatchNorm1d(width), nn.ReLU())
 
 
-# Multi-head self-attention and the Transformer encoder layer around it (post-norm, as in BERT).
-
-
 class SelfAttention(nn.Module):
-    """softmax(Q K^T / sqrt(head_dim)) V for each head, equation 1 of Won, Chun and Serra 2019.
+    """Multi-head attention softmax(Q K^T / sqrt(head_dim)) V (Won, Chun and Serra 2019, equation 1).
 
-    Projections run width -> heads * head_dim -> width. `dropout` acts on the softmax.
+    Projections are width -> heads * head_dim -> width. `dropout` is applied to the softmax.
     """
 
     def __init__(self, width: int, heads: int, head_dim: int, dropout: float):
@@ -34,12 +31,12 @@ class SelfAttention(nn.Module):
         """queries (batch, q, width), tokens (batch, t, width) -> joined heads (batch, q, heads * head_dim)."""
         query = self._split(self.query(queries))
         key, value = self._split(self.key(tokens)), self._split(self.value(tokens))
-        # The fused kernels never hold the (tokens x tokens) table, which is what makes long inputs affordable.
+        # The fused kernels never store the (tokens x tokens) matrix, which makes long inputs affordable.
         joined = F.scaled_dot_product_attention(query, key, value, dropout_p=self.dropout if self.training else 0.0)
         return joined.transpose(1, 2).flatten(2)
 
     def weights(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        """The softmax that `forward` keeps to itself, for heat maps: (batch, heads, q, t)."""
+        """Attention weights for heat maps: (batch, heads, q, t)."""
         query, key = self._split(self.query(queries)), self._split(self.key(tokens))
         return (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).softmax(-1)
 
@@ -48,7 +45,7 @@ class SelfAttention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention and a feed-forward network, each with dropout, residual and LayerNorm after it."""
+    """Post-norm Transformer encoder layer, as in BERT: self-attention and feed-forward network."""
 
     def __init__(self, width: int, heads: int, head_dim: int, feed_forward: int, attention_dropout: float, hidden_dropout: float):
         super().__init__()
@@ -64,33 +61,30 @@ class TransformerLayer(nn.Module):
         return self.finish(self.attention(queries, tokens), queries)
 
     def finish(self, context: Tensor, queries: Tensor) -> Tensor:
-        """All that follows the attention: context (batch, q, heads * head_dim), queries (batch, q or 1, width)."""
+        """Layers after the attention: context (batch, q, heads * head_dim), queries (batch, q or 1, width)."""
         hidden = self.attention_norm(queries + self.dropout(self.attention.out(context)))
         return self.norm(hidden + self.dropout(self.feed_forward(hidden)))
 
     def contributions(self, tokens: Tensor, query: Tensor) -> Tensor:
-        """What `query` (batch, 1, width) leads to if all heads attend to one token alone, for each: (batch, t, width).
+        """Outputs for `query` (batch, 1, width) if all heads attend to a single token, for each token: (batch, t, width).
 
-        A one-hot attention row picks that token's value vector, so one pass over all values covers every token.
+        A one-hot attention row selects that token's value vector, so one pass over all values covers every token.
         """
         return self.finish(self.attention.value(tokens), query)
 
 
-# Where in the sequence a token stands: sinusoidal (the paper's training code) or learned (its figures' code).
-
-
 def sinusoids(tokens: int, width: int) -> Tensor:
-    """(tokens, width): sine in even columns, cosine in odd ones, angle pos / 10000^(2*floor(j/2)/width); row 0 is 0."""
+    """Positional encoding (tokens, width): sine in even, cosine in odd columns, pos / 10000^(2*floor(j/2)/width); row 0 is 0."""
     position = torch.arange(tokens, dtype=torch.float64)[:, None]
     column = torch.arange(width)
     angle = position / 10_000 ** (2 * (column // 2).double() / width)
     table = torch.where(column % 2 == 0, angle.sin(), angle.cos())
-    table[0] = 0.0  # [CLS] has no place in time
+    table[0] = 0.0  # [CLS] has no position in time
     return table.float()
 
 
 class Sinusoidal(nn.Module):
-    """Adds a fixed table of `sinusoids` to (batch, tokens, width), of any length."""
+    """Fixed positional encoding by `sinusoids`, added to (batch, tokens, width) of any length."""
 
     table: Tensor
 
@@ -106,9 +100,9 @@ class Sinusoidal(nn.Module):
 
 
 class Learned(nn.Module):
-    """Adds a trained row per token, then LayerNorm; no sequence may be longer than `tokens`.
+    """Learned positional encoding for up to `tokens` tokens, then LayerNorm.
 
-    Raises ValueError for a longer one.
+    Raises ValueError for longer sequences.
     """
 
     def __init__(self, width: int, tokens: int):
@@ -119,15 +113,12 @@ class Learned(nn.Module):
     def forward(self, sequence: Tensor) -> Tensor:
         tokens, known = sequence.shape[1], self.table.num_embeddings
         if tokens > known:
-            raise ValueError(f"{tokens} tokens, but positions were learned for {known}: set max_tokens to {tokens}")
+            raise ValueError(f"positions were learned for {known} tokens, got {tokens}: set max_tokens to {tokens}")
         return self.norm(sequence + self.table.weight[:tokens])
 
 
-# What every back-end promises to the network that joins it with a front-end.
-
-
 class BackEnd(nn.Module):
-    """Feature maps (batch, channels, frames) -> one vector per chunk (batch, width); `channels` comes first in init."""
+    """Base class of back ends: (batch, channels, frames) -> (batch, width); `channels` is the first argument."""
 
     width: int
 
@@ -135,7 +126,7 @@ class BackEnd(nn.Module):
         raise NotImplementedError
 
     def describe(self) -> dict[str, int | str]:
-        """What a table of results has to say about this back-end beside its name."""
+        """Description of the back end for tables of results."""
         return {}
 
 
@@ -143,18 +134,18 @@ POSITIONS = {"sinusoidal": Sinusoidal, "learned": Learned}
 
 
 def fixed_cls(width: int) -> Tensor:
-    """The authors' [CLS]: the first `width` uniform numbers of NumPy's seed 0, from a generator of its own."""
+    """[CLS] of the authors' code: the first `width` uniform numbers of NumPy's seed 0."""
     return torch.from_numpy(np.random.RandomState(0).uniform(size=width)).float()
 
 
 class Att(BackEnd):
-    """(batch, channels, frames) -> (batch, channels): Transformer encoder layers over [CLS] and the frames.
+    """Self-attention back end: (batch, channels, frames) -> (batch, channels), Transformer layers over [CLS] and frames.
 
-    Section 3.3 and Figure 4 of Won, Chun and Serra 2019. Each head is `head_dim` wide, by default
-    floor(channels / heads): 64 for the paper's 8 heads of 512; the head counts of Table 3 that do not divide 512 are
-    projected 512 -> heads * head_dim -> 512. `feed_forward` defaults to 4 * channels. `cls` "fixed" is the authors'
-    constant vector, "learned" trains it from there. `positions` "learned" holds at most `max_tokens`, [CLS] included.
-    Layers: `layers.<i>` (batch, tokens, channels; the last one [CLS] alone) and `pooler` (batch, channels).
+    Section 3.3 and Figure 4 of Won, Chun and Serra 2019. `head_dim` defaults to floor(channels / heads): 64 for the paper's
+    8 heads of 512; numbers of heads in Table 3 that do not divide 512 are projected 512 -> heads * head_dim -> 512.
+    `feed_forward` defaults to 4 * channels. `cls` "fixed" is the authors' constant vector, "learned"
+    trains it from there. `positions` "learned" supports up to `max_tokens`, [CLS] included.
+    Layers: `layers.<i>` (batch, tokens, channels; the last one only [CLS]) and `pooler` (batch, channels).
 
     Raises ValueError for an unknown `cls` or `positions` and for more heads than channels.
     """
@@ -198,11 +189,11 @@ class Att(BackEnd):
 
     def forward(self, maps: Tensor) -> Tensor:
         tokens = self.inputs(maps)[-1]
-        # Nothing but [CLS] is read from the last layer, so nothing else is computed there: exact, and much cheaper.
+        # Only [CLS] is used from the last layer, so only [CLS] is computed there.
         return self.pooler(self.layers[-1](tokens, queries=tokens[:, :1]).squeeze(1))
 
     def inputs(self, maps: Tensor) -> list[Tensor]:
-        """What goes into each layer: (batch, 1 + frames, channels), [CLS] first."""
+        """Inputs of all layers, each (batch, 1 + frames, channels), [CLS] first."""
         frames = maps.transpose(1, 2)
         sequence = [self.positions(torch.cat([self.cls.to(frames).expand(frames.shape[0], 1, -1), frames], 1))]
         for layer in self.layers[:-1]:
@@ -210,11 +201,10 @@ class Att(BackEnd):
         return sequence
 
     def explain(self, maps: Tensor, layer: int = -1) -> tuple[Tensor, Tensor]:
-        """Attention of each head of a layer (batch, heads, tokens) and the vector (batch, tokens, channels) per token.
+        """Attention of each head of a layer (batch, heads, tokens), and contribution vectors (batch, tokens, channels).
 
-        Attention sums to 1 over tokens: in the last layer as [CLS] pays it, the only query that counts there; in an
-        earlier one the mean over queries. The vectors are what the back-end would put out if, in its last layer, all
-        heads attended to one token alone.
+        Attention sums to 1 over tokens: that of [CLS] in the last layer, the mean over queries in earlier ones. The
+        contribution of a token is the output of the back end if all heads of the last layer attend to this token only.
         """
         inputs, last = self.inputs(maps), self.layers[-1]
         cls, tokens = inputs[-1][:, :1], inputs[layer]
@@ -223,13 +213,11 @@ class Att(BackEnd):
         return attention, self.pooler(last.contributions(inputs[-1], cls))
 
 
-# CNN_L: the back-end of the sample-level network, whose ten layers all lie in the Raw front-end.
-
-
 class CNN_L(BackEnd):
-    """(batch, channels, frames) -> (batch, channels); a nominal chunk has one frame left, longer ones are averaged.
+    """Back end of the sample-level network: mean over frames, (batch, channels, frames) -> (batch, channels).
 
-    Section 3.2 of Won, Chun and Serra 2019: there is no clear boundary in the network of Lee et al. 2017.
+    Section 3.2 of Won, Chun and Serra 2019: all ten layers of Lee et al. 2017 are in the Raw front end, which leaves one
+    frame of a nominal chunk.
     """
 
     def __init__(self, channels: int):
@@ -240,14 +228,11 @@ class CNN_L(BackEnd):
         return maps.mean(2)
 
 
-# CNN_P: the residual convolutional back-end after Pons et al.
-
-
 class CNN_P(BackEnd):
-    """(batch, channels, frames) -> (batch, dense) by three convolutions over time and global pooling.
+    """Convolutional back end of Pons et al. 2018: (batch, channels, frames) -> (batch, dense).
 
-    Section 3.2 and Figure 2 of Won, Chun and Serra 2019: kernels of 7, the second and third with a residual around
-    them, time halved between; then maximum and mean over all time that is left, and one dense layer.
+    Section 3.2 and Figure 2 of Won, Chun and Serra 2019: three convolutions with kernels of 7, the second and third with
+    residuals and a maximum over 2 frames between; then maximum and mean over time, and one linear layer.
     """
 
     def __init__(self, channels: int, width: int = 512, dense: int = 500):

@@ -1,4 +1,4 @@
-"""The paper's networks: any front-end with any back-end."""
+"""Tagging networks of Won, Chun and Serra 2019: front end and back end, audio (batch, samples) -> logits (batch, n_tags)."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -11,17 +11,13 @@ from torch import Tensor, nn
 from models.blocks.features import LogMel, as_float
 from models.tagging.back_ends import Att, BackEnd, conv_norm_relu
 
-# Spec: the front-end of vertical (timbre) and horizontal (rhythm) filters on a log-mel spectrogram.
-
-# What every front-end promises to the network that joins it with a back-end.
-
 
 class FrontEnd(nn.Module):
-    """Audio (batch, samples) -> feature maps (batch, width, frames), the sequence that a back-end reads.
+    """Base class of front ends: audio (batch, samples) -> feature maps (batch, width, frames).
 
-    Attributes, all in samples but the first and the last: `sample_rate` (Hz), `samples` of one chunk, context included,
-    `hop` of the grid on which chunks start, `lead` of context before a chunk's start, `frame_hop` between two output
-    frames, `frame_centre` of the first one (from the chunk's start), `width` (channels) of the output.
+    Attributes, in samples unless noted: `sample_rate` (Hz), `samples` of one chunk including context, `hop` of the grid of
+    chunk starts, `lead` (context before a chunk's start), `frame_hop` between output frames, `frame_centre` of the first
+    frame (from the chunk's start), `width` (channels) of the output.
     """
 
     sample_rate: int
@@ -36,29 +32,29 @@ class FrontEnd(nn.Module):
         return self.maps(self.inputs(audio, level))
 
     def inputs(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        """What the first filter reads: log-mel (batch, mels, frames) or samples (batch, samples)."""
+        """Input of the first filters: log-mel (batch, mels, frames) or samples (batch, samples)."""
         raise NotImplementedError
 
     def maps(self, inputs: Tensor) -> Tensor:
-        """Feature maps (batch, width, frames) of `inputs`, which may be cut and joined along time."""
+        """Feature maps (batch, width, frames) of `inputs`, which may be concatenated along time."""
         raise NotImplementedError
 
     def clip_level(self, audio: Tensor) -> Tensor | None:
-        """Whole clips (batch, samples) -> the (batch,) dB that chunks need as `level`; None where they need none."""
+        """Level (batch,) in dB of whole clips (batch, samples) for their chunks; None if not needed."""
         return None
 
 
-# (height as a share of the bands, (length in frames, multiple of `channels`) ...): timbre in one glance of time.
+# Timbre: (height as a share of the bands, (length in frames, multiple of `channels`) ...)
 VERTICAL = ((0.9, ((7, 1), (3, 2), (1, 4))), (0.4, ((7, 1), (3, 2), (1, 4))))
-# (length in frames, multiple of `channels`): energy patterns of up to 165 frames = 2.64 s.
+# Rhythm: (length in frames, multiple of `channels`), up to 165 frames = 2.64 s
 HORIZONTAL = ((165, 1), (129, 2), (65, 4), (33, 8))
 
 
 class Vertical(nn.Module):
-    """(batch, 1, bands, frames) -> (batch, channels, frames): a tall filter, then the best place along frequency.
+    """Vertical filters with a maximum over frequency: (batch, 1, bands, frames) -> (batch, channels, frames).
 
-    Convolution of gain * mel + offset, batch norm, ReLU, and the maximum over all rows that the convolution leaves
-    (11 or 59 of 96 bands), which makes it blind to pitch.
+    Convolution of gain * mel + offset, batch norm, ReLU, and the maximum over the rows of the convolution (11 or 59 of 96
+    bands), which makes them pitch-invariant.
     """
 
     def __init__(self, channels: int, height: int, length: int, stride: int):
@@ -67,7 +63,7 @@ class Vertical(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, mel: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-        # Both forms take the maximum before the ReLU: equal, and one pass over the rows less.
+        # Both branches take the maximum before the ReLU: equal, with one pass less over the rows.
         if self.training:
             return self.norm(self.filtered(mel, gain, offset)).max(2).values.relu()
         scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
@@ -75,11 +71,10 @@ class Vertical(nn.Module):
         return self.convolve(gain * mel + offset, scale[:, None, None, None] * self.conv.weight, bias).amax(2).relu()
 
     def filtered(self, mel: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-        """The convolution of gain * mel + offset, with both moved from the spectrogram into the filters.
+        """Convolution of gain * mel + offset, with both folded into the filters.
 
-        Else autograd would carry the gradient of these two numbers through a full transposed convolution to the
-        spectrogram, a third of the training step. The offset reaches less of a filter at the edges, where it overlaps
-        the zero padding, hence its own convolution (of one row: it is the same for all).
+        Otherwise the gradient of these two numbers would need a transposed convolution to the spectrogram, a third of the
+        training step. At the edges the zero padding has no offset, hence a separate convolution (of one row, equal for all).
         """
         ones = torch.ones_like(mel[:1, :, : self.conv.kernel_size[0]])
         rows = self.convolve(mel, gain * self.conv.weight, self.conv.bias)
@@ -90,12 +85,12 @@ class Vertical(nn.Module):
 
 
 class Spec(FrontEnd):
-    """Audio (batch, samples) -> (batch, width, frames) by six vertical and four horizontal filter banks (Pons 2018).
+    """Log-mel with six vertical and four horizontal filter banks (Pons 2018): (batch, samples) -> (batch, width, frames).
 
-    Section 3.1 of Won, Chun and Serra 2019. `channels` (16) scales all ten: 29 * channels maps are joined. `width`
-    adds the 1x1 convolution to that many channels that the Att back-end needs; None leaves the maps for CNN_P.
-    `frames` is the nominal chunk (256 = 4.1 s); any number of frames is accepted. `mel` replaces the paper's log-mel.
-    `time_stride` > 1 evaluates the same filters at every second (third ...) frame only, for small machines.
+    Section 3.1 of Won, Chun and Serra 2019. `channels` (16) scales all ten banks: 29 * channels feature maps in total.
+    `width`: channels of a 1x1 convolution, needed by the Att back end; None: no convolution, as for CNN_P. `frames`: nominal
+    chunk (256 = 4.1 s); any number is accepted. `mel` replaces the paper's log-mel. `time_stride` > 1 evaluates the
+    filters at every second (third ...) frame only, for small machines.
     """
 
     def __init__(
@@ -113,7 +108,7 @@ class Spec(FrontEnd):
         self.frame_hop = self.hop * time_stride
         joined = 29 * channels
         self.width = width or joined
-        # The input's batch norm, its gain and offset kept apart for the vertical filters' sake.
+        # Batch norm of the input; gain and offset are separate, for the vertical filters.
         self.norm = nn.BatchNorm2d(1, affine=False)
         self.gain, self.offset = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
         self.vertical = nn.ModuleList(
@@ -131,7 +126,7 @@ class Spec(FrontEnd):
 
     def maps(self, inputs: Tensor) -> Tensor:
         mel = self.norm(inputs[:, None].to(self.gain.dtype))
-        energy = self.gain * mel.mean(2) + self.offset  # one mean over bands for all four horizontal banks
+        energy = self.gain * mel.mean(2) + self.offset  # mean over bands, shared by all horizontal banks
         maps = [branch(mel, self.gain, self.offset) for branch in self.vertical]
         maps += [branch(energy) for branch in self.horizontal]
         return self.projection(torch.cat(maps, 1))
@@ -140,17 +135,14 @@ class Spec(FrontEnd):
         return None if self.mel.top_db is None else self.mel.peak(audio)
 
 
-# Raw: the front-end of sample-level convolutions on the waveform.
-
-
 class Raw(FrontEnd):
-    """Audio (batch, samples) -> (batch, width, samples / 3**layers) by filters of three samples (Lee et al. 2017).
+    """Sample-level convolutions (Lee et al. 2017): audio (batch, samples) -> (batch, width, samples / 3**layers).
 
-    Section 3.1 of Won, Chun and Serra 2019. One layer per entry of `growth`, the multiple of `channels` it puts out;
-    each divides the time by 3. Five layers give frames of 15.2 ms, 270 in a chunk of 65,610 samples, for the Att
-    back-end; the ten layers (1,1,2,2,2,2,2,2,4,4) leave one frame for CNN_L. A last convolution of `kernel` frames
-    leads to `width` channels: 7 before Att, as far as the Spec front-end's vertical filters see; 1 before CNN_L.
-    The paper does not state `channels`: Lee et al. used 128, the authors' code defaults to 64.
+    Section 3.1 of Won, Chun and Serra 2019. `growth`: output of each layer in multiples of `channels`; each layer divides
+    the time by 3. Five layers give frames of 15.2 ms, 270 in a chunk of 65,610 samples, for the Att back end; the ten layers
+    (1,1,2,2,2,2,2,2,4,4) leave one frame for CNN_L. A last convolution of `kernel` frames has `width` channels: 7 before
+    Att, the length of the Spec front end's vertical filters; 1 before CNN_L. `channels` is not stated in the paper: Lee et
+    al. used 128, the authors' code defaults to 64.
     """
 
     def __init__(
@@ -181,21 +173,20 @@ class Raw(FrontEnd):
 
 
 class Explanation(NamedTuple):
-    """What an attention network shows of its decision about a batch of chunks."""
+    """Explanation of an attention network's predictions for a batch of chunks."""
 
-    spectrogram: Tensor | None  # (batch, mels, mel frames) dB; None where the network reads samples
+    spectrogram: Tensor | None  # (batch, mels, mel frames) dB; None for networks on samples
     attention: Tensor  # (batch, heads, 1 + frames), [CLS] first, sums to 1 over tokens
-    contribution: Tensor  # (batch, frames, tags) probability if that frame alone were attended to
+    contribution: Tensor  # (batch, frames, tags) probabilities if only that frame is attended to
     seconds: Tensor  # (frames,) centre of each frame, from the chunk's start
 
 
 class FrontBack(nn.Module):
-    """Audio (batch, samples) int16 or float in [-1, 1) -> logits (batch, n_tags), by any front-end and any back-end.
+    """Front end and back end: audio (batch, samples) int16 or float in [-1, 1) -> logits (batch, n_tags).
 
-    Won, Chun and Serra 2019, section 3: FrontBack(50, Spec, Att) is the paper's Spec Att. Both parts come as classes
-    or partials of them; `back_end` is called with the front-end's channel count, the logits' layer with the back-end's.
-    Layers that an embedding can be read from: `front_end` (batch, width, frames) and `back_end` (batch, width), the
-    latter being the pooled [CLS] for Att; see the parts for theirs (`back_end.layers.0`).
+    Won, Chun and Serra 2019, section 3: FrontBack(50, Spec, Att) is the paper's Spec Att. Both parts are classes or partials
+    of them; `back_end` is called with the number of channels of the front end. Layers for embeddings: `front_end` (batch,
+    width, frames) and `back_end` (batch, width), the pooled [CLS] of Att; and those of the parts (`back_end.layers.0`).
     """
 
     def __init__(
@@ -214,27 +205,27 @@ class FrontBack(nn.Module):
         self.hop, self.lead = self.front_end.hop, self.front_end.lead
 
     def forward(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        """`level` (batch,) dB as `clip_level` gave it for the whole clips; None: each chunk stands for itself."""
+        """Logits; `level`: (batch,) dB from `clip_level` of the whole clips; None: level of each chunk."""
         return self.head(self.dropout(self.back_end(self.front_end(audio, level))))
 
     def clip_level(self, audio: Tensor) -> Tensor | None:
-        """Whole clips (batch, samples) -> (batch,) dB for their chunks, None if the front-end needs none."""
+        """Level (batch,) in dB of whole clips (batch, samples) for their chunks, None if not needed."""
         return self.front_end.clip_level(audio)
 
     @property
     def explains(self) -> bool:
-        """Whether `explain` has something to say: only attention does."""
+        """Whether the back end has attention for `explain`."""
         return isinstance(self.back_end, Att)
 
     def explain(self, audio: Tensor, level: Tensor | None = None, layer: int = -1) -> Explanation:
-        """Section 5.3: attention heat map of a layer and tag-wise contribution map, meant for eval mode.
+        """Attention heat map of a layer and tag-wise contribution map (section 5.3), in evaluation mode.
 
         Raises ValueError for a back-end without attention.
         """
         return self.explain_inputs(self.front_end.inputs(audio, level), layer)
 
     def explain_inputs(self, inputs: Tensor, layer: int = -1) -> Explanation:
-        """`explain` of the front-end's `inputs`, which may be two recordings joined along time (Figure 7)."""
+        """`explain` for `inputs` of the front end, which may be two concatenated recordings (Figure 7)."""
         if not self.explains:
             raise ValueError(f"{type(self.back_end).__name__} has no attention to explain: use the Att back-end")
         maps = self.front_end.maps(inputs)
@@ -244,11 +235,11 @@ class FrontBack(nn.Module):
         return Explanation(spectrogram, attention, contribution, self.seconds(maps.shape[2]))
 
     def seconds(self, frames: int) -> Tensor:
-        """Centre of each output frame of the front-end in s from the chunk's start: (frames,)."""
+        """Centres (frames,) of the front end's output frames, s from the chunk's start."""
         return (torch.arange(frames) * self.front_end.frame_hop + self.front_end.frame_centre) / self.sample_rate
 
     def describe(self) -> dict[str, int | str]:
-        """Trainable parameters, in all and by part, and the back-end's own remarks (Att: how its heads are cut)."""
+        """Number of trainable parameters, in total and per part, and the description of the back end."""
         parts = {"front_end": self.front_end, "back_end": self.back_end, "head": self.head}
         counts = {name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in parts.items()}
         return {"parameters": sum(counts.values()), **counts, **self.back_end.describe()}

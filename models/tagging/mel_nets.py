@@ -1,4 +1,4 @@
-"""What the networks of the 2020 comparison share: a log-mel inside, batch norm on it, blocks of 3x3 filters."""
+"""Networks on log-mel spectrograms (Won et al. 2020): base class, CRNN and FCN, audio (batch, samples) -> logits."""
 
 from collections.abc import Sequence
 from math import prod
@@ -9,12 +9,11 @@ from models.blocks.features import LogMel
 
 
 class MelNet(nn.Module):
-    """A tagging network on the log-mel spectrogram of a chunk of `seconds`; subclasses turn it into logits.
+    """Base class of tagging networks on the log-mel spectrogram of a chunk of `seconds`.
 
-    Attributes in samples but the first (Hz): `sample_rate`; `samples` of one chunk, context included; `hop` of the grid
-    on which chunks start; `lead` of context before a chunk's start.
-    With a centred `mel` each chunk is padded by itself, as torchaudio users do, and may start anywhere; with a mel that is
-    not, chunks are crops of the whole clip's frames.
+    Attributes in samples, except the first (Hz): `sample_rate`; `samples` of one chunk including context; `hop` of the grid
+    of chunk starts; `lead` (context before a chunk's start). With a centred `mel` each chunk is padded separately and may
+    start anywhere; otherwise chunks are crops of the whole clip's frames.
 
     Raises ValueError if a chunk is shorter than one frame.
     """
@@ -34,21 +33,21 @@ class MelNet(nn.Module):
             self.hop, self.samples = mel.hop, mel.samples(self.frames)
 
     def spectrogram(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
-        """The (batch, mels, frames) that the network looks at."""
+        """Log-mel input (batch, mels, frames)."""
         return self.mel(audio, level)
 
     def clip_level(self, audio: Tensor) -> Tensor | None:
-        """Whole clips (batch, samples) -> (batch,) dB for their chunks; None without a `top_db`, as is the default."""
+        """Level (batch,) in dB of whole clips (batch, samples) for their chunks; None without a `top_db` (default)."""
         return None if self.mel.top_db is None else self.mel.peak(audio)
 
     def image(self, audio: Tensor, level: Tensor | None) -> Tensor:
-        """The normalised spectrogram as an image of one channel: (batch, 1, mels, frames)."""
+        """Normalised spectrogram as an image: (batch, 1, mels, frames)."""
         return self.norm(self.spectrogram(audio, level)[:, None].to(self.norm.weight.dtype))
 
     def make_blocks(self, channels: Sequence[int], bands: Sequence[int], frames: Sequence[int]) -> nn.Sequential:
-        """Blocks of 3x3 filters that pool bands and frames by these factors.
+        """Blocks of 3x3 filters with pooling of bands and frames by these factors.
 
-        Raises ValueError where that would leave no band or no frame.
+        Raises ValueError if no band or frame would be left.
         """
         name = type(self).__name__
         if self.mel.n_mels < prod(bands):
@@ -56,23 +55,22 @@ class MelNet(nn.Module):
         if self.frames < prod(frames):
             raise ValueError(
                 f"{name}: {self.samples / self.sample_rate:g} s give {self.frames} frames, but pooling by "
-                f"{' x '.join(map(str, frames))} needs {prod(frames)}: ask for more `seconds`"
+                f"{' x '.join(map(str, frames))} needs {prod(frames)}: increase `seconds`"
             )
         shapes = zip((1, *channels[:-1]), channels, zip(bands, frames, strict=True), strict=True)
         return nn.Sequential(*(MelBlock(*shape) for shape in shapes))
 
 
 def torchaudio_mel() -> LogMel:
-    """torchaudio's MelSpectrogram and AmplitudeToDB as they come, but 16 kHz, n_fft 512 and 96 bands.
+    """Log-mel of Won, Ferraro, Bogdanov and Serra 2020: torchaudio's defaults at 16 kHz, n_fft 512 and 96 bands.
 
-    Won, Ferraro, Bogdanov and Serra 2020, and so every network of that comparison: HTK bands, centred frames with
-    reflected edges, 10*log10 of the power, no floor relative to the peak.
+    HTK bands, centred frames with reflected edges, 10*log10 of the power, no floor relative to the peak.
     """
     return LogMel(mel="htk", db="power", top_db=None, center=True, pad_mode="reflect")
 
 
 class MelBlock(nn.Sequential):
-    """(batch, channels, bands, frames) -> (batch, width, bands / pooling[0], frames / pooling[1]): 3x3 filters, pooled."""
+    """3x3 filters with pooling: (batch, channels, bands, frames) -> (batch, width, bands / pooling[0], frames / pooling[1])."""
 
     def __init__(self, channels: int, width: int, pooling: tuple[int, int]):
         super().__init__()
@@ -82,18 +80,16 @@ class MelBlock(nn.Sequential):
         self.pool = nn.MaxPool2d(pooling)
 
 
-# CRNN: the convolutional recurrent network of Choi, Fazekas, Sandler and Cho 2017.
-
 CRNN_CHANNELS = (64, 128, 128, 128)
 POOLING = (2, 3, 4, 4)
 
 
 class TaggingCRNN(MelNet):
-    """Audio (batch, samples) int16 or float in [-1, 1) -> logits (batch, n_tags): filters sum up a moment, a GRU the clip.
+    """Convolutional recurrent network: audio (batch, samples) int16 or float in [-1, 1) -> logits (batch, n_tags).
 
     Choi et al. 2017 as re-implemented by Won et al. 2020: 96 bands, chunks of 29 s, 394,100 parameters for 50 tags.
-    Four blocks pool bands and frames by 96, so a step of the GRU is 1.54 s and a chunk needs at least that; the state
-    after the last step decides. `blocks` gives an embedding (batch, 128, bands, steps).
+    Four blocks pool bands and frames by 96, so a step of the GRU and the shortest chunk are 1.54 s; the last state is
+    classified. `blocks` gives an embedding (batch, 128, bands, steps).
 
     Raises ValueError if the chunk is too short for the pooling, or the mel has too few bands.
     """
@@ -111,19 +107,17 @@ class TaggingCRNN(MelNet):
         return self.head(self.dropout(states[:, -1]))
 
 
-# FCN: the fully convolutional network of Choi, Fazekas and Sandler 2016.
-
 FCN_CHANNELS = (64, 128, 128, 128, 64)
 BAND_POOLING = (2, 2, 2, 3, 4)
 
 
 class FCN(MelNet):
-    """Audio (batch, samples) int16 or float in [-1, 1) -> logits (batch, n_tags) by five blocks of 3x3 filters.
+    """Fully convolutional network: audio (batch, samples) int16 or float in [-1, 1) -> logits (batch, n_tags).
 
-    Choi et al. 2016 as re-implemented by Won et al. 2020: 96 bands, chunks of 29 s (their clips have 29.1 s), 447,732
-    parameters for 50 tags. The blocks pool the frames by `time_pooling`, by 1280 in all, so 20.5 s is the shortest chunk;
-    for shorter ones pool less, for instance by (4, 4, 4, 3, 3) from 9.3 s on. What a longer chunk leaves of time is
-    reduced by its maximum. `blocks` gives an embedding (batch, 64, bands, frames).
+    Choi et al. 2016 as re-implemented by Won et al. 2020: 96 bands, chunks of 29 s (of clips of 29.1 s), 447,732 parameters
+    for 50 tags. Five blocks of 3x3 filters pool the frames by `time_pooling`, by default 1280 in total for chunks of at
+    least 20.5 s; (4, 4, 4, 3, 3) allows 9.3 s. The remaining frames are reduced by their maximum. `blocks` gives an
+    embedding (batch, 64, bands, frames).
 
     Raises ValueError if the chunk is too short for the pooling, or the mel has too few bands.
     """

@@ -1,4 +1,4 @@
-"""Musicnn: filters shaped by musical knowledge, after Pons et al."""
+"""Musicnn (Pons and Serra 2019; Won et al. 2020): audio (batch, samples) -> logits (batch, n_tags)."""
 
 from typing import Literal, NamedTuple
 
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from models.blocks.features import LogMel
 from models.tagging.mel_nets import MelNet, torchaudio_mel
 
-TIMBRAL, TEMPORAL = 204, 51  # filters of each timbral and each temporal shape: 1.6 * 128 and 1.6 * 32, cut
+TIMBRAL, TEMPORAL = 204, 51  # filters of each timbral and each temporal shape: floor(1.6 * 128), floor(1.6 * 32)
 
 
 class MusicnnVariant(NamedTuple):
-    """Where the two published implementations differ."""
+    """Differences between the two published implementations."""
 
     heights: tuple[float, ...]  # of the timbral filters, as a share of the bands, in the order of the channels
     lengths: tuple[int, ...]  # of the temporal filters, in frames
-    per_band: bool  # temporal filters run along every band and the best band counts; else along the mean over bands
+    per_band: bool  # temporal filters on every band with a maximum over bands; else on the mean over bands
     norm_first: bool  # convolution, batch norm, ReLU; else convolution, ReLU, batch norm
     pooled_norm: bool  # batch norm and dropout between the pooling over time and the dense layer
     eps: float
@@ -31,11 +31,11 @@ FORMS = {
 
 
 def musicnn_mel() -> LogMel:
-    """The log-mel that musicnn's published weights expect: log10(1 + 10000 * power) of 96 Slaney bands, in float32.
+    """Log-mel of musicnn's published weights: log10(1 + 10000 * power) of 96 Slaney bands, in float32.
 
     librosa's melspectrogram with its defaults at 16 kHz, n_fft 512, hop 256. The package stores the mel as float16 before
-    it multiplies: NumPy 1 turned the product into float32, NumPy 2 leaves it float16, where any power above 6.55 becomes
-    infinite. The rounding itself changes nothing.
+    the product: float32 with NumPy 1, but float16 with NumPy 2, where any power above 6.55 becomes infinite. The rounding
+    itself has no effect.
     """
     return LogMel(mel="slaney", db="compressed", top_db=None)
 
@@ -52,12 +52,12 @@ class NormReLU(nn.Module):
 
 
 class MusicnnFilters(nn.Module):
-    """(batch, 1, bands, frames) -> (batch, width, frames): filters of one shape, then their best place along frequency."""
+    """Filters of one shape with a maximum over frequency: (batch, 1, bands, frames) -> (batch, width, frames)."""
 
     def __init__(self, width: int, height: int, length: int, form: MusicnnVariant, band_mean: bool = False):
         super().__init__()
         self.band_mean = band_mean
-        self.padding = ((length - 1) // 2, length // 2)  # an even length looks one frame further ahead, as in TensorFlow
+        self.padding = ((length - 1) // 2, length // 2)  # an even length has one more frame ahead, as in TensorFlow
         self.conv = nn.Conv2d(1, width, (height, length))
         self.act = NormReLU(nn.BatchNorm2d(width, form.eps, form.momentum), form.norm_first)
 
@@ -70,12 +70,12 @@ class Musicnn(MelNet):
     """Audio (batch, samples) int16 or float in [-1, 1) -> logits (batch, n_tags).
 
     Two timbral filter shapes (7 frames by 0.4 and 0.7 of the bands), three temporal ones, three convolutions over time
-    with residuals, maximum and mean over time of all that, one dense layer. `form` is one of
+    with residuals, maximum and mean over time of all feature maps, one linear layer. `form` is one of
     "original": the musicnn package (Pons and Serra 2019), whose published weights `load_musicnn` reads; 787,159 parameters
     for 50 tags; its own log-mel; chunks of 187 frames, which are crops of the clip's frames;
     "won2020": the re-implementation of Won et al. 2020; 784,300 parameters; torchaudio's log-mel; chunks of 3 s.
-    `width` 512 and `dense` 500 make the large one for the Million Song Dataset. Any number of frames is accepted.
-    Layers that an embedding can be read from: `front.0` ... `front.4`, `middle.0` ... `middle.2` (batch, channels, frames)
+    `width` 512 and `dense` 500 is the large version for the Million Song Dataset. Any number of frames is accepted.
+    Layers for embeddings: `front.0` ... `front.4`, `middle.0` ... `middle.2` (batch, channels, frames)
     and `act` (batch, dense), the penultimate layer.
 
     Raises ValueError for an unknown `form`.
@@ -93,27 +93,27 @@ class Musicnn(MelNet):
     ):
         if form not in FORMS:
             raise ValueError(f"Musicnn: form is {form!r}, expected one of {', '.join(FORMS)}")
-        how = FORMS[form]
+        variant = FORMS[form]
         if mel is None:
             mel = musicnn_mel() if form == "original" else torchaudio_mel()
-        super().__init__(seconds, mel, how.eps, how.momentum)
-        timbral = (MusicnnFilters(TIMBRAL, int(share * mel.n_mels), 7, how) for share in how.heights)
-        temporal = (MusicnnFilters(TEMPORAL, 1, length, how, band_mean=not how.per_band) for length in how.lengths)
+        super().__init__(seconds, mel, variant.eps, variant.momentum)
+        timbral = (MusicnnFilters(TIMBRAL, int(share * mel.n_mels), 7, variant) for share in variant.heights)
+        temporal = (MusicnnFilters(TEMPORAL, 1, length, variant, band_mean=not variant.per_band) for length in variant.lengths)
         self.front = nn.ModuleList((*timbral, *temporal))
-        front = TIMBRAL * len(how.heights) + TEMPORAL * len(how.lengths)
+        front = TIMBRAL * len(variant.heights) + TEMPORAL * len(variant.lengths)
         self.middle = nn.ModuleList(
             nn.Sequential(
                 nn.Conv1d(channels, width, 7, padding=3),
-                NormReLU(nn.BatchNorm1d(width, how.eps, how.momentum), how.norm_first),
+                NormReLU(nn.BatchNorm1d(width, variant.eps, variant.momentum), variant.norm_first),
             )
             for channels in (front, width, width)
         )
         pooled = 2 * (front + 3 * width)
         self.pooled = nn.Identity()
-        if how.pooled_norm:
-            self.pooled = nn.Sequential(nn.BatchNorm1d(pooled, how.eps, how.momentum), nn.Dropout(dropout))
+        if variant.pooled_norm:
+            self.pooled = nn.Sequential(nn.BatchNorm1d(pooled, variant.eps, variant.momentum), nn.Dropout(dropout))
         self.dense = nn.Linear(pooled, dense)
-        self.act = NormReLU(nn.BatchNorm1d(dense, how.eps, how.momentum), how.norm_first)
+        self.act = NormReLU(nn.BatchNorm1d(dense, variant.eps, variant.momentum), variant.norm_first)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dense, n_tags)
 

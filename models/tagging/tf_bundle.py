@@ -1,7 +1,7 @@
-"""Reads TensorFlow 2-format ("V2", tensor bundle) checkpoints without TensorFlow.
+"""Reader of TensorFlow tensor-bundle ("V2") checkpoints without TensorFlow: index and data -> variables by name.
 
-Such a checkpoint is an index, a LevelDB table of protocol buffers from variable name to place, and a data file of raw values.
-Only what a small network needs is read: one data file, float32, no compression.
+A checkpoint consists of an index, a LevelDB table of protocol buffers from variable name to offset, and a data file of raw
+values. Supported: one data file, float32, no compression.
 """
 
 import struct
@@ -12,12 +12,12 @@ import numpy as np
 
 FOOTER, MAGIC = 48, 0xDB4775248B80FB57
 FLOAT = 1  # tensorflow.DataType.DT_FLOAT
-CUT_OFF = "the TensorFlow checkpoint index is cut off"
+CUT_OFF = "the TensorFlow checkpoint index is truncated"
 BLOCK_TRAILER = 5  # one byte for the compression, four of checksum
 
 
 class BundleEntry(NamedTuple):
-    """Where a variable lies in the data file."""
+    """Location of a variable in the data file."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -26,24 +26,24 @@ class BundleEntry(NamedTuple):
 
 
 def variables(index: bytes, data: bytes) -> dict[str, np.ndarray]:
-    """All float32 variables of a checkpoint by name; those of other types are left out (counters).
+    """Float32 variables of a checkpoint by name; others (counters) are ignored.
 
-    Raises ValueError if the index is no such table, is compressed, or points outside of the data.
+    Raises ValueError if the index is not a valid table, is compressed, or points outside the data.
     """
-    found = {}
+    arrays = {}
     for name, entry in _entries(index):
         if entry.dtype != FLOAT:
             continue
         count = int(np.prod(entry.shape, dtype=np.int64))
         if entry.size != 4 * count or entry.offset + entry.size > len(data):
-            raise ValueError(f"{name} lies outside of the checkpoint's data: the file is cut off or belongs to another index")
-        found[name] = np.frombuffer(data, "<f4", count, entry.offset).reshape(entry.shape)
-    return found
+            raise ValueError(f"{name} is outside the checkpoint's data: the file is truncated or belongs to another index")
+        arrays[name] = np.frombuffer(data, "<f4", count, entry.offset).reshape(entry.shape)
+    return arrays
 
 
 def _entries(index: bytes) -> Iterator[tuple[str, BundleEntry]]:
     if len(index) < FOOTER or struct.unpack("<Q", index[-8:])[0] != MAGIC:
-        raise ValueError("no TensorFlow checkpoint index: its closing signature is missing")
+        raise ValueError("not a TensorFlow checkpoint index: the signature is missing")
     position = len(index) - FOOTER
     for _ in range(2):  # the unused meta index
         _, position = _varint(index, position)
@@ -54,18 +54,18 @@ def _entries(index: bytes) -> Iterator[tuple[str, BundleEntry]]:
 
 
 def _block(index: bytes, handle: bytes) -> bytes:
-    """Content of the block that a (offset, size) handle names."""
+    """Content of the block of an (offset, size) handle."""
     offset, position = _varint(handle, 0)
     size, _ = _varint(handle, position)
     if offset + size + BLOCK_TRAILER > len(index):
         raise ValueError(CUT_OFF)
     if index[offset + size]:
-        raise ValueError("the TensorFlow checkpoint index is compressed, which this reader does not know")
+        raise ValueError("the TensorFlow checkpoint index is compressed, which is not supported")
     return index[offset : offset + size]
 
 
 def _records(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a LevelDB block; a key shares its beginning with the one before."""
+    """Keys and values of a LevelDB block; keys are prefix-compressed."""
     if len(block) < 4:
         raise ValueError(CUT_OFF)
     restarts = struct.unpack("<I", block[-4:])[0]
@@ -101,7 +101,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif kind == 5:  # four bytes: the checksum
             value, position = message[position : position + 4], position + 4
         else:
-            raise ValueError("the TensorFlow checkpoint index holds a field of unknown kind")
+            raise ValueError("the TensorFlow checkpoint index has a field of unknown type")
         yield number, value
 
 

@@ -64,8 +64,12 @@ CLASS_PATHS: dict[str, str] = {
 """Earlier class path -> current class path."""
 ARGUMENTS: dict[str, dict[str, str]] = {}
 """Current class path -> earlier name of an argument -> current name."""
-STATE_KEYS: dict[str, list[tuple[str, str]]] = {}
+STATE_KEYS: dict[str, list[tuple[str, str]]] = {
+    "generation": [(r"^net\.storeys\.", "net.layers."), (r"^net\.head\.heard\.", "net.head.embeddings.")],
+}
 """Task -> (pattern, replacement) of earlier weight names, as in `re.sub`."""
+CALLBACK_WEIGHTS = ("best_weights",)
+"""Entries of callback states that contain weights by name."""
 CALLBACK_STATES: dict[str, str] = {}
 """Earlier class name of a callback -> current name, the key of its state: Lightning only warns of a missing state."""
 OPTIONS = {
@@ -132,14 +136,21 @@ def renamed_checkpoint(content: Mapping[str, Any], task: str, module: str) -> di
             renamed[key] = renamed_settings(renamed[key])
     if isinstance(renamed.get("hyper_parameters"), dict):
         renamed["hyper_parameters"] = renamed_arguments(renamed["hyper_parameters"], module)
-    if isinstance(renamed.get("state_dict"), dict) and task in STATE_KEYS:
-        # In place, because Lightning's state dictionaries have metadata.
-        state = {_renamed_key(key, task): value for key, value in renamed["state_dict"].items()}
-        renamed["state_dict"].clear()
-        renamed["state_dict"].update(state)
+    _rename_weights(renamed.get("state_dict"), task)
     if isinstance(renamed.get("callbacks"), dict):
         renamed["callbacks"] = {_renamed_callback(key): value for key, value in renamed["callbacks"].items()}
+        for state in renamed["callbacks"].values():
+            for name in CALLBACK_WEIGHTS:
+                _rename_weights(state.get(name) if isinstance(state, dict) else None, task)
     return renamed
+
+
+def _rename_weights(weights: Any, task: str) -> None:
+    """Rename weights in place: Lightning's state dictionaries carry metadata, and their order is that of the parameters."""
+    if isinstance(weights, dict) and task in STATE_KEYS:
+        renamed = {_renamed_key(key, task): value for key, value in weights.items()}
+        weights.clear()
+        weights.update(renamed)
 
 
 def _renamed_key(key: str, task: str) -> str:

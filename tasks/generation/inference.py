@@ -23,7 +23,7 @@ from datamodules.generation.piece import DURATION, ONSET, VOICE, Piece
 from datamodules.generation.user_pieces import Original, Question
 from datamodules.generation.views.view import Encoded, UnfitPiece
 from datamodules.generation.voices import voice_names
-from models.generation.frame_spec import Ask
+from models.generation.frame_spec import SamplingRequest
 from models.generation.generative_model import GenerativeModel
 from tasks.generation.adapt_input import adapted, restored, sparse, unwritten
 from tasks.generation.options import GenerationOptions
@@ -149,7 +149,7 @@ class Writer:
             padded = [np.pad(array, ((0, longest - len(array)), (0, 0)), mode) for array in arrays]
             return torch.from_numpy(np.stack(padded)).to(self.device)
 
-        ask = Ask(
+        request = SamplingRequest(
             stacked([code.frames for code in encoded]),
             stacked(fixed, "edge"),  # columns fixed at the end are fixed in the padding
             stacked([code.conditions for code in encoded]),
@@ -158,7 +158,7 @@ class Writer:
             use,
             None if allowed is None else torch.from_numpy(allowed).to(self.device),
         )
-        return self.net.eval().generate(ask).cpu().numpy()
+        return self.net.eval().generate(request).cpu().numpy()
 
     def _interpolate(self, pieces: list[Piece], seed: int) -> list[GeneratedPiece]:
         first, last = pieces

@@ -66,12 +66,12 @@ def alternating_step(composer: "GenerationModule", batch: SymbolicBatch) -> dict
         Last loss terms of each network, and `loss`, the sum of their losses.
     """
     net = composer.net
-    optimizers = dict(zip(net.players(), composer.optimizers(), strict=True))
+    optimizers = dict(zip(net.networks(), composer.optimizers(), strict=True))
     losses: dict[str, Tensor] = {}
     parts: dict[str, Tensor] = {}
     for network in net.schedule:
         optimizer = optimizers[network]
-        terms = net.turn(network, batch)
+        terms = net.network_loss(network, batch)
         optimizer.zero_grad()
         # All parameters take part in each backward pass, because DDP would wait for gradients of the others.
         composer.manual_backward(terms["loss"] + 0.0 * sum(parameter.sum() for parameter in net.parameters()))
@@ -204,7 +204,7 @@ class GenerationModule(SuiteModule):
         if not self.learns:
             return None
         if isinstance(self.net, Adversarial):
-            return [self._optimizer(network.parameters()) for network in self.net.players().values()]
+            return [self._optimizer(network.parameters()) for network in self.net.networks().values()]
         return super().configure_optimizers()
 
 

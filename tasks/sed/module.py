@@ -148,7 +148,7 @@ class SEDModule(SuiteModule):
         if unknown := set(paths) - set(extractors or {}):
             raise ValueError(f"--model.weights: no extractor for {', '.join(sorted(unknown))}; set --model.extractors")
         object.__setattr__(self, "extractors", {name: make(paths.get(name)) for name, make in (extractors or {}).items()})
-        self.align = partial(align_to_frames, how=align)
+        self.align = partial(align_to_frames, method=align)
         self.mean_teacher = mean_teacher
         self.teacher = mean_teacher.teacher_of(self.net) if mean_teacher else None
         self.consistency, self.consistency_ramp = consistency, consistency_ramp

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.sampling import Sampling
 
 VOICES = FrameSpec("categories", (5, 4, 6), conditions=2)
@@ -45,4 +45,4 @@ def mask_for(batch, use):
 
 def ask_of(batch, use, fixed=None, seed=0, sampling=DRAWN, allowed=None):
     fixed = mask_for(batch, use) if fixed is None else fixed
-    return Ask(batch.frames, fixed, batch.conditions, torch.Generator().manual_seed(seed), sampling, use, allowed)
+    return SamplingRequest(batch.frames, fixed, batch.conditions, torch.Generator().manual_seed(seed), sampling, use, allowed)

@@ -1,4 +1,4 @@
-"""Augmentation: inputs and labels move together, padding stays out of it, the same seed draws the same."""
+"""Augmentation: consistent inputs and labels, padding, reproducibility."""
 
 import math
 

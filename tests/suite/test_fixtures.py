@@ -53,11 +53,7 @@ def with_current_parts(content: dict[str, Any], task: str) -> dict[str, Any]:
     def renamed(part: dict[str, Any]) -> dict[str, Any]:
         return renamed_checkpoint(part, task, task_named(task).module)
 
-    content = renamed(content)
-    for state in content["callbacks"].values():
-        if "best_weights" in state:
-            state["best_weights"] = renamed({"state_dict": state["best_weights"]})["state_dict"]
-    return content
+    return renamed(content)
 
 
 def test_every_family_has_a_small_fixture():

@@ -1,4 +1,4 @@
-"""What carries a sequence on: recurrent, convolutional and attending cores, each of which steps as it runs in parallel."""
+"""Sequence cores: recurrent, convolutional and Transformer, for whole sequences or step by step."""
 
 from models.generation.cores.core import Core as Core
 from models.generation.cores.recurrent import ContextCore as ContextCore

@@ -1,4 +1,4 @@
-"""What carries a sequence on: in parallel where all of it is known, or a frame at a time from a state."""
+"""Base class of causal cores, and embeddings of frames: frames (batch, frames, columns) -> inputs -> hidden states."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from models.generation.frame_spec import FrameSpec
 
 
 class Core(nn.Module):
-    """Base of all cores: causal, and `step` equals `forward` frame by frame.
+    """Base class of causal cores; `step` equals `forward` frame by frame.
 
-    Built with the width of its input, then plain values. A state is made of tensors whose first dimension is the batch, in
-    tuples and lists, and of plain numbers that are the same for the whole batch.
+    Constructed with the width of the input, then plain values. A state consists of tensors (batch, ...) in tuples and
+    lists, and of numbers shared by the batch.
 
-    inputs: numbers of each frame of x: what precedes the frame, then its conditions
-    width: numbers of each frame of the output
+    inputs: features per input frame: the previous frame, then the conditions of this one
+    width: features per output frame
     """
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -28,15 +28,15 @@ class Core(nn.Module):
         raise NotImplementedError
 
     def start(self, batch: int) -> Any:
-        """The state before the first frame."""
+        """Initial state."""
         raise NotImplementedError
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One frame (batch, inputs) -> (batch, width) and the state behind it. Without dropout; the old state is used up."""
+        """One frame (batch, inputs) -> (batch, width) and the next state. Without dropout; the old state is consumed."""
         raise NotImplementedError
 
     def select(self, state: Any, index: Tensor) -> Any:
-        """The state of other rows: `index` (batch,) says which row of the old state each new row continues."""
+        """State with rows reordered: new row i continues row index[i] of the old state, index (batch,)."""
         if isinstance(state, Tensor):
             return state.index_select(0, index)
         if isinstance(state, tuple | list):
@@ -45,52 +45,49 @@ class Core(nn.Module):
         return state
 
     def zeros(self, *size: int) -> Tensor:
-        """Zeros where and as precise as the parameters are, for `start`."""
+        """Zeros with device and dtype of the parameters, for `start`."""
         like = next(self.parameters())
         return torch.zeros(size, device=like.device, dtype=like.dtype)
 
 
-# Pitch as CONCERT hears it: height, chroma circle and circle of fifths (Mozer 1994, section 5, after Shepard 1982).
+# Pitch representation of CONCERT (Mozer 1994, section 5, after Shepard 1982)
 
 WIDTH = 5
 
 
 def phcccf(pitch: Tensor) -> Tensor:
-    """Five numbers (..., 5) of MIDI pitches (...,): octaves above middle C, then a point on each circle of twelve.
+    """PHCCCF code (..., 5) of MIDI pitches (...,): octaves above middle C, chroma circle and circle of fifths.
 
-    Pitches an octave apart differ in height alone; semitones are neighbours on the first circle, fifths on the second.
+    Pitches an octave apart differ in height only; semitones are neighbours on the first circle, fifths on the second.
     """
     chroma, fifths = 2 * torch.pi * pitch / 12, 2 * torch.pi * (7 * pitch % 12) / 12
     return torch.stack([(pitch - 60) / 12, chroma.cos(), chroma.sin(), fifths.cos(), fifths.sin()], -1)
 
 
 def codes(form: FrameSpec) -> Tensor:
-    """The code (categories, 5) of each category of the first column; rest, hold and end are five zeros."""
+    """PHCCCF codes (categories, 5) of the first column; rest, hold and end are zeros."""
     unpitched = sum(category >= 0 for category in (form.hold, form.rest, form.end))
     pitches = form.low + torch.arange(form.sizes[0] - unpitched)
     return torch.cat([torch.zeros(unpitched, WIDTH), phcccf(pitches.float())])
 
 
-# Frames as numbers that a core reads.
-
-
 class FrameEmbedding(nn.Module):
-    """Frames (..., columns) -> (..., width): of categories an embedding each, side by side; binary columns as they are.
+    """Frames (..., columns) -> (..., width): concatenated embeddings of categories; binary columns are unchanged.
 
-    size: of the embedding of a column; None: one-hot
-    coded: the first column's pitch comes as CONCERT's PHCCCF code too
+    size: embedding size per column; None: one-hot
+    coded: add the PHCCCF code of the first column's pitch
     """
 
     def __init__(self, form: FrameSpec, size: int | None = None, coded: bool = False) -> None:
         super().__init__()
         if size is not None and form.kind == "binary":
-            raise ValueError("embedding is for categories, and the columns of this view are binary: leave it out")
+            raise ValueError("embedding needs categories, and the columns of this view are binary: leave it out")
         self.binary, self.size = form.kind == "binary", size
         self.width = form.columns if self.binary else form.columns * size if size else sum(form.sizes)
         self.cells = self.width
         self.table = nn.Embedding(sum(form.sizes), size) if size else None
         if coded and self.binary:
-            raise ValueError("pitches are coded where a column is one, and the columns of this view are binary: leave it out")
+            raise ValueError("coded needs pitch categories, and the columns of this view are binary: leave it out")
         self.register_buffer("codes", codes(form) if coded else None, persistent=False)
         self.width += WIDTH if coded else 0
         if size:
@@ -113,6 +110,6 @@ class FrameEmbedding(nn.Module):
         return torch.cat([embedded, self.codes[frames[..., 0]].to(embedded.dtype)], -1)
 
     def before(self, frames: Tensor) -> Tensor:
-        """(batch, frames, columns) -> (batch, frames, width) of the frame before each; what is learned before the first."""
+        """Embeddings (batch, frames, width) of previous frames, a learned vector before the first."""
         embedded = self(frames[:, :-1])
         return torch.cat([self.first.to(embedded.dtype).expand(len(frames), 1, -1), embedded], 1)

@@ -1,4 +1,4 @@
-"""Recurrent cores: gated recurrent units, long short-term memory, or plain tanh units."""
+"""Recurrent cores: GRU, LSTM, tanh units, grouped LSTMs and context units."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ RNNState = list[tuple[Tensor, ...]]
 
 
 class RNNCore(Core):
-    """`layers` of recurrent units, dropout between them; the width is that of the last."""
+    """`layers` recurrent layers with dropout between them."""
 
     def __init__(
         self, inputs: int, kind: Literal["gru", "lstm", "rnn"] = "gru", width: int = 256, layers: int = 1, dropout: float = 0.0
@@ -44,17 +44,15 @@ class RNNCore(Core):
         return x, after
 
 
-# Two groups of memory cells of which only the first feeds the other, as the blues improviser has them.
-
 GroupedState = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class GroupedCore(Core):
-    """Chord cells and melody cells; chords feed the melody and never the other way (Eck and Schmidhuber 2002, section 3.2).
+    """LSTM of chord cells that also feeds an LSTM of melody cells (Eck and Schmidhuber 2002, section 3.2).
 
-    The first `chords` inputs reach the chord cells alone, the next `melody` inputs the melody cells alone; conditions behind
-    them reach both. Chord cells see themselves and melody cells both, of the frame before. The output is the chord cells'
-    then the melody cells'. The paper has 4 blocks of 2 cells in each group.
+    The first `chords` inputs go to the chord cells, the next `melody` inputs to the melody cells, the conditions behind them
+    to both. Melody cells also read the chord cells of the previous frame. Outputs: chord cells, then melody cells. The paper
+    has 4 blocks of 2 cells in each group.
     """
 
     def __init__(self, inputs: int, chords: int = 12, melody: int = 13, chord_cells: int = 8, melody_cells: int = 8) -> None:
@@ -67,34 +65,31 @@ class GroupedCore(Core):
         self.second = nn.LSTM(melody + conditions + chord_cells, melody_cells, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        chords, melody = self._parted(x)
-        heard = self.first(chords)[0]
-        before = torch.cat([torch.zeros_like(heard[:, :1]), heard[:, :-1]], 1)
-        return torch.cat([heard, self.second(torch.cat([melody, before], -1))[0]], -1)
+        chords, melody = self._split(x)
+        states = self.first(chords)[0]
+        before = torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], 1)
+        return torch.cat([states, self.second(torch.cat([melody, before], -1))[0]], -1)
 
     def start(self, batch: int) -> GroupedState:
         cells = self.chord_cells, self.width - self.chord_cells
         return tuple((self.zeros(batch, count), self.zeros(batch, count)) for count in cells)
 
     def step(self, x: Tensor, state: GroupedState) -> tuple[Tensor, GroupedState]:
-        chords, melody = self._parted(x)
+        chords, melody = self._split(x)
         first = torch.lstm_cell(chords, state[0], *self.first.all_weights[0])
         second = torch.lstm_cell(torch.cat([melody, state[0][0]], -1), state[1], *self.second.all_weights[0])
         return torch.cat([first[0], second[0]], -1), (first, second)
 
-    def _parted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         chords, melody, conditions = x.tensor_split([self.chords, self.chords + self.melody], -1)
         return torch.cat([chords, conditions], -1), torch.cat([melody, conditions], -1)
 
 
-# Context units with time constants of their own, as CONCERT has them.
-
-
 class ContextCore(Core):
-    """Units that remember at different rates (Mozer 1994, section 4): fast ones the notes, slow ones the phrase.
+    """Recurrent units with different time constants (CONCERT, Mozer 1994, section 4).
 
-    c_i(t) = tau_i c_i(t - 1) + (1 - tau_i) tanh(net_i), net a linear map of the input and of c(t - 1). The units are shared
-    out equally among `taus`, each in [0, 1): 0 is a unit of a plain recurrent network.
+    c_i(t) = tau_i c_i(t - 1) + (1 - tau_i) tanh(net_i), net a linear map of the input and of c(t - 1). The units are
+    divided equally among `taus`, each in [0, 1); 0 is a plain recurrent unit.
     """
 
     def __init__(self, inputs: int, width: int = 40, taus: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95)) -> None:

@@ -1,4 +1,4 @@
-"""Dilated causal convolutions: a temporal convolutional network, or a gated stack with skip connections."""
+"""Causal convolutional cores: TCN (Bai et al. 2018) and WaveNet-style gated stack (van den Oord et al. 2016)."""
 
 from typing import NamedTuple
 
@@ -10,14 +10,14 @@ from models.generation.cores.core import Core
 
 
 class FrameRing(NamedTuple):
-    """The last frames that a convolution has read, (batch, frames, channels), and how many have been written in all."""
+    """Ring buffer of the last input frames (batch, frames, channels), and the number of frames written."""
 
     frames: Tensor
     written: int
 
 
 class CausalConv(nn.Module):
-    """A dilated convolution (batch, frames, inputs) -> (batch, frames, outputs) that reads no later frame; zeros before."""
+    """Causal dilated convolution, zero-padded: (batch, frames, inputs) -> (batch, frames, outputs)."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int, normed: bool = False) -> None:
         super().__init__()
@@ -30,11 +30,11 @@ class CausalConv(nn.Module):
         return self.conv(F.pad(x.transpose(1, 2), (self.reach, 0))).transpose(1, 2)
 
     def start(self, batch: int, like: Tensor) -> FrameRing:
-        """Nothing but zeros so far."""
+        """Ring buffer of zeros."""
         return FrameRing(like.new_zeros(batch, self.reach + 1, self.inputs), 0)
 
     def step(self, x: Tensor, ring: FrameRing) -> tuple[Tensor, FrameRing]:
-        """(batch, inputs) -> (batch, outputs)."""
+        """One frame (batch, inputs) -> (batch, outputs)."""
         size = self.reach + 1
         ring.frames[:, ring.written % size] = x
         taps = [(ring.written - back) % size for back in range(self.reach, -1, -self.dilation)]
@@ -43,9 +43,9 @@ class CausalConv(nn.Module):
 
 
 class TCNBlock(nn.Module):
-    """Two normed convolutions, each with ReLU and dropout, beside a residual (Bai et al. 2018, figure 1 b).
+    """Residual block of two weight-normalised convolutions with ReLU and dropout (Bai et al. 2018, figure 1 b).
 
-    Answers twice the same: what the next block reads, and what the core's output is made of.
+    Returns its output twice: as input of the next block and as skip output.
     """
 
     def __init__(self, inputs: int, channels: int, kernel: int, dilation: int, dropout: float) -> None:
@@ -73,9 +73,9 @@ class TCNBlock(nn.Module):
 
 
 class GatedConv(nn.Module):
-    """tanh times sigmoid of one convolution, a residual and a skip connection (van den Oord et al. 2016, figure 4).
+    """Gated convolution with residual and skip connection (van den Oord et al. 2016, figure 4).
 
-    Answers what the next block reads, and what is skipped to the output.
+    Returns the input of the next block and the skip output.
     """
 
     def __init__(self, inputs: int, channels: int, kernel: int, dilation: int, dropout: float) -> None:
@@ -85,21 +85,21 @@ class GatedConv(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        on, skip = self.mix(self.dropout(gate(self.convs[0](x)))).chunk(2, -1)
-        return x + on, skip
+        following, skip = self.mix(self.dropout(gate(self.convs[0](x)))).chunk(2, -1)
+        return x + following, skip
 
     def step(self, x: Tensor, rings: list[FrameRing]) -> tuple[Tensor, Tensor, list[FrameRing]]:
         """As `forward`, for one frame (batch, channels)."""
         inner, ring = self.convs[0].step(x, rings[0])
-        on, skip = self.mix(gate(inner)).chunk(2, -1)
-        return x + on, skip, [ring]
+        following, skip = self.mix(gate(inner)).chunk(2, -1)
+        return x + following, skip, [ring]
 
 
 class TCNCore(Core):
-    """`layers` blocks whose dilation doubles from one to the next; `cycle`: after so many it starts again at 1.
+    """`layers` blocks of doubling dilation, which restarts at 1 after `cycle` blocks (0: never).
 
-    gated: a WaveNet's stack, whose output is the ReLU of the summed skip connections; otherwise the network of Bai et al.
-    2018, whose sizes for JSB are 150 channels, 2 layers, kernel 3, dropout 0.5, and for Nottingham 4 layers of kernel 6.
+    gated: WaveNet stack, whose output is the ReLU of the summed skip connections; otherwise the network of Bai et al. 2018,
+    with 150 channels, 2 layers, kernel 3, dropout 0.5 for JSB, and 4 layers of kernel 6 for Nottingham.
     """
 
     def __init__(
@@ -147,6 +147,6 @@ class TCNCore(Core):
 
 
 def gate(x: Tensor) -> Tensor:
-    """The gated unit: tanh of the first half of the channels times the sigmoid of the second."""
+    """Gated unit: tanh of the first half of the channels times the sigmoid of the second."""
     curve, opening = x.chunk(2, -1)
     return curve.tanh() * opening.sigmoid()

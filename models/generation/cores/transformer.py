@@ -1,4 +1,4 @@
-"""A causal Transformer that attends by relative distance."""
+"""Causal Transformer core with relative attention (Huang et al. 2018)."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from models.generation.cores.core import Core
 
 
 class Cache(NamedTuple):
-    """Keys and values of the last frames, (batch, frames, heads, size) in a ring, and how many have been written in all."""
+    """Ring buffers of the last keys and values (batch, frames, heads, size), and the number of frames written."""
 
     keys: Tensor
     values: Tensor
@@ -20,8 +20,8 @@ class Cache(NamedTuple):
 class RelativeAttention(nn.Module):
     """Causal self-attention over the last `window` frames with learned embeddings of the distance.
 
-    Shaw et al. 2018 as made cheap by Huang et al. 2018 (Music Transformer, section 3.4.1): the products of all queries with
-    all distances are skewed into place, so that memory grows with frames x window and not with that times the size.
+    Shaw et al. 2018 in the efficient form of Huang et al. 2018 (Music Transformer, section 3.4.1): products of all queries
+    with all distances are skewed into place, so that memory grows with frames x window, not with that times the size.
     """
 
     def __init__(self, width: int, heads: int, window: int, dropout: float) -> None:
@@ -32,7 +32,7 @@ class RelativeAttention(nn.Module):
         self.distances = nn.Parameter(torch.randn(heads, window, width // heads) * (width // heads) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, frames, width) -> the same."""
+        """(batch, frames, width) -> (batch, frames, width)."""
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.project(x).chunk(3, -1))
         frames = x.shape[1]
         ago = torch.arange(frames - 1, -1, -1, device=x.device)
@@ -46,12 +46,12 @@ class RelativeAttention(nn.Module):
         return self.out(read.transpose(1, 2).flatten(2))
 
     def step(self, x: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """(batch, width) -> the same."""
+        """One frame (batch, width) -> (batch, width)."""
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self.project(x).chunk(3, -1))
         slot = cache.written % self.window
         cache.keys[:, slot], cache.values[:, slot] = k, v
         known = min(cache.written + 1, self.window)
-        # The slots hold distances slot, slot - 1, ..., 0 and then, once the ring is full, window - 1 down to slot + 1.
+        # The slots contain distances slot, slot - 1, ..., 0 and, once the ring is full, window - 1 down to slot + 1.
         ago = (slot - torch.arange(known, device=x.device)) % self.window
         keys = cache.keys[:, :known] + self.distances[:, ago].transpose(0, 1)
         weights = (torch.einsum("bhd,bthd->bht", q, keys) * q.shape[-1] ** -0.5).softmax(-1)
@@ -60,13 +60,13 @@ class RelativeAttention(nn.Module):
 
 
 def skewed(by_distance: Tensor) -> Tensor:
-    """Products (..., frames, frames) with distances frames - 1 to 0 -> with the frame each column stands for, where causal."""
+    """Products (..., frames, frames) by distance frames - 1 to 0 -> by key frame, for causal pairs."""
     frames = by_distance.shape[-1]
     return F.pad(by_distance, (1, 0)).unflatten(-2, (frames, 1)).reshape(*by_distance.shape[:-2], frames + 1, frames)[..., 1:, :]
 
 
 class RelativeLayer(nn.Module):
-    """Attention and a feed-forward network, each behind a LayerNorm and beside a residual."""
+    """Pre-norm Transformer layer: attention and feed-forward network, each with a residual connection."""
 
     def __init__(self, width: int, heads: int, window: int, dropout: float) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class RelativeLayer(nn.Module):
 
 
 class TransformerCore(Core):
-    """`layers` of relative attention over the last `window` frames; `step` keeps keys and values."""
+    """`layers` layers of relative attention over the last `window` frames, with a cache of keys and values for `step`."""
 
     def __init__(
         self, inputs: int, width: int = 256, layers: int = 4, heads: int = 4, dropout: float = 0.1, window: int = 256

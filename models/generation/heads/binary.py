@@ -1,4 +1,4 @@
-"""Columns of a binary frame that know nothing of one another."""
+"""Heads of binary frames: independent Bernoulli columns, NADE, and conditional RBM."""
 
 import torch
 import torch.nn.functional as F
@@ -12,26 +12,26 @@ from models.generation.sampling import Sampling, flip
 
 
 class BernoulliHead(Head):
-    """One sigmoid a column, all drawn independently: the output layer of the networks without a head of their own.
+    """Independent Bernoulli columns.
 
-    parts: (columns, width): the first so many columns see the first so many numbers of h alone and the other columns the
-        others alone, as chords and melody of `GroupedCore` do; None: every column sees all of h
+    parts: (columns, width): the first `columns` columns read only the first `width` features of h and the other columns
+        only the others, for chords and melody of `GroupedCore`; None: every column reads all of h
     """
 
     def __init__(self, width: int, form: FrameSpec, parts: tuple[int, int] | None = None) -> None:
         super().__init__(width, form)
         if form.kind != "binary":
-            raise ValueError(f"BernoulliHead wants a binary view, this one has {form.kind}; SoftmaxHead or VoiceHead fits it")
+            raise ValueError(f"BernoulliHead needs a binary view, got {form.kind}: use SoftmaxHead or VoiceHead")
         self.out = nn.Linear(width, form.columns)
-        seen = torch.ones(form.columns, width)
+        mask = torch.ones(form.columns, width)
         if parts is not None:
             columns, units = parts
-            seen[:columns, units:] = seen[columns:, :units] = 0
-        self.register_buffer("seen", seen, persistent=False)
+            mask[:columns, units:] = mask[columns:, :units] = 0
+        self.register_buffer("mask", mask, persistent=False)
 
     def logits(self, h: Tensor) -> Tensor:
-        """(..., width) -> (..., columns)."""
-        return F.linear(h, self.out.weight * self.seen, self.out.bias).float()
+        """Logits (..., columns) of hidden states (..., width)."""
+        return F.linear(h, self.out.weight * self.mask, self.out.bias).float()
 
     def nll(self, h: Tensor, y: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(self.logits(h), y.float(), reduction="none").sum(-1)
@@ -61,26 +61,23 @@ class BernoulliHead(Head):
 
 
 def log_odds(counts: Tensor) -> Tensor:
-    """Log-odds (columns,) of columns that were so often (columns, 2) off and on, each counted half once more."""
+    """Log-odds (columns,) of counts (columns, 2) of off and on, with add-1/2 smoothing."""
     off, on = (counts.double() + 0.5).unbind(-1)
     return (on / off).log()
 
 
-# Columns of a binary frame drawn one after the other, lowest pitch first, each knowing those before it.
-
-
 class NADEHead(Head):
-    """Neural autoregressive distribution estimator whose biases h gives (Boulanger-Lewandowski et al. 2012, section 4.3).
+    """Neural autoregressive distribution estimator with biases from h (Boulanger-Lewandowski et al. 2012, section 4.3).
 
     p(v_i | v_<i) = sigmoid(b_i + V_i sigmoid(c + W_<i v_<i)), b and c affine in h (Larochelle and Murray 2011). Exact.
-    The hidden units change at a note alone, so a frame of k notes has k + 1 states, not one a column: likelihoods take no
-    loop, and drawing loops over the notes of a frame.
+    Columns are in order of pitch, lowest first. Hidden units change only at notes, so a frame of k notes has k + 1 states:
+    likelihoods need no loop, and sampling loops over the notes of a frame.
     """
 
     def __init__(self, width: int, form: FrameSpec, hidden: int = 128) -> None:
         super().__init__(width, form)
         if form.kind != "binary":
-            raise ValueError(f"NADEHead wants a binary view, this one has {form.kind}; VoiceHead is its like for categories")
+            raise ValueError(f"NADEHead needs a binary view, got {form.kind}: use VoiceHead")
         self.visible = nn.Linear(width, form.columns)
         self.hidden = nn.Linear(width, hidden)
         self.into = nn.Parameter(torch.randn(form.columns, hidden) * hidden**-0.5)
@@ -93,13 +90,13 @@ class NADEHead(Head):
         return (self.logits(h, y) > 0).to(y.dtype)
 
     def logits(self, h: Tensor, y: Tensor) -> Tensor:
-        """Of every column given those before it: (..., width), (..., columns) -> (..., columns) float32."""
+        """Logits of every column given the previous ones: (..., width), (..., columns) -> (..., columns) float32."""
         with full_precision(h):
             return self._logits(h.float().flatten(0, -2), y.float().flatten(0, -2)).view(y.shape)
 
     def _logits(self, h: Tensor, y: Tensor) -> Tensor:
         count = y.sum(-1, keepdim=True).long()
-        exported = torch.compiler.is_exporting()  # no size may then depend on what the numbers are
+        exported = torch.compiler.is_exporting()  # sizes must not depend on values then
         most = y.shape[-1] if exported else int(count.max()) if len(y) else 0
         notes = torch.sort(y, dim=-1, descending=True, stable=True).indices[
             :, :most
@@ -134,7 +131,7 @@ class NADEHead(Head):
         while True:
             on = chance < chances(bias + state.sigmoid() @ self.out.T, sampling)
             on = on if fixed is None else torch.where(fixed, values > 0, on)
-            # What lies above the next note is drawn again, from the same numbers, once the hidden units know that note.
+            # Columns above the next note are drawn again, with the same random numbers, once the hidden units include it.
             on = on & (column > last)
             more = on.any(-1, keepdim=True)
             if not more.any():
@@ -155,7 +152,7 @@ class NADEHead(Head):
 
 
 def chances(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Probabilities of ones as they are drawn: 0 or 1 at temperature 0, and where the likelier has `top_p`."""
+    """Sampling probabilities of ones: 0 or 1 at temperature 0, or if the more likely value reaches `top_p`."""
     if sampling.temperature <= 0 or sampling.top_k == 1:
         return (logits > 0).float()
     chance = (logits / sampling.temperature).sigmoid()
@@ -164,33 +161,31 @@ def chances(logits: Tensor, sampling: Sampling) -> Tensor:
     return chance
 
 
-# A restricted Boltzmann machine whose biases change with what came before: the head of the RNN-RBM.
-
 AT_ONCE = 2**15
-"""Chains that annealed importance sampling runs at once."""
+"""Largest number of chains of annealed importance sampling per batch."""
 
 
 class RBMHead(Head):
     """Conditional RBM of a binary frame, biases b + V h and c + U h (Boulanger-Lewandowski et al. 2012, equations 10, 11).
 
-    It learns by contrastive divergence, whose loss says nothing of the likelihood, nor of overfitting. Likelihoods are
-    estimated by annealed importance sampling (`nll_with_error`), from a seed that is made of the frames, so that the same
-    frames cost the same again.
+    Head of the RNN-RBM, trained by contrastive divergence, whose loss is no measure of likelihood or overfitting. Likelihoods
+    are estimated by annealed importance sampling (`nll_with_error`), with a seed derived from the frames, so that estimates
+    are reproducible.
 
     Args:
-        width: of h
-        form: of the frames, binary
-        hidden: units
+        width: features of h
+        form: frame specification, binary
+        hidden: number of hidden units
         cd: Gibbs steps of contrastive divergence
-        gibbs: Gibbs steps for a frame that is drawn, from an empty frame
-        chains, temperatures: of annealed importance sampling; the more, the surer and the slower. On Bach's chorales 4 chains
-            of 100 temperatures make frames 0.03 to 0.05 nats too cheap, of 400 less than 0.025 (against 16 chains of 2000)
-        weighing: temperatures for the weight of fixed cells, by one chain
-        pretrain_steps: first calls of `loss` in training that do without h, so that the RBM learns by itself
+        gibbs: Gibbs steps per drawn frame, from an empty frame
+        chains, temperatures: of annealed importance sampling; more are more exact and slower. On Bach's chorales 4 chains
+            of 100 temperatures underestimate frames by 0.03 to 0.05 nats, of 400 by less than 0.025 (against 16 of 2000)
+        weighing: temperatures for the weight of fixed cells, with one chain
+        pretrain_steps: first training steps without h, which train the RBM alone
         seed: of the estimates
 
     Raises:
-        ValueError: frames that are not binary.
+        ValueError: frames are not binary.
     """
 
     likelihood = "estimate"
@@ -210,7 +205,7 @@ class RBMHead(Head):
     ) -> None:
         super().__init__(width, form)
         if form.kind != "binary":
-            raise ValueError(f"RBMHead wants a binary view, this one has {form.kind}; VoiceHead fits it")
+            raise ValueError(f"RBMHead needs a binary view, got {form.kind}: use VoiceHead")
         self.cd, self.gibbs, self.weighing, self.seed = cd, gibbs, weighing, seed
         self.chains, self.temperatures, self.pretrain_steps = chains, temperatures, pretrain_steps
         self.weight = nn.Parameter(torch.randn(form.columns, hidden) * 0.01)
@@ -226,13 +221,13 @@ class RBMHead(Head):
         return Boltzmann(self.weight.float(), self.visible(h.float()), self.hidden(h.float()))
 
     def loss(self, h: Tensor, y: Tensor, valid: Tensor) -> Tensor:
-        """Contrastive divergence of a cell; only its gradient means anything."""
+        """Contrastive divergence per cell; only its gradient is meaningful."""
         if self.training:
             self.step += 1
         with full_precision(h):
             h, y = h[valid].float(), y[valid].float()
             if self.training and self.step <= self.pretrain_steps:
-                h = 0.0 * h  # it takes part, or several ranks would wait for gradients of what gave it
+                h = 0.0 * h  # it takes part, or several ranks would wait for gradients of the core
             difference, _ = contrast(self.machine(h), y, self.cd)
             return difference.sum() / max(len(y), 1) / self.form.columns
 
@@ -241,15 +236,15 @@ class RBMHead(Head):
 
     @torch.no_grad()
     def nll_with_error(self, h: Tensor, y: Tensor) -> LogEstimate:
-        """Nats (...,) of frames y (..., columns) given h (..., width), and the standard error of each; no gradient."""
+        """Nats (...,) of frames y (..., columns) given h (..., width), and their standard errors, without gradient."""
         generator = torch.Generator(h.device).manual_seed(self.seed + content(y))
         rows = max(AT_ONCE // self.chains, 1)
         parts = []
         with full_precision(h):
-            for some_h, some_y in zip(h.flatten(0, -2).split(rows), y.flatten(0, -2).float().split(rows), strict=True):
-                machine = self.machine(some_h)
+            for part_h, part_y in zip(h.flatten(0, -2).split(rows), y.flatten(0, -2).float().split(rows), strict=True):
+                machine = self.machine(part_h)
                 whole = ais(machine, self.base, self.chains, self.temperatures, generator)
-                parts.append(LogEstimate(machine.free_energy(some_y) + whole.value, whole.error))
+                parts.append(LogEstimate(machine.free_energy(part_y) + whole.value, whole.error))
         return LogEstimate(*(torch.cat(part).view(h.shape[:-1]) for part in zip(*parts, strict=True)))
 
     def sample(
@@ -261,7 +256,7 @@ class RBMHead(Head):
         generator: torch.Generator,
         allowed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `Head.sample`; the log-weight is an estimate by annealed importance sampling."""
+        """See `Head.sample`; the log-weight is estimated by annealed importance sampling."""
         with full_precision(h):
             machine, empty = self.machine(h), torch.zeros_like(values, dtype=torch.float32)
             if fixed is None:
@@ -279,6 +274,6 @@ class RBMHead(Head):
 
 
 def content(y: Tensor) -> int:
-    """A number that other frames hardly have too."""
+    """Hash of frames for the seed of estimates."""
     cells = y.flatten().long()
     return int((cells * torch.arange(1, len(cells) + 1, device=y.device)).sum())

@@ -1,4 +1,4 @@
-"""What a frame is drawn from, and what it costs, once a core has said what came before it."""
+"""Base class of output heads: hidden states and frames -> likelihood, loss and samples."""
 
 from typing import ClassVar, Literal
 
@@ -10,12 +10,13 @@ from models.generation.sampling import Sampling
 
 
 class Head(nn.Module):
-    """Base of all heads: a distribution of a frame given h, what a core makes of the frames before it.
+    """Base class of heads: distribution of a frame given the hidden state h of a core.
 
-    Built with the width of h and the form of the frames, then plain values. The leading dimensions of `nll` are any.
+    Constructed with the width of h and the specification of the frames, then plain values. `nll` accepts any leading
+    dimensions.
 
     likelihood: whether `nll` is exact or an estimate
-    previous: whether `nll`, `loss` and `sample` want the frame before (..., columns) too, as the keyword `previous`
+    previous: whether `nll`, `loss` and `sample` need the previous frame (..., columns) as the keyword `previous`
         (zeros before the first)
     """
 
@@ -31,11 +32,11 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def guess(self, h: Tensor, y: Tensor) -> Tensor:
-        """The likeliest cells (..., columns), each given h and the true cells that stand before it in the head's order."""
+        """Most likely cells (..., columns), each given h and the true previous cells in the head's order."""
         raise NotImplementedError
 
     def loss(self, h: Tensor, y: Tensor, valid: Tensor) -> Tensor:
-        """What is minimised, over the frames (batch, frames) that are `valid`: nats of a cell."""
+        """Training loss over `valid` frames (batch, frames): nats per cell."""
         return self.nll(h[valid], y[valid]).sum() / valid.sum().clamp(min=1) / self.form.columns
 
     def sample(
@@ -47,14 +48,13 @@ class Head(nn.Module):
         generator: torch.Generator,
         allowed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """A frame (batch, columns) given h (batch, width), fixed cells as in `values`, and the log-weight (batch,).
+        """Sampled frame (batch, columns) given h (batch, width) and fixed cells, and its log-weight (batch,).
 
-        values, fixed: (batch, columns); fixed None: nothing is. allowed: (categories,) bool, what may be drawn in column 0
-        where that is not fixed. The log-weight, for importance resampling, is the log-probability (temperature 1, finite) of
-        the fixed cells, and of what is allowed, given what stands before them in the head's order; otherwise cells that are
-        drawn do not count.
+        values, fixed: (batch, columns); fixed None: no fixed cells. allowed: (categories,) bool, allowed categories of
+        column 0 if it is not fixed. The log-weight, for importance resampling, is the log-probability (temperature 1,
+        finite) of the fixed cells and of the allowed categories, given the previous cells in the head's order.
         """
         raise NotImplementedError
 
     def prepare(self, counts: Tensor) -> None:
-        """How often each category stands in each column of the training set (columns, largest size): biases may start there."""
+        """Initialise biases by counts (columns, largest size) of the categories of each column in the training set."""

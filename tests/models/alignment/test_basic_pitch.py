@@ -1,4 +1,4 @@
-"""Onset and note posteriors of basic-pitch: stitched without drift, on the frames of all other inputs."""
+"""Basic Pitch front end: stitched windows without drift, on the common frame grid."""
 
 import copy
 import importlib.util

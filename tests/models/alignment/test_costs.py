@@ -1,4 +1,4 @@
-"""Local costs: distances of features as other packages have them, silence, thresholds, and what is refused."""
+"""Local costs: distances vs. scipy, silence, thresholds, invalid input."""
 
 import numpy as np
 import pytest

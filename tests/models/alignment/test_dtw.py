@@ -1,4 +1,4 @@
-"""The DTW kernels against librosa's, against a loop over cells, and in what they ask for and refuse."""
+"""DTW kernels vs. librosa and a loop over cells, memory, invalid input."""
 
 from itertools import pairwise
 
@@ -212,7 +212,7 @@ def test_costs_that_are_not_finite_are_refused_wherever_they_are(bad, steps):
 
 
 def test_the_impossible_is_said_in_a_sentence():
-    with pytest.raises(NoPath, match=r"10 performance and 30 score frames by steps \(1, 1\), \(1, 2\), \(2, 1\)"):
+    with pytest.raises(NoPath, match=r"10 performance and 30 score frames with steps \(1, 1\), \(1, 2\), \(2, 1\)"):
         dtw(MatrixCosts(np.ones((10, 30))), STEPS["constrained"])
     with pytest.raises(NoPath, match=r"10 performance and 100 score frames .* wider than 2 frames"):
         dtw(MatrixCosts(np.ones((10, 100))), band=2)

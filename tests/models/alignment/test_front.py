@@ -1,4 +1,4 @@
-"""Inputs of alignment: all in step, levelled, in float32, and each what its definition says."""
+"""Front ends of alignment: frame grid, level, float32, and definitions."""
 
 import copy
 

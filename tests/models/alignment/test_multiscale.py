@@ -1,4 +1,4 @@
-"""DTW by scales: its corridor, its optimum, and that it computes little."""
+"""Multiscale DTW: corridor, cost, and number of computed cells."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Networks that say how alike two frames are: the paper's table to the letter, crops equal wholes, twins share weights."""
+"""Similarity networks: Table I of the paper, crops vs. whole recordings, shared weights."""
 
 import math
 

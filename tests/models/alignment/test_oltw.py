@@ -1,4 +1,4 @@
-"""On-line time warping: it follows, hears nothing in advance, and its way back is the optimum where all is in its window."""
+"""Online time warping: tracking, causality, and backward path vs. exact DTW."""
 
 import numpy as np
 import pytest

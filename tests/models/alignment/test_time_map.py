@@ -1,4 +1,4 @@
-"""Times and confidence from a path: by hand, between and beyond the frames, and where the performance is not the score."""
+"""Time maps and confidence: values by hand, interpolation, extrapolation, deviating performances."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""DeepHear: machines pretrained one after another, a code from which music is decoded, codes sought for given cells."""
+"""DeepHear: layer-wise pretraining, decoding of codes, codes of fixed cells."""
 
 import copy
 import itertools
@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from models.generation.autoencoder import StackedAutoencoder, Storey
+from models.generation.autoencoder import RBMLayer, StackedAutoencoder
 from models.generation.cells import cut
 from models.generation.coded import Search
 from models.generation.constraints import Density
@@ -45,47 +45,47 @@ def weights(net):
 
 def machine():
     torch.manual_seed(0)
-    storey = Storey(5, 3)
+    layer = RBMLayer(5, 3)
     with torch.no_grad():
-        storey.above.normal_()
-        storey.below.normal_()
-    return storey
+        layer.above.normal_()
+        layer.below.normal_()
+    return layer
 
 
 def test_the_free_energy_sums_over_all_hidden_states():
-    storey, visible = machine(), torch.rand(4, 5)
+    layer, visible = machine(), torch.rand(4, 5)
     states = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)))
-    energy = -(states @ storey.weight @ visible.t()) - (states @ storey.above)[:, None] - visible @ storey.below
-    assert torch.allclose(storey.free_energy(visible), -(-energy).logsumexp(0), atol=1e-5)
+    energy = -(states @ layer.weight @ visible.t()) - (states @ layer.above)[:, None] - visible @ layer.below
+    assert torch.allclose(layer.free_energy(visible), -(-energy).logsumexp(0), atol=1e-5)
 
 
 def test_the_loss_has_the_gradient_of_contrastive_divergence():
-    storey, visible = machine(), (torch.rand(4, 5) > 0.5).float()
+    layer, visible = machine(), (torch.rand(4, 5) > 0.5).float()
     torch.manual_seed(1)
-    storey.contrast(visible, torch.sigmoid)[0].backward()
+    layer.contrast(visible, torch.sigmoid)[0].backward()
     torch.manual_seed(1)
     with torch.no_grad():
-        chance = (visible @ storey.weight.t() + storey.above).sigmoid()
-        again = ((torch.rand(4, 3) < chance).float() @ storey.weight + storey.below).sigmoid()
-        chance_again = (again @ storey.weight.t() + storey.above).sigmoid()
+        chance = (visible @ layer.weight.t() + layer.above).sigmoid()
+        again = ((torch.rand(4, 3) < chance).float() @ layer.weight + layer.below).sigmoid()
+        chance_again = (again @ layer.weight.t() + layer.above).sigmoid()
         weight = (chance_again.t() @ again - chance.t() @ visible) / 4
-    assert torch.allclose(storey.weight.grad, weight, atol=1e-6)
-    assert torch.allclose(storey.above.grad, (chance_again - chance).mean(0), atol=1e-6)
-    assert torch.allclose(storey.below.grad, (again - visible).mean(0), atol=1e-6)
+    assert torch.allclose(layer.weight.grad, weight, atol=1e-6)
+    assert torch.allclose(layer.above.grad, (chance_again - chance).mean(0), atol=1e-6)
+    assert torch.allclose(layer.below.grad, (again - visible).mean(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_only_the_storey_whose_turn_it_is_moves(tied):
     net, batch = net_of(ROLL, tied=tied), excerpts(ROLL)
     optimizer = None
-    for storey, _ in itertools.product(range(3), range(2)):
+    for layer, _ in itertools.product(range(3), range(2)):
         before = weights(net)
         optimizer = train(net, batch, 1, optimizer=optimizer)
-        assert net.turn == storey
-        assert moved(net, before) == {f"storeys.{storey}.{name}" for name in ("weight", "above", "below")}
+        assert net.pretrained_layer == layer
+        assert moved(net, before) == {f"layers.{layer}.{name}" for name in ("weight", "above", "below")}
     before = weights(net)
     train(net, batch, 1, optimizer=optimizer)
-    assert net.turn is None and net.idle() == [] and moved(net, before) == set(before)
+    assert net.pretrained_layer is None and net.idle() == [] and moved(net, before) == set(before)
 
 
 def test_every_parameter_has_a_gradient_at_every_step():
@@ -103,14 +103,14 @@ def test_tied_weights_stay_tied_and_others_part_after_pretraining():
     batch = excerpts(ROLL)
     hidden = torch.rand(2, 12)
     train(tied, batch, 8)
-    lowest = tied.storeys[0]
+    lowest = tied.layers[0]
     assert torch.allclose(lowest.down(hidden), hidden @ lowest.weight + lowest.below, atol=1e-5)
     optimizer = train(own, batch, 6)
-    pretrained = own.storeys[0].weight.detach().clone()
+    pretrained = own.layers[0].weight.detach().clone()
     train(own, batch, 1, rate=0.0)
-    assert torch.equal(own.storeys[0].back, pretrained)
+    assert torch.equal(own.layers[0].back, pretrained)
     train(own, batch, 2, optimizer=optimizer)
-    assert not torch.equal(own.storeys[0].back, own.storeys[0].weight)
+    assert not torch.equal(own.layers[0].back, own.layers[0].weight)
 
 
 @pytest.mark.parametrize("steps", [3, 6, 8])
@@ -145,10 +145,10 @@ def test_padding_and_batch_change_nothing(form, objective):
     assert torch.allclose(net.loss(padded(batch, 7))["loss"], net.loss(batch)["loss"], atol=1e-5)
 
 
-@pytest.mark.parametrize("turn", [0, 1])
-def test_padding_does_not_pretrain(turn):
+@pytest.mark.parametrize("pretrained_layer", [0, 1])
+def test_padding_does_not_pretrain(pretrained_layer):
     net, batch = net_of(VOICES, pretrain_steps=1), excerpts(VOICES, frames=8)
-    net.step += turn
+    net.step += pretrained_layer
     net.eval()
     losses = []
     for music in (batch, padded(batch, 4)):
@@ -216,7 +216,7 @@ def test_the_way_between_two_pieces_begins_and_ends_with_them(taught):
     written = net.generate(ask_of(two, "interpolate", sampling=LIKELIEST))
     assert written.shape == (7, 8, 6)
     assert torch.equal(written[[0, -1]], two.frames)
-    with pytest.raises(ValueError, match="expected 2"):
+    with pytest.raises(ValueError, match="needs 2 pieces"):
         net.generate(ask_of(batch, "interpolate"))
 
 
@@ -252,12 +252,12 @@ def test_constraints_move_free_music(taught):
     dense.constraints.append(Density(5.0))
     free = net.generate(ask_of(batch, "free")).sum(-1).mean()
     assert dense.generate(ask_of(batch, "free")).sum(-1).mean() > free + 0.5
-    with pytest.raises(ValueError, match="judge piano rolls"):
+    with pytest.raises(ValueError, match="constraints need piano rolls"):
         net_of(VOICES, constraints=[Density(2)])
 
 
 def test_sizes_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="at least 1 frame"):
         StackedAutoencoder(ROLL, 0)
-    with pytest.raises(ValueError, match="cannot be asked to hum"):
+    with pytest.raises(ValueError, match="do not support hum"):
         net_of(ROLL).generate(ask_of(excerpts(ROLL), "hum"))

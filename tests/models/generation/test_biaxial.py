@@ -1,4 +1,4 @@
-"""Biaxial network: its features as Johnson lists them, a likelihood that sums to one, and music that keeps to every mask."""
+"""Biaxial LSTM: input features, normalised likelihood, sampling with fixed cells."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from models.generation.biaxial import WIDTH, Biaxial, BiaxialState, adapted, metre_bits, note_features, powered
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.sampling import Sampling
 
 PLAIN = Sampling()
@@ -110,7 +110,7 @@ def test_steps_equal_the_whole(downward):
     net.out.register_forward_hook(lambda _, __, output: found.append(output))
     fixed = torch.ones_like(batch.frames, dtype=torch.bool)
     fixed[:, :, 0] = False  # out of range: nothing is drawn, but every frame is written
-    net.generate(Ask(batch.frames * fixed, fixed, batch.conditions, generator()))
+    net.generate(SamplingRequest(batch.frames * fixed, fixed, batch.conditions, generator()))
     stepped = torch.stack(found, 1).unflatten(1, (6, 6))
     expected = net.logits(batch._replace(frames=batch.frames * fixed))
     torch.testing.assert_close(stepped.flip(2) if downward else stepped, expected, atol=1e-5, rtol=0)
@@ -161,7 +161,7 @@ def test_masks(use, changes):
     fixed = MASKS[use](torch.zeros(2, 9, 12, dtype=torch.bool))
 
     def asked(seed: int, sampling: Sampling = PLAIN) -> torch.Tensor:
-        return net.generate(Ask(batch.frames, fixed, batch.conditions, generator(seed), sampling))
+        return net.generate(SamplingRequest(batch.frames, fixed, batch.conditions, generator(seed), sampling))
 
     frames = asked(0)
     assert torch.equal(frames[fixed], batch.frames[fixed])
@@ -178,7 +178,7 @@ def test_masks(use, changes):
 @torch.no_grad()
 def test_cold_is_the_guess():
     net, nothing = small(form(6)), torch.zeros(1, 5, 12)
-    frames = net.generate(Ask(nothing, nothing.bool(), nothing[..., :0], generator(), Sampling(temperature=0)))
+    frames = net.generate(SamplingRequest(nothing, nothing.bool(), nothing[..., :0], generator(), Sampling(temperature=0)))
     guess = net.guess(FrameBatch(frames, nothing[..., :0], torch.ones(1, 5, dtype=torch.bool)))
     assert torch.equal(guess, frames) and frames.any()
 
@@ -193,7 +193,7 @@ def test_frames_are_drawn_with_the_probability_of_the_likelihood():
         nothing[:, 0].unflatten(-1, (2, 3)), nothing[:, 0].bool().unflatten(-1, (2, 3)), held, held[:, :1], PLAIN, generator()
     )
     batch = FrameBatch(nothing, nothing[..., :0], torch.ones(many, 1, dtype=torch.bool))
-    drawn = net._written(net.heard(batch)[:, 0], write).flatten(1)
+    drawn = net._sample_notes(net.time_features(batch)[:, 0], write).flatten(1)
     every = frames_of(3)
     found = (drawn[:, None] == every).all(-1).float().mean(0)
     expected = (-net.nll(FrameBatch(every[:, None], nothing[:27, :, :0], torch.ones(27, 1, dtype=torch.bool)))).exp()[:, 0]
@@ -220,7 +220,7 @@ def test_silence_grows_bold():
         for parameter in net.parameters():
             parameter.data.zero_()
         net.out.bias.data[0] = -4.0
-        counts.append(net.generate(Ask(quiet, quiet.bool(), quiet[..., :0], generator()))[..., :6].mean())
+        counts.append(net.generate(SamplingRequest(quiet, quiet.bool(), quiet[..., :0], generator()))[..., :6].mean())
     assert counts[1] > 1.5 * counts[0]
 
 

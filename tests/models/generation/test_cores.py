@@ -1,4 +1,4 @@
-"""Cores of next-step systems: a step equals the whole, nothing looks ahead, states can be put in another order."""
+"""Cores: steps equal whole sequences, causality, reordering of states."""
 
 import pytest
 import torch

@@ -1,11 +1,11 @@
-"""DeepBach: the loss equals one cell at a time in its window, no cell sees itself, and every mask is kept."""
+"""DeepBach: loss vs. single cells in windows, conditionals independent of the cell, sampling with fixed cells."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from models.generation.deepbach import DeepBach, colours, cooled, pseudo_gibbs, visits
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.sampling import Sampling
 
 REST, HOLD = 0, 1
@@ -34,7 +34,7 @@ def drawn(*lengths: int, form: FrameSpec = FORM, seed: int = 0) -> FrameBatch:
 
 def asked(net: DeepBach, fixed: torch.Tensor, seed: int = 0, sampling: Sampling = PLAIN) -> torch.Tensor:
     batch = drawn(*[fixed.shape[1]] * fixed.shape[0], form=net.form)
-    return net.generate(Ask(batch.frames, fixed, batch.conditions, generator(seed), sampling))
+    return net.generate(SamplingRequest(batch.frames, fixed, batch.conditions, generator(seed), sampling))
 
 
 def plainly(net: DeepBach, frames: torch.Tensor, conditions: torch.Tensor, frame: int, voice: int) -> torch.Tensor:
@@ -198,8 +198,8 @@ def test_pseudo_gibbs_has_the_right_distribution():
     form = FrameSpec("categories", (2, 2))
     net = Known(form, **SMALL)
     values = torch.zeros(4000, 1, 2, dtype=torch.long)
-    ask = Ask(values, values.bool(), torch.zeros(4000, 1, 0), generator())
-    frames = pseudo_gibbs(net, ask, iterations=40, hottest=1.0)
+    request = SamplingRequest(values, values.bool(), torch.zeros(4000, 1, 0), generator())
+    frames = pseudo_gibbs(net, request, iterations=40, hottest=1.0)
     found = torch.bincount(frames[:, 0, 0] * 2 + frames[:, 0, 1], minlength=4) / 4000
     torch.testing.assert_close(found, joint.flatten(), atol=0.03, rtol=0)
 

@@ -1,4 +1,4 @@
-"""Heads: what they say sums to one, what they draw is what they say, and fixed cells weigh what they should."""
+"""Heads: normalised likelihoods, samples of the same distribution, weights of fixed cells."""
 
 import itertools
 
@@ -181,7 +181,7 @@ def test_only_what_is_allowed_is_drawn():
 def test_a_head_refuses_frames_that_are_not_its_own():
     categories = FrameSpec("categories", (3, 3))
     for head, form in ((BernoulliHead, categories), (NADEHead, categories), (SoftmaxHead, categories), (VoiceHead, ROLL)):
-        with pytest.raises(ValueError, match="wants"):
+        with pytest.raises(ValueError, match="needs"):
             head(WIDTH, form)
     with pytest.raises(ValueError, match="order"):
         VoiceHead(WIDTH, categories, order=(0, 2))

@@ -1,4 +1,4 @@
-"""Gradient descent with line search, ways between codes, and what music may be asked to be like."""
+"""Gradient descent with line search, interpolation of codes, and constraints."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.generation.coded import descend, linear, slerp
-from models.generation.constraints import Density, Given, Metre, SelfSimilarity, Tonality, self_similarity, total
+from models.generation.constraints import Density, FixedCells, Metre, SelfSimilarity, Tonality, self_similarity, total
 
 FIRST_BEAT = [1.0, 0, 0, 0]
 C_MAJOR = [1.0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1]
@@ -21,7 +21,7 @@ def constraints():
     fixed = torch.zeros(2, 8, 12, dtype=torch.bool)
     fixed[:, :4] = True
     return {
-        "given": Given((soft_roll(2) > 0.5).float(), fixed),
+        "given": FixedCells((soft_roll(2) > 0.5).float(), fixed),
         "tonality": Tonality(C_MAJOR, low=60),
         "similarity": SelfSimilarity(template),
         "density": Density(3),
@@ -121,7 +121,7 @@ def test_ways_begin_and_end_at_the_codes(way):
     path = way(first, last, 4)
     assert path.shape == (4, 3, 5)
     assert torch.allclose(path[0], first, atol=1e-5) and torch.allclose(path[-1], last, atol=1e-5)
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(ValueError, match="at least 2 steps"):
         way(first, last, 1)
 
 

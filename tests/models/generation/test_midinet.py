@@ -1,9 +1,9 @@
-"""MidiNet: the published shapes, two players that both move in their turns, and bars that follow from the one before."""
+"""MidiNet: published shapes, alternating updates, bars conditioned on the previous one."""
 
 import pytest
 import torch
 
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.midinet import MidiNet, between_means
 from models.generation.sampling import Sampling
 
@@ -75,13 +75,13 @@ def test_every_valid_bar_with_the_one_before_it():
 
 def test_each_player_moves_in_its_turn_alone():
     net, batch = small().train(), melodies(4, 3)
-    players = net.players()
-    assert net.schedule == ("discriminator", "generator", "generator") and set(players) == set(net.schedule)
-    assert sum(p.numel() for player in players.values() for p in player.parameters()) == sum(p.numel() for p in net.parameters())
-    for name, player in players.items():
+    networks = net.networks()
+    assert net.schedule == ("discriminator", "generator", "generator") and set(networks) == set(net.schedule)
+    assert sum(p.numel() for player in networks.values() for p in player.parameters()) == sum(p.numel() for p in net.parameters())
+    for name, player in networks.items():
         optimizer = torch.optim.Adam(player.parameters(), 2e-4, betas=(0.5, 0.999))
         before = [parameter.clone() for parameter in net.parameters()]
-        parts = net.turn(name, batch)
+        parts = net.network_loss(name, batch)
         optimizer.zero_grad()
         parts["loss"].backward()
         optimizer.step()
@@ -94,9 +94,9 @@ def test_each_player_moves_in_its_turn_alone():
 def test_losses_are_the_papers():
     net, batch = small(), melodies(4, 3)
     torch.manual_seed(3)
-    judged = net.turn("discriminator", batch)
+    judged = net.network_loss("discriminator", batch)
     torch.manual_seed(3)
-    drawing = net.turn("generator", batch)
+    drawing = net.network_loss("generator", batch)
     torch.manual_seed(3)
     bars, noise = net.bars(batch), torch.randn(7, 5)
     drawn = net.drawn(bars, noise)
@@ -113,11 +113,11 @@ def test_losses_are_the_papers():
 
 def test_fresh_noise_each_turn_and_a_lone_bar():
     net, lone = small().train(), melodies(1)
-    for player in net.players():
-        assert net.turn(player, lone)["loss"].isfinite()
+    for player in net.networks():
+        assert net.network_loss(player, lone)["loss"].isfinite()
     net.eval()
     assert all(value.isfinite() for value in net.statistics(lone).values())
-    assert net.turn("generator", melodies(4))["loss"] != net.turn("generator", melodies(4))["loss"]
+    assert net.network_loss("generator", melodies(4))["loss"] != net.network_loss("generator", melodies(4))["loss"]
 
 
 @torch.no_grad()
@@ -148,7 +148,7 @@ def test_statistics_tell_the_same_from_the_different():
 def asked(net: MidiNet, fixed: torch.Tensor, seed: int = 0, sampling: Sampling = PLAIN, **changes) -> torch.Tensor:
     batch = melodies(*[fixed.shape[1]] * len(fixed))
     values = changes.get("values", batch.frames)
-    return net.generate(Ask(values, fixed, changes.get("chords", batch.conditions), generator(seed), sampling))
+    return net.generate(SamplingRequest(values, fixed, changes.get("chords", batch.conditions), generator(seed), sampling))
 
 
 @pytest.mark.parametrize("given", [0, 2, 5])
@@ -197,7 +197,7 @@ def test_bf16_and_no_chords():
     net = MidiNet(FORM._replace(conditions=0), **SMALL)
     batch = melodies(4, 3)._replace(conditions=torch.zeros(2, 4, 0))
     with torch.autocast("cpu", torch.bfloat16):
-        losses = [net.turn(player, batch)["loss"] for player in net.players()]
+        losses = [net.network_loss(player, batch)["loss"] for player in net.networks()]
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses)
 
 
@@ -205,13 +205,15 @@ def test_it_learns_a_bar():
     """All music is one bar; the generator finds it."""
     net, batch = small(channels=16).train(), melodies(8)
     batch.frames[:] = batch.frames[:, :1]
-    optimizers = {name: torch.optim.Adam(player.parameters(), 1e-2, betas=(0.5, 0.999)) for name, player in net.players().items()}
+    optimizers = {
+        name: torch.optim.Adam(player.parameters(), 1e-2, betas=(0.5, 0.999)) for name, player in net.networks().items()
+    }
     before = net.eval().surrogate(batch).mean()
     net.train()
     for _ in range(60):
         for player in net.schedule:
             net.zero_grad()
-            net.turn(player, batch)["loss"].backward()
+            net.network_loss(player, batch)["loss"].backward()
             optimizers[player].step()
     assert net.eval().surrogate(batch).mean() < 0.4 * before
 

@@ -1,4 +1,4 @@
-"""Next-step systems: every frame is scored from what came before it, whatever stands behind it or beside it in a batch."""
+"""Next-step models: likelihood of frames given previous ones, independent of later frames and of the batch."""
 
 import itertools
 from functools import partial
@@ -9,7 +9,7 @@ import torch
 from models.generation import NextStep
 from models.generation.cores import GroupedCore, RNNCore, TCNCore, TransformerCore
 from models.generation.cores.core import FrameEmbedding
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.heads import BernoulliHead, Head, NADEHead, SoftmaxHead, VoiceHead
 
 ROLL = FrameSpec("binary", (2,) * 6, conditions=3)
@@ -120,16 +120,16 @@ def test_training_lowers_the_loss_of_every_parameter(net):
 def test_frames_that_are_drawn_cost_what_the_system_says(net):
     """The mean cost of what is drawn is its entropy: of generated frames, as of every frame of all pieces weighed."""
     rows = 4000
-    ask = Ask(
+    request = SamplingRequest(
         values=torch.zeros(rows, 2, net.form.columns, dtype=torch.float32 if net.form.kind == "binary" else torch.long),
         fixed=torch.zeros(rows, 2, net.form.columns, dtype=torch.bool),
         conditions=torch.ones(rows, 2, net.form.conditions),
         generator=torch.Generator().manual_seed(0),
     )
     valid = torch.ones(rows, 2, dtype=torch.bool)
-    costs = net.nll(FrameBatch(net.generate(ask), ask.conditions, valid)).sum(1)
+    costs = net.nll(FrameBatch(net.generate(request), request.conditions, valid)).sum(1)
     columns = list(itertools.product(*(range(size) for size in net.form.sizes)))
-    pairs = torch.tensor(list(itertools.product(columns, columns)), dtype=ask.values.dtype)
+    pairs = torch.tensor(list(itertools.product(columns, columns)), dtype=request.values.dtype)
     conditions = torch.ones(len(pairs), 2, net.form.conditions)
     every = net.nll(FrameBatch(pairs, conditions, torch.ones(len(pairs), 2, dtype=torch.bool))).sum(1)
     entropy = float((every * (-every).exp()).sum())
@@ -176,14 +176,14 @@ def test_a_head_that_wants_the_frame_before_gets_it():
     batch = FrameBatch(frames, torch.zeros(1, 4, 0), torch.ones(1, 4, dtype=torch.bool))
     assert net.nll(batch).tolist() == [[0, 6, 0, 6]]
     assert net.loss(batch)["loss"] == 3
-    ask = Ask(frames, torch.zeros(1, 4, 6, dtype=torch.bool), batch.conditions, torch.Generator())
-    assert net.generate(ask)[0, :, 0].tolist() == [1, 0, 1, 0]
+    request = SamplingRequest(frames, torch.zeros(1, 4, 6, dtype=torch.bool), batch.conditions, torch.Generator())
+    assert net.generate(request)[0, :, 0].tolist() == [1, 0, 1, 0]
 
 
 def test_wrong_arguments_are_refused_in_a_sentence():
-    with pytest.raises(ValueError, match="embedding is for categories"):
+    with pytest.raises(ValueError, match="embedding needs categories"):
         NextStep(ROLL, GRU, BernoulliHead, embedding=8)
-    with pytest.raises(ValueError, match="beam search wants"):
+    with pytest.raises(ValueError, match="beam search needs"):
         NextStep(ROLL, GRU, BernoulliHead, beam=4)
     with pytest.raises(ValueError, match="particles 0"):
         NextStep(ROLL, GRU, BernoulliHead, particles=0)

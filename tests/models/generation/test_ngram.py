@@ -1,4 +1,4 @@
-"""Markov chains: counted as by hand, proper distributions over all frames there are, music that keeps to what is fixed."""
+"""n-gram models: counts, normalised distributions over frames, sampling with fixed cells."""
 
 import io
 import itertools
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.ngram import Ngram
 from models.generation.ngram_counts import UNKNOWN
 from models.generation.sampling import Sampling
@@ -39,9 +39,9 @@ def counted(form, *args, data=None, **options):
     return net
 
 
-def ask(batch, fixed, use="inpaint", seed=0, allowed=None, **sampling):
+def request(batch, fixed, use="inpaint", seed=0, allowed=None, **sampling):
     junk = torch.where(fixed, batch.frames, torch.full_like(batch.frames, 1))
-    return Ask(junk, fixed, batch.conditions, torch.Generator().manual_seed(seed), Sampling(**sampling), use, allowed)
+    return SamplingRequest(junk, fixed, batch.conditions, torch.Generator().manual_seed(seed), Sampling(**sampling), use, allowed)
 
 
 def plain_chain(sequences, order, symbols, escape):
@@ -134,7 +134,7 @@ def test_what_was_counted_is_kept_with_weights_alone(form, scope):
     fresh.load_state_dict(torch.load(kept, weights_only=True))
     assert torch.equal(fresh.nll(data), net.nll(data))
     fixed = torch.zeros_like(data.frames, dtype=torch.bool)
-    assert torch.equal(fresh.generate(ask(data, fixed, "free")), net.generate(ask(data, fixed, "free")))
+    assert torch.equal(fresh.generate(request(data, fixed, "free")), net.generate(request(data, fixed, "free")))
     assert not list(net.parameters()) and not net.learns and not net.loss(data)["loss"].requires_grad
 
 
@@ -159,14 +159,14 @@ def test_fixed_cells_stay_and_the_same_seed_gives_the_same(form, scope):
     for use, fixed in masks(form, batch):
         if use not in net.supports:
             with pytest.raises(ValueError, match=use):
-                net.generate(ask(batch, fixed, use))
+                net.generate(request(batch, fixed, use))
             continue
-        music = net.generate(ask(batch, fixed, use))
+        music = net.generate(request(batch, fixed, use))
         assert music.dtype == batch.frames.dtype and music.shape == batch.frames.shape
         assert torch.equal(music[fixed], batch.frames[fixed])
         assert (music >= 0).all() and (music < torch.tensor(form.sizes)).all()
-        assert torch.equal(music, net.generate(ask(batch, fixed, use)))
-        assert not torch.equal(music, net.generate(ask(batch, fixed, use, seed=1)))
+        assert torch.equal(music, net.generate(request(batch, fixed, use)))
+        assert not torch.equal(music, net.generate(request(batch, fixed, use, seed=1)))
 
 
 @pytest.mark.parametrize(("form", "scope"), [(ROLL, "frame"), (VOICES, "frame"), (VOICES, "voice"), (TOKENS, "voice")])
@@ -175,20 +175,20 @@ def test_temperature_0_and_the_likeliest_one_are_the_most_probable(form, scope):
     net, batch = counted(form, 2, scope), pieces(form, 2, 20, seed=4)
     fixed = torch.zeros_like(batch.frames, dtype=torch.bool)
     fixed[:, :3] = True
-    music = net.generate(ask(batch, fixed, "continue", temperature=0.0))
+    music = net.generate(request(batch, fixed, "continue", temperature=0.0))
     every = torch.cartesian_prod(*(torch.arange(size) for size in form.sizes)).view(-1, form.columns).to(music.dtype)
     for row, frame in itertools.product(range(2), range(3, 20)):
         tried = torch.cat([music[row, :frame].expand(len(every), -1, -1), every[:, None]], 1)
         nats = net.nll(FrameBatch(tried, tried[..., :0], torch.ones(tried.shape[:2], dtype=torch.bool)))[:, -1]
         chosen = (every == music[row, frame]).all(-1).nonzero().item()
         assert nats[chosen] == pytest.approx(nats.min().item(), abs=1e-6)
-    assert torch.equal(music, net.generate(ask(batch, fixed, "continue", top_k=1)))
+    assert torch.equal(music, net.generate(request(batch, fixed, "continue", top_k=1)))
 
 
 def frequencies(net, form, row, fixed, gap, many):
     """How often each filling (the gap's cells, in order) is drawn."""
     batch = FrameBatch(row.expand(many, -1, -1), torch.zeros(many, len(row), 0), torch.ones(many, len(row), dtype=torch.bool))
-    music = net.generate(ask(batch, fixed.expand(many, -1, -1)))
+    music = net.generate(request(batch, fixed.expand(many, -1, -1)))
     return {key: times / many for key, times in Counter(map(tuple, music[:, gap].flatten(1).long().tolist())).items()}
 
 
@@ -233,7 +233,7 @@ def test_only_what_is_allowed_is_drawn_and_nothing_follows_an_end():
     fixed = torch.zeros_like(batch.frames, dtype=torch.bool)
     allowed = torch.ones(20, 7, dtype=torch.bool)
     allowed[::2, :4] = False
-    music = net.generate(ask(batch, fixed, "free", allowed=allowed))[..., 0]
+    music = net.generate(request(batch, fixed, "free", allowed=allowed))[..., 0]
     ended = (music == 6).int().cummax(1).values.bool()
     assert ended.any() and not ended.all()
     assert (music[ended] == 6).all()
@@ -245,13 +245,13 @@ def test_no_end_comes_before_music_that_is_given():
     batch.frames[batch.frames == 6] = 5
     fixed = torch.zeros_like(batch.frames, dtype=torch.bool)
     fixed[:, 15] = True
-    music = net.generate(ask(batch, fixed))
+    music = net.generate(request(batch, fixed))
     assert (music[:, :16] != 6).all() and torch.equal(music[fixed], batch.frames[fixed])
 
 
 def test_bad_settings_are_refused():
     for options in ({"order": -1}, {"escape": 0.0}, {"scope": "piece"}, {"particles": 0}):
-        with pytest.raises(ValueError, match="chain"):
+        with pytest.raises(ValueError, match=r"chain|scope must be"):
             Ngram(ROLL, **options)
 
 

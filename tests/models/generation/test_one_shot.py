@@ -1,4 +1,4 @@
-"""MiniBach: windows of any music, padding, the likelihood of the written voices, harmonising."""
+"""MiniBach: windows, padding, likelihood of the output voices, harmonisation."""
 
 import math
 
@@ -116,7 +116,7 @@ def test_what_stands_in_free_cells_means_nothing():
 
 def test_what_it_cannot_do_is_refused_in_a_sentence():
     batch, net = excerpts(VOICES), net_of(VOICES)
-    with pytest.raises(ValueError, match="cannot be asked to inpaint"):
+    with pytest.raises(ValueError, match="does not support inpaint"):
         net.generate(ask_of(batch, "inpaint"))
     with pytest.raises(ValueError, match="must be given in every frame"):
         net.generate(ask_of(batch, "harmonise", ~mask_for(batch, "harmonise")))

@@ -1,4 +1,4 @@
-"""CONCERT's code of pitch, alone and as what a next-step system reads."""
+"""PHCCCF pitch code, alone and as input of next-step models."""
 
 import numpy as np
 import torch

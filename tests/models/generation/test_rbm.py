@@ -5,7 +5,7 @@ import torch
 
 from models.generation.cores import RNNCore
 from models.generation.energy import EnergyModel
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.heads.binary import RBMHead
 from models.generation.next_step import NextStep
 from models.generation.rbm import Boltzmann, ais, block_gibbs, contrast
@@ -243,7 +243,7 @@ def test_fixed_cells_stay_and_the_same_seed_gives_the_same(build):
 
         def asked(seed, mask=mask, use=use, **sampling):
             junk = torch.where(mask, data.frames, 7.0)
-            return net.generate(Ask(junk, mask, data.conditions, seeded(seed), Sampling(**sampling), use))
+            return net.generate(SamplingRequest(junk, mask, data.conditions, seeded(seed), Sampling(**sampling), use))
 
         music = asked(0)
         assert music.shape == data.frames.shape and music.dtype == torch.float32 and ((music == 0) | (music == 1)).all()
@@ -260,7 +260,7 @@ def test_a_long_piece_is_written_by_windows_that_overlap():
         net.weight.zero_()
         net.visible.copy_(torch.linspace(-1, 1, 24).sign() * 30)  # silence for two frames, then all notes
     empty = torch.zeros(1, 10, 6)
-    music = net.generate(Ask(empty, empty.bool(), empty[..., :0], seeded(), use="free"))
+    music = net.generate(SamplingRequest(empty, empty.bool(), empty[..., :0], seeded(), use="free"))
     # Windows begin at frames 0, 2, 4 and 6; all but the first write their latter half.
     assert music[0, :, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1, 1]
 

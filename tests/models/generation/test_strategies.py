@@ -1,4 +1,4 @@
-"""Strategies of next-step systems: masks hold, draws are the posterior, a beam finds the likeliest, an end ends."""
+"""Sampling of next-step models: fixed cells, posterior by resampling, beam search, ends of pieces."""
 
 import itertools
 from functools import partial
@@ -8,7 +8,7 @@ import torch
 
 from models.generation import NextStep
 from models.generation.cores import Core, RNNCore, TCNCore, TransformerCore
-from models.generation.frame_spec import Ask, FrameBatch, FrameSpec
+from models.generation.frame_spec import FrameBatch, FrameSpec, SamplingRequest
 from models.generation.heads import BernoulliHead, NADEHead, SoftmaxHead, VoiceHead
 from models.generation.next_step import systematic
 from models.generation.sampling import Sampling
@@ -43,13 +43,13 @@ def asked(form, mask, batch=3, frames=12, seed=0, **changes):
     sizes = [size - (form.end == size - 1) for size in form.sizes]
     values = torch.stack([torch.randint(size, (batch, frames), generator=generator) for size in sizes], -1)
     fixed = torch.tensor([[bool(mask(frame, column)) for column in range(form.columns)] for frame in range(frames)])
-    ask = Ask(
+    request = SamplingRequest(
         values=values.float() if form.kind == "binary" else values,
         fixed=fixed.expand(batch, -1, -1),
         conditions=torch.randn(batch, frames, form.conditions, generator=generator),
         generator=torch.Generator().manual_seed(seed),
     )
-    return ask._replace(**changes)
+    return request._replace(**changes)
 
 
 MASKS = {
@@ -65,27 +65,27 @@ MASKS = {
 @pytest.mark.parametrize("use", MASKS)
 def test_what_is_fixed_comes_back_and_a_seed_gives_the_same(name, use):
     net = built(name)
-    ask = asked(net.form, MASKS[use], use="inpaint" if use == "all" else use)
-    ask = ask._replace(values=ask.values.where(ask.fixed, torch.full_like(ask.values, -99)))  # means nothing
-    out, again = (net.generate(ask._replace(generator=torch.Generator().manual_seed(1))) for _ in range(2))
-    assert torch.equal(out[ask.fixed], ask.values[ask.fixed])
+    request = asked(net.form, MASKS[use], use="inpaint" if use == "all" else use)
+    request = request._replace(values=request.values.where(request.fixed, torch.full_like(request.values, -99)))  # means nothing
+    out, again = (net.generate(request._replace(generator=torch.Generator().manual_seed(1))) for _ in range(2))
+    assert torch.equal(out[request.fixed], request.values[request.fixed])
     assert torch.equal(out, again)
-    assert out.dtype == ask.values.dtype
+    assert out.dtype == request.values.dtype
     out += 0  # whoever asked may write to it
     assert all(set(out[..., column].unique().tolist()) <= set(range(size)) for column, size in enumerate(net.form.sizes))
     if use == "free" and not net.beam:
-        assert not torch.equal(out, net.generate(ask._replace(generator=torch.Generator().manual_seed(2))))
+        assert not torch.equal(out, net.generate(request._replace(generator=torch.Generator().manual_seed(2))))
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "nade", "voices", "tokens"])
 def test_the_coldest_draw_is_the_likeliest_next_frame(name):
     net = built(name)
-    ask = asked(net.form, MASKS["harmonise"] if net.form.columns > 1 else MASKS["continue"], batch=1, frames=6)
-    cold, least = (net.generate(ask._replace(sampling=each)) for each in (Sampling(temperature=0), Sampling(top_k=1)))
+    request = asked(net.form, MASKS["harmonise"] if net.form.columns > 1 else MASKS["continue"], batch=1, frames=6)
+    cold, least = (net.generate(request._replace(sampling=each)) for each in (Sampling(temperature=0), Sampling(top_k=1)))
     assert torch.equal(cold, least)
     order = getattr(net.head, "order", range(net.form.columns))
     with torch.no_grad():
-        h = net(FrameBatch(cold, ask.conditions, torch.ones(1, 6, dtype=torch.bool)))
+        h = net(FrameBatch(cold, request.conditions, torch.ones(1, 6, dtype=torch.bool)))
         for frame in range(6):
             likeliest = cold[0, frame].clone()
             for place, column in enumerate(order):
@@ -95,7 +95,7 @@ def test_the_coldest_draw_is_the_likeliest_next_frame(name):
                 frames[:, list(order[place:])] = ends
                 chance = (-net.head.nll(h[:, frame].expand(len(ends), -1), frames)).exp()
                 total = torch.stack([chance[ends[:, 0] == each].sum() for each in range(net.form.sizes[column])])
-                if not ask.fixed[0, frame, column]:
+                if not request.fixed[0, frame, column]:
                     assert cold[0, frame, column] == total.argmax()
 
 
@@ -128,16 +128,16 @@ def test_particles_draw_from_the_posterior_and_no_look_ahead_does_not():
     net = NextStep(TOKENS, Echo, SoftmaxHead, particles=64).eval()  # a chain of first order, far from uniform
     torch.nn.init.normal_(net.head.out.weight, std=2)
     pieces, chance = every(net, 4)
-    ask = asked(TOKENS, lambda frame, column: frame in (0, 3), batch=1, frames=4)
-    ask = ask._replace(values=ask.values.expand(600, -1, -1), fixed=ask.fixed.expand(600, -1, -1))
+    request = asked(TOKENS, lambda frame, column: frame in (0, 3), batch=1, frames=4)
+    request = request._replace(values=request.values.expand(600, -1, -1), fixed=request.fixed.expand(600, -1, -1))
     allowed = torch.ones(4, 6, dtype=torch.bool)
     allowed[2, :3] = False
-    ask = ask._replace(conditions=torch.zeros(600, 4, 0), use="inpaint", allowed=allowed)
-    possible = (pieces[:, [0, 3]] == ask.values[0, [0, 3]]).all(-1).all(-1) & allowed[2][pieces[:, 2, 0]]
+    request = request._replace(conditions=torch.zeros(600, 4, 0), use="inpaint", allowed=allowed)
+    possible = (pieces[:, [0, 3]] == request.values[0, [0, 3]]).all(-1).all(-1) & allowed[2][pieces[:, 2, 0]]
     posterior = torch.where(possible, chance, -torch.inf).softmax(0)
 
     def distance():
-        drawn = net.generate(ask)
+        drawn = net.generate(request)
         found = (drawn[:, None] == pieces).all(-1).all(-1).float().mean(0)
         return float((found - posterior).abs().sum()) / 2
 
@@ -150,30 +150,30 @@ def test_a_wide_beam_finds_the_likeliest_piece():
     net = built("serial beam", beam=250)
     net.form = net.form._replace(end=-1)
     pieces, chance = every(net, 4)
-    ask = asked(TOKENS, lambda frame, column: frame == 2, batch=1, frames=4)
-    possible = pieces[:, 2, 0] == ask.values[0, 2, 0]
+    request = asked(TOKENS, lambda frame, column: frame == 2, batch=1, frames=4)
+    possible = pieces[:, 2, 0] == request.values[0, 2, 0]
     best = pieces[torch.where(possible, chance, -torch.inf).argmax()]
-    assert torch.equal(net.generate(ask)[0], best)
+    assert torch.equal(net.generate(request)[0], best)
 
 
 def test_a_wide_beam_finds_the_likeliest_frame_of_voices():
     net = built("voices", beam=60)
-    ask = asked(VOICES, lambda frame, column: column == 1, batch=1, frames=2)
+    request = asked(VOICES, lambda frame, column: column == 1, batch=1, frames=2)
     columns = torch.tensor(list(itertools.product(*(range(size) for size in VOICES.sizes))))
     pieces = torch.stack([columns[:, None].expand(-1, 60, -1), columns[None].expand(60, -1, -1)], 2).flatten(0, 1)
     valid = torch.ones(len(pieces), 2, dtype=torch.bool)
     with torch.no_grad():
-        cost = net.nll(FrameBatch(pieces, ask.conditions.expand(len(pieces), -1, -1), valid)).sum(1)
-    possible = (pieces[..., 1] == ask.values[..., 1]).all(-1)
+        cost = net.nll(FrameBatch(pieces, request.conditions.expand(len(pieces), -1, -1), valid)).sum(1)
+    possible = (pieces[..., 1] == request.values[..., 1]).all(-1)
     best = pieces[torch.where(possible, cost, torch.inf).argmin()]
-    assert torch.equal(net.generate(ask)[0], best)
+    assert torch.equal(net.generate(request)[0], best)
 
 
 def test_a_beam_of_one_is_greedy():
     net = built("beam", beam=1)
-    ask = asked(VOICES, MASKS["harmonise"])
-    greedy = built("beam", beam=0).generate(ask._replace(sampling=Sampling(temperature=0)))
-    assert torch.equal(net.generate(ask), greedy)
+    request = asked(VOICES, MASKS["harmonise"])
+    greedy = built("beam", beam=0).generate(request._replace(sampling=Sampling(temperature=0)))
+    assert torch.equal(net.generate(request), greedy)
 
 
 @pytest.mark.parametrize("name", ["ending", "serial beam"])
@@ -215,10 +215,10 @@ def test_each_frame_has_what_is_allowed_in_it(name):
 def test_rows_of_a_batch_are_asked_each_for_its_own():
     """Masks differ between rows, and a row's fixed cells are its own."""
     net = built("voices")
-    ask = asked(VOICES, MASKS["free"])
-    fixed = torch.rand(ask.fixed.shape, generator=torch.Generator().manual_seed(0)) < 0.4
-    out = net.generate(ask._replace(fixed=fixed, use="inpaint"))
-    assert torch.equal(out[fixed], ask.values[fixed])
+    request = asked(VOICES, MASKS["free"])
+    fixed = torch.rand(request.fixed.shape, generator=torch.Generator().manual_seed(0)) < 0.4
+    out = net.generate(request._replace(fixed=fixed, use="inpaint"))
+    assert torch.equal(out[fixed], request.values[fixed])
 
 
 def test_systematic_resampling_keeps_each_particle_as_often_as_its_share():
@@ -234,5 +234,5 @@ def test_systematic_resampling_keeps_each_particle_as_often_as_its_share():
 
 
 def test_a_use_that_is_not_supported_is_refused():
-    with pytest.raises(ValueError, match="cannot interpolate"):
+    with pytest.raises(ValueError, match="do not support interpolate"):
         built("tokens").generate(asked(TOKENS, MASKS["free"], use="interpolate"))

@@ -1,4 +1,4 @@
-"""VRAE: the bound against enumeration, the decoder that listens to itself, codes between pieces and for given cells."""
+"""VRAE: bound vs. enumeration, autoregressive decoder, interpolation, codes of fixed cells."""
 
 import copy
 import itertools

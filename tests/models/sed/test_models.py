@@ -167,7 +167,7 @@ def test_channels_last_is_the_same_network():
 
 def test_padding_does_not_count_in_training_statistics():
     torch.manual_seed(0)
-    x, inside = torch.randn(3, 4, 6, 5), Inside.of(torch.tensor([6, 2, 4]), 6, torch.device("cpu"))
+    x, inside = torch.randn(3, 4, 6, 5), Inside.from_lengths(torch.tensor([6, 2, 4]), 6, torch.device("cpu"))
     first, second = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
     out = normed(first, x, inside)
     frames = torch.cat([x[k, :, :n].transpose(0, 1) for k, n in enumerate((6, 2, 4))])[:, :, None]
@@ -228,7 +228,7 @@ def test_every_parameter_is_trained():
 def test_conformer_is_equivariant_to_time(shift):
     torch.manual_seed(0)
     net = ENCODERS["conformer"](6).eval()
-    x, inside = torch.randn(1, 30, 6), Inside.of(torch.tensor([20]), 30, torch.device("cpu"))
+    x, inside = torch.randn(1, 30, 6), Inside.from_lengths(torch.tensor([20]), 30, torch.device("cpu"))
     first = net.encoded(x, inside)[:, :20]
     second = net.encoded(x.roll(shift, 1), Inside(inside.mask.roll(shift, 1), inside.rows + shift))[:, shift : shift + 20]
     torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
@@ -273,7 +273,7 @@ def test_embeddings_are_standardised_by_the_training_set():
         ({"channels": (4, 8)}, "2 channels, 3 pools"),
         ({"activation": "tanh"}, "one of relu"),
         ({"encoder": partial(Conformer, kernel=4)}, "odd"),
-        ({"encoder": partial(Transformer, width=18, heads=4)}, "even number"),
+        ({"encoder": partial(Transformer, width=18, heads=4)}, "multiple of twice the 4 heads"),
     ],
 )
 def test_options_must_fit(options, what):
@@ -283,9 +283,9 @@ def test_options_must_fit(options, what):
 
 def test_inputs_must_fit():
     net = small(streams={"e": (5, 4)})
-    with pytest.raises(ValueError, match="no embeddings `e`"):
+    with pytest.raises(ValueError, match="missing embeddings `e`"):
         net(torch.randn(1, 8, 16))
     with pytest.raises(ValueError, match="2, 3 frames"):
         net(torch.randn(1, 8, 16), None, {"e": torch.randn(1, 3, 5)})
-    with pytest.raises(ValueError, match="looks at the log-mel"):
+    with pytest.raises(ValueError, match="the log-mel is an input"):
         net(None, None, {"e": torch.randn(1, 3, 5)})

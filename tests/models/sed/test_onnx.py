@@ -29,7 +29,7 @@ def test_onnx(tmp_path):
     np.testing.assert_array_equal(found[4], audio[1200:2000])
     images = ONNXImages(write_identity(tmp_path / "images.onnx", ("n", 3, 8, 6)), size=(8, 6), mean=(0, 0, 0), std=(1, 1, 1))
     assert images.extract(np.full((2, 20, 30, 3), 255, np.uint8))[0].tolist() == pytest.approx(np.ones((2, 6)))
-    with pytest.raises(ValueError, match="only y"):
+    with pytest.raises(ValueError, match="expected one of y"):
         ONNXPatches(patches, output="z")
 
 

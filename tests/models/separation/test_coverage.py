@@ -1,4 +1,4 @@
-"""Networks that lack sources: what is left of the mixture takes part in the Wiener filter, and is never given to a stem."""
+"""Networks that do not cover the mixture: residual source of the Wiener filter."""
 
 import json
 
@@ -122,7 +122,7 @@ def test_vocals_alone_stay_below_the_song(run, tmp_path, capsys):
     done = separation("predict", "--ckpt_path", run, "--data.inputs", path, "--output.folder", tmp_path / "out",
                       "--output.picture", "false", "--output.rest", "true", "--output.subtype", "FLOAT")  # fmt: skip
     assert done.code == 0, done.err
-    assert done.out.count("vocals is not all of a song") == 1
+    assert done.out.count("vocals does not cover the mixture") == 1
     vocals, rest = (soundfile.read(place(tmp_path / "out", path) / f"{n}.wav", dtype="float32")[0] for n in ("vocals", "rest"))
     assert 0.1 < np.sqrt(np.mean(vocals**2) / np.mean(written**2)) < 0.35
     np.testing.assert_allclose(vocals + rest, written, rtol=0, atol=1e-6)
@@ -130,7 +130,7 @@ def test_vocals_alone_stay_below_the_song(run, tmp_path, capsys):
 
 def test_import_says_it_and_old_run_folders_are_treated_alike(run, tmp_path, capsys):
     main(["openunmix", f"vocals={run.parent.parent / 'vocals.pth'}", "--runs", str(tmp_path)])
-    assert "vocals is not all of a song" in capsys.readouterr().out
+    assert "vocals does not cover the mixture" in capsys.readouterr().out
     stored = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     assert stored["hyper_parameters"].pop("covers_mixture") is False  # earlier versions did not write it
     torch.save(stored, tmp_path / "old.ckpt")

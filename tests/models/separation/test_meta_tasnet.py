@@ -177,5 +177,5 @@ def test_meta_tasnet_learns_under_its_own_loss():
 
 
 def test_sizes_are_multiples_of_eight():
-    with pytest.raises(ValueError, match="make 440, 12, 160 multiples of 8"):
+    with pytest.raises(ValueError, match="must be multiples of 8, got 440, 12, 160"):
         MetaTasNet(4, width=12)

@@ -1,4 +1,4 @@
-"""UMX and X-UMX: sizes, equality with a plain restatement, what the bridge joins."""
+"""UMX and X-UMX: sizes, equality with a plain version, the bridge."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_bins_up_to_the_bandwidth():
 
 
 def test_an_odd_width_cannot_be_shared_by_two_directions():
-    with pytest.raises(ValueError, match="hidden is 33"):
+    with pytest.raises(ValueError, match="hidden must be even for two directions, got 33"):
         UMX(1, hidden=33)
     assert UMX(1, unidirectional=True, **{**SMALL, "hidden": 33}).branch(0).lstm.hidden_size == 33
 

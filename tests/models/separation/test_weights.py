@@ -128,9 +128,9 @@ def spoil(state, how):
     ("how", "sentence"),
     [
         ("missing", "drums: parameter fc2.weight is missing"),
-        ("extra", "drums: fc9.weight is none of the"),
-        ("shape", r"drums: parameter fc2.weight has the shape \(32, 63\), expected \(32, 64\)"),
-        ("nan", "drums: parameter bn3.running_var holds values that are not finite"),
+        ("extra", "drums: unknown parameter fc9.weight"),
+        ("shape", r"drums: parameter fc2.weight has shape \(32, 63\), expected \(32, 64\)"),
+        ("nan", "drums: parameter bn3.running_var contains values that are not finite"),
         ("other", "drums: parameter bn1.bias is missing"),
     ],
 )
@@ -154,5 +154,5 @@ def test_what_is_no_network_at_all():
         from_openunmix({"vocals": {"epoch": torch.tensor(1)}})
     with pytest.raises(ValueError, match="not the state dict of asteroid"):
         from_asteroid(states(networks)["vocals"])
-    with pytest.raises(ValueError, match=r"encoder.1.bias is none of the parameters of asteroid's XUMX"):
+    with pytest.raises(ValueError, match=r"encoder.1.bias is not a parameter of asteroid's XUMX"):
         from_asteroid({**asteroid_state(networks, 256), "encoder.1.bias": torch.zeros(1)})

@@ -113,10 +113,10 @@ def test_a_missing_package_is_one_sentence_with_the_command(monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (lambda: ConvTasNet(4, length=21), "even, not 21"),
-        (lambda: HTDemucs(4, width=4), "1/8 as wide as it is: make width 8 or more"),
-        (lambda: BSRoFormer(4, channels=6), "not 6 channels"),
-        (lambda: BSRoFormer(4, bands=(2, 3)), "5 bins, an n_fft of 2048 has 1025"),
+        (lambda: ConvTasNet(4, length=21), "even, got 21"),
+        (lambda: HTDemucs(4, width=4), "have width / 8 channels: set width to 8 or more"),
+        (lambda: BSRoFormer(4, channels=6), "1 or 2 channels, got 6"),
+        (lambda: BSRoFormer(4, bands=(2, 3)), "5 bins, expected 1025 for n_fft 2048"),
     ],
 )
 def test_settings_that_cannot_be(wrong, says):

@@ -1,4 +1,4 @@
-"""Attention: the shortcuts equal the full computation, and the maps equal what they stand for."""
+"""Attention back end: shortcuts vs. full computation, heat maps and contribution maps."""
 
 from collections.abc import Callable
 from functools import partial

@@ -76,7 +76,7 @@ def test_package_gives_the_same_network_as_an_npz(tmp_path):
         assert (found.tags, found.init_args) == (expected.tags, expected.init_args)
         assert found.state_dict.keys() == expected.state_dict.keys()
         assert all(torch.equal(found.state_dict[name], value) for name, value in expected.state_dict.items())
-    with pytest.raises(ValueError, match=r"there is no model MTT_musicnn in it"):
+    with pytest.raises(ValueError, match=r"model MTT_musicnn not found"):
         load_musicnn(wheel)
 
 
@@ -86,11 +86,11 @@ def test_broken_checkpoints_are_refused():
     assert list(found) == ["a/x", "a/y"]
     np.testing.assert_array_equal(found["a/x"], [[0, 1, 2], [3, 4, 5]])
     assert found["a/y"] == 3
-    with pytest.raises(ValueError, match="a/y lies outside"):
+    with pytest.raises(ValueError, match="a/y is outside"):
         variables(index, data[:24])
-    with pytest.raises(ValueError, match="closing signature"):
+    with pytest.raises(ValueError, match="the signature is missing"):
         variables(index[:-1], data)
-    with pytest.raises(ValueError, match="cut off"):
+    with pytest.raises(ValueError, match="truncated"):
         variables(index[-60:], data)
     with pytest.raises(ValueError, match="compressed"):
         variables(*bundle({"a": np.float32(1)}, compression=1))

@@ -22,15 +22,15 @@ def dissimilarity(latents: Tensor, active: Tensor) -> Tensor:
     """Mean cosine similarity of magnitudes of different sources' latents (rows, sources, latents, frames), if both are active."""
     pairs = torch.tensor(list(combinations(range(latents.shape[1]), 2)), device=latents.device).reshape(-1, 2).T
     both = active[:, pairs[0]] * active[:, pairs[1]]
-    alike = F.cosine_similarity(latents[:, pairs[0]].abs(), latents[:, pairs[1]].abs(), dim=2)
-    return (alike * both[..., None]).sum((0, 1)).mean() / both.sum().clamp(min=1)
+    cosine = F.cosine_similarity(latents[:, pairs[0]].abs(), latents[:, pairs[1]].abs(), dim=2)
+    return (cosine * both[..., None]).sum((0, 1)).mean() / both.sum().clamp(min=1)
 
 
 def similarity(latents: Tensor, active: Tensor, shift: int) -> Tensor:
     """Mean cosine similarity of a source's latents in a row and `shift` rows before, if both are active."""
     both = active * active.roll(shift, 0)
-    alike = F.cosine_similarity(latents, latents.roll(shift, 0), dim=2)
-    return (alike * both[..., None]).sum((0, 1)).mean() / both.sum().clamp(min=1)
+    cosine = F.cosine_similarity(latents, latents.roll(shift, 0), dim=2)
+    return (cosine * both[..., None]).sum((0, 1)).mean() / both.sum().clamp(min=1)
 
 
 class MetaTasNetLoss(nn.Module):

@@ -62,7 +62,7 @@ def _where(error: BaseException) -> str:
 
 
 def _limit(hang_s: float, limit_mb: int) -> None:
-    """CPU time and address space of the next file, where the system knows such limits; 0: none."""
+    """Limit CPU time and address space of the next file, if the system supports it; 0: no limit."""
     with contextlib.suppress(ImportError, AttributeError, ValueError, OSError):
         import signal
 

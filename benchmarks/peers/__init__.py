@@ -1,1 +1,1 @@
-"""Peers that cannot be installed beside us: each runs in an environment of its own, files are exchanged."""
+"""Peers with conflicting dependencies: each runs in a separate environment and exchanges files."""

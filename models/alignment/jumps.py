@@ -126,8 +126,8 @@ class Surrounded:
     def window(self, first: int, last: int, left: int, right: int) -> np.ndarray:
         """See `Costs`."""
         inner = window(self.costs, first, last, max(left - 1, 0), min(right - 1, self.costs.shape[1]))
-        beside = (int(left == 0), int(right == self.shape[1]))
-        return np.pad(inner, ((0, 0), beside), constant_values=self.price)
+        margins = (int(left == 0), int(right == self.shape[1]))
+        return np.pad(inner, ((0, 0), margins), constant_values=self.price)
 
 
 def inner(path: Path, shape: tuple[int, int]) -> Path | None:

@@ -221,16 +221,16 @@ class VoiceNet(nn.Module):
         """Logits (batch, count, categories) of frames padded by `context` frames before and after, to whole chunks."""
         notes = [table(frames[..., voice]) for voice, table in enumerate(self.notes)]
         known = [] if self.metadata is None else [self.metadata(conditions)]
-        beside = [*notes[: self.voice], *notes[self.voice + 1 :], *known]
-        beside = torch.cat(beside, -1) if beside else torch.zeros_like(notes[0][..., :1])
-        read = torch.cat([*notes, *known], -1)
-        chunks = (read.shape[1] - 2 * context) // chunk
+        others = [*notes[: self.voice], *notes[self.voice + 1 :], *known]
+        others = torch.cat(others, -1) if others else torch.zeros_like(notes[0][..., :1])
+        inputs = torch.cat([*notes, *known], -1)
+        chunks = (inputs.shape[1] - 2 * context) // chunk
         size = context + chunk - 1
-        past = read[:, :-1].unfold(1, size, chunk)[:, :chunks]
-        future = read[:, context + 1 :].unfold(1, size, chunk)[:, :chunks].flip(-1)
+        past = inputs[:, :-1].unfold(1, size, chunk)[:, :chunks]
+        future = inputs[:, context + 1 :].unfold(1, size, chunk)[:, :chunks].flip(-1)
         left = self._states(self.left, past, context)
         right = self._states(self.right, future, context).unflatten(1, (chunks, chunk)).flip(2).flatten(1, 2)
-        centre = self.centre(beside[:, context : context + count])
+        centre = self.centre(others[:, context : context + count])
         return self.head(torch.cat([left[:, :count], centre, right[:, :count]], -1))
 
     @staticmethod

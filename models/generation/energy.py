@@ -139,7 +139,7 @@ class EnergyModel(GenerativeModel):
         if request.use not in self.supports:
             raise ValueError(f"EnergyModel does not support {request.use}, expected one of {', '.join(sorted(self.supports))}")
         machine, chance = self.machine(), self.base.sigmoid()
-        greedy = request.sampling.temperature <= 0 or request.sampling.top_k == 1
+        greedy = request.sampling.greedy
 
         def fill(frames: Tensor, fixed: Tensor) -> Tensor:
             rows, still = frames.float().flatten(1), fixed.flatten(1)

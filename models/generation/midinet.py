@@ -46,8 +46,8 @@ class BarGenerator(nn.Module):
         x = self.first(torch.cat([noise, chord], -1))
         x = self.second(torch.cat([x, chord], -1)).unflatten(-1, (-1, self.rows, 1))
         for double in self.doubles:
-            x = double(torch.cat([beside(x, chord), maps.pop()], 1))
-        return self.out(torch.cat([beside(x, chord), maps.pop()], 1))
+            x = double(torch.cat([with_chord(x, chord), maps.pop()], 1))
+        return self.out(torch.cat([with_chord(x, chord), maps.pop()], 1))
 
 
 class BarDiscriminator(nn.Module):
@@ -74,13 +74,13 @@ class BarDiscriminator(nn.Module):
     def forward(self, bars: Tensor, chord: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (bars,) of bars (bars, 1, steps, pitches), and first feature maps (bars, channels, steps / 2, 1)."""
         maps = self.maps(bars, chord)
-        x = self.second(beside(maps, chord))
+        x = self.second(with_chord(maps, chord))
         x = self.dense(torch.cat([x, chord], -1))
         return self.out(torch.cat([x, chord], -1))[:, 0], maps
 
     def maps(self, bars: Tensor, chord: Tensor) -> Tensor:
         """Feature maps of the first layer."""
-        return self.first(beside(bars, chord))
+        return self.first(with_chord(bars, chord))
 
 
 def dense_layer(inputs: int, width: int, activation: nn.Module, running: bool = True) -> nn.Sequential:
@@ -88,7 +88,7 @@ def dense_layer(inputs: int, width: int, activation: nn.Module, running: bool = 
     return nn.Sequential(nn.Linear(inputs, width), nn.BatchNorm1d(width, track_running_stats=running), activation)
 
 
-def beside(maps: Tensor, chord: Tensor) -> Tensor:
+def with_chord(maps: Tensor, chord: Tensor) -> Tensor:
     """Feature maps (bars, channels, rows, columns) with the chord broadcast as further channels."""
     return torch.cat([maps, chord[:, :, None, None].expand(-1, -1, *maps.shape[2:])], 1)
 

@@ -141,8 +141,7 @@ def importance(net: "NextStep", request: SamplingRequest, particles: int = 16) -
     the frame of a serial view.
     """
     sampler = IterativeSampler(net, request)
-    alike = request.sampling.temperature <= 0 or request.sampling.top_k == 1
-    if particles == 1 or alike or not sampler.later or request.use in ("free", "continue"):
+    if particles == 1 or request.sampling.greedy or not sampler.later or request.use in ("free", "continue"):
         return finished(sampler)
     for frame in range(sampler.prefix):
         sampler.draw(frame)

@@ -150,8 +150,8 @@ class WholeFrames(Tables):
         seen = torch.zeros(len(values), self.symbols - 1, dtype=torch.float64, device=values.device)
         if fixed.any():
             # Number of matching fixed cells per known frame: a product of ones and zeros.
-            asked = torch.zeros(*values.shape, most, device=values.device).scatter(-1, cells, fixed.float().unsqueeze(-1))
-            hits = asked.flatten(1) @ one_hot(self.known.long(), most).flatten(1).float().T
+            one_hot_cells = torch.zeros(*values.shape, most, device=values.device).scatter(-1, cells, fixed.float().unsqueeze(-1))
+            hits = one_hot_cells.flatten(1) @ one_hot(self.known.long(), most).flatten(1).float().T
             seen = seen.masked_fill(hits != fixed.sum(-1, keepdim=True), -torch.inf)
         alone = self.columns.alone().expand(*values.shape, most).gather(-1, cells).squeeze(-1)
         return torch.cat([seen, torch.where(fixed, alone, 0.0).sum(-1, keepdim=True).clamp(min=FAINTEST)], -1)

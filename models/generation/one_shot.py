@@ -97,7 +97,7 @@ class OneShot(GenerativeModel):
         if request.use not in self.supports:
             raise ValueError(f"OneShot does not support {request.use}, expected harmonise")
         if not request.fixed[..., self.inputs.columns].all():
-            raise ValueError(f"columns {self.heard.columns} must be given in every frame: the others follow from them")
+            raise ValueError(f"input columns {self.inputs.columns} must be fixed in every frame")
         frames = fixed_values(request).clone()
         valid = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
         logits = self.logits(FrameBatch(frames, request.conditions, valid))

@@ -80,7 +80,7 @@ def block_gibbs(
     v: initial units. Temperature 0 iterates mean-field updates for `steps`, then most likely states for `steps`: a local
     maximum, not the most likely frame
     """
-    if sampling.temperature <= 0 or sampling.top_k == 1:
+    if sampling.greedy:
         return _settled(machine, v, fixed, steps)
     hidden = Sampling(sampling.temperature)
     for _ in range(steps):

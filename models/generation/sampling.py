@@ -13,6 +13,11 @@ class Sampling(NamedTuple):
     top_k: int = 0
     top_p: float = 1.0
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely value is always taken."""
+        return self.temperature <= 0 or self.top_k == 1
+
 
 def narrowed(logits: Tensor, sampling: Sampling, allowed: Tensor | None = None) -> Tensor:
     """Logits (..., categories) divided by the temperature (if not 0), -inf for excluded categories."""
@@ -32,7 +37,7 @@ def narrowed(logits: Tensor, sampling: Sampling, allowed: Tensor | None = None) 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator, allowed: Tensor | None = None) -> Tensor:
     """Categories (...,) drawn from logits (..., categories), restricted to `allowed`."""
     logits = narrowed(logits.float(), sampling, allowed)
-    if sampling.temperature <= 0 or sampling.top_k == 1:
+    if sampling.greedy:
         return logits.argmax(-1)
     noise = torch.rand(logits.shape, generator=generator, device=logits.device)
     # Gumbel-max trick, without a loop over rows.
@@ -41,9 +46,17 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator, allowed
 
 def flip(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     """Bernoulli samples (...,) float of logits (...,); the more likely value at temperature 0."""
-    if sampling.temperature <= 0 or sampling.top_k == 1:
+    if sampling.greedy:
         return (logits > 0).to(logits.dtype)
-    chance = (logits.float() / sampling.temperature).sigmoid()
-    if sampling.top_p < 1:  # only the more likely value if it reaches p
+    noise = torch.rand(logits.shape, generator=generator, device=logits.device)
+    return (noise < chances(logits.float(), sampling)).to(logits.dtype)
+
+
+def chances(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Sampling probabilities of ones: 0 or 1 at temperature 0, or if the more likely value reaches `top_p`."""
+    if sampling.greedy:
+        return (logits > 0).float()
+    chance = (logits / sampling.temperature).sigmoid()
+    if sampling.top_p < 1:
         chance = torch.where(chance >= sampling.top_p, 1.0, torch.where(1 - chance >= sampling.top_p, 0.0, chance))
-    return (torch.rand(logits.shape, generator=generator, device=logits.device) < chance).to(logits.dtype)
+    return chance

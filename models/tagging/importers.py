@@ -49,7 +49,7 @@ def load_musicnn(path: str | Path, model: str = "MTT_musicnn") -> ImportedTagger
     try:
         arrays, tags = _read_npz(path) if path.suffix == ".npz" else _read_package(path, model)
         return ImportedTagger(convert_musicnn(arrays, len(tags)), tags, _sizes(arrays))
-    except Exception as error:  # a damaged archive ends in whatever error zip or NumPy runs into
+    except Exception as error:  # damaged archives raise various errors of zipfile and NumPy
         raise ValueError(f"{path}: {error}") from error
 
 

@@ -77,3 +77,11 @@ def test_without_renamed_parts_nothing_changes():
     content = content_of("tagging") | {"callbacks": {"Checkpoint{'x': 1}": {}}}
     again = renamed.renamed_checkpoint(content, "tagging", MODULE)
     assert again == content and again["state_dict"] is content["state_dict"]
+
+
+def test_weights_within_the_states_of_callbacks():
+    weights = {"net.storeys.0.weight": 1, "net.head.heard.0.weight": 2, "net.out.weight": 3}
+    content = {"state_dict": dict(weights), "callbacks": {"OptimizerSwitch": {"best_weights": dict(weights)}, "Other": None}}
+    today = renamed.renamed_checkpoint(content, "generation", "tasks.generation.module.GenerationModule")
+    names = ["net.layers.0.weight", "net.head.embeddings.0.weight", "net.out.weight"]
+    assert list(today["state_dict"]) == list(today["callbacks"]["OptimizerSwitch"]["best_weights"]) == names

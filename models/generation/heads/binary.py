@@ -8,7 +8,7 @@ from models.blocks.precision import full_precision
 from models.generation.frame_spec import FrameSpec
 from models.generation.heads.head import Head
 from models.generation.rbm import Boltzmann, LogEstimate, ais, block_gibbs, contrast
-from models.generation.sampling import Sampling, flip
+from models.generation.sampling import Sampling, chances, flip
 
 
 class BernoulliHead(Head):
@@ -149,16 +149,6 @@ class NADEHead(Head):
     @torch.no_grad()
     def prepare(self, counts: Tensor) -> None:
         self.visible.bias.copy_(log_odds(counts))
-
-
-def chances(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Sampling probabilities of ones: 0 or 1 at temperature 0, or if the more likely value reaches `top_p`."""
-    if sampling.temperature <= 0 or sampling.top_k == 1:
-        return (logits > 0).float()
-    chance = (logits / sampling.temperature).sigmoid()
-    if sampling.top_p < 1:
-        chance = torch.where(chance >= sampling.top_p, 1.0, torch.where(1 - chance >= sampling.top_p, 0.0, chance))
-    return chance
 
 
 AT_ONCE = 2**15

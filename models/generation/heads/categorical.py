@@ -13,7 +13,7 @@ from models.generation.sampling import Sampling, narrowed
 
 def gumbel(rows: int, categories: int, sampling: Sampling, generator: torch.Generator) -> Tensor | None:
     """Gumbel noise (rows, categories) on the generator's device; None for greedy sampling."""
-    if sampling.temperature <= 0 or sampling.top_k == 1:
+    if sampling.greedy:
         return None
     noise = torch.rand(rows, categories, generator=generator, device=generator.device)
     return noise.clamp_(min=1e-20).log_().neg_().log_().neg_()

@@ -118,7 +118,7 @@ def test_what_it_cannot_do_is_refused_in_a_sentence():
     batch, net = excerpts(VOICES), net_of(VOICES)
     with pytest.raises(ValueError, match="does not support inpaint"):
         net.generate(ask_of(batch, "inpaint"))
-    with pytest.raises(ValueError, match="must be given in every frame"):
+    with pytest.raises(ValueError, match="must be fixed in every frame"):
         net.generate(ask_of(batch, "harmonise", ~mask_for(batch, "harmonise")))
     for given in ([], [0, 1, 2], [3]):
         with pytest.raises(ValueError, match="some but not all of the 3 columns"):

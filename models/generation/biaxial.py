@@ -126,8 +126,8 @@ class Biaxial(GenerativeModel):
                 f"low {low}, high {high}: expected within the view's pitches, {form.low} to {form.low + self.pitches - 1}"
             )
         self.downward, self.adaptive = downward, adaptive
-        self.time = Layers(WIDTH, time or [300, 300], dropout)
-        self.note = Layers(self.time.width + 2, note or [100, 50], dropout)
+        self.time = LSTMStack(WIDTH, time or [300, 300], dropout)
+        self.note = LSTMStack(self.time.width + 2, note or [100, 50], dropout)
         self.out = nn.Linear(self.note.width, 2)
 
     def time_features(self, batch: FrameBatch) -> Tensor:
@@ -203,10 +203,12 @@ class Biaxial(GenerativeModel):
             sounds, struck = self.out(output).float().split(1, -1)
             drawn = flip(torch.cat([powered(sounds, exponent), struck], -1), sampling, generator)
             sounds, struck = drawn.unbind(-1)
-            is_given, is_struck = fixed[..., note].unbind(-1)
-            sounds = torch.where(is_given, values[:, 0, note], torch.maximum(sounds, values[:, 1, note]))  # a fixed strike sounds
+            sounds_fixed, struck_fixed = fixed[..., note].unbind(-1)
+            sounds = torch.where(
+                sounds_fixed, values[:, 0, note], torch.maximum(sounds, values[:, 1, note])
+            )  # a fixed strike sounds
             struck = torch.maximum(struck, 1 - sounded[:, note]) * sounds
-            struck = torch.where(is_struck, values[:, 1, note], struck)
+            struck = torch.where(struck_fixed, values[:, 1, note], struck)
             below = torch.stack([sounds, struck], -1)
             frame[..., note] = below
         return frame
@@ -219,7 +221,7 @@ class Biaxial(GenerativeModel):
         return frames.unflatten(-1, (2, self.pitches))
 
 
-class Layers(nn.Module):
+class LSTMStack(nn.Module):
     """LSTM layers of different widths, each followed by dropout, for whole sequences or single steps."""
 
     def __init__(self, inputs: int, widths: Sequence[int], dropout: float) -> None:

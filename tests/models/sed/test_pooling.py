@@ -10,7 +10,7 @@ from models.sed.pooling import POOLINGS, Attention
 NAMES = sorted(POOLINGS)
 
 
-def made(name, width=6, classes=3):
+def pooling_of(name, width=6, classes=3):
     torch.manual_seed(0)
     return POOLINGS[name](width, classes)
 
@@ -41,7 +41,7 @@ def plain(name, net, p, x):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_the_plain_restatement_with_padding(name):
-    net = made(name)
+    net = pooling_of(name)
     p, x = torch.rand(4, 9, 3), torch.randn(4, 9, 6)
     lengths = [9, 1, 5, 7]
     mask = torch.arange(9) < torch.tensor(lengths)[:, None]
@@ -56,11 +56,11 @@ def test_equals_the_plain_restatement_with_padding(name):
 
 def test_linear_by_hand():
     p = torch.tensor([[[0.5], [0.25], [0.25]]])
-    assert float(made("linear")(p, p, torch.ones(1, 3, dtype=torch.bool))) == pytest.approx(0.375)
-    assert float(made("linear")(p, p, torch.tensor([[True, True, False]]))) == pytest.approx((0.25 + 0.0625) / 0.75)
+    assert float(pooling_of("linear")(p, p, torch.ones(1, 3, dtype=torch.bool))) == pytest.approx(0.375)
+    assert float(pooling_of("linear")(p, p, torch.tensor([[True, True, False]]))) == pytest.approx((0.25 + 0.0625) / 0.75)
     one = torch.zeros(1, 100, 1)
     one[0, 3] = 0.8
-    assert float(made("linear")(one, one, torch.ones(1, 100, dtype=torch.bool))) == pytest.approx(0.8)
+    assert float(pooling_of("linear")(one, one, torch.ones(1, 100, dtype=torch.bool))) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +69,7 @@ def test_finite_in_value_and_gradient(name, value):
     p = torch.full((2, 5, 3), value, requires_grad=True)
     x = torch.zeros(2, 5, 6, requires_grad=True)
     mask = torch.tensor([[True] * 5, [True, False, False, False, False]])
-    out = made(name)(p, x, mask)
+    out = pooling_of(name)(p, x, mask)
     out.sum().backward()
     torch.testing.assert_close(out.detach(), torch.full((2, 3), value), rtol=1e-5, atol=1e-38)
     assert bool(p.grad.isfinite().all()) and (x.grad is None or bool(x.grad.isfinite().all()))
@@ -81,7 +81,7 @@ def test_finite_in_value_and_gradient(name, value):
 def test_half_precision_is_pooled_in_float32(name, dtype):
     p, x = (torch.rand(2, 50, 3) * 1e-3).to(dtype), torch.randn(2, 50, 6).to(dtype)
     mask = torch.ones(2, 50, dtype=torch.bool)
-    net = made(name)
+    net = pooling_of(name)
     exact = net(p.float(), x.float(), mask)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = net(p, x, mask)
@@ -93,7 +93,7 @@ def test_half_precision_is_pooled_in_float32(name, dtype):
 @pytest.mark.parametrize("name", NAMES)
 def test_between_the_least_and_the_most(name):
     p, x = torch.rand(6, 20, 3), torch.randn(6, 20, 6)
-    out = made(name)(p, x, torch.ones(6, 20, dtype=torch.bool))
+    out = pooling_of(name)(p, x, torch.ones(6, 20, dtype=torch.bool))
     assert (out <= p.amax(1) + 1e-6).all() and (out >= p.amin(1) - 1e-6).all()
 
 
@@ -118,5 +118,5 @@ def test_attention_is_one_over_time_and_legacy_is_not_that():
 def test_a_clip_without_frames_is_silent():
     p, x = torch.rand(1, 4, 3), torch.randn(1, 4, 6)
     for name in NAMES:
-        out = made(name)(p, x, torch.zeros(1, 4, dtype=torch.bool))
+        out = pooling_of(name)(p, x, torch.zeros(1, 4, dtype=torch.bool))
         assert torch.equal(out, torch.zeros(1, 3)), name

@@ -62,8 +62,8 @@ class DeepSalience(nn.Module):
 def tall(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """Convolution with an even number of kernel bins and equal output size; padded by one more zero above.
 
-    On a CPU two neighbouring bins are computed at a time, as twice the filters: eight filters do not fill a vector register
-    and take twice as long.
+    On a CPU two neighbouring bins are computed at a time, as twice the filters: eight filters do not fill a vector register.
+    Inference of the whole network takes 1.22 times as long without, a training step 1.10 times.
     """
     below, above = (conv.kernel_size[0] - 1) // 2, conv.kernel_size[0] // 2
     if x.device.type != "cpu":

@@ -4,7 +4,7 @@ Constructed with the number of features and of classes, called with frame probab
 (batch, frames, width) and mask (batch, frames) bool, False for padding; returns (batch, classes) float32.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -134,9 +134,9 @@ def normed(norm: nn.Module, x: Tensor, inside: Inside | None) -> Tensor:
     """
     if inside is None or not norm.training:
         return norm(x)
-    gathered = _Gathered.apply(x, inside.rows)
+    gathered = gather(x, inside.rows)
     out = norm(gathered) if x.dim() == 3 else norm(gathered.unsqueeze(2)).squeeze(2)
-    return _Scattered.apply(out, inside.rows, x.shape[0], x.shape[2])
+    return scatter(out, inside.rows, x.shape[0], x.shape[2])
 
 
 def gather(x: Tensor, rows: Tensor) -> Tensor:
@@ -149,28 +149,3 @@ def scatter(gathered: Tensor, rows: Tensor, batch: int, frames: int) -> Tensor:
     values = gathered.movedim(1, -1)
     flat = values.new_zeros((batch * frames, *values.shape[1:])).index_copy_(0, rows, values)
     return flat.unflatten(0, (batch, frames)).movedim(-1, 1)
-
-
-class _Gathered(torch.autograd.Function):
-    """`gather` with `scatter` as gradient, which copies where torch's own would add."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
-        ctx.size = x.shape[0], x.shape[2]
-        return gather(x, rows)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return scatter(grad, *ctx.saved_tensors, *ctx.size), None
-
-
-class _Scattered(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gathered: Tensor, rows: Tensor, batch: int, frames: int) -> Tensor:
-        ctx.save_for_backward(rows)
-        return scatter(gathered, rows, batch, frames)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return gather(grad, *ctx.saved_tensors), None, None, None

@@ -43,7 +43,7 @@ def test_the_habit_of_music_is_the_share_of_each_cell(form):
     music = [excerpts(form, seed=0), padded(excerpts(form, seed=1), 5)]
     cells = Cells(form)
     shares = torch.cat([cells.read(batch.frames)[batch.valid] for batch in music]).mean(0)
-    assert torch.allclose(cells.chances(cells.habit(music)), shares, atol=0.03)
+    assert torch.allclose(cells.chances(cells.initial_bias(music)), shares, atol=0.03)
 
 
 def test_nothing_follows_an_end():

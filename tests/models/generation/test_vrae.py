@@ -132,11 +132,11 @@ def test_what_is_given_is_kept(form, use):
 
 def test_a_window_in_which_nothing_is_given_is_drawn_from_the_prior():
     net, batch = net_of(VOICES, search=Search(steps=30, starts=1)).eval(), excerpts(VOICES, frames=8)
-    found = net._sought(ask_of(batch, "continue", excerpts(VOICES, frames=8).frames.new_zeros(3, 8, 3).bool()))
+    found = net._optimized_codes(ask_of(batch, "continue", excerpts(VOICES, frames=8).frames.new_zeros(3, 8, 3).bool()))
     assert torch.equal(found, net.random_code(6, torch.Generator().manual_seed(0)))
     fixed = torch.zeros(3, 8, 3, dtype=torch.bool)
     fixed[:, :4] = True
-    half = net._sought(ask_of(batch, "continue", fixed))
+    half = net._optimized_codes(ask_of(batch, "continue", fixed))
     assert torch.equal(half[1::2], found[1::2]) and not torch.equal(half[::2], found[::2])
     values, cells = windows_of(batch)[0], cut(fixed, 4)
     assert (net.misfit(half, values, cells) <= net.misfit(found, values, cells)).all()

@@ -137,7 +137,7 @@ def broken(change):
 )
 def test_wrong_variables_are_refused_by_name(tmp_path, change, says):
     path = write_npz(tmp_path / "weights.npz", broken(change))
-    with pytest.raises(ValueError, match=rf"weights.npz: variable {says}"):
+    with pytest.raises(ValueError, match=rf"weights.npz: (variable )?{says}"):
         load_musicnn(path)
 
 
@@ -155,7 +155,9 @@ def test_wrong_labels_are_refused(tmp_path):
 
 
 def test_files_that_are_none_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"gone.npz does not exist: `pip download --no-deps musicnn==0.1.0`"):
+    with pytest.raises(
+        ValueError, match=r"gone.npz does not exist: download the wheel by `pip download --no-deps musicnn==0.1.0`"
+    ):
         load_musicnn(tmp_path / "gone.npz")
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(ValueError, match=r"text.npz is neither an .npz nor the musicnn package"):

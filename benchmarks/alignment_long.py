@@ -136,7 +136,9 @@ def measure(name: str, checkpoint: str, threads: int) -> None:
     align.course = clocked("features and path", align.course)
     result = align(Path(name) / "recording.wav", Path(name) / "score.mid")
     error = result.notes_s[:, 0] - truth(result.score.notes.onset)
-    summary = f"segments {len(result.segments)}, {result.transposition} semitones, {result.tuning_cents:+.0f} cents; {_shares(error)}"
+    summary = (
+        f"segments {len(result.segments)}, {result.transposition} semitones, {result.tuning_cents:+.0f} cents; {_shares(error)}"
+    )
     print(json.dumps({"cpu": time.process_time(), "peak_mb": memory_mb(), "stages": stages, "summary": summary}))
 
 

@@ -101,7 +101,8 @@ def _musicxml(score: ScoreReader, path: Path) -> WrittenScore:
     edges = [tick / score.ticks for tick in (*starts, end)]
     metres = [(0, 4, 4), *score.events("metres", starts)]
     holding = [metres[bisect_right(metres, start, key=lambda metre: metre[0]) - 1][1:] for start in starts]
-    measures = [Measure(*span, *metre) for span, metre in zip(pairwise(edges), holding, strict=True) if span[0] < span[1]]
+    rows = zip(pairwise(edges), holding, score.numbers, strict=True)
+    measures = [Measure(*span, *metre, number) for span, metre, number in rows if span[0] < span[1]]
     tempi = [(tick / score.ticks, tempo) for tick, tempo in score.events("tempi", starts) if TEMPI[0] <= tempo <= TEMPI[1]]
     return WrittenScore(notes, measures, tempi, _ways(lambda: _unfolded(edges, score.signs), edges[-1]))
 
@@ -164,7 +165,7 @@ def _measures(part, kinds) -> list[Measure]:
         if not (0 < over < 1000 and 0 < under <= 128):
             raise ValueError(f"the time signature {over}/{under}")
         if measure.end is not None and measure.end.t > measure.start.t:
-            found.append(Measure(quarters(measure.start.t), quarters(measure.end.t), over, under))
+            found.append(Measure(quarters(measure.start.t), quarters(measure.end.t), over, under, str(measure.name or "")))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Beats and bars of written measures, pickups and split measures among them, in quarter notes."""
+"""Measures, with pickups and split measures -> beats and bars, in quarter notes."""
 
 import math
 from collections.abc import Sequence
@@ -8,12 +8,13 @@ EPSILON = 1e-6
 
 
 class Measure(NamedTuple):
-    """One measure as written: where it starts and ends in quarter notes, and the time signature it stands in."""
+    """A measure as written: start and end in quarter notes, time signature."""
 
     start: float
     end: float
     numerator: int
     denominator: int
+    number: str = ""  # as printed
 
     @property
     def full(self) -> float:
@@ -27,7 +28,7 @@ def beat_length(numerator: int, denominator: int) -> float:
 
 
 def beats_and_bars(measures: Sequence[Measure]) -> tuple[list[float], list[float]]:
-    """Where beats fall and where bars begin, both rising, for measures in the order in which they are played.
+    """Beats and beginnings of bars, both rising, of measures in the order in which they are played.
 
     A measure that is too short is a pickup, counted from its end, where it opens the piece or follows a whole one;
     where the next measure completes it, both are one bar; at the end it is cut off. A pickup begins no bar.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.alignment.metre import Measure, beats_and_bars
-from datamodules.alignment.score import Origin, Score, notes_of
+from datamodules.alignment.score import Origin, PlayedMeasure, Score, notes_of
 
 PULSE = 120.0  # quarter notes a minute where no tempo is written
 GRACE = 0.07  # s of a grace note, less where the note before its own is near
@@ -48,12 +48,13 @@ def play(written: WrittenScore, stretches: Sequence[Stretch], path: str) -> Scor
     seconds = _clock(written.tempi, moved)
     notes = _moved(written.notes, moved)
     onset, offset = _times(notes, seconds)
-    measures = [
-        one._replace(start=max(one.start, start) + by, end=min(one.end, end) + by)
+    played = [
+        (measure, measure._replace(start=max(measure.start, start) + by, end=min(measure.end, end) + by))
         for start, end, by in moved
-        for one in written.measures
-        if one.start < end and one.end > start
+        for measure in written.measures
+        if measure.start < end and measure.end > start
     ]
+    measures = [measure for _, measure in played]
     beats, bars = (seconds(np.array(places, float)) for places in beats_and_bars(measures))
     early = min(0.0, float(onset.min()))  # grace notes before the first note of all
     pitch = np.array([note.pitch for note in notes])
@@ -66,7 +67,18 @@ def play(written: WrittenScore, stretches: Sequence[Stretch], path: str) -> Scor
         path,
         tuple(ids[i] for i in order) if any(ids) else (),
         tuple(notes[i].origin for i in order),
+        _numbered([measure for measure, _ in played], seconds(np.array([measure.start for measure in measures], float)) - early),
     )
+
+
+def _numbered(measures: Sequence[Measure], starts: np.ndarray) -> tuple[PlayedMeasure, ...]:
+    """Written measures in the order of play, and the times at which they begin -> measures with the count of their playings."""
+    count: Counter[float] = Counter()
+    played = []
+    for measure, start in zip(measures, starts.tolist(), strict=True):
+        count[measure.start] += 1
+        played.append(PlayedMeasure(start, measure.number, count[measure.start]))
+    return tuple(played)
 
 
 def _moved(notes: list[WrittenNote], moved: list[tuple[float, float, float]]) -> list[WrittenNote]:

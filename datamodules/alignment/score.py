@@ -1,4 +1,4 @@
-"""What a score says, in its own time: notes, beats and bars; and what a recording of it must be told by."""
+"""Scores in seconds: notes, beats, bars and printed measures."""
 
 from typing import NamedTuple
 
@@ -29,6 +29,14 @@ class Origin(NamedTuple):
     lyric: str = ""  # the syllable sung; one whose word goes on ends in a hyphen
 
 
+class PlayedMeasure(NamedTuple):
+    """A printed measure at one of the times that it is played."""
+
+    start: float  # s
+    measure: str  # printed number; "": none
+    playing: int  # 1: for the first time
+
+
 class Score(NamedTuple):
     """A score in seconds of its own tempo, at sounding pitch."""
 
@@ -38,6 +46,7 @@ class Score(NamedTuple):
     path: str
     ids: tuple[str, ...] = ()  # of the notes, where the file has them
     origins: tuple[Origin, ...] = ()  # of the notes, where the file has them
+    measures: tuple[PlayedMeasure, ...] = ()  # in the order of play; of engraved scores alone
 
 
 def notes_of(onset, offset, pitch, velocity=None, program=None) -> Notes:

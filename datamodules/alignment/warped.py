@@ -35,7 +35,9 @@ def warp(score: Score, events: np.ndarray) -> Score:
         return np.where(time < a, b - (a - time) * before, np.where(time > g, h + (time - g) * after, inside))
 
     notes = score.notes._replace(onset=moved(score.notes.onset), offset=moved(score.notes.offset))
-    return score._replace(notes=notes, beats=moved(score.beats), bars=moved(score.bars))
+    starts = moved(np.array([measure.start for measure in score.measures], float)).tolist()
+    measures = tuple(measure._replace(start=start) for measure, start in zip(score.measures, starts, strict=True))
+    return score._replace(notes=notes, beats=moved(score.beats), bars=moved(score.bars), measures=measures)
 
 
 def kept_midi(score: Score, cache_dir: str | Path | None = None) -> Path:

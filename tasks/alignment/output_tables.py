@@ -1,5 +1,6 @@
 """Output tables of an alignment: aligned recording -> rows of notes, beats and bars, and labels for an audio editor."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +25,8 @@ def note_rows(aligned: Aligned) -> list[Row]:
     """Rows of played notes at their sounding pitch in the score's key.
 
     `id` is the score's own, or the note's number in the score from 1; part, staff, voice and lyric are empty if unknown. Beats
-    are counted through the score from 1, with fractions; bars from 1, with 0 before the first.
+    are counted through the score from 1, with fractions; bars from 1, with 0 before the first. `measure` is the printed number,
+    `pass` counts its playings.
     """
     played, score = notes_played(aligned), aligned.score
     onset, index = score.notes.onset[played.index], played.index
@@ -43,6 +45,7 @@ def note_rows(aligned: Aligned) -> list[Row]:
             "confidence": round(float(confidence), 4),
             "id": (score.ids[i] if score.ids else "") or str(i + 1),
             **(score.origins[i] if score.origins else Origin())._asdict(),
+            **_measure(score, score_s),
         }
         for i, time, confidence, score_s, beat, bar in columns
     ]
@@ -53,7 +56,9 @@ def beat_rows(aligned: Aligned) -> list[Row]:
     played = beats_played(aligned)
     bars, numbers = bar_numbers(aligned.score, aligned.score.beats), beat_numbers(aligned.score)
     return [
-        {"beat": i + 1, "bar": int(bars[i]), "beat_in_bar": int(numbers[i])} | times
+        {"beat": i + 1, "bar": int(bars[i]), "beat_in_bar": int(numbers[i])}
+        | times
+        | _measure(aligned.score, aligned.score.beats[i])
         for i, times in zip(played.index.tolist(), _times(aligned.score.beats, played), strict=True)
     ]
 
@@ -61,7 +66,15 @@ def beat_rows(aligned: Aligned) -> list[Row]:
 def bar_rows(aligned: Aligned) -> list[Row]:
     """Rows of played bars, at their first beat."""
     played = bars_played(aligned)
-    return [{"bar": i + 1} | times for i, times in zip(played.index.tolist(), _times(aligned.score.bars, played), strict=True)]
+    rows = zip(played.index.tolist(), _times(aligned.score.bars, played), strict=True)
+    return [{"bar": i + 1} | times | _measure(aligned.score, aligned.score.bars[i]) for i, times in rows]
+
+
+def _measure(score: Score, score_s: float) -> Row:
+    """Printed number of the measure at a time in the score, and the count of its playings; empty for MIDI and ABC."""
+    index = bisect_right(score.measures, score_s + SAME_S, key=lambda measure: measure.start) - 1
+    _, number, playing = score.measures[index] if index >= 0 else (0.0, "", "")
+    return {"measure": number, "pass": playing}
 
 
 def bar_numbers(score: Score, score_s: np.ndarray) -> np.ndarray:

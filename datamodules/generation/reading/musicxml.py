@@ -83,6 +83,8 @@ class ScoreReader:
         self.ours = any(one.text == SOFTWARE for one in root.iter("software"))
         parts = root.findall("part")
         self.ids = [part.get("id", "") for part in parts]
+        measures = max((part.findall("measure") for part in parts), key=len, default=[])
+        self.numbers = ["" if measure.get("implicit") == "yes" else measure.get("number", "") for measure in measures]
         self.parts = [PartReader(self, part, number) for number, part in enumerate(parts)]
         self.written = max((len(part.lengths) for part in self.parts), default=0)
         self.signs: list[Signs] = musicxml_signs(root)

@@ -152,7 +152,9 @@ def test_a_note_is_found_in_its_part_by_its_syllable():
     others = {(row["part"], row["staff"], row["voice"], row["lyric"]) for row in rows if row not in voice}
     assert others == {("Piano", "1", "1", "")}
     assert [row["id"] for row in rows] == [str(place) for place in range(1, 9)]
-    assert [row["bar"] for row in bar_rows(laid(read_score(CASES / "volta.musicxml")))] == [1, 2, 3, 4, 5, 6]
+    rows = bar_rows(laid(read_score(CASES / "volta.musicxml")))
+    assert [row["bar"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [(row["measure"], row["pass"]) for row in rows] == [("1", 1), ("2", 1), ("1", 2), ("2", 2), ("1", 3), ("3", 1)]
 
 
 def lyric(verse: int, text: str, syllabic: str = "single") -> str:

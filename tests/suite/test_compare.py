@@ -3,8 +3,6 @@
 import json
 import os
 import statistics
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -220,13 +218,6 @@ def test_a_misspelt_option_is_one_sentence_and_code_2(capsys):
         compare.main(["--tabel", "2"])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_compare_imports_neither_torch_nor_matplotlib(tmp_path):
-    write_run(tmp_path / "runs" / "a")
-    code = f"import sys; from tasks.tagging.compare import main; main([{str(tmp_path / 'runs')!r}, '--table', '3', '--out', "
-    code += f"{str(tmp_path / 'out')!r}]); assert not set(sys.modules) & {{'torch', 'matplotlib', 'pandas', 'numpy'}}"
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_tables_on_disk_and_screen(tmp_path):

@@ -16,6 +16,7 @@ from tasks.cli.loggers import run_loggers
 from tasks.tagging.paper import FIGURE_5, SAME_RUN, TABLE_5_CONFIG, TABLES
 from tests.helpers.commands import command, tagging
 from tests.helpers.layouts import write_folder, write_jamendo, write_msd, write_mtat
+from tests.helpers.trained_rows import left_to_slow, one_of_each_class
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -83,7 +84,7 @@ def test_each_demo_is_fit_without_arguments(path):
     assert launch_words(path) == [f"tasks.{path.parent.name}", "fit"]
 
 
-@pytest.mark.parametrize("path", TAGGING, ids=name_of)
+@pytest.mark.parametrize("path", one_of_each_class(TAGGING), ids=name_of)
 def test_each_tagging_row_trains(path, roots, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     kind = (content(path).get("data") or {}).get("class_path", "datamodules.MTAT").rsplit(".", 1)[-1]
@@ -96,6 +97,13 @@ def test_each_tagging_row_trains(path, roots, tmp_path, monkeypatch):
     shown = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
     done = tagging(verb, *words, *small, *here, *light, *shown, "--trainer.fast_dev_run", "true")
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_rows_that_slow_tests_train_are_parsed(task):
+    for path in left_to_slow(one_of_each_class([path for path in ROWS if path.parent.name == task])):
+        done = command(task, "fit", "--config", path, "--print_config")
+        assert done.code == 0, f"{path}: {done.err}"
 
 
 @pytest.mark.parametrize("path", SHARED, ids=lambda path: f"{path.parent.name}/{path.stem}")

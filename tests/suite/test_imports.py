@@ -1,6 +1,7 @@
 """Who may import whom, and what must not be loaded before it is needed."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import pytest
 
 from tasks.__main__ import find_tasks
 from tasks.cli.import_path import prefer_own_root
+from tests.suite import test_compare
+from tests.tasks.alignment import test_compare as alignment
+from tests.tasks.separation import test_compare as separation
 
 ROOT = Path(__file__).parents[2]
 OURS = {"tasks", "datamodules", "models", "losses", "benchmarks", "tests"}
@@ -22,8 +26,6 @@ ALLOWED = {
 }
 LIGHT = {"torch", "torchaudio", "torchmetrics", "pytorch_lightning", "lightning_fabric"}
 LIGHT |= {"numpy", "soundfile", "yaml", "jsonargparse", "filelock"}
-HEAVY = {"librosa", "museval", "wandb", "matplotlib", "numba", "music21", "sklearn", "pandas"}
-HEAVY |= {"midirenderer", "pretty_midi", "symusic", "partitura", "h5py", "onnxruntime"}
 
 
 def files(folder: str) -> list[Path]:
@@ -64,53 +66,49 @@ def test_module_level_imports_are_light(folder):
     assert not wrong
 
 
-def run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory):
+    """Modules loaded after each step of `tests.helpers.import_checks`, in one interpreter for all."""
+    folder = tmp_path_factory.mktemp("imports")
+    for module, data in ((test_compare, test_compare.MTAT), (alignment, alignment.DEMO), (separation, separation.DEMO)):
+        task = "tagging" if module is test_compare else module.__name__.split(".")[-2]
+        module.write_run(folder / "runs" / task / "a", data=data)
+    modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files("tasks") if p.name != "__main__.py"]
+    words = [sys.executable, "-m", "tests.helpers.import_checks", folder / "runs", folder / "out", *modules]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_importing_a_task_loads_nothing_heavy():
-    tasks = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files("tasks") if p.name != "__main__.py"]
-    # torchmetrics itself loads parts of matplotlib and librosa where they are installed: what counts is what we add.
-    code = "import importlib, sys, torch, torchaudio, torchmetrics, pytorch_lightning.cli\nbefore = set(sys.modules)\n"
-    code += "".join(f"importlib.import_module({name!r})\n" for name in tasks)
-    code += f"print(sorted({HEAVY!r} & (set(sys.modules) - before)))"
-    assert run(code).strip() == "[]"
+def test_importing_a_task_loads_nothing_heavy(checks):
+    assert checks["heavy"] == []
 
 
-def test_listing_the_tasks_loads_no_torch():
-    code = "import sys, runpy; runpy.run_module('tasks', run_name='__main__')\n"
-    code += "print('torch' in sys.modules, 'numpy' in sys.modules)"
-    listing = run(code)
-    assert listing.strip().endswith("False False")
-    assert "tagging" in listing
-    assert "predict" in listing
+def test_listing_the_tasks_loads_no_torch(checks):
+    assert checks["tasks"]["loaded"] == []
+    assert "tagging" in checks["tasks"]["out"] and "predict" in checks["tasks"]["out"]
 
 
 @pytest.mark.parametrize("task", find_tasks())
-def test_a_task_without_a_verb_prints_its_verbs_and_loads_no_torch(task):
-    code = f"import sys\nfrom tasks.{task}.__main__ import TASK\nfrom tasks.cli.launch import launch\n"
-    code += "try: launch(TASK, ['--help'])\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
-    assert run(code).strip().endswith("0 False")
+def test_a_task_without_a_verb_prints_its_verbs_and_loads_no_torch(task, checks):
+    assert checks[f"help {task}"]["code"] == 0 and "torch" not in checks[f"help {task}"]["loaded"]
+    assert f"usage: python -m tasks.{task}" in checks[f"help {task}"]["out"]
 
 
-def test_the_command_line_loads_no_compiler_and_no_filters():
+@pytest.mark.parametrize("task", ["tagging", "alignment", "separation", "generation"])
+def test_compare_imports_neither_torch_nor_matplotlib(task, checks):
+    assert checks[f"compare {task}"] == []
+
+
+def test_figures_need_neither_pyplot_nor_matplotlib_to_be_imported(checks):
+    assert checks["figures imported"] == []
+    assert checks["figure drawn"] == ["matplotlib"]
+
+
+def test_the_command_line_loads_no_compiler_and_no_filters(checks):
     """Lightning looks up single names of these; a compiled module is known as one all the same."""
-    code = """
-import sys
-from tasks.cli.late_imports import LATE, import_light
-import_light("tasks.cli.cli")
-print(sorted({*LATE, "sympy", "triton"} & set(sys.modules)))
-import torch
-from lightning_fabric.wrappers import OptimizedModule
-from pytorch_lightning.utilities.model_summary import ModelSummary
-from pytorch_lightning.demos.boring_classes import BoringModel
-plain = torch.nn.Linear(1, 1)
-print(isinstance(plain, OptimizedModule), isinstance(torch.compile(plain), OptimizedModule), isinstance(plain, OptimizedModule))
-print(ModelSummary(BoringModel()).total_parameters)
-import scipy.signal
-print(len(scipy.signal.butter(2, 0.5)))
-"""
-    assert run(code).split("\n")[:-1] == ["[]", "False True False", "66", "2"]
+    expected = {"loaded": [], "compiled": [False, True, False], "parameters": 66, "filter": 2}
+    assert checks["command line"] == expected
 
 
 def test_the_suite_is_searched_before_the_working_folder(tmp_path, monkeypatch):

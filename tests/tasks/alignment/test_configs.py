@@ -1,4 +1,4 @@
-"""Every row of alignment trains a step and validates on tiny sets in the real layouts; each says the paper's number."""
+"""Rows of alignment train a step and validates on tiny sets in the real layouts; each says the paper's number."""
 
 import shlex
 from pathlib import Path
@@ -13,6 +13,7 @@ from tasks.cli.configs import parents
 from tests.helpers import score_layouts
 from tests.helpers.commands import command
 from tests.helpers.short_sets import write_short_maps, write_short_vienna
+from tests.helpers.trained_rows import one_of_each_class
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs" / "alignment"
@@ -57,7 +58,7 @@ def network(path: Path) -> str:
     raise AssertionError(f"{path} has no network")
 
 
-@pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", one_of_each_class(ROWS), ids=lambda path: path.stem)
 def test_each_row_trains(path, here, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = words_of(path, here)

@@ -2,8 +2,6 @@
 
 import json
 import statistics
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -170,10 +168,3 @@ def test_nothing_to_compare_is_one_sentence_and_code_2(tmp_path, capsys):
     assert printed.out == ""
     assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
     assert "runs/separation/NAME" in printed.err
-
-
-def test_compare_imports_neither_torch_nor_matplotlib(tmp_path):
-    write_run(tmp_path / "runs" / "a", data=DEMO)
-    code = f"import sys; from tasks.separation.compare import main; main([{str(tmp_path / 'runs')!r}, '--out', "
-    code += f"{str(tmp_path / 'out')!r}]); assert not set(sys.modules) & {{'torch', 'matplotlib', 'pandas', 'numpy'}}"
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

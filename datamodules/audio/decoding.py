@@ -66,7 +66,7 @@ def open_audio(path: str | Path, kind: type[soundfile.SoundFile] = soundfile.Sou
     try:
         file = kind(system_path(path))
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(_why(path)) from error
+        raise DataError(_open_error(path)) from error
     try:
         check_rate(path, file.samplerate)
     except DataError:
@@ -86,7 +86,7 @@ def open_source(path: str | Path, mono: bool = True, channel: int | None = None)
         DataError: the file cannot be opened, or needs PyAV, which is not installed.
     """
     path = os.fspath(path)
-    if (reason := _absent(path)) is not None:
+    if (reason := _unavailable(path)) is not None:
         raise DataError(reason)
     if path.lower().endswith(av_audio.PYAV_SUFFIXES):
         if av_audio.is_installed():
@@ -107,21 +107,21 @@ def open_source(path: str | Path, mono: bool = True, channel: int | None = None)
         raise
 
 
-def _absent(path: str) -> str | None:
+def _unavailable(path: str) -> str | None:
     """Error message for a missing, empty or protected file; None: it can be opened."""
     file = Path(path)
     if not file.exists():
         return f"{path} is a broken link to {file.readlink()}." if file.is_symlink() else f"{path} does not exist."
     if file.is_dir():
-        return f"{path} is a folder where an audio file was expected."
+        return f"{path} is a folder, expected an audio file."
     if not os.access(path, os.R_OK):
-        return f"{path} may not be read: change its permissions."
+        return f"{path} cannot be read (permission denied): change its permissions."
     return f"{path} is empty (0 bytes): copy or download it again." if file.stat().st_size == 0 else None
 
 
-def _why(path: str) -> str:
+def _open_error(path: str) -> str:
     """Error message for a file that cannot be opened."""
-    if (reason := _absent(path)) is not None:
+    if (reason := _unavailable(path)) is not None:
         return reason
     if path.lower().endswith(av_audio.PYAV_SUFFIXES):
         return av_audio.install_hint(path)

@@ -132,8 +132,8 @@ def measure(name: str, checkpoint: str, threads: int) -> None:
 
     align = clocked("checkpoint", lambda: inference.File2Alignment(tasks.load(checkpoint)))()
     inference.decode, inference.timed = clocked("decoding", inference.decode), clocked("times and pictures", inference.timed)
-    align.search = clocked("key, tuning, way, jumps", align.search)
-    align.course = clocked("features and path", align.course)
+    align.search = clocked("key, tuning, repeats, jumps", align.search)
+    align.warp = clocked("features and path", align.warp)
     result = align(Path(name) / "recording.wav", Path(name) / "score.mid")
     error = result.notes_s[:, 0] - truth(result.score.notes.onset)
     summary = (

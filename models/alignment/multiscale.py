@@ -104,7 +104,7 @@ class Outline:
     @torch.no_grad()
     def __call__(self, audio: np.ndarray, cents: float = 0.0) -> np.ndarray:
         """Audio (samples,) at the front end's rate, tuned `cents` above 440 Hz -> (frames, bins) float32."""
-        return outlined(self.front(torch.from_numpy(audio)[None], cents=cents)[0, 0])
+        return spectral_outline(self.front(torch.from_numpy(audio)[None], cents=cents)[0, 0])
 
     def shifted(self, outline: np.ndarray, semitones: int) -> np.ndarray:
         """Outline transposed down by `semitones`; bins that leave the range are dropped."""
@@ -116,7 +116,7 @@ class Outline:
         return moved
 
 
-def outlined(features: Tensor) -> np.ndarray:
+def spectral_outline(features: Tensor) -> np.ndarray:
     """Log spectrum (bins, frames) -> spectral peaks (frames / POOLED, bins), each frame of norm 1."""
     kernel = torch.ones(1, 1, AROUND + 1, device=features.device) / (AROUND + 1)
     columns = features.T[:, None]
@@ -126,7 +126,7 @@ def outlined(features: Tensor) -> np.ndarray:
     return torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
 
 
-def course(performance: np.ndarray, score: np.ndarray) -> tuple[Path, float]:
+def subsequence_path(performance: np.ndarray, score: np.ndarray) -> tuple[Path, float]:
     """Subsequence DTW path of outlines (n, bins) and (m, bins), and its mean cost per cell."""
     path = dtw(FeatureCosts(performance, score, "cosine"), STEPS["unit"], subsequence=True)
     return path, path.cost / len(path.rows)

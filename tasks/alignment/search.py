@@ -12,7 +12,7 @@ from datamodules.common.errors import DataError
 from models.alignment.costs import FeatureCosts
 from models.alignment.dtw import STEPS, Path
 from models.alignment.jumps import JumpPath, inner, jump_dtw, surrounded
-from models.alignment.multiscale import Outline, course, tuning_cents
+from models.alignment.multiscale import Outline, subsequence_path, tuning_cents
 from tasks.alignment.options import AlignmentOptions
 
 CLEARLY = 0.97
@@ -80,7 +80,7 @@ class AlignmentSearch:
     def _key(self, recording: np.ndarray, sketch: np.ndarray) -> int:
         """Transposition of the recording above the score, semitones."""
         shifts = range(-self.how.transposition, self.how.transposition + 1)
-        return _cheapest({shift: course(self.outline.shifted(recording, shift), sketch)[1] for shift in shifts}, 0)
+        return _cheapest({shift: subsequence_path(self.outline.shifted(recording, shift), sketch)[1] for shift in shifts}, 0)
 
     def _bar_jumps(
         self, recording: np.ndarray, score: Score, stretch: float, sketch: np.ndarray
@@ -139,7 +139,7 @@ def tempo(score: Score, duration: float) -> float:
 
 def _misfit(recording: np.ndarray, sketch: np.ndarray) -> float:
     """Mean cost of the best path plus a penalty for omitted frames, so that a short unfolding is not preferred."""
-    path, cost = course(recording, sketch)
+    path, cost = subsequence_path(recording, sketch)
     return cost + 0.5 * (1 - _span(path.rows) / len(recording))
 
 

@@ -1,1 +1,1 @@
-"""Exact metrics."""
+"""Metrics shared by tasks."""

@@ -25,7 +25,7 @@ STEPS = (
     Audio2Events.__call__,
     Audio2Stems.__call__,
     Audio2Frames.__call__,
-    File2Alignment.heard,
+    File2Alignment.align,
 )
 LAST_STEPS = (Audio2Tags, File2Tags, Audio2Events, File2Events, File2Stems, File2Alignment, Writer)
 

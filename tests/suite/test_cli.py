@@ -312,11 +312,11 @@ def test_inference_options_are_stored_and_python_agrees(options, songs, folder):
     assert listed() == decided() and len(decided()) == 2
     least = sum(score.expected for _, score in decided(top=4)[2:]) / 2  # between the third and the fourth
     for name in ("model.inference", "output"):
-        with pytest.warns(UserWarning, match="is called") if name == "output" else nullcontext():
+        with pytest.warns(UserWarning, match="is now called") if name == "output" else nullcontext():
             assert listed(f"--{name}.top", 1) == decided(top=1)
             assert listed(f"--{name}.threshold={least}", f"--{name}.top=null") == decided(threshold=least)
     assert len(decided(threshold=least)) == 3
-    with pytest.warns(UserWarning, match=r"^output\.top is called model\.inference\.top now"):
+    with pytest.warns(UserWarning, match=r"^output\.top is now called model\.inference\.top"):
         assert listed("--config", config) == decided(threshold=0.0)
     assert len(listed("--config", config, "--model.inference.top", 4)) == 4
 

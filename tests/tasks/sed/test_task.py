@@ -152,7 +152,7 @@ def test_inference_options_are_stored_and_take_either_name(trained, root, tmp_pa
     new = ("--model.inference.thresholds", "fixed", "--model.inference.window=1", "--model.inference.step=0.5")
     predict("before.ckpt", "new", *new)
     old = ("--output.thresholds", "fixed", "--output.window", "1", "--output.step=0.5")
-    with pytest.warns(UserWarning, match=r"^--output\.thresholds is called --model\.inference\.thresholds now"):
+    with pytest.warns(UserWarning, match=r"^--output\.thresholds is now called --model\.inference\.thresholds"):
         assert "1 of 1 input is done already" in predict("before.ckpt", "new", *old)
     words = ("--ckpt_path", tmp_path / "before.ckpt", "--output.folder", tmp_path / "new", "--output.pictures", "false")
     again = sed("predict", file, *words)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from datamodules.common.errors import DataError
+from tasks.cli.configs import with_config_files
 from tasks.cli.import_path import prefer_own_root
 from tasks.cli.late_imports import import_light
 from tasks.cli.registry import SUBCOMMANDS, Task, resolve
@@ -75,8 +77,6 @@ def _compare(task: Task, argv: list[str]) -> int:
 
 def run_safely(work: Callable[[], Any]) -> None:
     """Call `work` and turn user errors into one sentence and exit code 2 (traceback with QUINTET_DEBUG=1)."""
-    from datamodules.common.errors import DataError
-
     try:
         work()
     except KeyboardInterrupt:
@@ -111,8 +111,6 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _run(task: Task, argv: list[str]) -> None:
-    from tasks.cli.configs import with_config_files
-
     argv = with_config_files(task.name, argv)
     if argv[0] == "fit" and any(word == "--seeds" or word.startswith("--seeds=") for word in argv):
         sys.exit(resolve("tasks.cli.arguments.fit_seeds")(task, argv))

@@ -7,9 +7,11 @@ from typing import Any
 import yaml
 from pytorch_lightning import LightningDataModule
 
+from tasks.callbacks import Checkpoint
 from tasks.cli import trusted
 from tasks.cli.registry import Task, resolve
 from tasks.cli.renamed import renamed_config
+from tasks.cli.trainer import Trainer
 from tasks.cli.yaml_files import read_yaml
 
 PLACES = ("save_dir", "default_root_dir", "dirpath")
@@ -40,9 +42,6 @@ def check_run_settings(settings: Mapping[str, Any], task: Task) -> None:
     Raises:
         Untrusted: a setting is refused.
     """
-    from tasks.callbacks import Checkpoint
-    from tasks.cli.trainer import Trainer
-
     parts = {"model": resolve(task.module), "trainer": Trainer, "checkpoint": Checkpoint}
     if task.report:
         parts["report"] = resolve(task.report)

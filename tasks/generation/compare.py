@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from datamodules.common.errors import DataError
 from tasks.generation import tables
+from tasks.generation.page import write_page
 from tasks.generation.tables import music, music_figures
 from tasks.reporting.comparison import Group, Parser, fail
 from tasks.reporting.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
@@ -102,8 +103,6 @@ def build(groups: Sequence[Group], table: str) -> Iterator[Section]:
 
 def pictures(out: Path, groups: Sequence[Group], table: str) -> list[Path]:
     """Write figures of rules, overlap and novelty by corpus, and a page with the music of all runs."""
-    from tasks.generation.page import write_page
-
     figures = [write_figure(out / name, figure) for name, figure in music_figures(groups)] if table != "likelihood" else []
     return [*figures, write_page(out / "report.html", groups, figures, list(build(groups, table)))]
 

@@ -15,6 +15,7 @@ from datamodules.generation.views import View
 from models.generation.frame_spec import FrameSpec
 from models.generation.generative_model import GenerativeModel
 from models.generation.ngram import Ngram
+from tasks.generation.figures_compared import novelty_figure, overlap_figure, profile_figure, rules_figure
 from tasks.generation.inference import Writer, shortened
 from tasks.generation.metrics.features import Overlap, overlap
 from tasks.generation.metrics.likelihood import FrameLikelihood, LikelihoodRows, summary
@@ -25,6 +26,7 @@ from tasks.generation.tables import HUMAN, OURS
 from tasks.metrics.bootstrap import Interval
 from tasks.reporting.results import number
 from tasks.suite_module import SuiteModule
+from tasks.writers.output_files import write_figure
 
 # Likelihood
 
@@ -201,9 +203,6 @@ def evaluate_music(sets: Mapping[str, Sequence[Piece]], training: Sequence[Piece
 
 def draw(folder: Path, evaluation: MusicEvaluation) -> int:
     """Write figures of an evaluation; returns their number."""
-    from tasks.generation.figures_compared import novelty_figure, overlap_figure, profile_figure, rules_figure
-    from tasks.writers.output_files import write_figure
-
     figures = {
         "rules": rules_figure(evaluation.rules, HUMAN) if evaluation.rules[OURS] else None,
         "novelty": novelty_figure({name: copies.novelty for name, copies in evaluation.originality.items()}),

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from datamodules.generation.grid import bar_edges
 from datamodules.generation.piece import DURATION, ONSET, PITCH, VOICE, Piece
+from datamodules.generation.writing.musicxml import musicxml_bytes
 from tasks.reporting import style
 
 if TYPE_CHECKING:
@@ -94,8 +95,6 @@ def score_svg(piece: Piece) -> str | None:
         import verovio
     except ImportError:
         return None
-    from datamodules.generation.writing.musicxml import musicxml_bytes
-
     verovio.enableLog(verovio.LOG_OFF)
     drawing = verovio.toolkit()
     page = {"pageWidth": 2400, "pageHeight": 60_000, "adjustPageHeight": True, "scale": 50, "breaks": "auto"}

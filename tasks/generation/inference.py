@@ -23,6 +23,8 @@ from datamodules.generation.piece import DURATION, ONSET, VOICE, Piece
 from datamodules.generation.user_pieces import Original, Question
 from datamodules.generation.views.view import Encoded, UnfitPiece
 from datamodules.generation.voices import voice_names
+from datamodules.generation.writing.midi import midi_bytes
+from datamodules.generation.writing.midi_edit import edited_midi
 from models.generation.frame_spec import SamplingRequest
 from models.generation.generative_model import GenerativeModel
 from tasks.generation.adapt_input import adapted, restored, sparse, unwritten
@@ -44,9 +46,6 @@ class GeneratedPiece(NamedTuple):
 
     def midi(self) -> bytes:
         """MIDI file of all voices: the events of the user's MIDI file, if there is one, with the generated notes."""
-        from datamodules.generation.writing.midi import midi_bytes
-        from datamodules.generation.writing.midi_edit import edited_midi
-
         whole = self.piece if self.whole is None else self.whole
         if self.original is None or self.original.source is None:
             return midi_bytes(whole)

@@ -7,9 +7,12 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 
 from datamodules.common.progress import progress
+from datamodules.generation.writing.midi import preview
 from tasks.callbacks.media import log_media
 from tasks.generation import evaluation
 from tasks.generation.evaluation import LIKELIHOOD_KINDS, MusicEvaluation, Samples, markov, write_samples
+from tasks.generation.figures import piano_roll
+from tasks.generation.figures_compared import likelihoods
 from tasks.generation.tables import OURS, music_rows, rule_rows, text
 from tasks.generation.writer import PATTERNS, RATE, PieceFiles, write_piece
 from tasks.reporting import results
@@ -89,8 +92,6 @@ class GenerationReport(Report):
         """Write and print likelihoods; for the test split also pieces and their evaluation."""
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
-        from tasks.generation.figures_compared import likelihoods
-
         data, about = trainer.datamodule, describe_split(trainer, composer, split)
         net = composer.net
         chain = markov(data, net.form, split) if self.baseline and split == "test" else None
@@ -134,9 +135,6 @@ class GenerationReport(Report):
 
     def show_examples(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log piano rolls and audio of a few pieces generated in the frames of validation pieces with a fixed seed."""
-        from datamodules.generation.writing.midi import preview
-        from tasks.generation.figures import piano_roll
-
         samples = write_samples(pl_module, trainer.datamodule.pieces("validation"), self.examples, 8, trainer.datamodule.seed)
         for number, (piece, fixed) in enumerate(zip(samples.pieces, samples.inputs, strict=True)):
             sound = (preview(piece, RATE), RATE) if len(piece.notes) else None

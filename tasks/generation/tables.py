@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.cli.configs import CONFIGS
+from tasks.generation.figures_compared import novelty_figure, overlap_figure, rules_figure
 from tasks.reporting.comparison import Group
 from tasks.reporting.comparison_tables import Section
 from tasks.reporting.tables import markdown
@@ -98,8 +99,6 @@ def music(groups: Sequence[Group]) -> Iterator[Section]:
 
 def music_figures(groups: Sequence[Group]) -> Iterator[tuple[str, "Figure"]]:
     """File name and figure of rules, overlap and novelty, per corpus."""
-    from tasks.generation.figures_compared import novelty_figure, overlap_figure, rules_figure
-
     for number, members in enumerate(by_corpus(groups).values(), 1):
         measures = joint_measures(members)
         rules = {name: _numbers(rates) for name, rates in measures["rules"].items() if rates}

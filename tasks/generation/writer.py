@@ -10,6 +10,9 @@ from datamodules.common.errors import DataError
 from datamodules.generation.grid import bar_edges
 from datamodules.generation.piece import Piece
 from datamodules.generation.user_pieces import name_of
+from datamodules.generation.writing.midi import midi_bytes, preview
+from datamodules.generation.writing.musicxml import musicxml_bytes
+from tasks.generation.figures import piano_roll, score_svg
 from tasks.generation.inference import GeneratedPiece, Writer
 from tasks.reporting.tables import write_csv
 from tasks.writers.base import PredictionFiles, PredictionWriter
@@ -47,15 +50,11 @@ def write_piece(
     Returns:
         Messages about files that could not be written.
     """
-    from datamodules.generation.writing.midi import midi_bytes
-
     missing = []
     _bytes(folder / f"{stem}.mid", midi or midi_bytes(piece))
     if options.score:
         missing += _score(folder, stem, piece)
     if options.picture:
-        from tasks.generation.figures import piano_roll
-
         write_figure(folder / f"{stem}.png", piano_roll(piece, fixed, title))
     if options.sound and len(piece.notes):
         try:
@@ -80,9 +79,6 @@ def only_in_midi(generated: GeneratedPiece, options: PieceFiles) -> list[str]:
 
 
 def _score(folder: Path, stem: str, piece: Piece) -> list[str]:
-    from datamodules.generation.writing.musicxml import musicxml_bytes
-    from tasks.generation.figures import score_svg
-
     try:
         _bytes(folder / f"{stem}.musicxml", musicxml_bytes(piece))
         if (drawn := score_svg(piece)) is not None:
@@ -94,8 +90,6 @@ def _score(folder: Path, stem: str, piece: Piece) -> list[str]:
 
 def _sound(path: Path, piece: Piece) -> None:
     import soundfile
-
-    from datamodules.generation.writing.midi import preview
 
     samples = preview(piece, RATE)
     with whole(path) as temporary:

@@ -1,4 +1,4 @@
-"""A listening test of runs: what their systems wrote, beside the test pieces that they had the frames of."""
+"""Listening test of runs: generated pieces and their test pieces -> page and key."""
 
 import io
 from collections import Counter
@@ -10,8 +10,12 @@ import numpy as np
 from datamodules.common.errors import DataError
 from datamodules.generation.data import GenerationDataModule
 from datamodules.generation.piece import Piece
+from datamodules.generation.reading import read_piece
+from datamodules.generation.writing.midi import preview
 from tasks.cli import trusted
 from tasks.cli.yaml_files import read_yaml
+from tasks.generation.evaluation import as_seen
+from tasks.generation.inference import shortened
 from tasks.generation.listening.page import ListeningDesign, Stimulus, write_page
 from tasks.reporting.comparison import Result, group, load
 
@@ -20,20 +24,30 @@ PAGE = "listening.html"
 
 
 def build_page(runs: Sequence[str], count: int, out: Path, seed: int) -> str:
-    """Write the page and its key with so many pieces of each run (of its first seed), and as many real ones of each corpus.
+    """Write the page and its key.
 
-    Returns what the screen shows. Raises DataError where a run wrote no pieces, or its corpus cannot be read any more.
+    Args:
+        runs: run folders, folders of runs or globs
+        count: number of pieces per run (first seed), and of real pieces per corpus
+        out: output folder
+        seed: seed of names and order
+
+    Returns:
+        Lines to print.
+
+    Raises:
+        DataError: a run has no pieces, or its corpus cannot be read.
     """
     if count < 1:
-        raise DataError(f"--listening {count}: at least one piece of each run is heard.")
+        raise DataError(f"--listening {count}: at least one piece of each run is needed")
     results, left_out = load(list(runs), "generation")
     groups, older = group(results)
     excerpts, composers, corpora = [], Counter(), set()
-    for one in groups:
-        result = one.results[0]
-        files = _chosen(result.folder, count)
+    for members in groups:
+        result = members.results[0]
+        files = _evenly_spaced(result.folder, count)
         real = _real(result, files)
-        excerpts += [Stimulus(_sound(_read(file)), one.name, piece.name, False) for file, piece in real.items()]
+        excerpts += [Stimulus(_sound(_read(file)), members.name, piece.name, False) for file, piece in real.items()]
         corpus = f"{result.data['name']}, {result.data['subset']}"
         if corpus not in corpora:
             excerpts += [Stimulus(_sound(piece), f"test pieces of {corpus}", piece.name, True) for piece in real.values()]
@@ -44,36 +58,33 @@ def build_page(runs: Sequence[str], count: int, out: Path, seed: int) -> str:
     try:
         key = write_page(out / PAGE, excerpts, seed, questions=ListeningDesign(human=human))
     except ValueError as reason:
-        raise DataError(f"no listening test can be made of these runs: {reason}.") from reason
+        raise DataError(f"no listening test of these runs is possible: {reason}.") from reason
     about = f"{len(groups)} systems, {len(excerpts)} excerpts"
     return "\n".join([f"page          {out / PAGE} ({about})", f"key           {key} (not for listeners)", *left_out, *older])
 
 
-def _chosen(folder: Path, count: int) -> list[Path]:
-    """So many of a run's pieces, evenly spread."""
+def _evenly_spaced(folder: Path, count: int) -> list[Path]:
+    """`count` evenly spaced pieces of a run."""
     files = sorted((folder / "pieces").glob("[0-9]*.mid"))
     if not files:
         raise DataError(f"{folder} has no pieces: `python -m tasks.generation test --ckpt_path {folder}` writes some")
-    places = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
-    return [files[place] for place in places]
+    indices = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
+    return [files[index] for index in indices]
 
 
 def _real(result: Result, files: Sequence[Path]) -> dict[Path, Piece]:
-    """The test piece in whose frame each of the run's pieces was written, as the run's view shows it."""
-    from tasks.generation.evaluation import as_seen
-    from tasks.generation.inference import shortened
-
+    """Test piece of each generated piece, encoded and decoded by the run's view."""
     data, bars = _settings(result.folder)
     references = data.pieces("test")
-    written = len(list((result.folder / "pieces").glob("[0-9]*.mid")))
-    places = np.linspace(0, len(references) - 1, written).round().astype(int)
-    chosen = [references[places[int(file.stem) - 1]] for file in files]
-    seen = as_seen(data.view, [shortened(piece, piece.pickup + bars * piece.bar) for piece in chosen])
-    return dict(zip(files, seen, strict=True))
+    count = len(list((result.folder / "pieces").glob("[0-9]*.mid")))
+    indices = np.linspace(0, len(references) - 1, count).round().astype(int)
+    templates = [references[indices[int(file.stem) - 1]] for file in files]
+    decoded = as_seen(data.view, [shortened(piece, piece.pickup + bars * piece.bar) for piece in templates])
+    return dict(zip(files, decoded, strict=True))
 
 
 def _settings(folder: Path) -> tuple[GenerationDataModule, int]:
-    """The data of a run and how many bars it wrote, from its config."""
+    """Data and number of bars of a run, from its config."""
     from jsonargparse import ArgumentParser
 
     path = folder / "config.yaml"
@@ -91,16 +102,12 @@ def _settings(folder: Path) -> tuple[GenerationDataModule, int]:
 
 
 def _read(file: Path) -> Piece:
-    from datamodules.generation.reading import read_piece
-
     return read_piece(file)
 
 
 def _sound(piece: Piece) -> bytes:
     import soundfile
 
-    from datamodules.generation.writing.midi import preview
-
-    held = io.BytesIO()
-    soundfile.write(held, preview(piece, RATE), RATE, format="WAV", subtype="PCM_16")
-    return held.getvalue()
+    buffer = io.BytesIO()
+    soundfile.write(buffer, preview(piece, RATE), RATE, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The page of a blind listening test: one HTML file that plays from a disk without a network, and the key to its names."""
+"""Page of a blind listening test: stimuli -> one offline HTML file, and the key of its anonymous names."""
 
 import io
 import random
@@ -20,29 +20,30 @@ FOLDER = Path(__file__).parent  # of style and script
 BODY = """<progress id="progress" value="0" max="1" aria-label="Progress"></progress>
 <main id="screen"><noscript>This test needs JavaScript, which works without a network.</noscript></main>"""
 KEY = "key.json"
-SHEETS = 60  # plans that listeners draw one of
+SHEETS = 60  # question sheets, of which each listener gets one
 LEAST_S, HEARD_S, FADE_S = 4.0, 3.0, 0.5
-LEVEL = 0.1  # root mean square of every excerpt: 20 dB below full scale
+LEVEL = 0.1  # RMS of every excerpt: 20 dB below full scale
 PEAK = 0.98
 
 
 class Stimulus(NamedTuple):
-    """A piece to be heard."""
+    """Stimulus of a listening test."""
 
     audio: bytes  # WAV, FLAC or OGG
-    system: str  # who wrote it
-    piece: str  # of the same name in several systems: written for the same task, and set beside each other
+    system: str  # composer or system
+    piece: str  # equal names in several systems: generated for the same task, to be compared
     real: bool  # by a human
 
 
 @dataclass(frozen=True)
 class ListeningDesign:
-    """How much each listener is asked.
+    """Design of a listening test.
 
-    pairs: comparisons of two pieces
-    singles: pieces that are judged alone, half of them real; fewer where there are not so many
-    seconds: of an excerpt; less where a piece is shorter, then of all
-    human: who the real pieces are by
+    Args:
+        pairs: number of pairwise comparisons
+        singles: number of single ratings, half of them of real pieces; fewer if there are not enough pieces
+        seconds: duration of an excerpt; if a piece is shorter, all excerpts are
+        human: composer of the real pieces
     """
 
     pairs: int = 8
@@ -58,19 +59,26 @@ def write_page(
     title: str = "Who wrote this music?",
     questions: ListeningDesign = ListeningDesign(),
 ) -> Path:
-    """Write the page, and beside it `key.json` for whoever analyses the answers; returns the key's path.
+    """Write the page, and beside it `key.json` for the analysis; returns the key's path.
 
-    All excerpts are made equally long and loud and get names that the seed draws; nothing else of them is in the page.
+    All excerpts have equal duration and loudness, and random names; the page contains nothing else about them.
+
+    Args:
+        path: HTML file
+        excerpts: stimuli
+        seed: seed of names and sheets
+        title: title of the page
+        questions: design of the test
 
     Raises:
-        ValueError: sounds that cannot be read or are too short, no human or no machine's piece, a title that names a system.
+        ValueError: audio is unreadable or too short, human or generated pieces are missing, or the title names a system.
     """
     excerpts = list(excerpts)
-    machines = {one.system for one in excerpts if not one.real}
-    if not machines or all(not one.real for one in excerpts):
-        raise ValueError("a listening test wants pieces of a human and of at least one system")
+    machines = {stimulus.system for stimulus in excerpts if not stimulus.real}
+    if not machines or all(not stimulus.real for stimulus in excerpts):
+        raise ValueError("a listening test needs pieces of a human and of at least one system")
     if named := [name for name in machines if name.lower() in f"{title} {questions.human}".lower()]:
-        raise ValueError(f"the title gives away the system {named[0]}")
+        raise ValueError(f"the title reveals the system {named[0]}")
     draw = random.Random(seed)
     names = [f"{draw.getrandbits(64):016x}" for _ in excerpts]
     by_name = dict(zip(names, excerpts, strict=True))
@@ -87,7 +95,7 @@ def write_page(
     }
     style, script = text_of(FOLDER / "page.css"), text_of(FOLDER / "page.js")
     write_text(path, reporting.page(title, BODY, data=content, style=style, script=script))
-    key = {name: {"system": one.system, "piece": one.piece, "real": one.real} for name, one in by_name.items()}
+    key = {name: {"system": each.system, "piece": each.piece, "real": each.real} for name, each in by_name.items()}
     write_json(path.with_name(KEY), {"test": test, "human": questions.human, "excerpts": key})
     return path.with_name(KEY)
 
@@ -101,16 +109,16 @@ def _intro(human: str, pairs: int, singles: int) -> list[str]:
 
 
 def _sheet(by_name: dict[str, Stimulus], questions: ListeningDesign, draw: random.Random) -> dict[str, Any]:
-    """What one listener hears; the page shuffles it again."""
+    """Questions of one listener; the page shuffles them again."""
     systems: dict[str, list[str]] = {}
-    for name, one in by_name.items():
-        systems.setdefault(one.system, []).append(name)
-    between = _rounds(list(combinations(sorted(systems), 2)), questions.pairs, draw)
+    for name, stimulus in by_name.items():
+        systems.setdefault(stimulus.system, []).append(name)
+    comparisons = _rounds(list(combinations(sorted(systems), 2)), questions.pairs, draw)
     pairs: list[list[str]] = []
-    for first, second in between:
+    for first, second in comparisons:
         pairs.append(_pair(systems[first], systems[second], by_name, pairs, draw))
-    real = [name for name, one in by_name.items() if one.real]
-    # As many machines' as real ones, or guessing would not be right half of the time.
+    real = [name for name, stimulus in by_name.items() if stimulus.real]
+    # Equal numbers of generated and real pieces, so that guessing is right half of the time.
     half = min(len(real), len(by_name) - len(real), questions.singles // 2)
     machines = {system: list(names) for system, names in systems.items() if not by_name[names[0]].real}
     others = []
@@ -121,34 +129,34 @@ def _sheet(by_name: dict[str, Stimulus], questions: ListeningDesign, draw: rando
 
 
 def _pair(
-    first: list[str], second: list[str], by_name: dict[str, Stimulus], heard: list[list[str]], draw: random.Random
+    first: list[str], second: list[str], by_name: dict[str, Stimulus], used: list[list[str]], draw: random.Random
 ) -> list[str]:
-    """An excerpt of each: not heard as a pair before and written for the same task, as far as there are such."""
+    """Draw an excerpt of each system, preferably an unused pair generated for the same task."""
     every = [sorted((a, b)) for a in first for b in second]
-    fresh = [pair for pair in every if pair not in heard] or every
+    fresh = [pair for pair in every if pair not in used] or every
     return draw.choice([pair for pair in fresh if by_name[pair[0]].piece == by_name[pair[1]].piece] or fresh)
 
 
 def _rounds(items: list[Any], count: int, draw: random.Random) -> list[Any]:
-    """So many of the items, none a second time before all have come."""
-    found: list[Any] = []
-    while items and len(found) < count:
-        found += draw.sample(items, len(items))
-    return found[:count]
+    """Draw `count` items, using all before any is repeated."""
+    drawn: list[Any] = []
+    while items and len(drawn) < count:
+        drawn += draw.sample(items, len(items))
+    return drawn[:count]
 
 
 def _alike(excerpts: Sequence[Stimulus], seconds: float) -> list[str]:
-    """Addresses that hold the sounds: one channel, one length, one loudness, the end faded, no tags."""
-    read = [_read(one) for one in excerpts]
-    length = min(seconds, *(len(samples) / rate for samples, rate in read)) if len(read) > 1 else seconds
-    made = []
-    for samples, rate in read:
+    """Data URLs of mono audio with equal duration and loudness, a fade-out and no tags."""
+    decoded = [_read(stimulus) for stimulus in excerpts]
+    length = min(seconds, *(len(samples) / rate for samples, rate in decoded)) if len(decoded) > 1 else seconds
+    normalised = []
+    for samples, rate in decoded:
         samples = samples[: round(length * rate)]
         fade = min(round(FADE_S * rate), len(samples))
         samples[len(samples) - fade :] *= np.linspace(1, 0, fade) ** 2
-        made.append(samples / np.sqrt((samples**2).mean()))
-    level = min(LEVEL, *(PEAK / np.abs(samples).max() for samples in made))
-    return [_address(level * samples, rate) for samples, (_, rate) in zip(made, read, strict=True)]
+        normalised.append(samples / np.sqrt((samples**2).mean()))
+    level = min(LEVEL, *(PEAK / np.abs(samples).max() for samples in normalised))
+    return [_address(level * samples, rate) for samples, (_, rate) in zip(normalised, decoded, strict=True)]
 
 
 def _read(excerpt: Stimulus) -> tuple[NDArray[np.float64], int]:
@@ -161,11 +169,11 @@ def _read(excerpt: Stimulus) -> tuple[NDArray[np.float64], int]:
     if not np.isfinite(mono).all() or not np.abs(mono).max(initial=0) > 1e-4:
         raise ValueError(f"{about} is silent")
     if len(mono) < LEAST_S * rate:
-        raise ValueError(f"{about} lasts {len(mono) / rate:.1f} s: a listening test wants at least {LEAST_S:.0f} s")
+        raise ValueError(f"{about} lasts {len(mono) / rate:.1f} s: a listening test needs at least {LEAST_S:.0f} s")
     return mono, rate
 
 
 def _address(samples: NDArray[np.float64], rate: int) -> str:
-    kept = io.BytesIO()
-    soundfile.write(kept, samples, rate, format="FLAC", subtype="PCM_16")
-    return reporting.embedded(kept.getvalue(), "audio/flac")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="FLAC", subtype="PCM_16")
+    return reporting.embedded(buffer.getvalue(), "audio/flac")

@@ -1,4 +1,4 @@
-"""Pieces as arrays of voices over a grid, which all musical measures are taken from."""
+"""Arrays for measures of music: piece -> pitches per voice, piano roll and chords on a grid."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,18 +9,18 @@ SILENT = -1
 
 
 def voice_array(piece: Piece, steps: int = 4) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Pitch (frames, voices) of each voice, -1 where it is silent, and whether it is struck there (frames, voices).
+    """Pitches (frames, voices), -1 for silence, and onsets (frames, voices).
 
-    A note that begins ends the one before it in its voice; of notes struck at once the highest is taken.
+    A note ends the previous one in its voice; of simultaneous onsets the highest is used.
 
     Args:
-        piece: any
-        steps: frames of a quarter note; times are rounded to the nearest
+        piece: piece
+        steps: frames per quarter note, to which times are rounded
     """
     piece = piece.at(steps)
     shape = (_frames(piece), piece.voices)
     pitch, onset = np.full(shape, SILENT), np.zeros(shape, bool)
-    # Of cells written twice the last one stays: notes come sorted by onset, then voice, then pitch.
+    # The last value of a cell is kept: notes are sorted by onset, voice and pitch.
     note, frame = _cells(piece.notes)
     pitch[frame, piece.notes[note, VOICE]] = piece.notes[note, PITCH]
     onset[piece.notes[:, ONSET], piece.notes[:, VOICE]] = True
@@ -28,7 +28,7 @@ def voice_array(piece: Piece, steps: int = 4) -> tuple[NDArray[np.int64], NDArra
 
 
 def roll_array(piece: Piece, steps: int = 4) -> NDArray[np.bool_]:
-    """Whether each MIDI pitch sounds (frames, 128), whoever plays it."""
+    """Piano roll of all voices (frames, 128)."""
     piece = piece.at(steps)
     roll = np.zeros((_frames(piece), 128), bool)
     note, frame = _cells(piece.notes)
@@ -37,9 +37,9 @@ def roll_array(piece: Piece, steps: int = 4) -> NDArray[np.bool_]:
 
 
 def chords(frames: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
-    """Rows (chords, voices or pitches) of each frame that differs from the one before, and where they begin (chords,).
+    """Frames that differ from the previous one (chords, voices or pitches), and their indices (chords,).
 
-    A silence of all voices is a chord too: what stands around it does not follow each other.
+    Silence of all voices is a chord too, so that the chords around it are not successive.
     """
     new = np.ones(len(frames), bool)
     new[1:] = (frames[1:] != frames[:-1]).any(1)
@@ -51,7 +51,7 @@ def _frames(piece: Piece) -> int:
 
 
 def _cells(notes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every frame that every note sounds in: number of the note (cells,) and frame (cells,), note by note."""
+    """Sounding frames of all notes: index of the note (cells,) and frame (cells,)."""
     duration = notes[:, DURATION].astype(np.int64)
     note = np.repeat(np.arange(len(notes)), duration)
     within = np.arange(len(note)) - np.repeat(np.cumsum(duration) - duration, duration)

@@ -1,4 +1,4 @@
-"""Likelihood of unseen pieces and how often the likeliest cell is the true one, by every protocol that papers use."""
+"""Likelihood and accuracy of test pieces: nats per frame -> scores by the protocols of several papers."""
 
 import math
 from collections.abc import Sequence
@@ -16,27 +16,26 @@ _REALS = ("nats", "first")
 
 
 class LikelihoodRows(NamedTuple):
-    """One entry a piece, sorted by its position in the split, on every rank the same; all (pieces,)."""
+    """Values per piece (pieces,), sorted by position in the split."""
 
     piece: NDArray[np.int64]  # position in the split
     nats: NDArray[np.float64]  # of all frames
     first: NDArray[np.float64]  # of the first frame
     frames: NDArray[np.int64]
     cells: NDArray[np.int64]  # frames x columns
-    right: NDArray[np.int64]  # cells guessed right, of `guessed`
+    right: NDArray[np.int64]  # correct cells of `guessed`
     guessed: NDArray[np.int64]
-    onsets_right: NDArray[np.int64]  # cells guessed right, of those `onsets` in which something begins
-    onsets: NDArray[np.int64]
-    hits: NDArray[np.int64]  # notes of a roll that were guessed,
-    extra: NDArray[np.int64]  # guessed where there is none,
-    missed: NDArray[np.int64]  # and not guessed
+    onsets_right: NDArray[np.int64]  # correct cells of `onsets`
+    onsets: NDArray[np.int64]  # cells in which a note or a rest begins
+    hits: NDArray[np.int64]  # true positive notes of a roll
+    extra: NDArray[np.int64]  # false positive notes
+    missed: NDArray[np.int64]  # false negative notes
 
 
 class FrameLikelihood(RowMetric):
-    """Nats of every piece, added up in order: no batch size, padding, order or number of ranks changes a score.
+    """Nats of every piece, summed in a fixed order: scores do not depend on batches, padding, order or ranks.
 
-    A piece or a window of one that several ranks saw counts once, and windows make up their piece. `rows` gathers: call it on
-    every rank.
+    A piece or window seen by several ranks counts once; windows are summed to pieces. Call `rows`, which gathers, on every rank.
     """
 
     higher_is_better = False
@@ -57,26 +56,26 @@ class FrameLikelihood(RowMetric):
         """Add whole pieces, or windows of pieces.
 
         Args:
-            index: (batch,) positions of the pieces in the split, or of the windows among all in order
-            nll: (batch, frames) nats, the first frame included
-            valid: (batch, frames) bool, false where padded
-            columns: of a frame
-            guess: (batch, frames, columns) the likeliest frame given those before it: categories, or floats, above 0.5 a note
-            truth: (batch, frames, columns) the true frames: categories, or a roll of floats
-            hold: category of a held note; -1: an onset is a cell that differs from the one before
-            rest: category of silence, which begins once however long it lasts
-            piece: (batch,) positions in the split of the pieces that windows are of
+            index: (batch,) positions of pieces in the split, or of windows among all windows
+            nll: (batch, frames) nats, including the first frame
+            valid: (batch, frames) bool, false for padding
+            columns: columns of a frame
+            guess: (batch, frames, columns) most likely frame given the previous ones: categories, or floats (above 0.5: note)
+            truth: (batch, frames, columns) true frames: categories, or a roll of floats
+            hold: category of a held note; -1: an onset is a cell that differs from the previous one
+            rest: category of silence, which has a single onset
+            piece: (batch,) positions in the split of the windows' pieces
 
         Raises:
-            ValueError: a likelihood that is no number, or shapes that do not fit.
+            ValueError: a likelihood is not finite, or shapes do not match.
         """
         index = torch.as_tensor(index).flatten()
         piece = index if piece is None else piece
         if nll.shape != valid.shape or len(index) != len(nll):
             raise ValueError(f"expected nats of {len(index)} pieces as {tuple(valid.shape)}, got {tuple(nll.shape)}")
         nats = torch.where(valid, nll.detach().to(self.kind("nats")), 0.0)
-        if not (known := torch.isfinite(nats).all(1).to(piece.device)).all():
-            raise ValueError(f"the likelihood of piece {int(piece[~known][0])} is not a number")
+        if not (finite := torch.isfinite(nats).all(1).to(piece.device)).all():
+            raise ValueError(f"the likelihood of piece {int(piece[~finite][0])} is not a number")
         frames = valid.sum(1)
         counts = _counts(valid, guess, truth, hold, rest)
         counts |= {"frames": frames, "cells": frames * columns}
@@ -91,27 +90,27 @@ class FrameLikelihood(RowMetric):
         return self.gathered(self.own_rows)
 
     def own_rows(self) -> LikelihoodRows:
-        """Those held here: of this process alone, which may ask without the others."""
+        """Pieces of this process, without gathering."""
         _, once = np.unique(self.held("item").astype(np.int64), return_index=True)
-        piece, first, whose = np.unique(self.held("piece").astype(np.int64)[once], return_index=True, return_inverse=True)
+        piece, first, owner = np.unique(self.held("piece").astype(np.int64)[once], return_index=True, return_inverse=True)
         kinds = {name: np.float64 if name in _REALS else np.int64 for name in LikelihoodRows._fields[1:]}
-        rest = {name: self.held(name).astype(kind)[once] for name, kind in kinds.items()}
-        sums = {name: _sums(values, whose, len(piece)) for name, values in rest.items()}
-        return LikelihoodRows(piece, **sums | {"first": rest["first"][first]})
+        windows = {name: self.held(name).astype(kind)[once] for name, kind in kinds.items()}
+        sums = {name: _sums(values, owner, len(piece)) for name, values in windows.items()}
+        return LikelihoodRows(piece, **sums | {"first": windows["first"][first]})
 
 
 def summary(rows: LikelihoodRows) -> dict[str, float]:
-    """Scores by the name of their protocol; those of which nothing is known are left out.
+    """Scores by the name of their protocol, without unknown ones.
 
-    `nll_frame`: nats per frame over the frames of all pieces, the first included (Boulanger-Lewandowski et al. 2012);
-    `nll_frame_without_first`: a piece's first frame is not predicted (Bai et al. 2018); `nll_frame_mean_per_piece`: mean of the
+    `nll_frame`: nats per frame over the frames of all pieces, including the first (Boulanger-Lewandowski et al. 2012);
+    `nll_frame_without_first`: without the first frame of a piece (Bai et al. 2018); `nll_frame_mean_per_piece`: mean of the
     pieces' means; `nll_cell`, `bits_cell`: per column of a frame, a note in a grid of voices; `accuracy`: share of cells whose
-    likeliest category is true; `onset_accuracy`: of cells in which a note or a rest begins; `bl_accuracy`: TP / (TP + FP + FN)
-    of a roll's notes, guessed as the likeliest cells; `n_pieces`, `n_frames`, `n_cells`.
+    most likely category is true; `onset_accuracy`: of cells in which a note or a rest begins; `bl_accuracy`: TP / (TP + FP + FN)
+    of a roll's notes, with the most likely cells; `n_pieces`, `n_frames`, `n_cells`.
     """
     total = rows.nats.sum()
     later = (rows.frames - 1).clip(0)
-    found = {
+    scores = {
         "nll_frame": _share(total, rows.frames.sum()),
         "nll_frame_without_first": _share(total - rows.first.sum(), later.sum()),
         "nll_frame_mean_per_piece": _share((rows.nats / rows.frames.clip(1)).sum(), (rows.frames > 0).sum()),
@@ -124,34 +123,34 @@ def summary(rows: LikelihoodRows) -> dict[str, float]:
         "onset_accuracy": (rows.onsets_right, rows.onsets),
         "bl_accuracy": (rows.hits, notes),
     }
-    found |= {name: _share(part.sum(), whole.sum()) for name, (part, whole) in shares.items() if whole.sum()}
-    return found | {"n_pieces": len(rows.piece), "n_frames": int(rows.frames.sum()), "n_cells": int(rows.cells.sum())}
+    scores |= {name: _share(part.sum(), whole.sum()) for name, (part, whole) in shares.items() if whole.sum()}
+    return scores | {"n_pieces": len(rows.piece), "n_frames": int(rows.frames.sum()), "n_cells": int(rows.cells.sum())}
 
 
 def intervals(rows: LikelihoodRows, resamples: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals of `nll_frame` and `nll_cell`: whole pieces are drawn again."""
+    """95 % bootstrap intervals of `nll_frame` and `nll_cell` over pieces."""
     wholes = {"nll_frame": rows.frames, "nll_cell": rows.cells}
     return {name: tuple(ratio(rows.nats, whole, resamples, seed)[1:]) for name, whole in wholes.items()}
 
 
 def _counts(valid: Tensor, guess: Tensor | None, truth: Tensor | None, hold: int, rest: int) -> dict[str, Tensor]:
-    """What was guessed right, (batch,) each."""
-    nothing = torch.zeros(len(valid), dtype=torch.int64)
+    """Counts of correct and wrong cells, (batch,) each."""
+    zeros = torch.zeros(len(valid), dtype=torch.int64)
     names = LikelihoodRows._fields[5:]
     if guess is None or truth is None:
-        return dict.fromkeys(names, nothing)
+        return dict.fromkeys(names, zeros)
     if guess.shape != truth.shape or guess.shape[:2] != valid.shape:
         raise ValueError(f"expected guesses {tuple(truth.shape)}, got {tuple(guess.shape)}")
     real = valid[..., None]
     if truth.is_floating_point():
-        played, thought = truth > 0.5, guess > 0.5
-        cells = (played & thought, ~played & thought, played & ~thought)
-        return dict.fromkeys(names, nothing) | {
+        played, predicted = truth > 0.5, guess > 0.5
+        cells = (played & predicted, ~played & predicted, played & ~predicted)
+        return dict.fromkeys(names, zeros) | {
             name: (cell & real).sum((1, 2)) for name, cell in zip(names[-3:], cells, strict=True)
         }
     right, onset = (guess == truth) & real, _onsets(truth, hold, rest) & real
     counts = (right.sum((1, 2)), real.expand_as(right).sum((1, 2)), (right & onset).sum((1, 2)), onset.sum((1, 2)))
-    return dict.fromkeys(names, nothing) | dict(zip(names[:4], counts, strict=True))
+    return dict.fromkeys(names, zeros) | dict(zip(names[:4], counts, strict=True))
 
 
 def _onsets(truth: Tensor, hold: int, rest: int) -> Tensor:
@@ -159,16 +158,16 @@ def _onsets(truth: Tensor, hold: int, rest: int) -> Tensor:
     changed = torch.ones_like(truth, dtype=torch.bool)
     changed[:, 1:] = truth[:, 1:] != truth[:, :-1]
     if hold < 0:
-        # Tokens in a row have no cell before that they could hold on to.
+        # Sequences of tokens have no held notes.
         return changed if truth.shape[-1] > 1 else torch.zeros_like(changed)
     return (truth != hold) & (changed | (truth != rest))
 
 
-def _sums(values: NDArray, whose: NDArray[np.int64], pieces: int) -> NDArray:
-    """Sums (pieces,) of what windows hold (windows,), in their order."""
-    found = np.zeros(pieces, values.dtype)
-    np.add.at(found, whose, values)
-    return found
+def _sums(values: NDArray, owner: NDArray[np.int64], pieces: int) -> NDArray:
+    """Sums (pieces,) of the values of windows (windows,), in their order."""
+    sums = np.zeros(pieces, values.dtype)
+    np.add.at(sums, owner, values)
+    return sums
 
 
 def _share(part: float, whole: float) -> float:

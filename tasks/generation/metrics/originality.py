@@ -1,8 +1,8 @@
-"""How much of a piece stands in the training set already: runs of chords copied in any key, and how new its n-grams are.
+"""Originality: pieces and training pieces -> longest copied runs of chords in any key, and share of new n-grams.
 
-A chord is the set of pitches that sound, a change the step from one chord to the next, whatever their lengths; a run of k changes
-is copied where k + 1 chords follow each other in a training piece too, all transposed by one interval. Bach repeats himself as
-well: what is normal is what his own test pieces have of the training set.
+A chord is a set of sounding pitches, a change the step to the next chord regardless of durations. A run of k changes is copied
+if its k + 1 chords, transposed by one interval, are successive in a training piece too. The corpus' own test pieces, which also
+share runs with the training set, are the reference.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,29 +19,29 @@ NGRAMS = 12
 
 
 class Copy(NamedTuple):
-    """The longest run of one piece that a training piece has too."""
+    """Longest run of a piece that occurs in a training piece."""
 
     piece: str
-    changes: int  # of chord; 0: not one
-    bar: int  # of the piece, where the run begins; 0: in the pickup
-    source: str  # the first training piece that has it
+    changes: int  # number of chord changes; 0: none
+    bar: int  # first bar of the run in the piece; 0: pickup
+    source: str  # first training piece with the run
     source_bar: int
     transposition: int  # semitones from the source to the piece
 
 
 class Originality(NamedTuple):
-    """Copies of each piece, and the share of n-grams of changes that no training piece has, for n = 1, 2, ..."""
+    """Copies of each piece, and share of n-grams of changes that no training piece has, for n = 1, 2, ..."""
 
     copies: list[Copy]
     novelty: list[Interval]
 
     @property
     def runs(self) -> NDArray[np.int64]:
-        """Length of each piece's longest run, (pieces,)."""
+        """Lengths of the pieces' longest runs, (pieces,)."""
         return np.array([copy.changes for copy in self.copies], np.int64)
 
     def summary(self) -> dict[str, float]:
-        """Median, 95th percentile and longest of the runs."""
+        """Median, 95th percentile and maximum of the runs."""
         if not len(self.runs):
             return dict.fromkeys(("copied_median", "copied_p95", "copied_max"), float("nan"))
         median, p95 = np.percentile(self.runs, [50, 95])
@@ -49,23 +49,23 @@ class Originality(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Changes of chord of several pieces, one after the other."""
+    """Chord changes of several pieces, concatenated."""
 
-    shapes: NDArray[np.uint64]  # (changes, 4): pitches above the lowest of the chord before and of the chord, as bits
-    step: NDArray[np.int64]  # (changes,) semitones that the lowest pitch moves by
-    low: NDArray[np.int64]  # (changes,) lowest pitch of the chord before
+    shapes: NDArray[np.uint64]  # (changes, 4): pitches above the lowest of first and second chord, as bits
+    step: NDArray[np.int64]  # (changes,) movement of the lowest pitch, semitones
+    low: NDArray[np.int64]  # (changes,) lowest pitch of the first chord
     piece: NDArray[np.int64]  # (changes,)
-    frame: NDArray[np.int64]  # (changes,) where the chord before begins
+    frame: NDArray[np.int64]  # (changes,) start of the first chord
 
 
 def originality(pieces: Sequence[Piece], training: Sequence[Piece], steps: int = 4, resamples: int = 1000) -> Originality:
-    """What `pieces` have of `training`: of generated pieces, and for comparison of the test pieces.
+    """Measure copies of training pieces in generated pieces, or in test pieces as reference.
 
     Args:
-        pieces: to judge
-        training: what the system learned from, before any transposition
-        steps: frames of a quarter note
-        resamples: draws of the intervals
+        pieces: pieces to measure
+        training: training pieces without transposition
+        steps: frames per quarter note
+        resamples: number of bootstrap resamples
     """
     ours, theirs, count = changes(pieces, steps), changes(training, steps), len(pieces)
     total = np.bincount(ours.piece, minlength=count)
@@ -80,23 +80,23 @@ def originality(pieces: Sequence[Piece], training: Sequence[Piece], steps: int =
         hit, first = np.unique(ours.piece[places], return_index=True)
         longest[hit], start[hit], origin[hit] = length, places[first], sources[first]
     copies = []
-    for piece, run, place, source in zip(pieces, longest.tolist(), start, origin, strict=True):
+    for piece, run, first, source in zip(pieces, longest.tolist(), start, origin, strict=True):
         if run:
-            model, shift = training[theirs.piece[source]], int(ours.low[place] - theirs.low[source])
-            at, there = _bar(piece, ours.frame[place], steps), _bar(model, theirs.frame[source], steps)
-            copies.append(Copy(piece.name, run, at, model.name, there, shift))
+            model, shift = training[theirs.piece[source]], int(ours.low[first] - theirs.low[source])
+            bar, source_bar = _bar(piece, ours.frame[first], steps), _bar(model, theirs.frame[source], steps)
+            copies.append(Copy(piece.name, run, bar, model.name, source_bar, shift))
         else:
             copies.append(Copy(piece.name, 0, 0, "", 0, 0))
     return Originality(copies, novelty)
 
 
-def flagged(judged: Originality, human: Originality) -> bool:
-    """Whether pieces copy more than test pieces do: the 95th percentile of their runs is larger."""
-    return judged.summary()["copied_p95"] > human.summary()["copied_p95"]
+def flagged(generated: Originality, human: Originality) -> bool:
+    """True if the 95th percentile of copied runs is larger than that of the test pieces."""
+    return generated.summary()["copied_p95"] > human.summary()["copied_p95"]
 
 
 def changes(pieces: Sequence[Piece], steps: int = 4) -> Changes:
-    """Changes of chord of all pieces."""
+    """Chord changes of all pieces."""
     parts = [_changes(piece, number, steps) for number, piece in enumerate(pieces)]
     if not parts:
         parts = [Changes(np.zeros((0, 4), np.uint64), *np.zeros((4, 0), np.int64))]
@@ -106,7 +106,7 @@ def changes(pieces: Sequence[Piece], steps: int = 4) -> Changes:
 def _changes(piece: Piece, number: int, steps: int) -> Changes:
     roll, frame = chords(roll_array(piece, steps))
     sounding = roll.any(1)
-    # In silence the lowest pitch is that of the chord before, so that a transposition goes on.
+    # The lowest pitch of silence is that of the previous chord, so that a transposition continues.
     last = np.maximum.accumulate(np.where(sounding, np.arange(len(roll)), 0))
     low = roll.argmax(1)[last]
     above = np.minimum(low[:, None] + np.arange(128), 128)
@@ -116,19 +116,19 @@ def _changes(piece: Piece, number: int, steps: int) -> Changes:
 
 
 def _copied(ours: Changes, theirs: Changes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """For n = 1, 2, ...: where n-grams of `ours` begin that `theirs` has, in order, and where each first begins there."""
+    """For n = 1, 2, ...: starts of n-grams of `ours` that occur in `theirs`, and their first starts there."""
     tokens = _tokens(ours, theirs)
     sides = [[np.arange(len(side.piece)), token, token, side.piece] for side, token in zip((ours, theirs), tokens, strict=True)]
     length, kinds = 1, 1 + max(token.max(initial=0) for token in tokens)
     while True:
-        (place, gram, *_), (there, known, *_) = sides
+        (start, gram, *_), (source, known, *_) = sides
         grams, first = np.unique(known, return_index=True)
-        found = np.isin(gram, grams)
-        yield place[found], there[first[np.searchsorted(grams, gram[found])]]
-        # Longer n-grams begin where shorter ones do: what only one side has is dropped.
-        sides[0][:2] = place[found], gram[found]
+        copied = np.isin(gram, grams)
+        yield start[copied], source[first[np.searchsorted(grams, gram[copied])]]
+        # A shared n-gram starts with a shared (n - 1)-gram: others are dropped.
+        sides[0][:2] = start[copied], gram[copied]
         shared = np.isin(known, gram)
-        sides[1][:2] = there[shared], known[shared]
+        sides[1][:2] = source[shared], known[shared]
         for side in sides:
             side[:2] = _longer(*side, length, kinds)
         ids = np.unique(np.concatenate([side[1] for side in sides]), return_inverse=True)[1]
@@ -137,21 +137,21 @@ def _copied(ours: Changes, theirs: Changes) -> Iterator[tuple[NDArray[np.int64],
 
 
 def _longer(
-    place: NDArray[np.int64],
+    start: NDArray[np.int64],
     gram: NDArray[np.int64],
     token: NDArray[np.int64],
     piece: NDArray[np.int64],
     length: int,
     kinds: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places and numbers of the n-grams that are one change longer, where the piece goes on."""
-    fits = place + length < len(piece)
-    fits[fits] = piece[place[fits] + length] == piece[place[fits]]
-    return place[fits], gram[fits] * kinds + token[place[fits] + length]
+    """Starts and numbers of n-grams with one more change in the same piece."""
+    fits = start + length < len(piece)
+    fits[fits] = piece[start[fits] + length] == piece[start[fits]]
+    return start[fits], gram[fits] * kinds + token[start[fits] + length]
 
 
 def _tokens(*sides: Changes) -> list[NDArray[np.int64]]:
-    """Changes as small numbers, equal where the changes are equal up to a transposition."""
+    """Changes as small integers, equal for changes that are equal up to transposition."""
     shapes, step = np.concatenate([side.shapes for side in sides]), np.concatenate([side.step for side in sides])
     columns = [np.unique(column, return_inverse=True)[1] for column in (*shapes.T, step)]
     numbers = np.zeros(len(step), np.int64)
@@ -161,5 +161,5 @@ def _tokens(*sides: Changes) -> list[NDArray[np.int64]]:
 
 
 def _bar(piece: Piece, frame: int, steps: int) -> int:
-    """Number of the bar that a frame is in, 0 in a pickup."""
+    """Bar number of a frame, 0 in a pickup."""
     return int((frame * piece.ticks / steps - piece.pickup) // piece.bar) + 1

@@ -1,4 +1,4 @@
-"""What returns within a piece: likeness of its beats, by how far apart they are, and bars that are repeated."""
+"""Structure and density: pieces -> self-similarity of beats, repeated bars, density measures and unusual pieces."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,18 @@ LAGS = 32  # beats
 
 
 def self_similarity(piece: Piece, steps: int = 4) -> NDArray[np.float64]:
-    """Likeness in [0, 1] of every beat to every other (beats, beats): pitches both sound over pitches either sounds.
+    """Similarity in [0, 1] between all beats (beats, beats): intersection over union of sounding pitches.
 
-    Pitches count by how long they sound in a beat. Two silent beats are alike. A pickup is filled up to whole beats.
+    Pitches are weighted by their duration in a beat. Two silent beats are equal. A pickup is padded to whole beats.
     """
-    whole = piece.at(steps)
     beat = max(1, 4 * steps // piece.beat_type)
     roll = roll_array(piece, steps)
-    ahead = -whole.pickup % beat
+    ahead = -piece.at(steps).pickup % beat
     roll = np.pad(roll, ((ahead, -(len(roll) + ahead) % beat), (0, 0))).astype(np.float64)
     held = roll.reshape(-1, beat, 128).sum(1)
     held = held[:, held.any(0)]
     total = held.sum(1)
-    # Of two amounts the sum is both minima and maxima together: no third dimension has to be kept for the maxima.
+    # The sum of minimum and maximum is the sum of both values: maxima need no third dimension.
     both = np.zeros((len(held), len(held)))
     for pitch in held.T:
         both += np.minimum(pitch[:, None], pitch)
@@ -34,21 +33,21 @@ def self_similarity(piece: Piece, steps: int = 4) -> NDArray[np.float64]:
 
 
 def lag_profile(piece: Piece, lags: int = LAGS, steps: int = 4) -> NDArray[np.float64]:
-    """Mean likeness of beats 1, 2, ... `lags` beats apart, (lags,); NaN where the piece is shorter."""
-    likeness = self_similarity(piece, steps)
-    return np.array([np.diagonal(likeness, lag).mean() if lag < len(likeness) else np.nan for lag in range(1, lags + 1)])
+    """Mean similarity of beats at lags 1 to `lags` (lags,); NaN beyond the piece's length."""
+    similarity = self_similarity(piece, steps)
+    return np.array([np.diagonal(similarity, lag).mean() if lag < len(similarity) else np.nan for lag in range(1, lags + 1)])
 
 
 def profile(pieces: Sequence[Piece], lags: int = LAGS, steps: int = 4) -> list[Interval]:
-    """Lag profile of a set, an estimate a lag."""
+    """Lag profile of a set, one estimate per lag."""
     rows = np.array([lag_profile(piece, lags, steps) for piece in pieces]).reshape(-1, lags)
     return [mean(column) for column in rows.T]
 
 
 def repeated_bars(piece: Piece, steps: int = 4) -> float:
-    """Share of bars after the first whose notes an earlier bar had too, at the same places; NaN where there is only one.
+    """Share of bars after the first with the same notes as an earlier bar; NaN for a single bar.
 
-    A note belongs to the bar it begins in; bars without a note are not counted.
+    A note belongs to the bar of its onset; bars without notes are not counted.
     """
     piece = piece.at(steps)
     onset = piece.notes[:, ONSET] - piece.pickup
@@ -65,51 +64,55 @@ def repetition(pieces: Sequence[Piece], steps: int = 4) -> Interval:
     return mean([repeated_bars(piece, steps) for piece in pieces])
 
 
-# Guards against music that is none: silence, too few or too many notes, one chord or one note for ever.
+# Density
 
 MEASURES = {
-    "empty_rate": "share of frames in which nothing sounds",
+    "empty_rate": "share of silent frames",
     "longest_silence": "quarters",
-    "longest_chord": "quarters without a change of what sounds, struck again or held",
+    "longest_chord": "longest unchanged set of pitches, quarters",
     "notes_per_bar": "notes",
-    "pitch_entropy": "bits, of the pitches of notes: 0 where all are the same",
-    "repeated_notes": "share of notes that repeat the pitch before in their voice",
+    "pitch_entropy": "entropy of pitches, bits",
+    "repeated_notes": "share of notes with the previous pitch of their voice",
 }
 _BOTH = ("notes_per_bar", "pitch_entropy")
-"""Measures that may be too small as well as too large."""
+"""Measures that are unusual if they are small, too."""
 
 
 def density(pieces: Sequence[Piece], steps: int = 4, resamples: int = 1000) -> dict[str, Interval]:
-    """Means of all `MEASURES` over pieces, with 95 % bootstrap intervals."""
+    """Means of `MEASURES` over pieces, with 95 % bootstrap intervals."""
     return {name: mean(values, resamples) for name, values in measured(pieces, steps).items()}
 
 
 def measured(pieces: Sequence[Piece], steps: int = 4) -> dict[str, NDArray[np.float64]]:
     """All `MEASURES` (pieces,); an empty piece is all silence."""
-    found = [_measured(piece, steps) for piece in pieces]
-    return {name: np.array([one[name] for one in found], np.float64) for name in MEASURES}
+    rows = [_measured(piece, steps) for piece in pieces]
+    return {name: np.array([row[name] for row in rows], np.float64) for name in MEASURES}
 
 
-def beyond(made: dict[str, NDArray[np.float64]], human: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.bool_]]:
-    """Which made pieces (pieces,) lie beyond every human piece, by measure, of what is `measured` of both."""
-    found = {}
-    for name, values in made.items():
-        known = human[name]
-        above = values > known.max(initial=-np.inf) if len(known) else np.zeros(len(values), bool)
-        below = values < known.min(initial=np.inf) if len(known) and name in _BOTH else np.zeros(len(values), bool)
-        found[name] = above | below
-    return found
+def out_of_bounds(
+    generated: dict[str, NDArray[np.float64]], human: dict[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.bool_]]:
+    """Boolean mask (pieces,) of generated pieces outside the range of the corpus, per measure; arguments from `measured`."""
+    masks = {}
+    for name, values in generated.items():
+        corpus = human[name]
+        above = values > corpus.max(initial=-np.inf) if len(corpus) else np.zeros(len(values), bool)
+        below = values < corpus.min(initial=np.inf) if len(corpus) and name in _BOTH else np.zeros(len(values), bool)
+        masks[name] = above | below
+    return masks
 
 
 def warnings(pieces: Sequence[Piece], training: Sequence[Piece], steps: int = 4) -> list[str]:
-    """A sentence for each piece that lies beyond every training piece."""
-    made, human = measured(pieces, steps), measured(training, steps)
-    found, said = beyond(made, human), []
+    """Messages about pieces outside the range of the training pieces."""
+    generated, human = measured(pieces, steps), measured(training, steps)
+    masks, messages = out_of_bounds(generated, human), []
     for number, piece in enumerate(pieces):
-        odd = [f"{name} {made[name][number]:.2f} ({_bounds(name, human[name])})" for name in MEASURES if found[name][number]]
-        if odd:
-            said.append(f"{piece.name or number + 1} is unlike any training piece: {', '.join(odd)}")
-    return said
+        unusual = [
+            f"{name} {generated[name][number]:.2f} ({_bounds(name, human[name])})" for name in MEASURES if masks[name][number]
+        ]
+        if unusual:
+            messages.append(f"{piece.name or number + 1} is outside the range of the training pieces: {', '.join(unusual)}")
+    return messages
 
 
 def _measured(piece: Piece, steps: int) -> dict[str, float]:

@@ -113,14 +113,14 @@ def test_without_answers_nothing_is_claimed(key):
 
 BREAKS = {
     "another test": lambda r: r.update(test="0" * 16),
-    "no response": lambda r: r.pop("listener"),
+    "not a response": lambda r: r.pop("listener"),
     "about the listener": lambda r: r["background"].update(training=-1),
     "neither piece": lambda r: r["pairs"][3].update(chosen="0" * 16),
-    "no two pieces": lambda r: r["pairs"][0].update(first="0" * 16),
-    "judges no piece": lambda r: r["singles"][0].update(id=["a"]),
-    "who wrote it": lambda r: r["singles"][0].update(real="yes"),
-    "not 1 to 5": lambda r: r["singles"][9].update(pleasant=6),
-    "no list": lambda r: r.update(pairs={"a": 1}),
+    "does not compare two pieces": lambda r: r["pairs"][0].update(first="0" * 16),
+    "rates an unknown piece": lambda r: r["singles"][0].update(id=["a"]),
+    "human or machine": lambda r: r["singles"][0].update(real="yes"),
+    "outside 1 to 5": lambda r: r["singles"][9].update(pleasant=6),
+    "not a list": lambda r: r.update(pairs={"a": 1}),
 }
 
 
@@ -142,7 +142,9 @@ def test_files_are_read_and_bad_ones_left_out_by_name(key, tmp_path):
     (place / "e.json").write_text("{")
     found, left_out = read_responses([place, tmp_path / "gone.json"], key)
     assert [one["listener"] for one in found] == ["x", "y"] and len(left_out) == 4
-    for sentence, name, said in zip(left_out, ("c", "d", "e", "gone"), ("again", "no response", *["be read"] * 2), strict=True):
+    for sentence, name, said in zip(
+        left_out, ("c", "d", "e", "gone"), ("repeats", "not a response", *["be read"] * 2), strict=True
+    ):
         assert f"{name}.json" in sentence and said in sentence
     text = report([place], tmp_path / "out", tmp_path / "key.json")
     assert text.startswith("2 listeners") and "e.json cannot be read" in text

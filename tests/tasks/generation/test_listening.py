@@ -110,7 +110,7 @@ def test_what_no_test_can_be_made_of_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             write_page(tmp_path / "test.html", wrong)
-    with pytest.raises(ValueError, match="gives away the system secret-lstm"):
+    with pytest.raises(ValueError, match="reveals the system secret-lstm"):
         write_page(tmp_path / "test.html", some, title="Bach or Secret-LSTM")
     assert not list(tmp_path.iterdir())
 

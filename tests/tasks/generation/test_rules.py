@@ -15,7 +15,7 @@ WHITE = np.array([0, 2, 4, 5, 7, 9, 11])
 
 def broken(rows: list[list[int]]) -> dict[str, list[int]]:
     """Faults by rule, of the rules that were broken."""
-    found = rules.faults(written(rows))
+    found = rules.error_counts(written(rows))
     return {name: counts.tolist() for name, counts in found.items() if counts.any()}
 
 
@@ -56,8 +56,8 @@ def test_a_rest_between_two_fifths_parts_them():
 
 def test_faults_do_not_depend_on_how_long_chords_last():
     for rows in FAULTS.values():
-        once = rules.faults(written(rows))
-        again = rules.faults(written([row for row in rows for _ in range(3)], ticks=480))
+        once = rules.error_counts(written(rows))
+        again = rules.error_counts(written([row for row in rows for _ in range(3)], ticks=480))
         assert all(np.array_equal(once[name], again[name]) for name in once)
 
 

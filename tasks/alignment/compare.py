@@ -91,7 +91,7 @@ def _table2(groups: Sequence[Group]) -> Section:
     """Rows of the paper beside our runs, then other systems tested on the same data set."""
     ours = [runs for runs in groups if matches(runs)]
     lines = [(row, runs) for row in paper.TABLE2 for runs in [g for g in ours if g.row == row.config] or [None]]
-    lines += [(paper.AlignmentRow(runs.row, runs.row, None, None), runs) for runs in ours if not paper.of(runs.row)]
+    lines += [(paper.AlignmentRow(runs.row, runs.row, None, None), runs) for runs in ours if not paper.row_of(runs.row)]
     rows, records = [], []
     for row, runs in lines:
         theirs = paper.columns(row)

@@ -67,7 +67,7 @@ class Audio2WarpingPath:
     """
 
     def __init__(self, aligner: nn.Module, inference: AlignmentOptions | None = None) -> None:
-        self.net, self.how = aligner.net, inference or aligner.inference
+        self.net, self.options = aligner.net, inference or aligner.inference
 
     def __call__(self, audio: ArrayLike, sample_rate: int, plan: AlignmentPlan) -> WarpingPath:
         """Align audio (samples,) or (channels, samples) at `sample_rate` Hz.
@@ -89,24 +89,26 @@ class Audio2WarpingPath:
         return WarpingPath(parts, costs, float(np.concatenate(cells).mean()))
 
     def _parts(self, costs: Costs, plan: AlignmentPlan) -> list[DTWPath]:
-        how, steps, frame_s = self.how, STEPS[self.how.steps], self.net.frame_s
-        if not plan.jumps and isinstance(costs, FeatureCosts) and costs.shape[0] * costs.shape[1] > how.exact_cells:
-            return [multiscale(costs.x, costs.y, self.net.metric, steps, open_start=how.open_ends, open_end=how.open_ends)]
+        options, steps, frame_s = self.options, STEPS[self.options.steps], self.net.frame_s
+        if not plan.jumps and isinstance(costs, FeatureCosts) and costs.shape[0] * costs.shape[1] > options.exact_cells:
+            return [
+                multiscale(costs.x, costs.y, self.net.metric, steps, open_start=options.open_ends, open_end=options.open_ends)
+            ]
         if not plan.jumps and (1, 0) not in steps.moves:
-            return [dtw(costs, steps, self._band(plan), subsequence=how.open_ends)]
-        around, level = surrounded(costs, how.open_ends)
+            return [dtw(costs, steps, self._band(plan), subsequence=options.open_ends)]
+        around, level = surrounded(costs, options.open_ends)
         if not plan.jumps:
             parts = [dtw(around, steps, self._band(plan))]
         else:
             last = costs.shape[1] - 1
             frames = [[round(time * plan.stretch / frame_s) for time in side] for side in zip(*plan.jumps, strict=True)]
             sources, targets = ([min(frame + shift, last) for frame in side] for shift, side in zip((0, 1), frames, strict=True))
-            parts = jump_dtw(around, steps, sources, targets, how.jump_s / frame_s * level).segments
+            parts = jump_dtw(around, steps, sources, targets, options.jump_s / frame_s * level).segments
         return [part for outer in parts if (part := inner(outer, costs.shape))]
 
     def _band(self, plan: AlignmentPlan) -> float | None:
         """Largest deviation of the path from a straight line, score frames."""
-        return self.how.max_deviation and self.how.max_deviation * plan.stretch / self.net.frame_s
+        return self.options.max_deviation and self.options.max_deviation * plan.stretch / self.net.frame_s
 
 
 class File2Alignment:
@@ -118,8 +120,8 @@ class File2Alignment:
     """
 
     def __init__(self, aligner: nn.Module, inference: AlignmentOptions | None = None) -> None:
-        self.net, self.how = aligner.net, inference or aligner.inference
-        self.search, self.warp = AlignmentSearch(self.how, self.net.sample_rate), Audio2WarpingPath(aligner, self.how)
+        self.net, self.options = aligner.net, inference or aligner.inference
+        self.search, self.warp = AlignmentSearch(self.options, self.net.sample_rate), Audio2WarpingPath(aligner, self.options)
 
     def __call__(self, recording: str | Path, score: str | Path) -> Aligned:
         """Align files of any sample rate and number of channels.
@@ -151,7 +153,7 @@ class File2Alignment:
             warping = self.warp(audio, self.net.sample_rate, plan)
         except (DataError, ValueError) as error:
             raise DataError(f"{path} cannot be aligned with {ways[0][1].path}: {error}") from error
-        aligned = timed(path, audio, plan, warping, self.net, self.how)
+        aligned = timed(path, audio, plan, warping, self.net, self.options)
         sources = [f"{remark}."] if remark else []
         return aligned._replace(remarks=[*sources, *([quiet] if quiet else []), *aligned.remarks])
 

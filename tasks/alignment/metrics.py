@@ -32,7 +32,7 @@ class AlignmentRows(NamedTuple):
     time_err: NDArray[np.float64]  # (recordings,) s
     time_dev: NDArray[np.float64]  # (recordings,) s
 
-    def of(self, recording: int) -> NDArray[np.float64]:
+    def errors_of(self, recording: int) -> NDArray[np.float64]:
         """Errors of one recording."""
         return self.error[self.recording == recording]
 
@@ -98,7 +98,7 @@ def summary(rows: AlignmentRows) -> dict[str, float]:
     scores |= {"mean_ms": 1000 * distance.mean(), "median_ms": 1000 * np.median(distance)}
     scores |= {"p95_ms": 1000 * np.quantile(distance, 0.95), "bias_ms": 1000 * rows.error.mean()}
     scores |= {"time_err_ms": 1000 * rows.time_err.mean(), "time_dev_ms": 1000 * rows.time_dev.mean()}
-    scores["lost"] = np.mean([lost(rows.of(recording)) for recording in rows.recordings])
+    scores["lost"] = np.mean([lost(rows.errors_of(recording)) for recording in rows.recordings])
     scores = {name: float(value) for name, value in scores.items()}
     return scores | {"n_events": len(distance), "n_recordings": len(rows.recordings)}
 
@@ -122,7 +122,7 @@ def intervals(rows: AlignmentRows, pieces: Sequence[str], resamples: int = 1000,
     single = len({pieces[recording] for recording in recordings}) < 2
     for recording in recordings:
         groups.setdefault(str(recording) if single else pieces[recording], []).append(recording)
-    errors = {recording: np.abs(rows.of(recording)) for recording in recordings}
+    errors = {recording: np.abs(rows.errors_of(recording)) for recording in recordings}
     counts = np.array([sum(len(errors[recording]) for recording in group) for group in groups.values()])
     random, edges = np.random.default_rng(seed), {}
     draws = random.integers(len(groups), size=(resamples, len(groups))) if len(groups) else np.zeros((1, 0), int)

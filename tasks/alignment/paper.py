@@ -43,7 +43,7 @@ def columns(row: AlignmentRow) -> dict[str, float]:
     return {f"{mode}_within_{ms}": v for mode, all_ in kinds.items() if all_ for ms, v in zip(TOLERANCES_MS, all_, strict=True)}
 
 
-def of(config: str) -> AlignmentRow | None:
+def row_of(config: str) -> AlignmentRow | None:
     """Row of a config; None for others, such as the same systems on other data (vienna_cqt_da)."""
     return next((row for row in TABLE2 if row.config == config), None)
 

@@ -48,7 +48,7 @@ def draw(
     pairs, ours = data.evaluated(split), next(iter(aligner.rows.values()))
     title = f"{data.name}, {split} split"
     write_figure(errors, figures.error_curves({name: rows.error for name, rows in systems.items()}, title=title))
-    by_recording = {pairs[index].name: ours.of(index) for index in ours.recordings.tolist()}
+    by_recording = {pairs[index].name: ours.errors_of(index) for index in ours.recordings.tolist()}
     write_figure(errors.with_name("recordings.png"), figures.per_piece(by_recording, title=f"{title}, this network"))
     whole = data.validation_set() if split == "validation" else data.test_set()
     indices = np.unique(np.linspace(0, len(whole) - 1, min(count, len(whole))).round().astype(int)) if count else []
@@ -154,6 +154,8 @@ def log_examples(trainer: Trainer, aligner: LightningModule, count: int) -> None
         )
         rate = aligner.net.sample_rate
         audio = torch.from_numpy(hear(pairs[index].performance, rate, data.cache_dir)[: round(EXAMPLE_S * rate)])
-        error = [(round(float(s), 3), round(float(1000 * e), 1)) for s, e in zip(truth[:, 0], rows.of(index), strict=False)]
+        error = [
+            (round(float(s), 3), round(float(1000 * e), 1)) for s, e in zip(truth[:, 0], rows.errors_of(index), strict=False)
+        ]
         table = (("score_s", "error_ms"), error[:200])
         log_media(trainer, f"val/example_{index}", figure=picture, audio=(audio, rate), table=table, caption=batch.name)

@@ -97,7 +97,7 @@ def write(
 
 def per_recording(rows: AlignmentRows, recording: int, pairs: Sequence[Pair]) -> dict[str, Any]:
     """Scores of one recording."""
-    error, index = rows.of(recording), int(np.searchsorted(rows.recordings, recording))
+    error, index = rows.errors_of(recording), int(np.searchsorted(rows.recordings, recording))
     distance = np.abs(error)
     return {
         "piece": pairs[recording].piece,

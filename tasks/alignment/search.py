@@ -46,12 +46,12 @@ class AlignmentSearch:
     """Compare outlines (coarse features) of a recording and of its score in each unfolding.
 
     Args:
-        how: inference options
+        options: inference options
         sample_rate: sample rate of recordings, the network's, Hz; outlines have their own
     """
 
-    def __init__(self, how: AlignmentOptions, sample_rate: int) -> None:
-        self.how, self.sample_rate, self.outline = how, sample_rate, Outline()
+    def __init__(self, options: AlignmentOptions, sample_rate: int) -> None:
+        self.options, self.sample_rate, self.outline = options, sample_rate, Outline()
         self.rate = self.outline.front.sample_rate
 
     def __call__(self, audio: np.ndarray, ways: list[tuple[str, Score]]) -> AlignmentPlan:
@@ -62,8 +62,8 @@ class AlignmentSearch:
         """
         audio = mono(audio, self.sample_rate, self.rate)
         begin, end = sounding(audio, self.rate)
-        ways = ways if self.how.repeats == "find" else ways[:1]
-        cents = tuning_cents(audio, self.rate) if self.how.tuning else 0.0
+        ways = ways if self.options.repeats == "find" else ways[:1]
+        cents = tuning_cents(audio, self.rate) if self.options.tuning else 0.0
         recording = self.outline(audio, cents)
         sketches = [self.outline_of(score, tempo(score, end - begin)) for _, score in ways]
         semitones = self._key(recording, sketches[0])
@@ -79,7 +79,7 @@ class AlignmentSearch:
 
     def _key(self, recording: np.ndarray, sketch: np.ndarray) -> int:
         """Transposition of the recording above the score, semitones."""
-        shifts = range(-self.how.transposition, self.how.transposition + 1)
+        shifts = range(-self.options.transposition, self.options.transposition + 1)
         return _cheapest({shift: subsequence_path(self.outline.shifted(recording, shift), sketch)[1] for shift in shifts}, 0)
 
     def _bar_jumps(
@@ -90,7 +90,7 @@ class AlignmentSearch:
         for again in (False, True):  # the second time at a tempo corrected by the jumps of the first
             sketch = self.outline_of(score, stretch) if again else sketch
             frames = np.round(score.bars * stretch / self.outline.frame_s).astype(int)
-            bars = np.flatnonzero((frames > 0) & (frames < len(sketch))) if self.how.repeats == "find" else np.zeros(0, int)
+            bars = np.flatnonzero((frames > 0) & (frames < len(sketch))) if self.options.repeats == "find" else np.zeros(0, int)
             jumped, parts = self._jumped(recording, sketch, frames[bars])
             times = dict(zip([0, *frames[bars].tolist()], [0.0, *score.bars[bars].tolist()], strict=True))
             jumps = tuple(BarJump(times[jump.source], times[jump.target - 1]) for jump in jumped.jumps)
@@ -103,8 +103,8 @@ class AlignmentSearch:
     def _jumped(self, recording: np.ndarray, sketch: np.ndarray, bars: np.ndarray) -> tuple[JumpPath, list[Path]]:
         """Path through the outlines with jumps between bars in padded columns, and its parts in the score's columns."""
         costs = FeatureCosts(recording, sketch, "cosine")
-        around, level = surrounded(costs, self.how.open_ends)
-        penalty = self.how.jump_s / self.outline.frame_s * level
+        around, level = surrounded(costs, self.options.open_ends)
+        penalty = self.options.jump_s / self.outline.frame_s * level
         jumped = jump_dtw(around, STEPS["unit"], bars, np.append(0, bars) + 1, penalty)
         return jumped, [part for segment in jumped.segments if (part := inner(segment, costs.shape))]
 

@@ -94,7 +94,7 @@ class ScoreToRecording:
 
 
 def timed(
-    path: str, audio: np.ndarray, plan: AlignmentPlan, warping: WarpingPath, net: Similarity, how: AlignmentOptions
+    path: str, audio: np.ndarray, plan: AlignmentPlan, warping: WarpingPath, net: Similarity, options: AlignmentOptions
 ) -> Aligned:
     """Alignment of a recording (samples,) at the network's rate from its plan and warping path."""
     frame_s, score, clock = net.frame_s, plan.score, ScoreToRecording(warping.parts, plan, net.frame_s)
@@ -103,7 +103,7 @@ def timed(
     def confidence_at(score_s: np.ndarray) -> np.ndarray:
         return by_frame[np.clip(np.round(score_s * plan.stretch / frame_s).astype(int), 0, len(by_frame) - 1)]
 
-    notes_s = _notes(audio, net.sample_rate, plan, clock, how)
+    notes_s = _notes(audio, net.sample_rate, plan, clock, options)
     return Aligned(
         path=path,
         score=score,
@@ -131,11 +131,11 @@ def timed(
     )
 
 
-def _notes(audio: np.ndarray, rate: int, plan: AlignmentPlan, clock: ScoreToRecording, how: AlignmentOptions) -> np.ndarray:
+def _notes(audio: np.ndarray, rate: int, plan: AlignmentPlan, clock: ScoreToRecording, options: AlignmentOptions) -> np.ndarray:
     """Onsets and offsets of the notes in the recording (notes, 2), s, with a minimum duration."""
     notes, duration = plan.score.notes, len(audio) / rate
     onsets = np.minimum(clock(notes.onset), duration)
-    if how.refine:
+    if options.refine:
         onsets = refined(audio, rate, onsets, notes.pitch + plan.semitones, plan.cents)
     offsets = np.minimum(clock(notes.offset, notes.onset), duration)
     return np.stack([onsets, np.maximum(offsets, onsets + SHORTEST_S)], 1)

@@ -217,10 +217,10 @@ class Checkpoint(LightningCheckpoint):
     def _correct_last(self, trainer: pl.Trainer) -> None:
         """Update the best score in `last.ckpt` after the best weights were written."""
         storage, path = self._storage(trainer), self._path(LAST)
-        left = storage.unwritten.get(path)
-        if left is None and not Path(path).is_file():
+        pending = storage.unwritten.get(path)
+        if pending is None and not Path(path).is_file():
             return
-        content = torch.load(io.BytesIO(left.content) if left else path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(pending.content) if pending else path, map_location="cpu", weights_only=True)
         content["callbacks"][self.state_key]["best_score"] = self.best_score
         storage.save_checkpoint(content, path)
 

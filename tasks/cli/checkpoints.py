@@ -142,8 +142,8 @@ def read(path: Path, task: str | None = None) -> dict[str, Any]:
     _refuse_newer(path, known)
     owner = known.get("task")
     if task and owner != task:
-        whose = f"task {owner}" if owner else "another program"
-        raise DataError(f"{path} is a checkpoint of {whose}, expected one of task {task}")
+        writer = f"task {owner}" if owner else "another program"
+        raise DataError(f"{path} is a checkpoint of {writer}, expected one of task {task}")
     content = with_current_parts(content)
     with trusted.refusing(path):
         trusted.check_content(content)

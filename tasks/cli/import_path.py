@@ -18,9 +18,9 @@ def refuse_other_packages() -> None:
     for name in PACKAGES:
         if (module := sys.modules.get(name)) is not None and not _is_ours(name, module):
             folders = [str(folder) for folder in getattr(module, "__path__", ())]
-            where = getattr(module, "__file__", None) or ", ".join(folders) or "an unknown file"
+            source = getattr(module, "__file__", None) or ", ".join(folders) or "an unknown file"
             raise ImportError(
-                f"this process has already imported another '{name}' from {where}, and quintet needs its own {ROOT / name}: "
+                f"this process has already imported another '{name}' from {source}, and quintet needs its own {ROOT / name}: "
                 "rename the other one, or run quintet in a process of its own"
             )
 

@@ -191,17 +191,17 @@ def check_content(content: Mapping[str, Any]) -> None:
         raise Untrusted("the seed in its stamp is not a whole number")
 
 
-def _check_plain(value: Any, where: str) -> None:
+def _check_plain(value: Any, label: str) -> None:
     """Refuse anything but plain values, tensors and containers of them."""
     if type(value) in (list, tuple, set):
         for item in value:
-            _check_plain(item, where)
+            _check_plain(item, label)
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check_plain(key, where)
-            _check_plain(item, f"{where}.{key}" if where else str(key))
+            _check_plain(key, label)
+            _check_plain(item, f"{label}.{key}" if label else str(key))
     elif not isinstance(value, PLAIN):
-        raise Untrusted(f"{where} holds a {type(value).__name__} ({value!r:.60}), expected plain data")
+        raise Untrusted(f"{label} holds a {type(value).__name__} ({value!r:.60}), expected plain data")
 
 
 def check_names(settings: Any) -> None:
@@ -228,13 +228,13 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
     return [("", item) for item in value] if isinstance(value, (list, tuple)) else []
 
 
-def check_settings(settings: Mapping[str, Any], cls: type | None, where: str) -> None:
+def check_settings(settings: Mapping[str, Any], cls: type | None, label: str) -> None:
     """Compare settings with the annotations of a constructor; only allowed classes are imported.
 
     Args:
         settings: arguments by name, from a config or a checkpoint
         cls: class of the arguments; None: only class paths are checked
-        where: name of the settings in messages
+        label: name of the settings in messages
 
     Raises:
         Untrusted: a class path is outside the allow-list, is no class or one of another type than annotated, or a string stands
@@ -243,46 +243,46 @@ def check_settings(settings: Mapping[str, Any], cls: type | None, where: str) ->
     hints = arguments_of(cls) if cls else {}
     for name, value in settings.items():
         if name == CLASS_PATH:
-            trusted_class(value, f"{where}.{name}")
+            trusted_class(value, f"{label}.{name}")
         elif not str(name).startswith("_"):
-            check_value(value, hints.get(name), f"{where}.{name}", cls is not None)
+            check_value(value, hints.get(name), f"{label}.{name}", cls is not None)
 
 
-def check_value(value: Any, hint: Any, where: str, typed: bool = True) -> None:
+def check_value(value: Any, hint: Any, label: str, typed: bool = True) -> None:
     """Compare one value with an annotation (see `check_settings`).
 
     Args:
         value: value of a config or checkpoint
         hint: annotation; None without one
-        where: name of the value in messages
+        label: name of the value in messages
         typed: False: only class paths are checked
     """
     if trusts():
         return
     if isinstance(value, str):
-        _refuse_large(value, where)
+        _refuse_large(value, label)
         if typed and not _harmless(value, hint):
-            raise Untrusted(f"{where}: expected a class with its arguments, got the text {value!r:.80}")
+            raise Untrusted(f"{label}: expected a class with its arguments, got the text {value!r:.80}")
     elif isinstance(value, Mapping) and ("class_path" in value or "init_args" in value):
         expected = accepted_classes(hint)
-        cls = trusted_class(value["class_path"], where) if "class_path" in value else next(iter(expected), None)
+        cls = trusted_class(value["class_path"], label) if "class_path" in value else next(iter(expected), None)
         if "class_path" in value and expected and not issubclass(cls, expected):
             kinds = " or ".join(kind.__name__ for kind in expected)
-            raise Untrusted(f"{where}: expected a {kinds}, got {value['class_path']}")
+            raise Untrusted(f"{label}: expected a {kinds}, got {value['class_path']}")
         for part in ("init_args", "dict_kwargs"):
             if not isinstance(arguments := value.get(part) or {}, Mapping):
-                raise Untrusted(f"{where}.{part} must be a mapping of arguments")
-            check_settings(arguments, cls if typed else None, where)
+                raise Untrusted(f"{label}.{part} must be a mapping of arguments")
+            check_settings(arguments, cls if typed else None, label)
     elif isinstance(value, Mapping):
         expected = accepted_classes(hint)
         hints = arguments_of(expected[0]) if expected else {}
         for key, item in value.items():
-            check_value(item, hints.get(key) if expected else element(hint), f"{where}.{key}", typed)
+            check_value(item, hints.get(key) if expected else element(hint), f"{label}.{key}", typed)
     elif isinstance(value, Sequence | set) and not isinstance(value, bytes):
         for item in value:
-            check_value(item, element(hint), where, typed)
+            check_value(item, element(hint), label, typed)
     elif not isinstance(value, int | float | complex | None):
-        raise Untrusted(f"{where} holds a {type(value).__name__}, expected plain data")
+        raise Untrusted(f"{label} holds a {type(value).__name__}, expected plain data")
 
 
 def _harmless(value: str, hint: Any) -> bool:
@@ -294,13 +294,13 @@ def _harmless(value: str, hint: Any) -> bool:
     return _WORD.fullmatch(value) is not None and not names_file(value)
 
 
-def _refuse_large(value: str, where: str) -> None:
+def _refuse_large(value: str, label: str) -> None:
     """Refuse a text that expands without bound when it is parsed as YAML."""
     if any(sign in value for sign in "[{&*"):
         try:
             check_yaml(value)
         except TooLarge as error:
-            raise Untrusted(f"{where} cannot be read: {error}") from error
+            raise Untrusted(f"{label} cannot be read: {error}") from error
         except YAMLError:
             return
 
@@ -318,26 +318,26 @@ def _as_settings(value: str) -> bool:
     return False
 
 
-def trusted_class(path: Any, where: str) -> type:
+def trusted_class(path: Any, label: str) -> type:
     """Import a class if its path is in the allow-list.
 
     Raises:
         Untrusted: the path is outside the allow-list, or its object is no class of that package.
     """
     if not isinstance(path, str) or not _DOTTED.fullmatch(path):
-        raise Untrusted(f"{where} names {path!r:.80}, expected the import path of a class")
+        raise Untrusted(f"{label} names {path!r:.80}, expected the import path of a class")
     prefix = next((prefix for prefix in PREFIXES if path.startswith(prefix)), None)
     if prefix is None and path not in CLASSES:
         raise Untrusted(
-            f"{where} names {path[:80]}, which is not a class of this suite or of torch and may run any code: "
+            f"{label} names {path[:80]}, which is not a class of this suite or of torch and may run any code: "
             "add --trust true if you trust its author"
         )
     top = path.split(".")[0]
     cls = _lookup(path) if _lies_in(top, _file_of_package(top)) else None
     if not isinstance(cls, type):
-        raise Untrusted(f"{where} names {path[:80]}, which is not a class of the installed {top}")
+        raise Untrusted(f"{label} names {path[:80]}, which is not a class of the installed {top}")
     if not f"{cls.__module__}.".startswith(prefix or f"{top}.") or not _lies_in(top, _file_of(cls)):
-        raise Untrusted(f"{where} names {path[:80]}, whose class {cls.__module__}.{cls.__qualname__} lies outside {top}")
+        raise Untrusted(f"{label} names {path[:80]}, whose class {cls.__module__}.{cls.__qualname__} lies outside {top}")
     return cls
 
 

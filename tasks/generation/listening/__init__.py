@@ -1,1 +1,1 @@
-"""A blind listening test: one page for listeners, and what their answers say."""
+"""Blind listening test: page for listeners, and analysis of their responses."""

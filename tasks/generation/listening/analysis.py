@@ -183,14 +183,14 @@ def analyse(responses: Sequence[Mapping[str, Any]], key: Mapping[str, Any], resa
     }
 
 
-def share(part: int, of: int) -> dict[str, Any]:
+def share(part: int, total: int) -> dict[str, Any]:
     """Share with Wilson's 95 % interval."""
     from scipy.stats import binomtest
 
-    if not of:
+    if not total:
         return {"yes": 0, "of": 0, "share": None, "low": None, "high": None}
-    low, high = binomtest(part, of).proportion_ci(method="wilson")
-    return {"yes": part, "of": of, "share": part / of, "low": float(low), "high": float(high)}
+    low, high = binomtest(part, total).proportion_ci(method="wilson")
+    return {"yes": part, "of": total, "share": part / total, "low": float(low), "high": float(high)}
 
 
 def discrimination(responses: Sequence[Mapping[str, Any]], excerpts: Mapping[str, Any]) -> dict[str, Any]:

@@ -123,8 +123,8 @@ def _sheet(by_name: dict[str, Stimulus], questions: ListeningDesign, draw: rando
     machines = {system: list(names) for system, names in systems.items() if not by_name[names[0]].real}
     others = []
     for system in _rounds(sorted(machines), half, draw):
-        left = machines[system] or next(names for names in machines.values() if names)
-        others.append(left.pop(draw.randrange(len(left))))
+        remaining = machines[system] or next(names for names in machines.values() if names)
+        others.append(remaining.pop(draw.randrange(len(remaining))))
     return {"pairs": pairs, "singles": sorted(draw.sample(real, half) + others)}
 
 

@@ -1,1 +1,1 @@
-"""What is measured of generated music: likelihood, features, voice-leading rules, originality, structure and density."""
+"""Metrics of generated music: likelihood, features, voice leading, originality, structure."""

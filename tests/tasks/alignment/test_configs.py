@@ -79,9 +79,9 @@ def test_each_row_of_the_table_has_a_config_that_says_its_numbers(row):
 
 def test_the_table_is_the_papers():
     assert len(paper.TABLE2) == len({row.config for row in paper.TABLE2}) == 9
-    best = paper.of("scnn_sal_da")
+    best = paper.row_of("scnn_sal_da")
     assert (best.binary, best.distance) == ((69.4, 76.4, 81.2, 87.5), (71.7, 78.2, 83.3, 90.1))
-    assert paper.of("vienna") is None
+    assert paper.row_of("vienna") is None
     for row in paper.TABLE2:
         for shares in filter(None, (row.binary, row.distance)):
             assert list(shares) == sorted(shares) and 60 < shares[0] < shares[3] < 95

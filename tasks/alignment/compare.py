@@ -8,7 +8,6 @@ from tasks.alignment import paper
 from tasks.alignment.paper import TOLERANCES_MS
 from tasks.reporting.comparison import Group
 from tasks.reporting.comparison_tables import Comparison, Read, Section, about, averages, by_data, size, spread
-from tasks.reporting.curves import beside_paper
 from tasks.writers.output_files import write_figure
 
 MODES = ("binary", "distance")
@@ -37,6 +36,8 @@ def pictures(out: Path, groups: Sequence[Group], table: str) -> list[Path]:
     lines = [(row, runs) for row in paper.TABLE2 for runs in groups if runs.row == row.config and matches(runs)]
     if not lines:
         return []
+    from tasks.reporting.curves import beside_paper  # needs numpy
+
     cells = [(runs, key, value) for row, runs in lines for key, value in paper.columns(row).items()]
     names, theirs = [f"{runs.name}: {key}" for runs, key, _ in cells], [value for _, _, value in cells]
     ours, deviation = ([getattr(runs, part)(_percent(key)) for runs, key, _ in cells] for part in ("mean", "deviation"))

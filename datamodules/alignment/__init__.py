@@ -1,1 +1,1 @@
-"""Recordings and scores: what they are, how they are read, heard and drawn from, and the sets that are read."""
+"""Recordings and scores: readers, data sets, features and training crops."""

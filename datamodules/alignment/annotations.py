@@ -1,4 +1,4 @@
-"""Times that somebody wrote down: beats, a number a line, and events, two numbers a line."""
+"""Text annotations: beats (a number a line) and events (two numbers a line)."""
 
 import re
 from pathlib import Path

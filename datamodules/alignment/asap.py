@@ -1,4 +1,4 @@
-"""ASAP and (n)ASAP: 1067 performances of 235 scores of piano music, about half of them with sound, with the beats of both."""
+"""ASAP and (n)ASAP (1067 piano performances of 235 scores, half of them with sound) and Vienna 4x22: folder -> pairs."""
 
 import re
 from functools import cache, partial
@@ -113,7 +113,7 @@ def _other_repeats(events: np.ndarray) -> bool:
     return bool(fast.max() >= BEATS or pace.max() > SLOWER * usual)
 
 
-# Vienna 4x22: four excerpts of piano music by 22 pianists each, with note for note what they play.
+# Vienna 4x22: four excerpts by 22 pianists each, with match files
 
 VIENNA_LAYOUT = (
     "Vienna 4x22 (match/PIECE_pNN.match, midi/PIECE_pNN.mid, musicxml/PIECE.musicxml, and audio/PIECE_pNN.wav for its sound; "

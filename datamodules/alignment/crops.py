@@ -1,4 +1,4 @@
-"""The training set: crops of two sounds of the same notes, and pairs of frames in them that match or do not."""
+"""Training set: crops of two sounds of the same notes, with pairs of matching and other frames."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,8 +13,6 @@ from datamodules.alignment.features import FeatureStore, crop
 from datamodules.alignment.listing import Pair
 from datamodules.alignment.reading import read_score
 from datamodules.alignment.score import Notes
-
-# Which frames of two sounds that run in the same time are told the network to match, and which not.
 
 
 class PairSampling(NamedTuple):

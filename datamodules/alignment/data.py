@@ -1,4 +1,4 @@
-"""Alignment data: labelled pairs of frames to train on, whole recordings with their scores to evaluate, from any set."""
+"""Alignment data module: labelled pairs of frames for training, whole recordings with scores for evaluation."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -24,8 +24,6 @@ from datamodules.common.report import Recording, identical_files, warn, write_re
 from datamodules.common.splits import SPLITS, Split
 from datamodules.common.unread import refuse_unread
 
-# Evaluation sets: a whole recording and its whole score an item, with the times that belong together.
-
 
 class WholeBatch(NamedTuple):
     """One recording and its score."""
@@ -39,7 +37,7 @@ class WholeBatch(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """As every batch has it."""
+        """The recording's name, as of every batch."""
         return (self.name,)
 
 
@@ -61,7 +59,7 @@ class WholePairs(Dataset):
         return WholeBatch(performance, score, torch.from_numpy(pair.truth()), index, pair.name, pair.piece)
 
 
-# What of a set of recordings and scores is usable, said in a report; renders and extracts what training and evaluation need.
+# Report of `prepare`
 
 
 def report(data: "AlignmentDataModule", folder: Path) -> dict:

@@ -119,7 +119,7 @@ DEGRADATIONS: dict[str, tuple[Worsen, ...]] = {
 }
 
 
-# Made tempo curves: how a player's time runs against even time.
+# Random tempo curves: even time -> time of a performance
 
 SLOWEST, FASTEST = 0.6, 1.6
 KNOT_S = 2.5

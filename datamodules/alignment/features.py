@@ -1,4 +1,4 @@
-"""Features of sounds, computed once and kept on disk; a recording's crop is then read without decoding anything."""
+"""Feature cache: sound -> features on disk, read in crops without decoding."""
 
 import logging
 import multiprocessing

@@ -1,4 +1,4 @@
-"""A user's own recordings and scores: files that lie beside each other, or a table that says which belong together."""
+"""Folders of a user: recordings and scores beside each other, or listed in a table -> pairs."""
 
 from collections.abc import Callable
 from functools import partial

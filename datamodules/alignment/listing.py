@@ -1,4 +1,4 @@
-"""What the loaders of all sets share: their answer, the splits of their pairs, and truths that need no annotation."""
+"""Pairs of recordings and scores: records, splits, and events that need no annotation."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,8 +10,6 @@ import numpy as np
 from datamodules.alignment.reading import read_score
 from datamodules.audio.reading import AUDIO_SUFFIXES
 from datamodules.common.splits import SPLITS, Split, assign_splits, draw_splits
-
-# One recording and its score, whatever set they come from: what sounds, and which times belong together.
 
 
 class Sound(NamedTuple):

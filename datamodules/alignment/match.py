@@ -1,4 +1,4 @@
-"""Match files: which note of a performance is which note of its score. Vienna 4x22, (n)ASAP and what partitura writes.
+"""Match files (Vienna 4x22, (n)ASAP, partitura): notes of a score matched with notes of a performance -> events.
 
 Two dialects are read: versions 0 to 5 write a performed note's pitch as a name and an octave, 1.0.0 as a MIDI number.
 """
@@ -103,7 +103,7 @@ def _pitch(name: str, octave: str) -> int:
     return 12 * (int(octave) + 1) + STEPS[step.strip().upper()] + ALTERATIONS[alteration.strip()]
 
 
-# From matched notes to events: times of the score beside times of the performance.
+# Matched notes -> events
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Chopin's mazurkas: recordings with tapped beats, and the beats of MazurkaBL, which bend a score where there is no sound."""
+"""Chopin's mazurkas: recordings with tapped beats, and scores warped by the beats of MazurkaBL -> pairs."""
 
 import re
 from functools import partial

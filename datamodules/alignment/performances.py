@@ -1,4 +1,4 @@
-"""MAESTRO 1 to 3: some 200 hours of piano competitions on Disklaviers, sound and MIDI."""
+"""Piano sets with sound and MIDI (MAESTRO, MAPS, SMD): folder -> pairs."""
 
 import json
 import re
@@ -57,7 +57,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
         raise DataError(f"{table} is damaged ({said}): expected the columns {', '.join(COLUMNS)}.") from error
 
 
-# MAPS, its pieces of music (MUS): piano sound with the MIDI that drove the piano, 30 pieces on each of 9 pianos.
+# MAPS, subset MUS: piano sound with the MIDI that drove the piano, 30 pieces on each of 9 pianos.
 #
 # Seven pianos are software, two a Disklavier heard near and far. Pieces come back on other pianos: drawn by piece, they stay
 # together, drawn by recording, as the paper does, they do not.
@@ -91,7 +91,7 @@ def list_maps(root: Path, score_font: str = "embedded", split: Drawn = "piece", 
     return Listing(with_splits(pairs, split), flaws)
 
 
-# SMD, the Saarland Music Data: 50 performances on a Disklavier, sound and MIDI.
+# SMD (Saarland Music Data): 50 performances on a Disklavier
 
 SMD_LAYOUT = (
     "SMD (COMPOSER_WORK_PERFORMER_VERSION-SMD.wav or .mp3 and .mid of the same name, in one folder or in several; "

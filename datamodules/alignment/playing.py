@@ -1,4 +1,4 @@
-"""A written score played: quarter notes to seconds, repeats in order, grace notes before the beat."""
+"""Written scores -> `Score` in seconds: repeats in order, grace notes before the beat."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -125,7 +125,6 @@ def _times(notes: list[WrittenNote], seconds: Callable[[np.ndarray], np.ndarray]
         before = main[main < place - SHORTEST]
         room = (place - before[-1]) / 2 if len(before) else np.inf
         length = min(GRACE, room / grace[here].max())
-        # The onsets that are being moved are not those that tell the places: `place` was read before.
         offset[here] = place - (grace[here] - 1) * length
         onset[here] = place - grace[here] * length
     return onset, offset

@@ -1,4 +1,4 @@
-"""Vienna 4x22 as sound: its performances in SoundFonts and rooms that training and test do not share."""
+"""Vienna 4x22 rendered: performances in SoundFonts and rooms that differ between training and test."""
 
 import logging
 import re

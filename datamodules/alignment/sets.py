@@ -1,4 +1,4 @@
-"""The data modules of the sets that the paper and its successors use; each reads its set as its authors ship it."""
+"""Data modules of published alignment sets, in the layouts of their authors."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a `Sound` sounds like: audio files as they are, MIDI files rendered, detuned and made worse; renderings are kept."""
+"""Audio of a `Sound`: decoded files, or MIDI rendered, detuned and degraded; renderings are cached."""
 
 import hashlib
 from pathlib import Path

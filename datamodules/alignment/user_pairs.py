@@ -1,4 +1,4 @@
-"""A user's own recordings and scores to lay on each other: which belong together, decoded, one recording a batch."""
+"""Data module of `predict`: recordings and scores of a user in pairs, one decoded recording a batch."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A score in the time of a recording, and its MIDI file: notes to the millisecond, a sequencer's beats where they fall."""
+"""Warped scores: score and events -> score in the time of a recording, and its MIDI file with a tempo for each beat."""
 
 import hashlib
 from pathlib import Path

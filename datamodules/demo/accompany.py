@@ -1,4 +1,4 @@
-"""Rule-made accompaniment: chords found under a melody, and what chord players, bass and drums do with them."""
+"""Rule-made accompaniment: melody -> chords; chords -> notes of chord players, bass and drums."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""A piece and a plan -> the MIDI file of a 10 s excerpt: who plays what, how fast, how loud, from when on."""
+"""Arrangement of a clip: piece and plan -> MIDI file of 10 s."""
 
 from typing import NamedTuple
 

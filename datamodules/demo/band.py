@@ -1,4 +1,4 @@
-"""A band for a tune: who plays and sings, drawn evenly, and what each of drums, bass, other and vocals has to play."""
+"""Band arrangement of a tune: random players with balanced kinds, and MIDI files of drums, bass, other and vocals."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ class Comper(NamedTuple):
     level: float
 
 
-# No voices among them: those sing.
+# Without voices, which sing.
 COMPERS = {
     **{name: Comper(INSTRUMENTS[name].programs, INSTRUMENTS[name].level) for name in ("piano", "organ", "guitar", "strings")},
     "harpsichord": Comper((6, 7), -29),

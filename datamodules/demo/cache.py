@@ -1,4 +1,4 @@
-"""Where an embedded data set is built, once, and when it has to be built again."""
+"""Cache of the embedded data sets: a set is rendered once for each generator, settings and packages."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datamodules.common.cache import build_folder, cached
 
-# What the notes and the sound come from: another version of these is another data set.
+# Packages that notes and sound come from: another version makes another data set.
 INGREDIENTS = ("music21", "pretty_midi", "midirenderer")
 
 

@@ -1,4 +1,4 @@
-"""A few seconds cut out of a score, in any key and tempo, and lines moved to where an instrument plays them."""
+"""Excerpts of a score in any key and tempo, and lines moved into the range of an instrument."""
 
 from typing import NamedTuple
 

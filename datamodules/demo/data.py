@@ -1,4 +1,4 @@
-"""The embedded sets as data modules: the real set's own reader, on a folder that is rendered when none is named."""
+"""Data modules of the embedded sets: readers of the real sets on a rendered folder."""
 
 from pathlib import Path
 

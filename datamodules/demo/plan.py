@@ -1,4 +1,4 @@
-"""Who plays which piece how, drawn so that every tag is met evenly; and the tags that follow."""
+"""Random plans of clips (players, tempo, key, dynamics) with balanced tags, and their tags."""
 
 from collections.abc import Callable
 

@@ -17,7 +17,7 @@ from datamodules.demo.cache import build_once
 from datamodules.sed import scenes
 from datamodules.sed.scenes import Recipe
 
-# Isolated sounds from the SoundFont's effects and percussion, ten classes of them, and backgrounds.
+# Isolated sounds of ten classes from the SoundFont's effects and percussion, and backgrounds
 
 SECONDS = 6.0  # at most, of one sound
 CRASHES, SHAKEN, WHISTLES = (49, 57, 55, 52), (54, 70, 69, 83), (71, 72)

@@ -1,4 +1,4 @@
-"""Music as a view can hold it: notes moved into its range, chords thinned to their highest note, short rests closed."""
+"""Adaptation of pieces to a view (range, one note at a time, short rests), and the join of answers with the original."""
 
 from dataclasses import replace
 from math import lcm
@@ -95,7 +95,7 @@ def _bounds(view: View, piece: Piece) -> tuple[NDArray[np.int64], NDArray[np.int
     return bounds[piece.notes[:, VOICE], 0], bounds[piece.notes[:, VOICE], 1]
 
 
-# The answer to a user's question: what was given as it was, to the tick, and what was written around it.
+# Join of the original notes with the generated ones
 
 
 def merged(template: Piece, written: Piece, use: Use, span: tuple[int, int] | None = None) -> Piece:

@@ -1,4 +1,4 @@
-"""Pieces of any corpus in any view: what every system of music generation trains on and is scored on."""
+"""Data module of music generation: pieces of a corpus -> batches of a view."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from datamodules.generation.piece import PITCH, Piece
 from datamodules.generation.splitting import content
 from datamodules.generation.views.view import UnfitPiece, View
 
-# What a corpus holds, as plain values for the report of `prepare`.
+# Statistics of a corpus for the report of `prepare`
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 

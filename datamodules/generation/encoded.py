@@ -1,4 +1,4 @@
-"""Pieces as sets of items: excerpts in any key to train on, whole pieces or consecutive windows to score."""
+"""Datasets of encoded pieces: random excerpts in any key for training, whole pieces or windows for evaluation."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from datamodules.common.left_out import LeftOut
 from datamodules.generation.piece import Piece
 from datamodules.generation.views.view import Encoded, UnfitPiece, View
 
-# The one batch of music generation: encoded pieces or excerpts, padded at the end.
+# Batches of encoded pieces or excerpts, padded at the end
 
 
 class SymbolicBatch(NamedTuple):

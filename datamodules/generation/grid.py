@@ -1,4 +1,4 @@
-"""The grid in time: which frame a tick falls into, and where bars begin.
+"""Time grid: ticks -> frames and bars; pieces cut and joined.
 
 A frame is a step, of which a quarter note has `steps`. Frame 0 begins at tick 0, where a pickup does. Onsets and ends go to the
 nearest step, and every note lasts at least one.
@@ -123,7 +123,7 @@ def kept_frames(template: Piece, steps: int, use: str, span: tuple[int, int] | N
     return (frames < begin) if use == "continue" else (frames < begin) | (frames >= end)
 
 
-# Pieces cut at ticks or at bar lines, and put together again.
+# Pieces cut at ticks or bar lines, and joined
 
 
 def excerpt(piece: Piece, begin: int, end: int) -> Piece:

@@ -1,4 +1,4 @@
-"""Chords as pitch classes: which ones a symbol names, which symbol pitches spell, and one major or minor chord a bar."""
+"""Chords and keys: symbol <-> pitch classes, a major or minor chord for each bar, key of a piece."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,7 @@ def _sounding(piece: Piece, begin: int, end: int) -> NDArray[np.float64]:
     return np.bincount(piece.notes[:, PITCH] % 12, lasts, 12)
 
 
-# The key of a piece by its pitch classes, where nobody says it.
+# Key of a piece by its pitch classes
 
 # Krumhansl and Kessler's ratings of how well each pitch class fits a key on C (Krumhansl, Cognitive Foundations of
 # Musical Pitch, 1990, p. 30): major, minor.

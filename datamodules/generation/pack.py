@@ -1,4 +1,4 @@
-"""A corpus parsed once: its pieces in one file of plain arrays, and what was left out beside them."""
+"""Packs: parsed corpora in one file of plain arrays, with the list of what was left out."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""One piece of music as symbols: notes in integer ticks with their voices, and what stands around them in a score."""
+"""A piece of symbolic music: notes in integer ticks with voices, metres, tempi, key, chords and drums."""
 
 from dataclasses import dataclass, field, replace
 

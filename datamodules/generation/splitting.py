@@ -1,4 +1,4 @@
-"""Which split a piece is in: drawn by a hash of its name, and pieces that belong together are never parted."""
+"""Splits of pieces, drawn by a hash of the name; related pieces stay in one split."""
 
 import hashlib
 from collections import Counter, defaultdict

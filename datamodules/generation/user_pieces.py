@@ -1,4 +1,4 @@
-"""A user's own music to go on from: what is asked for of each file."""
+"""Data module of `predict`: music files of a user -> sampling requests."""
 
 import re
 from collections.abc import Sequence

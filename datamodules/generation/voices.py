@@ -1,4 +1,4 @@
-"""Which voice a note belongs to, where the source has tracks or nothing at all; and what voices are called."""
+"""Voice separation: notes of tracks -> voices, names of voices, and the voice of the melody."""
 
 import re
 import unicodedata
@@ -83,7 +83,7 @@ def from_high_to_low(notes: NDArray[np.int32]) -> NDArray[np.int32]:
     return voices[np.argsort(-means, kind="stable")]
 
 
-# Melody voice of a piece: by its name, by lyrics that are sung to it, else the highest.
+# Melody voice: by its name, by its lyrics, else the highest
 
 WORDS = (
     r"\b(melod|mélod|mel\b)|旋律|メロディ|멜로디|мелоди",

@@ -1,4 +1,4 @@
-"""Where pieces come from: one file a corpus."""
+"""Corpora of symbolic music, one file each."""
 
 from datamodules.generation.corpora.blues import Blues as Blues
 from datamodules.generation.corpora.boulanger_lewandowski import JSB as JSB

@@ -1,4 +1,4 @@
-"""Twelve-bar blues by rule, after the training set of Eck, Schmidhuber, Learning the Long-Term Structure of the Blues (2002)."""
+"""Rule-made twelve-bar blues, after the training set of Eck and Schmidhuber (2002)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The four benchmark sets of Boulanger-Lewandowski, Bengio, Vincent 2012 as piano rolls, in their published splits."""
+"""Benchmark sets of Boulanger-Lewandowski, Bengio and Vincent (2012) in their published splits: piano rolls -> pieces."""
 
 import json
 from pathlib import Path
@@ -89,7 +89,7 @@ def frame_notes(roll: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.column_stack([frame, ones, pitch, VELOCITY_WRITTEN * ones, np.arange(len(frame)) - first]).astype(np.int32)
 
 
-# The JSB chorales as lists of what sounds on each sixteenth, eighth or quarter note, in their published splits.
+# JSB chorales as lists of sounding pitches for each sixteenth, eighth or quarter note, in their published splits
 
 GRIDS = {"16th": 4, "8th": 2, "quarter": 1}
 SEPARATED = "Jsb16thSeparated.json"

@@ -1,4 +1,4 @@
-"""Bach's chorales as music21 bundles them: the embedded corpus."""
+"""Bach's chorales bundled with music21: MusicXML -> pieces of four voices."""
 
 import zipfile
 from dataclasses import replace
@@ -14,8 +14,6 @@ from datamodules.generation.corpora.corpus import Packaged, Splits, Unwanted, ga
 from datamodules.generation.piece import DURATION, ONSET, PITCH, VOICE, Piece, in_order
 from datamodules.generation.reading.musicxml import ScoreReader, part_alone
 from datamodules.generation.splitting import distinct, divide, melody_groups
-
-# A chorale in MusicXML -> a piece of four voices with its pickup, key, metre and fermatas.
 
 VOICES = ("Soprano", "Alto", "Tenor", "Bass")
 METRES = {(4, 4), (3, 4)}

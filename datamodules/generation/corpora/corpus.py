@@ -1,4 +1,4 @@
-"""A corpus: where pieces come from, which split each is in, and why others were left out."""
+"""Base classes of corpora: files -> pieces in splits, with reasons for those left out."""
 
 import copy
 import importlib.util
@@ -87,7 +87,7 @@ class OwnMusic(Corpus):
         return path
 
 
-# Files -> pieces: one after the other or in several processes, a bad file never in the way of the others.
+# Files -> pieces, in this process or several; a bad file does not stop the others
 
 MANY = 64
 """Files from which on several processes read them."""
@@ -134,7 +134,7 @@ def _checked(piece: Piece, check: Check) -> Piece | Dropped:
     return piece
 
 
-# The scores bundled in the music21 wheel; music21 itself, which takes seconds to import, is not needed to find them.
+# Scores bundled in the music21 wheel, which takes seconds to import and is not imported
 
 
 class Packaged(Corpus):

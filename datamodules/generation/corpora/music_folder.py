@@ -1,4 +1,4 @@
-"""Any folder of MIDI, MusicXML and ABC files."""
+"""Corpora of music files: any folder of MIDI, MusicXML and ABC, and scores of composers bundled with music21."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -97,7 +97,7 @@ def _check(piece: Piece, metres: Sequence[str] | None) -> None:
         raise Unwanted(f"its metre is {', then '.join(written)}, not one that stays and is {' or '.join(metres)}")
 
 
-# Scores of several composers that music21 bundles: what `--data.composer` chooses from.
+# Scores of several composers bundled with music21, for `--data.composer`
 
 COMPOSER_FOLDERS = {
     "Beethoven": "beethoven",

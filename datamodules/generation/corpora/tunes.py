@@ -1,4 +1,4 @@
-"""Collections of tunes in ABC: which of them are read, and what they are called."""
+"""Corpora of tunes in ABC: fiddle tunes bundled with music21, and the Nottingham Music Database."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +38,7 @@ def _kind(piece: Piece, kinds: dict[str, str]) -> str:
     return next((kind for beginning, kind in kinds.items() if file.startswith(beginning)), "")
 
 
-# Irish and Scottish dance tunes as music21 bundles them.
+# Irish and Scottish dance tunes bundled with music21
 
 COLLECTIONS = ("oneills1850", "ryansMammoth", "airdsAirs")
 
@@ -66,7 +66,7 @@ class FiddleTunes(Packaged):
         return read_tunes(spread(files, self.pieces))
 
 
-# The Nottingham Music Database as ABC, with chords.
+# Nottingham Music Database
 
 KINDS = {"hpps": "hornpipe", "jigs": "jig", "morris": "morris", "playford": "playford", "reels": "reel", "slip": "slipjig"}
 KINDS |= {"waltzes": "waltz", "xmas": "carol"}

@@ -1,4 +1,4 @@
-"""Symbolic music as files: MIDI, MusicXML, ABC and what music21 converts, all read into pieces."""
+"""Files of symbolic music (MIDI, MusicXML, ABC; MEI and Humdrum by music21) -> pieces."""
 
 from pathlib import Path
 

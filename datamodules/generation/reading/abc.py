@@ -1,4 +1,4 @@
-"""ABC notation -> pieces: every tune of a file, all its voices, repeats as they are written, played, or once through."""
+"""ABC notation -> a piece for each tune of a file, with all voices; repeats as written, as played, or once through."""
 
 import re
 from fractions import Fraction
@@ -28,7 +28,7 @@ from datamodules.generation.reading.repeats import Signs
 FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")
 BODY = re.compile(r"\[([KLMQV]):([^\[\]]*)\]")
 NAME = re.compile(r"\b(?:name|nm)=\"([^\"]*)\"")
-# First letters of a mode -> fifths between its signature and the major key's on its tonic, and what it counts as.
+# First letters of a mode -> fifths between its signature and that of the major key on its tonic, and mode of the piece.
 MODES = {
     "": (0, "major"),
     "maj": (0, "major"),

@@ -1,4 +1,4 @@
-"""One voice of a tune in ABC notation, read sign by sign; times in quarter notes from its first sign."""
+"""Music of one voice in ABC notation -> notes, chord symbols and bar lines in quarter notes from the first sign."""
 
 import re
 from bisect import bisect_left
@@ -9,8 +9,6 @@ from typing import Any
 from datamodules.generation.piece import STEPS
 from datamodules.generation.reading.notation import read_symbol
 from datamodules.generation.reading.repeats import WORDS, Signs, numbers_of, runs_of
-
-# Bar lines of a voice in ABC notation -> repeat signs, endings and jumps of its measures; music in the order of play.
 
 MARKS = {
     "dacapo": re.compile(r"^(d\.?c\b|dacapo)", re.IGNORECASE),
@@ -109,7 +107,7 @@ def unfolded(events: Iterable[Sequence], stretches: Sequence[Stretch], holds: bo
 
 
 LENGTH = r"(?P<times{0}>\d*)(?P<slashes{0}>/*)(?P<parts{0}>\d*)"
-# What opens a sign never occurs inside it: a file of nothing but opening braces is read in linear time.
+# The opening character of a sign never occurs inside it, so a file of opening braces alone takes linear time.
 SIGN = re.compile(
     r"\"(?P<text>[^\"]*)\"|[!+](?P<mark>[^!+|\s]*)[!+]|(?P<grace>\{[^{}]*\})"
     r"|\((?P<tuplet>\d)(?::(?P<into>\d*))?(?::(?P<count>\d*))?"

@@ -14,7 +14,7 @@ from datamodules.generation.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE
 from datamodules.generation.reading.notation import check_length, is_metre, read_symbol
 from datamodules.generation.voices import SLACK, from_high_to_low, monophonic, named_voice, part
 
-# Standard MIDI Files as their raw events: what a piece has no field for, kept to be written again as it was.
+# Raw events of a file, kept so that those without a field in `Piece` can be written again
 
 OFF, ON, CONTROL, PROGRAM, PRESSURE, BEND = 0x8, 0x9, 0xB, 0xC, 0xD, 0xE
 META, SYSEX, ESCAPE = 0xFF, 0xF0, 0xF7

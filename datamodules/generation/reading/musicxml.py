@@ -1,4 +1,4 @@
-"""Partwise MusicXML -> pieces at ticks that hold every duration, repeats as they are written, played, or once through."""
+"""Partwise MusicXML -> a piece whose ticks hold every duration; repeats as written, as played, or once through."""
 
 import re
 from bisect import bisect_left

@@ -1,4 +1,4 @@
-"""Chord symbols as text, such as Am7, F#dim or G7/B, and the root and quality that they stand for."""
+"""Helpers of all readers: chord symbols <-> (root, quality), limits of lengths, ticks -> seconds, order of repeats."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ SUFFIXES = ("", "m", "dim", "aug", "7", "maj7", "m7", "sus")
 LONGEST_SYMBOL = 40
 """Characters of a symbol; `_TAIL` tries every way to part longer ones into its words."""
 _SYMBOL = re.compile(r"\(?([A-Ga-g])(##|#|bb|b|♯|♭)?([^/]*)(?:/.*)?")
-# What may follow the root: else it is a word, such as Fine.
+# Text that may follow the root; other text is a word, such as Fine.
 _TAIL = re.compile(r"(maj|ma|min|mi|m|dim|aug|sus|add|dom|alt|no|o|°|ø|Δ|[\^+\-#b()*,\d ])*")
 # Tried in this order, at the beginning of what follows the root in lower case; M was spelled out as maj.
 _SUFFIX = (
@@ -62,7 +62,7 @@ def _quality(suffix: str) -> str | None:
     return next((quality for pattern, quality in _SUFFIX if re.match(pattern, plain)), "other")
 
 
-# How long pieces and bars last, and that no damaged number makes them last for ever.
+# Lengths of pieces and bars, bounded against damaged numbers
 
 LONGEST = 24 * 3600  # s: a file that ends later is damaged
 MOST_QUARTERS = 500_000  # likewise
@@ -98,7 +98,7 @@ def is_metre(beats: int, beat_type: int, ticks: int) -> bool:
     return 0 < beats < 256 and beat_type in (1, 2, 4, 8, 16, 32, 64) and 4 * ticks * beats >= beat_type
 
 
-# Repeats of written music: as they stand, once through or as they are played; what is said of them.
+# Repeats: as written, once through or as played, and remarks on them
 
 Repeats = Literal["written", "once", "played"]
 """written: every measure once; once: of several endings the last alone; played: repeats, endings and jumps followed."""

@@ -1,4 +1,4 @@
-"""Numbers of a MusicXML document that a score can have: checked before a parser allocates what a damaged one asks for."""
+"""Range checks of the numbers in MusicXML, MEI and Humdrum files, made before a parser allocates memory for them."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Engraved scores on disk: MusicXML, compressed or not, checked before it is parsed; Humdrum and MEI as music21 converts them."""
+"""Engraved scores on disk -> MusicXML documents and pieces; Humdrum and MEI are converted by music21."""
 
 import re
 import warnings
@@ -98,7 +98,7 @@ def _converted(path: Path) -> bytes:
         raise DataError(f"{printable(str(path))} cannot be read as a score ({type(error).__name__}: {error}).") from error
 
 
-# Marks of a score beside its notes, such as lyrics and slurs, counted: no answer to a score carries them.
+# Counts of marks that no piece holds, such as lyrics and slurs
 
 MUSICXML = {
     "lyric": "lyric",

@@ -1,4 +1,4 @@
-"""Views of a piece: the frames that systems read and write."""
+"""Views: pieces <-> frames of a system."""
 
 from typing import Any
 

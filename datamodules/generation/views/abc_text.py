@@ -1,4 +1,4 @@
-"""A tune as text in ABC, as folk-rnn reads it (Sturm et al. 2016)."""
+"""ABC text of folk-rnn (Sturm et al. 2016): tune <-> symbols, tokens or characters."""
 
 import re
 from contextlib import suppress
@@ -15,7 +15,7 @@ from datamodules.generation.grid import excerpt, whole_bars
 from datamodules.generation.piece import DURATION, ONSET, VOICE, Piece
 from datamodules.generation.views.view import Encoded, Polyphonic, UnfitPiece, Use, View
 
-# A tune's ABC as a row of symbols, tokens or characters, and as text again.
+# ABC text <-> symbols, tokens or characters
 
 By = Literal["token", "character"]
 

@@ -1,4 +1,4 @@
-"""Chords and a melody as bits, as Eck and Schmidhuber (2002) read the blues."""
+"""Lead sheet of Eck and Schmidhuber (2002): chords and melody <-> bits."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -112,7 +112,7 @@ def _symbols(chords: NDArray, step: int) -> NDArray[np.int32]:
     return np.array(found, np.int32).reshape(-1, 3)
 
 
-# A bar of melody as a picture, as MidiNet reads it (Yang et al. 2017).
+# Bar images of MidiNet (Yang et al. 2017): bar of melody <-> matrix
 
 PITCHES = 128
 

@@ -1,4 +1,4 @@
-"""A melody as one row a note, as CONCERT reads it (Mozer 1994)."""
+"""Note tuples of CONCERT (Mozer 1994): melody <-> one row a note."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""A piano roll: which pitches sound in each frame, as Boulanger-Lewandowski et al. (2012) read polyphonic music."""
+"""Piano roll (Boulanger-Lewandowski et al. 2012): piece <-> sounding pitches of each frame."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -125,7 +125,7 @@ def _ranked(sounding: NDArray, begins: NDArray, step: int, length: int, low: int
     return notes
 
 
-# Drums as words of bits, one word a step, as Makris et al. (2017) read rhythms.
+# Drum words of Makris et al. (2017): drums <-> a word of bits a step
 
 KIT: dict[str, tuple[int, ...]] = {
     "kick": (36, 35),

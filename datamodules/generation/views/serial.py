@@ -1,4 +1,4 @@
-"""Chords as one line of tokens, as BachBot writes chorales (Liang 2016)."""
+"""Serial tokens of BachBot (Liang 2016): chords <-> one line of tokens."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""A view: how a piece becomes the frames that a network reads and writes, and how frames become a piece again."""
+"""Base class of views: piece <-> frames of a network, with their conditions."""
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
@@ -157,7 +157,7 @@ def _said(value: Any) -> str:
     return " and ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-# What is known of a frame before its notes are: place in the bar, strength of the beat, fermata, key.
+# Conditions of a frame: place in the bar, strength of the beat, fermata, key
 
 Condition = Literal["position", "beats", "fermata", "key"]
 """position: place in the bar, one-hot of the frames of a 4/4 bar (shorter bars use the first, longer ones begin again).

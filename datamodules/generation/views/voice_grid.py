@@ -1,4 +1,4 @@
-"""Voices on a grid: one category a voice and frame, as DeepBach and MiniBach read chorales."""
+"""Voice grid of DeepBach and MiniBach: piece -> one category a voice and frame."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from datamodules.generation.piece import DURATION, ONSET, PITCH, VOICE, Piece, i
 from datamodules.generation.views.view import Condition, Encoded, Polyphonic, UnfitPiece, Use, View, conditions_of, width
 from datamodules.generation.voices import SLACK, monophonic
 
-# Voices that sound one pitch at a time, on the grid: what voice grids and serial tokens are made of.
+# Voices of one pitch at a time on the grid, for voice grids and serial tokens
 
 LEGATO = 1
 """Frames that notes of a voice that is no single line may last into the next one; they are cut there."""

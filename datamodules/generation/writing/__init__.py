@@ -1,1 +1,1 @@
-"""Pieces as files: MIDI, MusicXML and ABC, and what they sound like. All give bytes, text or samples; nothing is written."""
+"""Writers: pieces -> MIDI bytes, MusicXML or ABC text, samples. No files are written."""

@@ -1,4 +1,4 @@
-"""Pieces -> Standard MIDI Files, which `reading.midi` reads as the same pieces."""
+"""Pieces -> Standard MIDI Files, read back by `reading.midi` as the same pieces, and their sound."""
 
 import math
 import struct
@@ -83,7 +83,7 @@ def _played(notes: NDArray[np.int32], channel: int) -> Events:
     return events
 
 
-# Pieces -> sound, by the SoundFont renderer that the suite's embedded sets are made with.
+# Pieces -> sound
 
 GAIN = 2.0  # a melody at velocity 80 peaks near 0.1 as it is rendered
 LONGEST = 3600  # s

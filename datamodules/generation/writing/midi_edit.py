@@ -1,4 +1,4 @@
-"""Edited MIDI files: the events of a user's file as they were, with other notes where a system wrote some."""
+"""Edited MIDI files: events of a user's file with the notes of a changed piece."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence

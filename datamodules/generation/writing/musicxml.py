@@ -1,4 +1,4 @@
-"""Pieces -> MusicXML 4.0: a part for each voice, with bars, ties, tuplets and beams as an engraver wants them."""
+"""Pieces -> MusicXML 4.0: a part for each voice, with bars, ties, tuplets and beams."""
 
 from itertools import groupby
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from datamodules.generation.writing.values import (
     layers,
 )
 
-# One measure of MusicXML: notes and rests of every layer with their values, ties, tuplets, beams and accidentals.
+# Notes and rests of one measure
 
 ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
 

@@ -1,4 +1,4 @@
-"""Ticks as note values: which of them one note can last, and how any other duration is tied together."""
+"""Note values: durations in ticks -> tied note values; layers of chords; spelling of pitches."""
 
 from bisect import bisect_right
 from fractions import Fraction
@@ -92,7 +92,7 @@ def _greedy(family: dict[int, Value], duration: int) -> list[Value]:
     return [] if duration else found
 
 
-# The notes of one voice as chords that follow each other, in as many layers as they overlap, and cut at bar lines.
+# Notes of one voice -> layers of consecutive chords, cut at bar lines
 
 
 class Bar(NamedTuple):
@@ -168,7 +168,7 @@ def inside(layer: list[ChordEvent], bar: Bar) -> list[Stretch]:
     return [*found, Stretch(now, bar.end, None)] if now < bar.end else found
 
 
-# Pitches as note names in a key, by the line of fifths.
+# Note names of pitches in a key, by the line of fifths
 
 LINE = "FCGDAEB"
 """Naturals from flat to sharp: F is -1 on the line of fifths, C 0."""

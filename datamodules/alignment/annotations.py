@@ -64,16 +64,16 @@ def read_labels(path: Path) -> list[tuple[float, str]]:
 
     Raises DataError for a file that is missing or damaged.
     """
-    found = []
+    results = []
     for place, line in enumerate(_lines(path), 1):
         cells = line.split("\t")
         if not line.strip():
             continue
         try:
-            found.append((number(cells[0]), cells[2].strip()))
+            results.append((number(cells[0]), cells[2].strip()))
         except (ValueError, IndexError) as error:
             raise DataError(f"{path} line {place} is no label ({line[:40]}): expected start, end and text.") from error
-    return found
+    return results
 
 
 def _lines(path: Path) -> list[str]:

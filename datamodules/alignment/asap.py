@@ -134,27 +134,27 @@ def list_vienna(root: Path, font: str = "embedded", score_font: str = "embedded"
     alone = [path for name, path in performances.items() if PIECE.fullmatch(name) and name not in matches]
     pairs, flaws = [], [f"{path} has no match file {path.stem}.match: it is left out." for path in alone]
     for name, match in matches.items():
-        found = PIECE.fullmatch(name)
-        if not found:
+        result = PIECE.fullmatch(name)
+        if not result:
             continue
-        midi, score, sound = performances.get(name), scores.get(found[1]), _sound(root, name)
+        midi, score, sound = performances.get(name), scores.get(result[1]), _sound(root, name)
         if score is None:
-            flaws.append(f"{match} has no score {found[1]}.musicxml: it is left out.")
+            flaws.append(f"{match} has no score {result[1]}.musicxml: it is left out.")
         elif midi is None and sound is None:
             flaws.append(f"{match} has neither a recording {name}.wav nor a performance {name}.mid: it is left out.")
         else:
             performance = Sound(sound) if sound else Sound(midi, font)
             truth = partial(matched_times, match, score)
-            pairs.append(Pair(name, found[1], "train", performance, Sound(score, score_font), truth, midi))
+            pairs.append(Pair(name, result[1], "train", performance, Sound(score, score_font), truth, midi))
     return Listing(with_splits(pairs, split), flaws)
 
 
 def _files(root: Path, *endings: str) -> dict[str, Path]:
     """Files by their names without the ending."""
-    found = (path for name in FOLDERS for ending in endings for path in sorted((root / name).glob(f"[!.]*{ending}")))
-    return {path.stem: path for path in found}
+    result = (path for name in FOLDERS for ending in endings for path in sorted((root / name).glob(f"[!.]*{ending}")))
+    return {path.stem: path for path in result}
 
 
 def _sound(root: Path, name: str) -> Path | None:
     places = (root / folder / f"{name}.wav" for folder in ("audio", "wav", "."))
-    return next((found for place in places if (found := audio_beside(place))), None)
+    return next((result for place in places if (result := audio_beside(place))), None)

@@ -52,25 +52,25 @@ def roll(active: np.ndarray) -> np.ndarray:
 
 def within(active: np.ndarray, start: int, frames: int) -> np.ndarray:
     """What sounds in frames start .. start + frames, nothing beyond the ends."""
-    found = np.zeros((frames, 2), np.uint64)
+    result = np.zeros((frames, 2), np.uint64)
     first, last = max(0, -start), min(frames, len(active) - start)
     if first < last:
-        found[first:last] = active[start + first : start + last]
-    return found
+        result[first:last] = active[start + first : start + last]
+    return result
 
 
 def other_place(place: int, low: int, high: int, active: np.ndarray, how: PairSampling, random: np.random.Generator) -> int:
     """A frame of low .. high - 1 that does not match `place`."""
-    found = place
+    result = place
     for _ in range(TRIES):
         if random.random() < how.near_share:
-            found = place + int(random.choice((-1, 1))) * int(random.integers(how.near[0], how.near[1] + 1))
+            result = place + int(random.choice((-1, 1))) * int(random.integers(how.near[0], how.near[1] + 1))
         else:
-            found = int(random.integers(low, high))
-        if not low <= found < high or abs(found - place) < how.near[0]:
+            result = int(random.integers(low, high))
+        if not low <= result < high or abs(result - place) < how.near[0]:
             continue
-        if not how.by_pitch or (active[found] != active[place]).any():
-            return found
+        if not how.by_pitch or (active[result] != active[place]).any():
+            return result
     return _farther(place, low, high, how.near[0])
 
 

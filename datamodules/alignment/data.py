@@ -72,7 +72,7 @@ def report(data: "AlignmentDataModule", folder: Path) -> dict:
         listed = [pair for pair in listing.pairs if pair.split == split]
         usable = _usable(data, split) if listed else []
         splits[split] = {"listed": len(listed), "usable": len(usable), "pieces": len({pair.piece for pair in usable})}
-    counts = {"listed": len(listing.pairs), "usable": sum(one["usable"] for one in splits.values()), "splits": splits}
+    counts = {"listed": len(listing.pairs), "usable": sum(split["usable"] for split in splits.values()), "splits": splits}
     files = {"missing": listing.flaws, "unreadable": [str(sound.path) for sound in data.unheard]}
     recordings = dict.fromkeys(
         Recording(str(pair.performance.path), pair.split, pair.performance.path) for pair in listing.pairs if pair.split
@@ -170,11 +170,11 @@ class AlignmentDataModule(RootedDataModule):
     @cached_property
     def listing(self) -> Listing:
         """What the folder holds. Raises DataError for a wrong root, or if strict for the first flaw."""
-        found = self.read_pairs(self.find_root())
-        if self.strict and found.flaws:
-            raise DataError(found.flaws[0])
-        self.leave_out("recording", found.flaws)
-        return found
+        result = self.read_pairs(self.find_root())
+        if self.strict and result.flaws:
+            raise DataError(result.flaws[0])
+        self.leave_out("recording", result.flaws)
+        return result
 
     def leave_out(self, kind: str, sentences: Iterable[object]) -> None:
         """Report what is not used: a sentence on each item, whose subject is the item."""

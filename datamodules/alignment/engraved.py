@@ -159,14 +159,14 @@ def _notes(part, kinds, name: str, printed: dict[str, Engraving]) -> Iterator[Wr
 
 def _measures(part, kinds) -> list[Measure]:
     quarters = _quarters(part)
-    found = []
+    results = []
     for measure in part.iter_all(kinds.Measure):
         over, under = (int(number) for number in part.time_signature_map(measure.start.t)[:2])
         if not (0 < over < 1000 and 0 < under <= 128):
             raise ValueError(f"the time signature {over}/{under}")
         if measure.end is not None and measure.end.t > measure.start.t:
-            found.append(Measure(quarters(measure.start.t), quarters(measure.end.t), over, under, str(measure.name or "")))
-    return found
+            results.append(Measure(quarters(measure.start.t), quarters(measure.end.t), over, under, str(measure.name or "")))
+    return results
 
 
 def _tempi(part, kinds) -> Iterator[tuple[float, float]]:

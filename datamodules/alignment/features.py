@@ -59,9 +59,9 @@ class FeatureStore:
     def _missing(self, sounds: list[Sound]) -> list[Sound]:
         """Sounds without features, or with damaged ones, which is said."""
         paths = {sound: self._path_if_there(sound) for sound in sounds}
-        there = [path for path in paths.values() if path]
-        if bad := set(checksum.damaged(there, "checking features")):
-            log.warning("%d of %d files of features in %s are damaged and computed again.", len(bad), len(there), self.folder)
+        present = [path for path in paths.values() if path]
+        if bad := set(checksum.damaged(present, "checking features")):
+            log.warning("%d of %d files of features in %s are damaged and computed again.", len(bad), len(present), self.folder)
             for path in bad:
                 path.unlink(missing_ok=True)
         return [sound for sound, path in paths.items() if path is None or path in bad]
@@ -82,9 +82,9 @@ class FeatureStore:
 
     def _make(self, sound: Sound) -> str | None:
         try:
-            heard = hear(sound, self.rate, self.cache_dir)
+            audio = hear(sound, self.rate, self.cache_dir)
             cents = -sound.cents if sound.font is None else 0.0
-            frames = np.ascontiguousarray(self.extract(heard, cents).transpose(2, 0, 1))
+            frames = np.ascontiguousarray(self.extract(audio, cents).transpose(2, 0, 1))
             if not np.isfinite(frames).all():
                 return f"{sound.path} gives features that are not finite: replace it or leave it out."
             write_atomically(self.path(sound), partial(_save, frames), sealed=True)

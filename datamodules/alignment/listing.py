@@ -78,12 +78,12 @@ def same_times(midi: Path) -> np.ndarray:
 
 def by_stem(root: Path, pattern: str, endings: Sequence[str]) -> dict[str, Path]:
     """Files below a folder by their names without the ending; of one name with several the first that `endings` lists."""
-    found: dict[str, Path] = {}
+    known: dict[str, Path] = {}
     for ending in endings:
         for path in sorted(root.rglob(f"{pattern}{ending}")):
             if path.is_file() and not path.name.startswith("."):
-                found.setdefault(path.stem, path)
-    return found
+                known.setdefault(path.stem, path)
+    return known
 
 
 def audio_beside(path: Path) -> Path | None:

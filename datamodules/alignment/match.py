@@ -65,9 +65,9 @@ def read_match(path: str | Path) -> MatchFile:
     tick = clock["midiClockRate"] / clock["midiClockUnits"] / 1e6  # s
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            found = _CLOCK.match(line)
-            if found:
-                clock[found[1]] = float(found[2])
+            result = _CLOCK.match(line)
+            if result:
+                clock[result[1]] = float(result[2])
                 tick = clock["midiClockRate"] / clock["midiClockUnits"] / 1e6
             written, performed = _SCORE_NOTE.match(line), _PERFORMED.search(line)
             if written:
@@ -86,7 +86,7 @@ def read_match(path: str | Path) -> MatchFile:
 def _written(text: str) -> MatchNote:
     """snote(id,[step,alteration],octave,bar:beat,offset,duration,onset,offset,[attributes])."""
     name, pitch, octave, _, _, duration, beat, _, *attributes = _FIELDS.findall(text)
-    grace = duration.strip() in ("0", "0/1") or any("grace" in one for one in attributes)
+    grace = duration.strip() in ("0", "0/1") or any("grace" in attribute for attribute in attributes)
     return MatchNote(name.strip(), _pitch(pitch, octave), float(beat), grace, None, None)
 
 
@@ -127,10 +127,10 @@ def truth_from_match(match: MatchFile, score: Score) -> np.ndarray:
     pitch. Grace notes count nowhere; of events that cross, as few as possible are left out.
     Raises DataError where fewer than two events are left.
     """
-    found = note_truth(match, score)
-    if found.unknown or found.crossed:
-        log.info("%s: %d notes are not in %s, %d events cross.", match.path, found.unknown, score.path, found.crossed)
-    return found.events
+    result = note_truth(match, score)
+    if result.unknown or result.crossed:
+        log.info("%s: %d notes are not in %s, %d events cross.", match.path, result.unknown, score.path, result.crossed)
+    return result.events
 
 
 def matched_times(match: Path, score: Path) -> np.ndarray:
@@ -142,11 +142,11 @@ def note_truth(match: MatchFile, score: Score) -> NoteTruth:
     """As `truth_from_match`, with the count of what was left out."""
     where = _by_id(match, score) if score.ids else _by_pitch(match, score)
     plain = [(place, note) for place, note in zip(where, match.notes, strict=True) if note.onset is not None and not note.grace]
-    found = defaultdict(list)
+    result = defaultdict(list)
     for place, note in plain:
         if place is not None:
-            found[round(float(score.notes.onset[place]) / CHORD)].append((float(score.notes.onset[place]), note.onset))
-    events = np.array([np.median(found[key], axis=0) for key in sorted(found)]).reshape(-1, 2)
+            result[round(float(score.notes.onset[place]) / CHORD)].append((float(score.notes.onset[place]), note.onset))
+    events = np.array([np.median(result[key], axis=0) for key in sorted(result)]).reshape(-1, 2)
     kept = events[longest_rise(events[:, 1])]
     if len(kept) < 2:
         raise DataError(f"{match.path} and {score.path} have fewer than two notes in common: they belong to different pieces.")
@@ -160,8 +160,8 @@ def _by_id(match: MatchFile, score: Score) -> list[int | None]:
 
     def place(note: MatchNote) -> int | None:
         names = (note.name, f"{note.name}-1", note.name.removesuffix("-1"))
-        found = next((places[name] for name in names if name in places), None)
-        return found if found is not None and score.notes.pitch[found] == note.pitch else None
+        result = next((places[name] for name in names if name in places), None)
+        return result if result is not None and score.notes.pitch[result] == note.pitch else None
 
     return [place(note) for note in match.notes]
 
@@ -173,12 +173,12 @@ def _by_pitch(match: MatchFile, score: Score) -> list[int | None]:
         in_score[int(pitch)].append(place)
     for number in sorted(range(len(match.notes)), key=lambda number: match.notes[number].beat):
         in_match[match.notes[number].pitch].append(number)
-    found: list[int | None] = [None] * len(match.notes)
+    result: list[int | None] = [None] * len(match.notes)
     for pitch, numbers in in_match.items():
         if len(numbers) == len(in_score[pitch]):
             for number, place in zip(numbers, in_score[pitch], strict=True):
-                found[number] = place
-    return found
+                result[number] = place
+    return result
 
 
 def longest_rise(values: np.ndarray) -> np.ndarray:

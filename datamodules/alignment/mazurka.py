@@ -91,8 +91,8 @@ class _Scores:
     """Scores of the mazurkas, each read once."""
 
     def __init__(self, folders: list[Path]) -> None:
-        found = [path for folder in folders for ending in SCORES for path in sorted(folder.rglob(f"[!.]*{ending}"))]
-        self.paths = {work: path for path in reversed(found) if (work := work_of(path.stem))}
+        results = [path for folder in folders for ending in SCORES for path in sorted(folder.rglob(f"[!.]*{ending}"))]
+        self.paths = {work: path for path in reversed(results) if (work := work_of(path.stem))}
         self.ways: dict[Work, list[Score]] = {}
 
     def with_beats(self, work: Work | None, count: int) -> Score:
@@ -110,8 +110,8 @@ class _Scores:
 
 def work_of(name: str) -> Work | None:
     """Opus and number in the name of a piece, a score or a table."""
-    found = NUMBERS.search(name)
-    return (int(found[1]), int(found[2])) if found else None
+    match = NUMBERS.search(name)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _piece(work: Work) -> str:

@@ -53,8 +53,8 @@ def _rows(table: Path) -> list[dict[str, str]]:
             table_rows = [{column: table_rows[column][key] for column in COLUMNS} for key in table_rows[COLUMNS[0]]]
         return [{column: str(row[column]) for column in COLUMNS} for row in table_rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        said = f"{type(error).__name__}: {error}"
-        raise DataError(f"{table} is damaged ({said}): expected the columns {', '.join(COLUMNS)}.") from error
+        text = f"{type(error).__name__}: {error}"
+        raise DataError(f"{table} is damaged ({text}): expected the columns {', '.join(COLUMNS)}.") from error
 
 
 # MAPS, subset MUS: piano sound with the MIDI that drove the piano, 30 pieces on each of 9 pianos.
@@ -75,19 +75,19 @@ def list_maps(root: Path, score_font: str = "embedded", split: Drawn = "piece", 
     pianos: those to take, such as ENSTDkCl; default: all. Raises DataError where there is no such recording.
     """
     sounds, midis = by_stem(root, "MAPS_MUS-*", SOUNDS), by_stem(root, "MAPS_MUS-*", MIDI)
-    named = {name: found for name in sorted({*sounds, *midis}) if (found := NAME.fullmatch(name))}
-    named = {name: found for name, found in named.items() if pianos is None or found["piano"] in pianos}
+    named = {name: match for name in sorted({*sounds, *midis}) if (match := NAME.fullmatch(name))}
+    named = {name: item for name, item in named.items() if pianos is None or item["piano"] in pianos}
     if not named:
         chosen = f" of the pianos {', '.join(pianos)}" if pianos else ""
         raise DataError(f"{root} holds no recording MAPS_MUS-PIECE_PIANO.wav{chosen}: expected {MAPS_LAYOUT}.")
     pairs, flaws = [], []
-    for name, found in named.items():
+    for name, match in named.items():
         if name not in midis:
             flaws.append(f"{sounds[name]} has no {name}.mid beside it: it is left out.")
         elif name not in sounds:
             flaws.append(f"{midis[name]} has no {name}.wav beside it: it is left out.")
         else:
-            pairs.append(own_midi_pair(name, found["piece"], Sound(sounds[name]), midis[name], score_font))
+            pairs.append(own_midi_pair(name, match["piece"], Sound(sounds[name]), midis[name], score_font))
     return Listing(with_splits(pairs, split), flaws)
 
 

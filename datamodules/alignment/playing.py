@@ -134,8 +134,8 @@ def _ids(notes: list[WrittenNote], repeated: bool) -> list[str]:
     if not repeated:
         return [note.name for note in notes]
     count: Counter[str] = Counter()
-    found = []
+    results = []
     for note in notes:
         count[note.name] += 1
-        found.append(f"{note.name}-{count[note.name]}" if note.name else "")
-    return found
+        results.append(f"{note.name}-{count[note.name]}" if note.name else "")
+    return results

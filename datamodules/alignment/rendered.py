@@ -63,8 +63,8 @@ class Vienna(ScoredData):
 
     def read_pairs(self, root: Path) -> Listing:
         """Every performance; where its recording is there, that is heard instead."""
-        found = asap.list_vienna(root, EMBEDDED, self.score_font)
-        return found._replace(pairs=[self._dealt(pair) for pair in found.pairs])
+        result = asap.list_vienna(root, EMBEDDED, self.score_font)
+        return result._replace(pairs=[self._dealt(pair) for pair in result.pairs])
 
     def _dealt(self, pair: Pair) -> Pair:
         if pair.piece == self.test_piece:
@@ -108,8 +108,8 @@ def _pianist(pair: Pair) -> int:
 
 def _present(fonts: list[str]) -> list[str]:
     """SoundFonts that are there; the others are said."""
-    found = [font for font in fonts if font == EMBEDDED or Path(font).expanduser().is_file()]
+    results = [font for font in fonts if font == EMBEDDED or Path(font).expanduser().is_file()]
     for font in fonts:
-        if font not in found:
+        if font not in results:
             log.warning("The SoundFont %s is not there: performances are rendered without it.", font)
-    return found
+    return results

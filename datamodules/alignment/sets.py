@@ -85,14 +85,16 @@ class PaperData(MAPS):
         if self.smd:
             parts.append(smd.list_smd(_folder(self.smd, "--data.smd", smd.SMD_LAYOUT), self.score_font, self.split))
         # A tenth was drawn to test and a tenth to validate: together they are the paper's fifth.
-        pairs = [pair._replace(split="validation" if pair.split == "test" else pair.split) for one in parts for pair in one.pairs]
-        flaws = [flaw for one in parts for flaw in one.flaws]
+        pairs = [
+            pair._replace(split="validation" if pair.split == "test" else pair.split) for part in parts for pair in part.pairs
+        ]
+        flaws = [flaw for part in parts for flaw in part.flaws]
         if self.mazurka:
             place = _folder(self.mazurka, "--data.mazurka", mazurka.LAYOUT)
             scores = Path(self.scores).expanduser() if self.scores else None
-            found = mazurka.list_mazurkas(place, scores, self.score_font, self.split, self.cache_dir)
-            pairs += [pair._replace(split="test") for pair in found.pairs]
-            flaws += found.flaws
+            result = mazurka.list_mazurkas(place, scores, self.score_font, self.split, self.cache_dir)
+            pairs += [pair._replace(split="test") for pair in result.pairs]
+            flaws += result.flaws
         return Listing(pairs, flaws)
 
     def remarks(self) -> dict:

@@ -47,10 +47,10 @@ def hear(sound: Sound, rate: int, cache_dir: str | Path | None = None) -> np.nda
     The detuning of audio is not heard here but by the front end, which then listens so much lower.
     """
     if sound.font is None:
-        found = reading.read_file(sound.path, rate)
+        result = reading.read_file(sound.path, rate)
     else:
-        found = _rendered(sound, rate, cache_root(cache_dir) / "alignment" / "sounds")
-    return degrade(found, rate, sound.worse, sound.seed) if sound.worse else found
+        result = _rendered(sound, rate, cache_root(cache_dir) / "alignment" / "sounds")
+    return degrade(result, rate, sound.worse, sound.seed) if sound.worse else result
 
 
 def played(score: Score, curve: int | None) -> Notes:
@@ -71,14 +71,14 @@ def synthesize(notes: Notes, rate: int, font: str = EMBEDDED, cents: float = 0.0
     midi = _midi(notes, stretch, program)
     # Played faster by the factor that it was written slower: higher, and every onset in its place.
     try:
-        found = render.render_mono(midi, rate, None, _font(font))
+        result = render.render_mono(midi, rate, None, _font(font))
     except RuntimeError as error:
         raise DataError(f"the SoundFont {font} cannot be used ({error}): name another .sf2 file, or {EMBEDDED}.") from error
     if cents:
         import soxr
 
-        found = soxr.resample(found, rate * stretch, rate)
-    return found.astype(np.float32)
+        result = soxr.resample(result, rate * stretch, rate)
+    return result.astype(np.float32)
 
 
 def _rendered(sound: Sound, rate: int, folder: Path) -> np.ndarray:
@@ -88,9 +88,9 @@ def _rendered(sound: Sound, rate: int, folder: Path) -> np.ndarray:
         notes = played(read_score(sound.path), sound.curve)
         if sound.velocity is not None:
             notes = notes._replace(velocity=np.full_like(notes.velocity, sound.velocity))
-        made = reading.to_int16(synthesize(notes, rate, sound.font, sound.cents, sound.program))
+        result = reading.to_int16(synthesize(notes, rate, sound.font, sound.cents, sound.program))
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: np.save(file, made), sealed=True)
+        write_atomically(path, lambda file: np.save(file, result), sealed=True)
     return np.load(path).astype(np.float32) / 32768
 
 
@@ -104,12 +104,14 @@ def _font(name: str) -> Path:
 def _midi(notes: Notes, stretch: float, program: int | None) -> bytes:
     """At most 15 programs, a channel each; further ones sound like the last."""
     programs = notes.program if program is None else np.where(notes.program < 0, -1, program)
-    known = sorted({int(one) for one in programs if one >= 0})
+    used = sorted({int(program) for program in programs if program >= 0})
     channels = [channel for channel in range(16) if channel != DRUMS]
-    channel = {one: channels[min(place, len(channels) - 1)] for place, one in enumerate(known)} | {-1: DRUMS}
+    channel = {number: channels[min(place, len(channels) - 1)] for place, number in enumerate(used)} | {-1: DRUMS}
     lines = [
-        render.RenderedNote(start * stretch, end * stretch, channel[int(one)], int(pitch), int(velocity))
-        for start, end, pitch, velocity, one in zip(notes.onset, notes.offset, notes.pitch, notes.velocity, programs, strict=True)
+        render.RenderedNote(start * stretch, end * stretch, channel[int(number)], int(pitch), int(velocity))
+        for start, end, pitch, velocity, number in zip(
+            notes.onset, notes.offset, notes.pitch, notes.velocity, programs, strict=True
+        )
     ]
     end = (float(notes.offset.max()) + RELEASE_S) * stretch
-    return render.midi_file(lines, {channel[one]: one for one in known}, end)
+    return render.midi_file(lines, {channel[number]: number for number in used}, end)

@@ -105,8 +105,8 @@ class Recorded(Dataset):
 
 def beside(recording: str) -> str | None:
     """The score of a recording's name in its folder, if there is one."""
-    found = (Path(recording).with_suffix(ending) for ending in SCORES)
-    return next((str(path) for path in found if path.is_file()), None)
+    result = (Path(recording).with_suffix(ending) for ending in SCORES)
+    return next((str(path) for path in result if path.is_file()), None)
 
 
 def find_scores(inputs: list[str]) -> list[str]:

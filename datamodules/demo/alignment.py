@@ -76,15 +76,15 @@ def performances(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Perf
     """Every recording of the set."""
     random = np.random.default_rng(seed)
     split_of = {name: player.split for name, player in PLAYERS.items()}
-    shares = {split: sum(one == split for one in split_of.values()) / len(PLAYERS) for split in ("train", "validation", "test")}
+    shares = {split: sum(own == split for own in split_of.values()) / len(PLAYERS) for split in ("train", "validation", "test")}
     chosen = tagging.choose({kind: count * len(PLAYERS) for kind, count in pieces.items()}, random, shares)
     decks = {split: plan.Deck(random, *(name for name in PLAYERS if split_of[name] == split)) for split in shares}
-    made = []
+    results = []
     for piece, split in chosen:
         name = re.sub(r"[^a-z0-9]+", "_", piece.name.lower()).strip("_")
-        one = int(random.integers(2**31))
-        made.append(Performance(name, decks[split].draw(), play(piece, one), one))
-    return made
+        own_seed = int(random.integers(2**31))
+        results.append(Performance(name, decks[split].draw(), play(piece, own_seed), own_seed))
+    return results
 
 
 def split_of(name: str) -> str:

@@ -164,10 +164,10 @@ def entries(channels: list[int], how: str, random: np.random.Generator) -> dict[
 def mixing(dynamics: Dynamics, levels: dict[int, float]) -> list[Control]:
     """Volumes that bring all players to one level and their sum to the plan's, and the swell over the clip."""
     # The SoundFont answers velocity, volume and expression alike: 40 log10 of the ratio.
-    wanted = dynamics.level - 10 * np.log10(len(levels)) - 40 * np.log10(dynamics.velocity / 90)
+    expected = dynamics.level - 10 * np.log10(len(levels)) - 40 * np.log10(dynamics.velocity / 90)
     controls = []
     for channel, level in levels.items():
-        volume = 100 * 10 ** ((wanted - level) / 40)
+        volume = 100 * 10 ** ((expected - level) / 40)
         controls.append(Control(0.0, channel, VOLUME, min(127, max(1, round(volume)))))
         for step in range(51 if dynamics.swell else 1):
             gain = dynamics.swell * step / 50 - max(dynamics.swell, 0)

@@ -141,12 +141,12 @@ def kind_of(piece: DemoPiece) -> str:
 
 def tags(piece: DemoPiece, plan: ClipPlan, pitch: float) -> set[str]:
     """What a listener would say of a clip; `pitch`: mean of all that sounds."""
-    found = {line.instrument for line in plan.lines} | {plan.style, plan.tempo, plan.dynamics}
+    holding = {line.instrument for line in plan.lines} | {plan.style, plan.tempo, plan.dynamics}
     kind = kind_of(piece)
     # A bare melody does not tell its metre well enough.
     accompanied = plan.bass is not None or plan.kit is not None or any(line.role != "melody" for line in plan.lines)
     more = {
-        "strings": bool(found & {"violin", "cello"}),
+        "strings": bool(holding & {"violin", "cello"}),
         "drums": plan.kit is not None,
         "bass": plan.bass is not None,
         "solo": len(plan.lines) == 1 and plan.bass is None and plan.kit is None,
@@ -158,4 +158,4 @@ def tags(piece: DemoPiece, plan: ClipPlan, pitch: float) -> set[str]:
         "staccato": plan.gate == STACCATO,
         "build up": plan.entries == "building",
     }
-    return (found | {tag for tag, holds in more.items() if holds}) & set(TAGS)
+    return (holding | {tag for tag, holds in more.items() if holds}) & set(TAGS)

@@ -47,12 +47,12 @@ def build(cache_dir: str | Path | None = None, tunes: int = TUNES, processes: in
         raise ValueError(f"tunes must be at least 4, some for each split: {tunes}.")
 
     def make(root: Path) -> None:
-        made = tracks(tunes, seed)
-        work = [(track.song, folder(root, track)) for track in made]
+        result = tracks(tunes, seed)
+        work = [(track.song, folder(root, track)) for track in result]
         for _, path in work:
             path.mkdir(parents=True)
-        render.parallel(write_track, work, processes, f"rendering {len(made)} demo tracks of {band.SECONDS:.0f} s, once")
-        names = sorted(track.name for track in made if track.split == "validation")
+        render.parallel(write_track, work, processes, f"rendering {len(result)} demo tracks of {band.SECONDS:.0f} s, once")
+        names = sorted(track.name for track in result if track.split == "validation")
         (root / VALIDATION).write_text("\n".join(names) + "\n", encoding="utf-8")
 
     return build_once("separation", make, SOURCES, (tunes, seed), cache_dir)
@@ -73,12 +73,14 @@ def tracks(tunes: int = TUNES, seed: int = 0) -> list[DemoTrack]:
     castings = {split: band.Casting(random) for split in SHARES}
     pieces = {kind: round(tunes * share / 100) for kind, share in KINDS.items()}
     pieces["reel"] = tunes - sum(pieces.values())
-    made = []
+    results = []
     for piece, split in tagging.choose(pieces, random, SHARES):
         name = f"{tagging.COLLECTIONS[piece.name.split('/')[0]][0].title()} - {title(piece)}"
-        made.append(DemoTrack(name, split, castings[split].song(piece)))
-    training = [track for track in made if track.split == "train"]
-    return made + [DemoTrack(f"{name} (second band)", split, castings[split].song(song.piece)) for name, split, song in training]
+        results.append(DemoTrack(name, split, castings[split].song(piece)))
+    training = [track for track in results if track.split == "train"]
+    return results + [
+        DemoTrack(f"{name} (second band)", split, castings[split].song(song.piece)) for name, split, song in training
+    ]
 
 
 def title(piece: DemoPiece) -> str:

@@ -74,14 +74,14 @@ def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[ClipJob]:
     """Every clip of the set in the order of its clip_id: pieces are split, then arranged VERSIONS times."""
     random = np.random.default_rng(seed)
     planners = {split: plan.Planner(random) for split in SHARES}
-    made = []
+    results = []
     for piece, split in choose(pieces, random):
         folder = random.choice(list(FOLDERS[split]))
         name = re.sub(r"[^a-z0-9]+", "_", f"{piece.name}_{piece.title}".lower()).strip("_")
         for version in range(VERSIONS):
             path = f"{folder}/{name}-{version}.{extension()}"
-            made.append(ClipJob(piece, planners[split].plan(piece), split, path))
-    return made
+            results.append(ClipJob(piece, planners[split].plan(piece), split, path))
+    return results
 
 
 def choose(

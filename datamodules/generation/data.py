@@ -37,14 +37,14 @@ def survey(splits: Splits) -> dict[str, Any]:
     by_split = {split: getattr(splits, split) for split in SPLITS}
     names = {split: _by_content(pieces) for split, pieces in by_split.items()}
     across = [
-        [*names[one][key], *names[other][key]]
-        for one, other in combinations(SPLITS, 2)
-        for key in names[one].keys() & names[other]
+        [*names[item][key], *names[other][key]]
+        for item, other in combinations(SPLITS, 2)
+        for key in names[item].keys() & names[other]
     ]
     return {
         "splits": {split: _describe(pieces) for split, pieces in by_split.items()},
         "duplicates": {
-            "inside": {split: sorted(n for n in found.values() if len(n) > 1) for split, found in names.items()},
+            "inside": {split: sorted(n for n in item.values() if len(n) > 1) for split, item in names.items()},
             "across": sorted(across),
         },
         "left_out": _grouped(splits.dropped),
@@ -87,11 +87,11 @@ def _histogram(values: Any) -> dict[str, int]:
 
 def _ranges(pieces: Sequence[Piece]) -> list[list[int]]:
     """Lowest and highest pitch of each voice that sounds."""
-    found = []
+    results = []
     for voice in range(max((piece.voices for piece in pieces), default=0)):
         pitches = np.concatenate([piece.voice(voice)[:, PITCH] for piece in pieces])
-        found.append([int(pitches.min()), int(pitches.max())] if len(pitches) else [])
-    return found
+        results.append([int(pitches.min()), int(pitches.max())] if len(pitches) else [])
+    return results
 
 
 def _share(flags: Any) -> float:
@@ -110,10 +110,10 @@ def _by_content(pieces: Sequence[Piece]) -> dict[bytes, list[str]]:
 def _grouped(dropped: Sequence[Dropped]) -> dict[str, dict[str, Any]]:
     """Reasons without the names, each with how many and the names."""
     groups: dict[str, list[str]] = {}
-    for one in dropped:
-        reason = "damaged" if one.damaged else one.reason.removeprefix(one.name).lstrip(": ")
+    for item in dropped:
+        reason = "damaged" if item.damaged else item.reason.removeprefix(item.name).lstrip(": ")
         reason = "a duplicate" if reason.startswith("holds the notes of") else reason
-        groups.setdefault(reason, []).append(one.name)
+        groups.setdefault(reason, []).append(item.name)
     return {reason: {"number": len(names), "names": names} for reason, names in sorted(groups.items(), key=lambda g: -len(g[1]))}
 
 
@@ -179,13 +179,13 @@ class GenerationDataModule(RootedDataModule):
     @cached_property
     def _read(self) -> tuple[dict[str, list[Piece]], list[Dropped]]:
         """Pieces of each split in the view's key, and what was left out; the view has learned from the training pieces."""
-        found = pack.load(self.corpus, self.cache_dir, self.strict)
-        wanted = (self.composer or "").lower()
-        chosen = {split: [p for p in getattr(found, split) if wanted in p.composer.lower()] for split in SPLITS}
-        if wanted and not any(chosen.values()):
-            known = sorted({p.composer for split in SPLITS for p in getattr(found, split)} - {""})
+        result = pack.load(self.corpus, self.cache_dir, self.strict)
+        expected = (self.composer or "").lower()
+        chosen = {split: [p for p in getattr(result, split) if expected in p.composer.lower()] for split in SPLITS}
+        if expected and not any(chosen.values()):
+            known = sorted({p.composer for split in SPLITS for p in getattr(result, split)} - {""})
             raise DataError(f"--data.composer {self.composer}: the corpus {self.name} has {', '.join(known) or 'no composers'}.")
-        dropped, ready = list(found.dropped), {}
+        dropped, ready = list(result.dropped), {}
         for split in SPLITS:
             ready[split], unfit = self._in_key(chosen[split])
             dropped += unfit
@@ -194,8 +194,10 @@ class GenerationDataModule(RootedDataModule):
             reasons = [why_unfit(self.view, piece) for piece in ready[split]]
             dropped += [Dropped(p.name, f"{p.name}: {why}", False) for p, why in zip(ready[split], reasons, strict=True) if why]
             ready[split] = [piece for piece, why in zip(ready[split], reasons, strict=True) if not why]
-        kinds = ("file" if one.damaged else "piece" for one in dropped)
-        self.left_out.extend(LeftOut.from_sentence(kind, one.name, one.reason) for kind, one in zip(kinds, dropped, strict=True))
+        kinds = ("file" if item.damaged else "piece" for item in dropped)
+        self.left_out.extend(
+            LeftOut.from_sentence(kind, item.name, item.reason) for kind, item in zip(kinds, dropped, strict=True)
+        )
         self.left_out.extend(entry for split in SPLITS for piece in ready[split] for entry in unread(self.view, piece))
         self.left_out.log_new()
         return ready, dropped
@@ -269,13 +271,13 @@ class GenerationDataModule(RootedDataModule):
         ready, dropped = self._read
         counts = {"pieces": sum(map(len, ready.values())), **{split: len(ready[split]) for split in SPLITS}}
         lists = {
-            "damaged": [one.reason for one in dropped if one.damaged],
-            "left_out": [one.reason for one in dropped if not one.damaged],
+            "damaged": [item.reason for item in dropped if item.damaged],
+            "left_out": [item.reason for item in dropped if not item.damaged],
         }
-        found = survey(Splits(*(ready[split] for split in SPLITS), dropped))
-        lists["identical"] = [f"{' and '.join(names)} hold the same notes" for names in found["duplicates"]["across"]]
+        result = survey(Splits(*(ready[split] for split in SPLITS), dropped))
+        lists["identical"] = [f"{' and '.join(names)} hold the same notes" for names in result["duplicates"]["across"]]
         warn("In two splits: %s.", lists["identical"])
-        return write_report(self, report_dir, counts, lists, {"view": self.view.name}, survey=found)
+        return write_report(self, report_dir, counts, lists, {"view": self.view.name}, survey=result)
 
 
 def _check_root(corpus: Corpus) -> None:

@@ -39,12 +39,12 @@ def chord_of(classes: NDArray, lowest: int | None = None) -> tuple[int, int]:
 
 def chord_classes(piece: Piece, ticks: NDArray) -> NDArray[np.float32]:
     """Pitch classes (ticks, 12) of the chord symbol in force at each tick; none before the first."""
-    found = np.zeros((len(ticks), 12), np.float32)
+    result = np.zeros((len(ticks), 12), np.float32)
     place = np.searchsorted(piece.chords[:, 0], ticks, "right") - 1
     named = place >= 0
     table = TEMPLATES.reshape(12, len(QUALITIES), 12)
-    found[named] = table[piece.chords[place[named], 1], piece.chords[place[named], 2]]
-    return found
+    result[named] = table[piece.chords[place[named], 1], piece.chords[place[named], 2]]
+    return result
 
 
 def chords_of_bars(piece: Piece) -> NDArray[np.int64]:
@@ -55,13 +55,13 @@ def chords_of_bars(piece: Piece) -> NDArray[np.int64]:
     """
     lines = bar_lines(piece)
     edges = np.append(lines, piece.length)
-    found = np.zeros((len(lines), 2), np.int64)
+    result = np.zeros((len(lines), 2), np.int64)
     triads = np.eye(12)[:, None, :] + TEMPLATES.reshape(12, len(QUALITIES), 12)[:, [MAJOR, MINOR]]
     for bar in range(len(lines)):
         begin, end = int(edges[bar]), int(edges[bar + 1])
-        heard = _held(piece.chords, begin, end) if len(piece.chords) else triads @ _sounding(piece, begin, end)
-        found[bar] = np.unravel_index(np.argmax(heard), heard.shape) if heard.any() else found[max(bar - 1, 0)]
-    return found
+        weights = _held(piece.chords, begin, end) if len(piece.chords) else triads @ _sounding(piece, begin, end)
+        result[bar] = np.unravel_index(np.argmax(weights), weights.shape) if weights.any() else result[max(bar - 1, 0)]
+    return result
 
 
 def _held(chords: NDArray, begin: int, end: int) -> NDArray[np.float64]:

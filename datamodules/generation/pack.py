@@ -32,7 +32,7 @@ def load(corpus: Corpus, cache_dir: str | Path | None = None, strict: bool = Fal
     except OSError as error:
         raise unwritable(folder.parent, error) from error
     splits = read(folder / FILE)
-    damaged = [one.reason for one in splits.dropped if one.damaged]
+    damaged = [item.reason for item in splits.dropped if item.damaged]
     if damaged and strict:
         raise DataError(damaged[0])
     return splits
@@ -61,7 +61,7 @@ def write(path: Path, splits: Splits) -> None:
     for name in ARRAYS:
         events = [getattr(piece, name) for piece in pieces]
         arrays[name] = np.concatenate(events) if events else np.zeros(0, np.int32)
-        arrays[f"{name}_counts"] = np.array([len(one) for one in events], np.int64)
+        arrays[f"{name}_counts"] = np.array([len(event) for event in events], np.int64)
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
 
@@ -76,7 +76,7 @@ def read(path: Path) -> Splits:
             for index, plain in enumerate(header["pieces"])
         ]
         first, second, _ = np.cumsum(header["sizes"]).tolist()
-        dropped = [Dropped(*one) for one in header["dropped"]]
+        dropped = [Dropped(*item) for item in header["dropped"]]
     except Exception as error:  # a byte that changed ends in whatever error NumPy, zip, JSON or a piece runs into
         raise DataError(f"The pack {path.parent} is damaged: delete the folder, it will be built again.") from error
     return Splits(pieces[:first], pieces[first:second], pieces[second:], dropped)

@@ -135,11 +135,11 @@ class UserPieces(UserFiles):
             return Question("free", [replace(blank, length=self.bars * blank.bar)], self.use, self.bars, None, None)
         path = " to ".join(paths)
         try:
-            found = [read_pieces(one, "played") for one in paths]
-            remarks = [_first_of(one, len(tunes)) for one, tunes in zip(paths, found, strict=True) if len(tunes) > 1]
-            pieces = [tunes[0] for tunes in found]
+            results = [read_pieces(path, "played") for path in paths]
+            remarks = [_first_of(item, len(tunes)) for item, tunes in zip(paths, results, strict=True) if len(tunes) > 1]
+            pieces = [tunes[0] for tunes in results]
             remarks += [remark for piece in pieces for remark in piece.remarks]
-            remarks += [] if self.use == "free" else [remark for one in paths for remark in unread_marks(Path(one))]
+            remarks += [] if self.use == "free" else [remark for path in paths for remark in unread_marks(Path(path))]
             original = None if self.use in ("interpolate", "free") else _original(Path(paths[0]), pieces[0])
             if self.use == "harmonise":
                 pieces, original, taken = self._melody(path, original)
@@ -191,20 +191,20 @@ def _first_of(path: str, tunes: int) -> str:
 def _span(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", str(text).strip())
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(text).strip())
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 0 < first <= last:
         raise ValueError(f"{text} is no span of bars: give --data.span 5-8, counted from 1")
     return first, last
 
 
 def _metre(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)/(1|2|4|8|16|32)", text)
-    if not found or not int(found[1]):
+    match = re.fullmatch(r"(\d+)/(1|2|4|8|16|32)", text)
+    if not match or not int(match[1]):
         raise ValueError(f"{text} is no time signature: give --data.metre 3/4")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def name_of(path: str) -> str:
     """What a question's answers are called after."""
-    return " to ".join(Path(one).stem for one in path.split(" to "))
+    return " to ".join(Path(item).stem for item in path.split(" to "))

@@ -25,8 +25,8 @@ def named_voice(name: str) -> int | None:
     """The voice that a name by `voice_names` stands for; None for any other name."""
     if name in CHOIR:
         return CHOIR.index(name)
-    found = re.fullmatch(r"Voice ([1-9]\d{0,3})", name)
-    return int(found[1]) - 1 if found else None
+    match = re.fullmatch(r"Voice ([1-9]\d{0,3})", name)
+    return int(match[1]) - 1 if match else None
 
 
 def monophonic(notes: NDArray[np.int32], slack: int = 0) -> bool:

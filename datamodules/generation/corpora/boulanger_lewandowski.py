@@ -49,11 +49,11 @@ class BoulangerLewandowski(OwnMusic):
 
         (path,) = self.sources()
         try:
-            found = loadmat(path, variable_names=KEYS)
-            rolls = [[_roll(roll) for roll in found[key].flat] for key in KEYS]
+            result = loadmat(path, variable_names=KEYS)
+            rolls = [[_roll(roll) for roll in result[key].flat] for key in KEYS]
         except Exception as error:  # of whatever kind: scipy lets through what its parser stumbles over
-            wanted = f"{', '.join(KEYS)}: piano rolls of {PITCHES} columns of zeros and ones"
-            raise DataError(f"{path} does not hold {wanted} ({error}): fetch it again.") from error
+            expected = f"{', '.join(KEYS)}: piano rolls of {PITCHES} columns of zeros and ones"
+            raise DataError(f"{path} does not hold {expected} ({error}): fetch it again.") from error
         names = ("train", "valid", "test")
         splits = zip(names, rolls, strict=True)
         return Splits(
@@ -132,8 +132,8 @@ class JSB(OwnMusic):
             listed = json.loads(path.read_bytes())
             grids = {split: [_grid(steps, path.name == SEPARATED) for steps in listed[split]] for split in SPLITS}
         except (OSError, ValueError, TypeError, KeyError) as error:
-            wanted = "pieces of train, valid and test as lists of steps, each a list of up to four MIDI pitches"
-            raise DataError(f"{path} does not hold {wanted} ({error}): fetch it again.") from error
+            expected = "pieces of train, valid and test as lists of steps, each a list of up to four MIDI pitches"
+            raise DataError(f"{path} does not hold {expected} ({error}): fetch it again.") from error
         return Splits(
             *([self._piece(grid, f"jsb/{split}-{i:03}") for i, grid in enumerate(grids[split])] for split in SPLITS), []
         )

@@ -110,9 +110,9 @@ def gather(
     results = in_processes(attempt, files) if len(files) >= MANY else (attempt(*file) for file in files)
     pieces: list[Piece] = []
     dropped: list[Dropped] = []
-    for found in progress(results, f"reading {what}", len(files), "file", disable=len(files) < MANY):
-        for one in found:
-            (dropped if isinstance(one, Dropped) else pieces).append(one)
+    for items in progress(results, f"reading {what}", len(files), "file", disable=len(files) < MANY):
+        for item in items:
+            (dropped if isinstance(item, Dropped) else pieces).append(item)
     return pieces, dropped
 
 

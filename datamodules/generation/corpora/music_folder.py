@@ -52,8 +52,8 @@ class MusicFolder(OwnMusic):
     def sources(self) -> list[Path]:
         """Files of music, sorted by name; hidden ones aside. Raises DataError where there is none."""
         root = self.folder()
-        shown = (path for path in files_under(root, MUSIC) if not any(part[0] == "." for part in path.relative_to(root).parts))
-        paths = sorted(shown)
+        files = (path for path in files_under(root, MUSIC) if not any(part[0] == "." for part in path.relative_to(root).parts))
+        paths = sorted(files)
         if not paths:
             raise DataError(f"{root} holds no music: --data.root must name {self.layout}.")
         return paths
@@ -63,12 +63,12 @@ class MusicFolder(OwnMusic):
         root = self.folder()
         files = [(path, path.relative_to(root).as_posix()) for path in self.sources()]
         pieces, dropped = gather(_pieces, files, "music", partial(_check, metres=self.metres))
-        given = [FOLDERS.get(piece.name.split("/")[0].lower()) if "/" in piece.name else None for piece in pieces]
-        if not any(given):
+        fixed = [FOLDERS.get(piece.name.split("/")[0].lower()) if "/" in piece.name else None for piece in pieces]
+        if not any(fixed):
             pieces, repeated = distinct(pieces)
             return divide(pieces, dropped + repeated, shares=self.shares)
         splits = {
-            split: [p for p, own in zip(pieces, given, strict=True) if (own or "train") == split] for split in FOLDERS.values()
+            split: [p for p, own in zip(pieces, fixed, strict=True) if (own or "train") == split] for split in FOLDERS.values()
         }
         if splits["validation"] and splits["test"]:
             refuse_unread(type(self), {"shares": self.shares}, f"where {root} has folders for validation and test")
@@ -81,11 +81,11 @@ def _pieces(path: Path, name: str) -> list[Piece]:
     folders = name.split("/")[:-1]
     if folders and folders[0].lower() in FOLDERS:
         folders = folders[1:]
-    found = read_pieces(path)
-    names = [name] if len(found) == 1 else [f"{name}:{number}" for number in range(1, len(found) + 1)]
+    result = read_pieces(path)
+    names = [name] if len(result) == 1 else [f"{name}:{number}" for number in range(1, len(result) + 1)]
     return [
         replace(piece, name=own, composer=folders[0] if folders else piece.composer)
-        for piece, own in zip(found, names, strict=True)
+        for piece, own in zip(result, names, strict=True)
     ]
 
 
@@ -121,7 +121,7 @@ class Composers(Packaged):
     bundle: ClassVar[str] = ""
 
     def __init__(self, composers: list[str] | None = None) -> None:
-        if unknown := [one for one in composers or [] if one not in COMPOSER_FOLDERS]:
+        if unknown := [item for item in composers or [] if item not in COMPOSER_FOLDERS]:
             raise ValueError(f"composers must be of {', '.join(COMPOSER_FOLDERS)}: {', '.join(unknown)}")
         self.composers = sorted(composers or COMPOSER_FOLDERS)
 

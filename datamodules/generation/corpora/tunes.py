@@ -56,13 +56,15 @@ class FiddleTunes(Packaged):
     name = "fiddle-tunes"
 
     def __init__(self, collections: list[str] | None = None, pieces: int | None = None) -> None:
-        if unknown := [one for one in collections or [] if one not in COLLECTIONS]:
+        if unknown := [item for item in collections or [] if item not in COLLECTIONS]:
             raise ValueError(f"collections must be of {', '.join(COLLECTIONS)}: {', '.join(unknown)}")
         self.collections, self.pieces = list(collections or COLLECTIONS[:2]), pieces
 
     def read(self) -> Splits:
         """Parse everything."""
-        files = [(path, one) for one in self.collections for path in sorted((self.folder() / one).glob("*.abc"))]
+        files = [
+            (path, collection) for collection in self.collections for path in sorted((self.folder() / collection).glob("*.abc"))
+        ]
         return read_tunes(spread(files, self.pieces))
 
 

@@ -60,13 +60,13 @@ def read_abc(path: Path, repeats: Repeats = "once") -> list[Piece]:
     Read are keys, metres, tempi, pickups, ties, tuplets, chords and chord symbols, fermatas and several voices; grace notes,
     overlays (&) and signs that mean nothing are left out.
     """
-    shown = printable(str(path))
+    label = printable(str(path))
     try:
         data = path.read_bytes() if path.stat().st_size <= LARGEST else b"\0"
     except OSError as error:
-        raise DataError(f"{shown} cannot be read ({error.strerror}): expected tunes in ABC notation.") from error
+        raise DataError(f"{label} cannot be read ({error.strerror}): expected tunes in ABC notation.") from error
     if b"\0" in data:
-        raise DataError(f"{shown} is no text of at most {LARGEST >> 20} MB: expected tunes in ABC notation.")
+        raise DataError(f"{label} is no text of at most {LARGEST >> 20} MB: expected tunes in ABC notation.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -80,11 +80,11 @@ def read_abc(path: Path, repeats: Repeats = "once") -> list[Piece]:
             tune.read(block)
             piece = tune.piece(path, len(tunes) > 1, repeats)
         except (ValueError, ArithmeticError) as error:  # of numbers beyond all measure
-            raise DataError(f"{shown} is damaged: tune {tune.fields.get('X', '')} cannot be understood ({error}).") from error
+            raise DataError(f"{label} is damaged: tune {tune.fields.get('X', '')} cannot be understood ({error}).") from error
         if piece:
             pieces.append(piece)
     if not pieces:
-        raise DataError(f"{shown} holds no notes: expected tunes in ABC notation, each with the fields X: and K:.")
+        raise DataError(f"{label} holds no notes: expected tunes in ABC notation, each with the fields X: and K:.")
     return pieces
 
 
@@ -104,8 +104,8 @@ class Tune:
         """Read everything."""
         for line in block.splitlines():
             line = re.sub(r"(?<!\\)%.*", "", line).strip()
-            if found := FIELD.match(line):
-                self._field(found[1], found[2].strip())
+            if match := FIELD.match(line):
+                self._field(match[1], match[2].strip())
             elif line and self.begun:
                 self._music(line)
 
@@ -140,8 +140,8 @@ class Tune:
                 self.names[self.current] = named[1]
         elif letter == "K":
             self._change_key(text)
-        elif letter == "L" and (found := re.match(r"(\d+)/(\d+)", text)) and int(found[1]) and int(found[2]):
-            unit = Fraction(int(found[1]), int(found[2]))
+        elif letter == "L" and (match := re.match(r"(\d+)/(\d+)", text)) and int(match[1]) and int(match[2]):
+            unit = Fraction(int(match[1]), int(match[2]))
             if self.now:
                 self.voice.change(unit=4 * unit)
             else:
@@ -170,8 +170,8 @@ class Tune:
         self.begun = True
 
     def _change_metre(self, text: str) -> None:
-        found = re.match(r"(\d+(?:\+\d+)*)/(\d+)", text.replace("(", "").replace(")", ""))
-        metre = (sum(map(int, found[1].split("+"))), int(found[2])) if found else METRES.get(text)
+        match = re.match(r"(\d+(?:\+\d+)*)/(\d+)", text.replace("(", "").replace(")", ""))
+        metre = (sum(map(int, match[1].split("+"))), int(match[2])) if match else METRES.get(text)
         if not metre or not is_metre(*metre, FEWEST_TICKS):
             return
         self.metres.append((self.now, metre))
@@ -182,10 +182,10 @@ class Tune:
             self._again()
 
     def _change_tempo(self, text: str) -> None:
-        found = re.search(r"(?:(\d+)/(\d+)\s*=\s*)?(\d+(?:\.\d+)?)\s*$", re.sub(r'"[^"]*"', "", text).strip())
-        if found:
-            beat = 4 * Fraction(int(found[1]), int(found[2]) or 1) if found[1] else self._unit()
-            quarters = float(found[3]) * float(beat)
+        match = re.search(r"(?:(\d+)/(\d+)\s*=\s*)?(\d+(?:\.\d+)?)\s*$", re.sub(r'"[^"]*"', "", text).strip())
+        if match:
+            beat = 4 * Fraction(int(match[1]), int(match[2]) or 1) if match[1] else self._unit()
+            quarters = float(match[3]) * float(beat)
             if 4 <= quarters <= 6000:
                 self.tempi.append((self.now, round(60e6 / quarters)))
 
@@ -253,15 +253,15 @@ def read_key(text: str) -> Key | None:
     text = text.strip().strip('"')
     if re.match(r"H[Pp]", text):  # Highland pipes: A mixolydian
         text = "Amix"
-    found = re.match(r"([A-G])([#b]?)\s*([A-Za-z]*)", text)
-    if not found:
+    match = re.match(r"([A-G])([#b]?)\s*([A-Za-z]*)", text)
+    if not match:
         return Key(None, None, {}) if text.startswith("none") else None
-    suffix = "maj" if found[3] == "M" else found[3].lower()[:3]
+    suffix = "maj" if match[3] == "M" else match[3].lower()[:3]
     shift, mode = MODES.get(suffix, MODES[""])
-    alter = {"": 0, "#": 1, "b": -1}[found[2]]
+    alter = {"": 0, "#": 1, "b": -1}[match[2]]
     order = "FCGDAEB"
-    fifths = order.index(found[1]) - 1 + 7 * alter + shift
+    fifths = order.index(match[1]) - 1 + 7 * alter + shift
     signature = dict.fromkeys(order[: max(fifths, 0)], 1) | dict.fromkeys(order[::-1][: max(-fifths, 0)], -1)
     for sign, step in re.findall(r"(\^|_|=)([a-gA-G])", text):
         signature[step.upper()] = {"^": 1, "_": -1, "=": 0}[sign]
-    return Key((STEPS[found[1]] + alter) % 12, mode, signature)
+    return Key((STEPS[match[1]] + alter) % 12, mode, signature)

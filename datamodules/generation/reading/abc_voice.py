@@ -210,7 +210,7 @@ class Voice:
         if chord is None:
             self.bars.mark(text.lstrip("^_<>@"), WORDS)
         if chord and (not self.chords or self.chords[-1] != (self.now, chord)):
-            self.chords = [one for one in self.chords if one[0] != self.now]
+            self.chords = [chord for chord in self.chords if chord[0] != self.now]
             self.chords.append((self.now, chord))
 
     def _tuplet(self, sign: re.Match) -> None:
@@ -244,7 +244,7 @@ class Voice:
         self.last = []
         for onset, lasts, pitch, name in notes:
             # A tied note keeps the accidental of the first one, behind a bar line too.
-            held = next((one for one in self.tied if one[3] == name and one[0] + one[1] == onset), None)
+            held = next((item for item in self.tied if item[3] == name and item[0] + item[1] == onset), None)
             if held:
                 held[1] += lasts
             else:

@@ -226,9 +226,9 @@ def _score(data: bytes, path: Path) -> Any:
     try:
         score = symusic.Score.from_midi(data)
     except (RuntimeError, ValueError, UnicodeDecodeError) as error:
-        said = (str(error).splitlines() or [""])[0].removeprefix("MiniMidi: ")
-        said = said.removeprefix("Invaild midi file! ").removesuffix(": iostream error").rstrip(" .!")
-        reason = f"{printable(str(path))} does not read as MIDI ({said or type(error).__name__})"
+        text = (str(error).splitlines() or [""])[0].removeprefix("MiniMidi: ")
+        text = text.removeprefix("Invaild midi file! ").removesuffix(": iostream error").rstrip(" .!")
+        reason = f"{printable(str(path))} does not read as MIDI ({text or type(error).__name__})"
         raise DataError(f"{reason}: expected a Standard MIDI File (.mid).") from error
     if score.ticks_per_quarter <= 0:
         raise DataError(f"{printable(str(path))} is damaged: it counts no ticks to the quarter note.")
@@ -355,5 +355,5 @@ def _key(score: Any) -> tuple[int | None, str | None]:
 
 
 def _chords(markers: list[tuple[int, str]]) -> NDArray[np.int32]:
-    found = [(at, read_symbol(text.removeprefix(CHORD))) for at, text in markers if text.startswith(CHORD)]
-    return np.array([(at, *chord) for at, chord in found if chord], np.int32).reshape(-1, 3)
+    results = [(at, read_symbol(text.removeprefix(CHORD))) for at, text in markers if text.startswith(CHORD)]
+    return np.array([(at, *chord) for at, chord in results if chord], np.int32).reshape(-1, 3)

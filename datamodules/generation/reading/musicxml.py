@@ -78,9 +78,9 @@ class ScoreReader:
 
     def __init__(self, root: Element, repeats: Repeats = "written") -> None:
         self.root = root
-        divisions = [int(exact_number(one.text)) for one in root.iter("divisions") if one.text]
-        self.ticks = ticks_for(one for one in divisions if one > 0)
-        self.ours = any(one.text == SOFTWARE for one in root.iter("software"))
+        divisions = [int(exact_number(element.text)) for element in root.iter("divisions") if element.text]
+        self.ticks = ticks_for(division for division in divisions if division > 0)
+        self.ours = any(element.text == SOFTWARE for element in root.iter("software"))
         parts = root.findall("part")
         self.ids = [part.get("id", "") for part in parts]
         measures = max((part.findall("measure") for part in parts), key=len, default=[])
@@ -130,8 +130,8 @@ class ScoreReader:
     def _left_out(self) -> list[str]:
         """Notes that no piece has, in sentences."""
         kinds = {"grace note": "grace", "cue note": "cue"}
-        found = {kind: sum(note.find(tag) is not None for note in self.root.iter("note")) for kind, tag in kinds.items()}
-        return [left_out(kind, number) for kind, number in found.items() if number]
+        known = {kind: sum(note.find(tag) is not None for note in self.root.iter("note")) for kind, tag in kinds.items()}
+        return [left_out(kind, number) for kind, number in known.items() if number]
 
     def measures(self) -> tuple[list[int], int]:
         """Ticks at which the measures that are played begin and the last one ends; an empty one is a bar of its metre."""
@@ -149,10 +149,10 @@ class ScoreReader:
 
     def events(self, kind: str, starts: list[int]) -> list[tuple[int, ...]]:
         """Events of all parts as (tick, ...), each once, in order; of the first part that has any at a tick."""
-        found = [(tick, *what) for part in self.parts for tick, what in self._played(getattr(part, kind), starts)]
+        results = [(tick, *what) for part in self.parts for tick, what in self._played(getattr(part, kind), starts)]
         if kind == "drums":
-            return sorted(set(found))
-        first = {event[0]: event for event in reversed([*found, *self._in_force(kind, starts)])}
+            return sorted(set(results))
+        first = {event[0]: event for event in reversed([*results, *self._in_force(kind, starts)])}
         events = [first[tick] for tick in sorted(first)]
         return changes(events) if kind != "chords" and self.order != list(range(self.written)) else events
 
@@ -224,7 +224,7 @@ class PartReader:
         programs = [] if declared is None else declared.findall("midi-instrument/midi-program")
         self.program = (int(programs[0].text or 1) - 1) % 128 if programs else 0
         kit = [] if declared is None else declared.findall("midi-instrument")
-        self.kit = {one.get("id"): int(one.findtext("midi-unpitched") or 39) - 1 for one in kit}
+        self.kit = {item.get("id"): int(item.findtext("midi-unpitched") or 39) - 1 for item in kit}
         for measure, element in enumerate(part.findall("measure")):
             self.measure, self.now, self.last = measure, 0, 0
             self.lengths.append(0)
@@ -271,8 +271,8 @@ class PartReader:
             self.key = (tonic, "minor" if mode in MINOR else "major")
         time = element.find("time")
         if time is not None and time.find("beats") is not None:
-            types = [int(one.text) for one in time.findall("beat-type")]
-            beats = [sum(map(int, (one.text or "").split("+"))) for one in time.findall("beats")]
+            types = [int(element.text) for element in time.findall("beat-type")]
+            beats = [sum(map(int, (element.text or "").split("+"))) for element in time.findall("beats")]
             whole = max(types)
             count = sum(count * whole // kind for count, kind in zip(beats, types, strict=True))
             if is_metre(count, whole, self.ticks):

@@ -41,12 +41,12 @@ def read_symbol(text: str) -> tuple[int, int] | None:
     A bass note behind a slash is left out; an extension counts as the seventh chord below it, a half-diminished chord as
     diminished, a sixth as the triad.
     """
-    found = _SYMBOL.fullmatch(text.strip().rstrip(")")) if len(text) <= LONGEST_SYMBOL else None
-    if not found:
+    match = _SYMBOL.fullmatch(text.strip().rstrip(")")) if len(text) <= LONGEST_SYMBOL else None
+    if not match:
         return None
-    accidental = (found[2] or "").replace("♯", "#").replace("♭", "b")
-    root = (STEPS[found[1].upper()] + accidental.count("#") - accidental.count("b")) % 12
-    quality = _quality(found[3].strip())
+    accidental = (match[2] or "").replace("♯", "#").replace("♭", "b")
+    root = (STEPS[match[1].upper()] + accidental.count("#") - accidental.count("b")) % 12
+    quality = _quality(match[3].strip())
     return None if quality is None else (root, QUALITIES.index(quality))
 
 

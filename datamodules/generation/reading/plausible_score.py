@@ -50,8 +50,8 @@ def check_metres(data: bytes) -> None:
         spines = 1 + max((line.count(b"\t") for line in data.splitlines()), default=0)
         if spines > MOST_SPINES:
             raise ValueError(f"{spines:,} spines")
-    if found := _LONG.search(data):
-        raise ValueError(f"the number {found[1][:20].decode('latin-1')}")
+    if match := _LONG.search(data):
+        raise ValueError(f"the number {match[1][:20].decode('latin-1')}")
 
 
 def check_numbers(root: Any) -> None:

@@ -26,8 +26,8 @@ def read_score(path: Path, repeats: Repeats = "once") -> Piece:
     try:
         return ScoreReader(root, repeats).piece(path)
     except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
-        shown = printable(str(path))
-        raise DataError(f"{shown} is damaged: one of its elements cannot be understood ({error}).") from error
+        label = printable(str(path))
+        raise DataError(f"{label} is damaged: one of its elements cannot be understood ({error}).") from error
 
 
 def partwise_score(path: Path) -> ElementTree.Element:
@@ -58,21 +58,21 @@ def _parsed(data: bytes, shown: str) -> ElementTree.Element:
 
 def _unpacked(path: Path) -> bytes:
     """The document, read into memory: nothing in a zip file can name another place on disk."""
-    shown = printable(str(path))
+    label = printable(str(path))
     try:
         if not zipfile.is_zipfile(path):
-            return _bounded(path.open("rb"), shown)
+            return _bounded(path.open("rb"), label)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             named = [name for name in names if name.endswith((".xml", ".musicxml")) and not name.startswith("META-INF/")]
             if CONTAINER in names:
-                files = _parsed(_bounded(archive.open(CONTAINER), shown), shown).iter()
-                named = [one.get("full-path") for one in files if one.tag.endswith("rootfile")]
+                files = _parsed(_bounded(archive.open(CONTAINER), label), label).iter()
+                named = [file.get("full-path") for file in files if file.tag.endswith("rootfile")]
             if not named or named[0] not in names:
-                raise DataError(f"{shown} is a zip file without a score: expected compressed MusicXML.")
-            return _bounded(archive.open(named[0]), shown)
+                raise DataError(f"{label} is a zip file without a score: expected compressed MusicXML.")
+            return _bounded(archive.open(named[0]), label)
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, zipfile.zlib.error) as error:
-        raise DataError(f"{shown} is damaged ({error}): expected MusicXML.") from error
+        raise DataError(f"{label} is damaged ({error}): expected MusicXML.") from error
 
 
 def _bounded(stream, shown: str) -> bytes:
@@ -124,8 +124,8 @@ def unread_marks(path: Path) -> list[str]:
     """A sentence on the marks of a MusicXML or ABC file, if it has any; of other formats nothing is known."""
     ending = path.suffix.lower()
     if ending in (".musicxml", ".xml", ".mxl"):
-        elements = (one for one in parsed_score(path).iter() if one.get("type") not in ("stop", "continue"))
-        counts = Counter(MUSICXML[one.tag] for one in elements if one.tag in MUSICXML)
+        elements = (element for element in parsed_score(path).iter() if element.get("type") not in ("stop", "continue"))
+        counts = Counter(MUSICXML[element.tag] for element in elements if element.tag in MUSICXML)
     elif ending == ".abc":
         text = path.read_text(encoding="utf-8", errors="replace")
         counts = Counter({name: len(pattern.findall(text)) for name, pattern in ABC.items()})

@@ -89,12 +89,12 @@ class AbcText(View):
     def fit(self, pieces: list[Piece]) -> None:
         """Learn the alphabet of the tunes that can be spelled."""
         super().fit(pieces)
-        found: set[str] = set()
+        result: set[str] = set()
         self.symbols = []
         for piece in pieces:
             with suppress(UnfitPiece):
-                found.update(*self._spelled(piece))
-        self.symbols = sorted(found)
+                result.update(*self._spelled(piece))
+        self.symbols = sorted(result)
 
     def form(self) -> dict[str, Any]:
         """Text is no grid in time and has no pitches."""
@@ -112,10 +112,10 @@ class AbcText(View):
         """To the nearest key that the alphabet spells the piece in. Raises Unfit where there is none."""
         if self.key == "c" or not self.symbols:
             return super().shift_for(piece, voice)
-        found = [shift for shift in sorted(range(-11, 12), key=abs) if self.holds(piece.transposed(shift))]
-        if not found:
+        results = [shift for shift in sorted(range(-11, 12), key=abs) if self.holds(piece.transposed(shift))]
+        if not results:
             self.encode(piece)  # raises Unfit: it says what is not in the alphabet
-        return found[0]
+        return results[0]
 
     def _spelled(self, piece: Piece) -> tuple[list[str], list[str]]:
         """Symbols of head and body, without silence at the end."""

@@ -101,15 +101,15 @@ class ChordMelody(View):
 
     def freed(self, fixed: NDArray[np.bool_], template: Piece) -> NDArray[np.bool_]:
         """The chord's bits are free where neither symbols nor other voices say it."""
-        said = not self.melody or template.voices > 1 or len(template.chords)
-        return fixed if said else fixed & (np.arange(fixed.shape[1]) >= CHORD)
+        whole = not self.melody or template.voices > 1 or len(template.chords)
+        return fixed if whole else fixed & (np.arange(fixed.shape[1]) >= CHORD)
 
 
 def _symbols(chords: NDArray, step: int) -> NDArray[np.int32]:
     """Chord symbols (n, 3) of pitch classes (frames, 12), one wherever they change to any."""
     changed = np.diff(chords, axis=0, prepend=False).any(1) & chords.any(1)
-    found = [(frame * step, *chord_of(chords[frame])) for frame in np.flatnonzero(changed)]
-    return np.array(found, np.int32).reshape(-1, 3)
+    results = [(frame * step, *chord_of(chords[frame])) for frame in np.flatnonzero(changed)]
+    return np.array(results, np.int32).reshape(-1, 3)
 
 
 # Bar images of MidiNet (Yang et al. 2017): bar of melody <-> matrix

@@ -45,8 +45,8 @@ class NoteTuples(View):
     def fit(self, pieces: list[Piece]) -> None:
         """Learn the durations."""
         super().fit(pieces)
-        found = [self._rows(piece)[1] for piece in pieces]
-        self.durations = sorted({int(one) for durations in found for one in durations}) or [self.steps]
+        results = [self._rows(piece)[1] for piece in pieces]
+        self.durations = sorted({int(duration) for durations in results for duration in durations}) or [self.steps]
 
     def form(self) -> dict[str, Any]:
         """Rows are no grid in time: `bar` is 0. Rest and end are categories of the first column."""

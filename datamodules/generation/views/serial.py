@@ -71,13 +71,13 @@ class Serial(View):
         tokens = np.tile(np.where(chord == STRUCTURE, DELIMITER, REST), (len(fermatas), 1))
         tokens[:, 0] = FERMATA
         frames = np.repeat(np.arange(len(fermatas))[:, None], len(chord), 1)
-        there = np.ones(voices.shape, bool)
-        there[:, 0] = fermatas
+        present = np.ones(voices.shape, bool)
+        present[:, 0] = fermatas
         last = max(len(fermatas) - 1, 0)
         return (
-            np.concatenate([[0], frames[there], [last]]),
-            np.concatenate([[STRUCTURE], voices[there], [STRUCTURE]]),
-            np.concatenate([[START], tokens[there], [END]]),
+            np.concatenate([[0], frames[present], [last]]),
+            np.concatenate([[STRUCTURE], voices[present], [STRUCTURE]]),
+            np.concatenate([[START], tokens[present], [END]]),
         )
 
     def encode(self, piece: Piece) -> Encoded:

@@ -150,7 +150,7 @@ class View:
 
 def _plain(value: Any) -> Any:
     """A value as YAML and checkpoints hold it: tuples as lists."""
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _said(value: Any) -> str:

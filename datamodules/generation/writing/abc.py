@@ -60,11 +60,11 @@ class _Writer:
 
     def _cut(self, stretches: list[Stretch]) -> list[Stretch]:
         """Stretches cut where a chord symbol falls into them."""
-        found = []
+        results = []
         for start, end, sound in stretches:
             edges = [start, *sorted(tick for tick in self.chords if start < tick < end), end]
-            found += [Stretch(first, last, sound) for first, last in pairwise(edges)]
-        return found
+            results += [Stretch(first, last, sound) for first, last in pairwise(edges)]
+        return results
 
     def _note(self, stretch: Stretch, start: int, value: Value) -> str:
         many, few = value.tuplet or (1, 1)

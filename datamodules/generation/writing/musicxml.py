@@ -76,15 +76,15 @@ class MeasureWriter:
                 self._sound(measure, one, number + 1, marks[0].get(place, ()), marks[1].get(place, ()), bar)
 
     def _valued(self, bar: Bar, stretches: list[Stretch], beat: int) -> list[NotatedEvent]:
-        found = []
+        results = []
         for start, end, sound in stretches:
             for value in self.values.split(start - bar.start, end - start, beat):
                 after = start + value.ticks
-                found.append(
+                results.append(
                     NotatedEvent(start, value, sound, bool(sound) and sound.onset < start, bool(sound) and after < sound.end)
                 )
                 start = after
-        return found
+        return results
 
     def _sound(self, measure: Element, one: NotatedEvent, voice: int, brackets: tuple, beams: tuple, bar: Bar) -> None:
         if one.sound is None:
@@ -169,7 +169,7 @@ def _above(measure: Element, clock: Directions, one: NotatedEvent) -> None:
 
 def _brackets(written: list[NotatedEvent]) -> dict[int, tuple[str, ...]]:
     """Where tuplets start and stop: at the first note, and where as many notes of its value are full, or the tuplet ends."""
-    found: dict[int, tuple[str, ...]] = {}
+    known: dict[int, tuple[str, ...]] = {}
     for tuplet, run in groupby(enumerate(written), key=lambda pair: pair[1].value.tuplet):
         places = [place for place, _ in run]
         if not tuplet:
@@ -179,18 +179,18 @@ def _brackets(written: list[NotatedEvent]) -> dict[int, tuple[str, ...]]:
             filled += written[place].value.ticks
             full = written[first].value.ticks * tuplet[0]
             if filled % full == 0 or place == places[-1]:
-                found[first] = ("start",) if first != place else ()
+                known[first] = ("start",) if first != place else ()
                 if first != place:
-                    found[place] = ("stop",)
+                    known[place] = ("stop",)
                 first, filled = place + 1, 0
                 if first > places[-1]:
                     break
-    return found
+    return known
 
 
 def _beams(written: list[NotatedEvent], start: int, beat: int) -> dict[int, tuple[str, ...]]:
     """The beams of notes with flags that follow each other inside a beat."""
-    found = {}
+    known = {}
     for (_, beamed), run in groupby(
         enumerate(written), key=lambda pair: ((pair[1].start - start) // beat, bool(pair[1].sound and pair[1].value.flags))
     ):
@@ -201,8 +201,8 @@ def _beams(written: list[NotatedEvent], start: int, beat: int) -> dict[int, tupl
         for place, (number, count) in zip(places, enumerate(flags), strict=True):
             before = flags[number - 1] if number else 0
             after = flags[number + 1] if number + 1 < len(flags) else 0
-            found[place] = tuple(_beam(level, before, after) for level in range(count))
-    return found
+            known[place] = tuple(_beam(level, before, after) for level in range(count))
+    return known
 
 
 def _beam(level: int, before: int, after: int) -> str:
@@ -271,7 +271,9 @@ def _part(part: Element, piece: Piece, voice: int, measures: list[Bar], writer: 
         if place == 0 or bar.changes:
             _attributes(measure, piece, voice, bar, writer.spelling if place == 0 else None)
         stretches = [inside(layer, bar) for layer in sung]
-        writer.write(measure, bar, [one for one in stretches if any(it.sound for it in one)], bar.beat(piece.ticks), clock)
+        writer.write(
+            measure, bar, [stretch for stretch in stretches if any(it.sound for it in stretch)], bar.beat(piece.ticks), clock
+        )
     _text(SubElement(part[-1], "barline", location="right"), "bar-style", "light-heavy")
 
 

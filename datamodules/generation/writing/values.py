@@ -74,22 +74,22 @@ class Values:
 def _family(ticks: int, tuplet: tuple[int, int] | None) -> dict[int, Value]:
     """Values that are whole ticks, from long to short: plain and dotted ones, or those of one tuplet."""
     many, few = tuplet or (1, 1)
-    found = {}
+    known = {}
     for kind, quarters in KINDS.items():
         for dots in (0,) if tuplet else (1, 0):
             length = ticks * quarters * few / many * (2 - Fraction(1, 2**dots))
             if length.denominator == 1 and not (tuplet and quarters > LONGEST_IN_TUPLET):
-                found[int(length)] = Value(int(length), kind, dots, tuplet)
-    return dict(sorted(found.items(), reverse=True))
+                known[int(length)] = Value(int(length), kind, dots, tuplet)
+    return dict(sorted(known.items(), reverse=True))
 
 
 def _greedy(family: dict[int, Value], duration: int) -> list[Value]:
     """Values from long to short that make up the duration; none where they do not."""
-    found = []
+    results = []
     for ticks, value in family.items():
-        found += [value] * (duration // ticks)
+        results += [value] * (duration // ticks)
         duration %= ticks
-    return [] if duration else found
+    return [] if duration else results
 
 
 # Notes of one voice -> layers of consecutive chords, cut at bar lines
@@ -133,12 +133,12 @@ def bars(piece: Piece) -> list[Bar]:
     lines = bar_lines(piece).tolist() or [0]
     bar = Bar(0, 0, piece.beats, piece.beat_type, True)
     metres = {tick: metre for tick, *metre in piece.metres.tolist() if tick > piece.pickup}
-    found = []
+    results = []
     for start, end in zip(lines, [*lines[1:], length or piece.bar], strict=True):
         beats, kind = metres.get(start, bar[2:4])
-        bar = Bar(start, end, beats, kind, not found or start in metres)
-        found.append(bar)
-    return found
+        bar = Bar(start, end, beats, kind, not results or start in metres)
+        results.append(bar)
+    return results
 
 
 def layers(notes: NDArray) -> list[list[ChordEvent]]:
@@ -146,13 +146,13 @@ def layers(notes: NDArray) -> list[list[ChordEvent]]:
     sounds: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for onset, duration, pitch, velocity, _ in notes.tolist():
         sounds.setdefault((onset, onset + duration), []).append((pitch, velocity))
-    found: list[list[ChordEvent]] = [[]]
+    results: list[list[ChordEvent]] = [[]]
     for (onset, end), heard in sorted(sounds.items(), key=lambda item: (item[0][0], -item[0][1])):
-        free = next((layer for layer in found if not layer or layer[-1].end <= onset), None)
+        free = next((layer for layer in results if not layer or layer[-1].end <= onset), None)
         if free is None:
-            found.append(free := [])
+            results.append(free := [])
         free.append(ChordEvent(onset, end, sorted(heard)))
-    return found
+    return results
 
 
 def inside(layer: list[ChordEvent], bar: Bar) -> list[Stretch]:

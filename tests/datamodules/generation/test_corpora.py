@@ -172,7 +172,7 @@ def test_folders_named_as_splits_are_the_splits(tmp_path):
     assert {piece.composer for piece in pieces_of(splits)} == {"Sor", "more", ""} and not splits.dropped
 
 
-@pytest.mark.parametrize(("root", "said"), [(None, "--data.root"), ("nowhere", "no folder"), (".", "no music")])
+@pytest.mark.parametrize(("root", "said"), [(None, "--data.root"), ("nowhere", "not a folder"), (".", "no music")])
 def test_a_folder_without_music_is_one_sentence(tmp_path, monkeypatch, root, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=said):

@@ -48,7 +48,7 @@ def list_asap(root: Path, font: str = "embedded", score_font: str = "embedded", 
     """Every performance whose beats match its score's: its sound where it is there, else its MIDI in a SoundFont.
 
     The score is ASAP's MIDI file, its repeats unfolded. Beats marked bR, in bars that do not add up, are no events.
-    Raises DataError where the table is missing or another one.
+    Raises DataError if the table is missing or another one.
     """
     beats = cache(read_beats)
     pairs, flaws = [], []
@@ -126,7 +126,7 @@ PIECE = re.compile(r"(.+)_p\d+")  # p23-average, which the set's first edition h
 def list_vienna(root: Path, font: str = "embedded", score_font: str = "embedded", split: Drawn = "piece") -> Listing:
     """Every performance: its recording where it is there, else its MIDI in a SoundFont; and the score from MusicXML.
 
-    Raises DataError where the folder holds no match file.
+    Raises DataError if the folder holds no match file.
     """
     matches, performances, scores = (_files(root, *endings) for endings in ((".match",), (".mid",), (".musicxml", ".xml")))
     if not matches:

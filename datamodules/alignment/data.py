@@ -164,7 +164,7 @@ class AlignmentDataModule(RootedDataModule):
         return super().__getstate__() | {"_spec": None}
 
     def read_pairs(self, root: Path) -> Listing:
-        """Every recording with its score. Raises DataError where the folder is not as expected."""
+        """Every recording with its score. Raises DataError if the folder is not as expected."""
         raise NotImplementedError(f"{type(self).__name__} lists no recordings: choose a data set as --data.")
 
     @cached_property
@@ -182,7 +182,7 @@ class AlignmentDataModule(RootedDataModule):
         self.left_out.log_new()
 
     def listed(self, split: Split) -> list[Pair]:
-        """The pairs of a split, in order of their names. Raises DataError where there are none."""
+        """The pairs of a split, in order of their names. Raises DataError if there are none."""
         chosen = sorted((pair for pair in self.listing.pairs if pair.split == split), key=lambda pair: pair.name)
         if not chosen:
             first = f" ({len(self.listing.flaws)} are left out, the first: {self.listing.flaws[0]})" if self.listing.flaws else ""

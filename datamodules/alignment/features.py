@@ -95,7 +95,7 @@ class FeatureStore:
         return None
 
     def read(self, sound: Sound) -> np.ndarray:
-        """Features (frames, channels, bins) float32, mapped from disk. Raises DataError where they were not built."""
+        """Features (frames, channels, bins) float32, mapped from disk. Raises DataError if they were not built."""
         try:
             return np.load(self.path(sound), mmap_mode="r")
         except FileNotFoundError:

@@ -29,7 +29,7 @@ def list_folder(root: Path, score_font: str = "embedded", split: Drawn = "piece"
 
     root: a folder, or the table itself. aligned: MIDI scores run in the time of their recordings, as in MAPS. Splits are
     those of the table or of folders called train, validation and test, else drawn.
-    Raises DataError where nothing is found, or a table lacks a column.
+    Raises DataError if nothing is found, or a table lacks a column.
     """
     table = root if root.is_file() else root / TABLE
     rows = _table(table) if table.is_file() else _beside(root)

@@ -125,7 +125,7 @@ def truth_from_match(match: MatchFile, score: Score) -> np.ndarray:
     An event is an onset of the score; its time in the performance is the median onset of its notes, which one note that
     was matched wrongly in a chord does not move. Notes are found by id, or in a score without ids as the n-th of their
     pitch. Grace notes count nowhere; of events that cross, as few as possible are left out.
-    Raises DataError where fewer than two events are left.
+    Raises DataError if fewer than two events are left.
     """
     result = note_truth(match, score)
     if result.unknown or result.crossed:

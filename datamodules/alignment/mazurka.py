@@ -34,7 +34,7 @@ def list_mazurkas(
 ) -> Listing:
     """Every recording with beats that are as many as its score's, the repeats of which are played as the count tells.
 
-    scores: their folder, default below root. Raises DataError where there are no recordings.
+    scores: their folder, default below root. Raises DataError if there are no recordings.
     """
     sounds, beats = by_stem(root, "*", SOUNDS), by_stem(root, "*", (".beat", ".beats"))
     if not sounds:
@@ -65,7 +65,7 @@ def list_mazurka_like(
 ) -> Listing:
     """The score of each mazurka bent to the beats of each recording in MazurkaBL, rendered: real rubato, exact truth.
 
-    per_piece: at most so many recordings of each, spread evenly. Raises DataError where the tables are missing.
+    per_piece: at most so many recordings of each, spread evenly. Raises DataError if the tables are missing.
     """
     tables = sorted(root.glob("beat_time/[!.]*.csv"))
     if not tables:
@@ -96,7 +96,7 @@ class _Scores:
         self.ways: dict[Work, list[Score]] = {}
 
     def with_beats(self, work: Work | None, count: int) -> Score:
-        """The score, its repeats played so that it has so many beats. Raises DataError where there is none."""
+        """The score, its repeats played so that it has so many beats. Raises DataError if there is none."""
         if work is None or work not in self.paths:
             raise DataError(f"it has no score: expected one such as mazurka24-2.xml in {', '.join(SCORE_FOLDERS[:-1])}.")
         if work not in self.ways:

@@ -22,7 +22,7 @@ def list_maestro(root: Path, font: str = "embedded", score_font: str = "embedded
     """Every performance, its MIDI as the score; the splits are MAESTRO's own, which part pieces, unless drawn by recording.
 
     Where no sound at all is there, as in the edition with MIDI alone, the performances are rendered in `font`.
-    Raises DataError where the table is missing or another one.
+    Raises DataError if the table is missing or another one.
     """
     table = next((path for ending in ("csv", "json") for path in sorted(root.glob(f"maestro-*.{ending}"))), None)
     if table is None:
@@ -72,7 +72,7 @@ NAME = re.compile(r"MAPS_MUS-(?P<piece>.+)_(?P<piano>[^_]+)")
 def list_maps(root: Path, score_font: str = "embedded", split: Drawn = "piece", pianos: Sequence[str] | None = None) -> Listing:
     """Every recording of a piece of music, its MIDI as the score.
 
-    pianos: those to take, such as ENSTDkCl; default: all. Raises DataError where there is no such recording.
+    pianos: those to take, such as ENSTDkCl; default: all. Raises DataError if there is no such recording.
     """
     sounds, midis = by_stem(root, "MAPS_MUS-*", SOUNDS), by_stem(root, "MAPS_MUS-*", MIDI)
     named = {name: match for name in sorted({*sounds, *midis}) if (match := NAME.fullmatch(name))}
@@ -100,7 +100,7 @@ SMD_LAYOUT = (
 
 
 def list_smd(root: Path, score_font: str = "embedded", split: Drawn = "piece") -> Listing:
-    """Every performance, its MIDI as the score; a piece is a movement. Raises DataError where there is none."""
+    """Every performance, its MIDI as the score; a piece is a movement. Raises DataError if there is none."""
     sounds, midis = by_stem(root, "*-SMD", SOUNDS), by_stem(root, "*-SMD", MIDI)
     if not sounds and not midis:
         raise DataError(f"{root} holds no performance COMPOSER_WORK_PERFORMER_VERSION-SMD: expected {SMD_LAYOUT}.")

@@ -24,7 +24,7 @@ VERSION = 1
 def fingerprint(sound: Sound) -> str:
     """Twenty hex digits that change with the file's content and with all that is done to it, not with the file's place.
 
-    Raises DataError where it is not there.
+    Raises DataError if it is not there.
     """
     # What is as usual is not named: another way of changing sounds leaves the names of those that it does not change.
     usual = Sound._field_defaults
@@ -42,7 +42,7 @@ def fingerprint(sound: Sound) -> str:
 
 
 def hear(sound: Sound, rate: int, cache_dir: str | Path | None = None) -> np.ndarray:
-    """Samples (samples,) float32 at `rate` Hz. Raises DataError where the file cannot be read or rendered.
+    """Samples (samples,) float32 at `rate` Hz. Raises DataError if the file cannot be read or rendered.
 
     The detuning of audio is not heard here but by the front end, which then listens so much lower.
     """

@@ -50,7 +50,7 @@ class ScoredRecordings(UserFiles):
         self.scores = list(scores or self.scores)
 
     def predict_set(self) -> Dataset:
-        """Every recording with its score. Raises DataError where an input or score names nothing."""
+        """Every recording with its score. Raises DataError if an input or score names nothing."""
         pairs = [(recording, score[0] if score else None) for recording, *score in (item.files for item in self.remaining())]
         return Recorded(pairs, self.spec.sample_rate, self.strict)
 

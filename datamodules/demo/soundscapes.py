@@ -116,7 +116,7 @@ def build(
 
     clips: how many of each subset; variants: how many of each class of sound, and of backgrounds, for each split.
 
-    Raises DataError where no renderer or SoundFont is installed.
+    Raises DataError if no renderer or SoundFont is installed.
     """
 
     def make(root: Path) -> None:

@@ -54,7 +54,7 @@ def build(
 ) -> Path:
     """The root of the embedded set, rendered on the first call. `pieces`: how many of each kind of PIECES.
 
-    Raises DataError where no renderer, SoundFont or score is installed.
+    Raises DataError if no renderer, SoundFont or score is installed.
     """
 
     def make(root: Path) -> None:

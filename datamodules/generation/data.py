@@ -220,7 +220,7 @@ class GenerationDataModule(RootedDataModule):
         return self.view.state()
 
     def pieces(self, split: str) -> list[Piece]:
-        """The pieces of a split that the view can hold, in its key. Raises DataError where there are none."""
+        """The pieces of a split that the view can hold, in its key. Raises DataError if there are none."""
         ready, dropped = self._read
         if not ready[split]:
             why = f" (the first left out: {dropped[0].reason})" if dropped else ""

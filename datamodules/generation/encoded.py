@@ -137,7 +137,7 @@ def cut(encoded: Encoded, start: int, stop: int) -> Encoded:
 
 
 def why_unfit(view: View, piece: Piece) -> str | None:
-    """Why a view cannot hold a piece; None where it can."""
+    """Why a view cannot hold a piece; None if it can."""
     try:
         view.encode(piece)
     except UnfitPiece as reason:

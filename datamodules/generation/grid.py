@@ -110,7 +110,7 @@ def _stretches(piece: Piece) -> list[tuple[int, int, int]]:
 def kept_frames(template: Piece, steps: int, use: str, span: tuple[int, int] | None) -> NDArray[np.bool_]:
     """Frames that a use leaves as they are: those before a span to continue from, those outside a span to fill.
 
-    Raises ValueError where there is nothing to fill.
+    Raises ValueError if there is nothing to fill.
     """
     frames = np.arange(frames_of(template, steps))
     if use not in ("continue", "inpaint"):

@@ -10,7 +10,7 @@ ONSET, DURATION, PITCH, VELOCITY, VOICE = range(5)
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 """Semitones of the natural notes above C."""
 QUALITIES = ("major", "minor", "diminished", "augmented", "dominant", "major seventh", "minor seventh", "other")
-"""What the third column of `Piece.chords` counts in."""
+"""Values of the third column of `Piece.chords`."""
 
 
 def _none(width: int) -> NDArray[np.int32]:
@@ -28,7 +28,7 @@ class Piece:
     pickup: ticks before the first downbeat; bar k begins at pickup + k * bar
     metres: (m, 3): tick, beats, beat type; the first one holds from the beginning
     tempi: (m, 2): tick, microseconds of a quarter note
-    tonic, mode: pitch class of the key (0 = C) and "major" or "minor"; None where nobody says
+    tonic, mode: pitch class of the key (0 = C) and "major" or "minor"; None if nobody says
     fermatas: (k,) onsets of notes that bear one
     chords: (m, 3): onset, root (pitch class), quality (index into QUALITIES); each holds until the next
     drums: (n, 4): onset, duration, drum (General MIDI), velocity

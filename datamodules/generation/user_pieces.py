@@ -103,7 +103,7 @@ class UserPieces(UserFiles):
             refuse_unread(type(self), self._frame, "for --data.use free of a file, whose length and metre it takes")
 
     def predict_set(self) -> Dataset:
-        """Every question. Raises DataError where an input names nothing, or interpolation gets other than two."""
+        """Every question. Raises DataError if an input names nothing, or interpolation gets other than two."""
         return Prompts(self, [item.files for item in self.remaining()])
 
     def items(self) -> list[InputItem]:

@@ -92,7 +92,7 @@ WORDS = (
     r"\bsopran",
     r"\b(lead|solo|theme|thema|tema)",
 )
-"""What the name of a melody holds, the surest first."""
+"""Patterns in the names of melodies, the surest first."""
 OTHERS = r"\b(back|bg|bv|harmon|choir|chor|coro|second|nd|counter|bass|drum|pad)"
 """What the name of a part holds that accompanies a voice or a lead; numbers are left out of names."""
 
@@ -100,7 +100,7 @@ OTHERS = r"\b(back|bg|bv|harmon|choir|chor|coro|second|nd|counter|bass|drum|pad)
 def melody_voice(piece: Piece, wanted: str | int | None = None) -> int:
     """Number of the voice to harmonise: `wanted` as a number or a name, else `likely_melody`.
 
-    A name is compared without case and spaces; the beginning of one alone will do. Raises DataError where no voice is meant.
+    A name is compared without case and spaces; the beginning of one alone will do. Raises DataError if no voice is meant.
     """
     if wanted is None:
         return likely_melody(piece.names)

@@ -40,7 +40,7 @@ class BoulangerLewandowski(OwnMusic):
         self.name = f"boulanger-lewandowski-{set}"
 
     def sources(self) -> list[Path]:
-        """The file that is read. Raises DataError where it is missing."""
+        """The file that is read. Raises DataError if it is missing."""
         return [self.file(f"{self.set}.mat")]
 
     def read(self) -> Splits:
@@ -120,7 +120,7 @@ class JSB(OwnMusic):
         self.grid = grid
 
     def sources(self) -> list[Path]:
-        """The file that is read. Raises DataError where it is missing."""
+        """The file that is read. Raises DataError if it is missing."""
         if self.grid == "16th" and (self.folder() / SEPARATED).is_file():
             return [self.folder() / SEPARATED]
         return [self.file(f"jsb-chorales-{self.grid}.json")]

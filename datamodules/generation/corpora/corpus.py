@@ -28,7 +28,7 @@ class Unwanted(ValueError):
 class Corpus:
     """Base of all corpora; subclasses take plain arguments, a folder `root` where the music is the user's.
 
-    Raises DataError where the root or its layout is missing.
+    Raises DataError if the root or its layout is missing.
     """
 
     name: ClassVar[str]
@@ -41,7 +41,7 @@ class Corpus:
         return corpus
 
     def folder(self) -> Path:
-        """The folder of the music. Raises DataError where the user has to name one and did not, or it is no folder."""
+        """The folder of the music. Raises DataError if the user has to name one and did not, or it is no folder."""
         raise NotImplementedError
 
     def read(self) -> Splits:
@@ -49,7 +49,7 @@ class Corpus:
         raise NotImplementedError
 
     def ingredients(self) -> list[object]:
-        """What the result depends on, but for the music: the arguments, and the readers' own text (Path)."""
+        """All but the music that the result depends on: the arguments, and the readers' source files (Path)."""
         arguments = {name: value for name, value in vars(self).items() if name != "root"}
         return [type(self).__qualname__, sorted(arguments.items()), *READERS]
 
@@ -71,7 +71,7 @@ class OwnMusic(Corpus):
         self.root = root
 
     def folder(self) -> Path:
-        """The folder of the music. Raises DataError where none was named or it is no folder."""
+        """The folder of the music. Raises DataError if none was named or it is no folder."""
         if self.root is None:
             raise DataError(f"No music was named: give --data.root, {self.layout}.")
         folder = Path(self.root).expanduser()
@@ -80,7 +80,7 @@ class OwnMusic(Corpus):
         return folder
 
     def file(self, name: str) -> Path:
-        """A file of the folder. Raises DataError where it is missing."""
+        """A file of the folder. Raises DataError if it is missing."""
         path = self.folder() / name
         if not path.is_file():
             raise DataError(f"{path} is missing: --data.root must name {self.layout}.")
@@ -143,7 +143,7 @@ class Packaged(Corpus):
     bundle: ClassVar[str] = ""  # the folder
 
     def folder(self) -> Path:
-        """The folder in the wheel. Raises DataError where it is absent."""
+        """The folder in the wheel. Raises DataError if it is absent."""
         spec = importlib.util.find_spec("music21")
         path = Path(spec.origin).with_name("corpus") / self.bundle if spec and spec.origin else None
         if path is None or not path.is_dir():

@@ -50,7 +50,7 @@ class MusicFolder(OwnMusic):
         self.metres, self.shares = None if metres is None else list(metres), tuple(shares)
 
     def sources(self) -> list[Path]:
-        """Files of music, sorted by name; hidden ones aside. Raises DataError where there is none."""
+        """Files of music, sorted by name; hidden ones aside. Raises DataError if there is none."""
         root = self.folder()
         files = (path for path in files_under(root, MUSIC) if not any(part[0] == "." for part in path.relative_to(root).parts))
         paths = sorted(files)

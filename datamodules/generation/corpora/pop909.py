@@ -30,7 +30,7 @@ class POP909(OwnMusic):
     layout = "the folder of POP909 with 001.mid, 002.mid, ... or a folder for each of them"
 
     def sources(self) -> list[Path]:
-        """The songs by number. Raises DataError where there is none."""
+        """The songs by number. Raises DataError if there is none."""
         paths = sorted(self.folder().rglob("[0-9][0-9][0-9].mid"))
         if not paths:
             raise DataError(f"{self.folder()} holds no songs: --data.root must name {self.layout}.")

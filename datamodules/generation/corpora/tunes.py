@@ -87,7 +87,7 @@ class Nottingham(OwnMusic):
     layout = "the folder with jigs.abc, reelsa-c.abc, ... (jukedeck/nottingham-dataset, ABC_cleaned)"
 
     def sources(self) -> list[Path]:
-        """The ABC files, sorted; of a whole checkout the cleaned ones. Raises DataError where there is none."""
+        """The ABC files, sorted; of a whole checkout the cleaned ones. Raises DataError if there is none."""
         folder = self.folder()
         cleaned = folder / "ABC_cleaned"
         paths = sorted((cleaned if cleaned.is_dir() else folder).rglob("*.abc"))

@@ -47,7 +47,7 @@ LARGEST = 32 << 20  # bytes
 
 
 class Key(NamedTuple):
-    """What a K: field says."""
+    """Content of a K: field."""
 
     tonic: int | None
     mode: str | None
@@ -55,7 +55,7 @@ class Key(NamedTuple):
 
 
 def read_abc(path: Path, repeats: Repeats = "once") -> list[Piece]:
-    """The tunes of a file that hold notes. Raises DataError where there is none, or where a file is damaged or too large.
+    """The tunes of a file that hold notes. Raises DataError if there is none, or where a file is damaged or too large.
 
     Read are keys, metres, tempi, pickups, ties, tuplets, chords and chord symbols, fermatas and several voices; grace notes,
     overlays (&) and signs that mean nothing are left out.
@@ -155,7 +155,7 @@ class Tune:
             self.fields.setdefault(letter, text)
 
     def _again(self) -> None:
-        """What stands between the header and the first note belongs to the header."""
+        """Apply fields between the header and the first note as if they were in the header."""
         for voice in self.voices.values():
             if not voice.now:
                 voice.change(self._unit(), self.metre, self.key.signature)
@@ -207,7 +207,7 @@ class Tune:
         return order_remarks(len(signs), order, "bar")
 
     def piece(self, path: Path, many: bool, repeats: Repeats = "written") -> Piece | None:
-        """What was read; None without notes."""
+        """The piece; None without notes."""
         voices = [voice for voice in self.voices.values() if voice.notes]
         if not voices:
             return None
@@ -249,7 +249,7 @@ class Tune:
 
 
 def read_key(text: str) -> Key | None:
-    """The key that a K: field names; None where it names none, such as for a clef."""
+    """The key that a K: field names; None if it names none, such as for a clef."""
     text = text.strip().strip('"')
     if re.match(r"H[Pp]", text):  # Highland pipes: A mixolydian
         text = "Amix"

@@ -155,7 +155,7 @@ class Voice:
 
     @property
     def first_line(self) -> Fraction:
-        """When the first bar line comes after the beginning; 0 where there is none."""
+        """When the first bar line comes after the beginning; 0 if there is none."""
         return self.lines[0] if self.lines else Fraction(0)
 
     def times(self) -> Iterator[Fraction]:

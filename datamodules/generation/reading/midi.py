@@ -181,7 +181,7 @@ def read_midi(path: Path, drums_alone: bool = False) -> list[Piece]:
 
 
 def source_of(path: Path) -> MidiSource | None:
-    """The events behind the first piece of `read_midi`; None where the file holds others than a MIDI file has."""
+    """The events behind the first piece of `read_midi`; None if the file holds others than a MIDI file has."""
     for chunk in _sequences(_bytes(path)):
         try:
             _piece(_score(chunk, path), path, "")

@@ -165,7 +165,7 @@ class ScoreReader:
             yield from ((start + event.offset, event.what) for event in by_measure.get(measure, ()))
 
     def _in_force(self, kind: str, starts: list[int]) -> Iterator[tuple[int, ...]]:
-        """What holds where a jump leads to, as it does there when read as written."""
+        """Events in force at the targets of jumps, as when read as written."""
         events = sorted((event.measure, event.offset, event.what) for part in self.parts for event in getattr(part, kind))
         measures = [measure for measure, _, _ in events]
         for place in range(1, len(self.order)):
@@ -330,7 +330,7 @@ class PartReader:
 
 
 def _metronome(direction: Element) -> float:
-    """Quarter notes a minute of a metronome mark of the form note = number; 0 where there is none."""
+    """Quarter notes a minute of a metronome mark of the form note = number; 0 if there is none."""
     mark = direction.find("direction-type/metronome")
     if mark is None or len(mark.findall("beat-unit")) != 1:
         return 0.0

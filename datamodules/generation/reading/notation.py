@@ -15,7 +15,7 @@ from datamodules.generation.reading.repeats import Signs, play_order, played_onc
 
 ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 SUFFIXES = ("", "m", "dim", "aug", "7", "maj7", "m7", "sus")
-"""What `write_symbol` puts behind the root, in the order of QUALITIES."""
+"""Suffixes of written symbols, in the order of QUALITIES."""
 LONGEST_SYMBOL = 40
 """Characters of a symbol; `_TAIL` tries every way to part longer ones into its words."""
 _SYMBOL = re.compile(r"\(?([A-Ga-g])(##|#|bb|b|♯|♭)?([^/]*)(?:/.*)?")
@@ -36,7 +36,7 @@ _SUFFIX = (
 
 
 def read_symbol(text: str) -> tuple[int, int] | None:
-    """Root (pitch class) and quality (index into QUALITIES) of a chord symbol; None where the text is none.
+    """Root (pitch class) and quality (index into QUALITIES) of a chord symbol; None if the text is none.
 
     A bass note behind a slash is left out; an extension counts as the seventh chord below it, a half-diminished chord as
     diminished, a sixth as the triad.
@@ -86,7 +86,7 @@ def seconds(tempi: NDArray[np.int32], ticks: int, at: ArrayLike) -> NDArray[np.f
 
 
 def check_length(tempi: NDArray[np.int32], ticks: int, end: int, path: Path) -> None:
-    """Raises DataError where the last note ends after more than a day, or after more than half a million quarter notes."""
+    """Raises DataError if the last note ends after more than a day, or after more than half a million quarter notes."""
     last = float(seconds(tempi, ticks, end))
     if last > LONGEST or end > min(MOST_QUARTERS * ticks, 2**31 - 1):
         when = f"{last / 3600:.0f} hours and {end / ticks:.0f} quarter notes"
@@ -114,7 +114,7 @@ def order_of(signs: Sequence[Signs], repeats: Repeats) -> list[int]:
 
 
 def order_remarks(written: int, order: Sequence[int], unit: str) -> list[str]:
-    """What an order of measures changes against the `written` ones, in sentences."""
+    """Sentences on what an order of measures changes against the `written` ones."""
     if len(order) > written:
         return [f"its repeats are played: {counted(written, unit)} written, {len(order)} read"]
     return [left_out(f"{unit} of an earlier ending", written - len(set(order)))] if len(set(order)) < written else []

@@ -33,7 +33,7 @@ __all__ = [
 
 
 def read_view(state: dict[str, Any]) -> View:
-    """The view that `View.state` describes. Raises ValueError where there is none of that name."""
+    """The view that `View.state` describes. Raises ValueError if there is none of that name."""
     if state["name"] not in VIEWS:
         raise ValueError(f"there is no view {state['name']}, but {', '.join(VIEWS)}")
     view = VIEWS[state["name"]](**state["arguments"])

@@ -109,7 +109,7 @@ class AbcText(View):
         return True
 
     def shift_for(self, piece: Piece, voice: int | None = None) -> int:
-        """To the nearest key that the alphabet spells the piece in. Raises Unfit where there is none."""
+        """To the nearest key that the alphabet spells the piece in. Raises Unfit if there is none."""
         if self.key == "c" or not self.symbols:
             return super().shift_for(piece, voice)
         results = [shift for shift in sorted(range(-11, 12), key=abs) if self.holds(piece.transposed(shift))]

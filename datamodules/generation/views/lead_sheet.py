@@ -57,7 +57,7 @@ class ChordMelody(View):
         return {"kind": "binary", "sizes": (2,) * columns, "bar": 4 * self.steps, "low": CHORD_LOW}
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit where the melody sounds two notes at once."""
+        """Raises Unfit if the melody sounds two notes at once."""
         count = frames_of(piece, self.steps)
         if len(piece.chords):
             frames = chord_classes(piece, np.arange(count) * piece.ticks // self.steps)

@@ -171,7 +171,7 @@ class Drums(View):
         }
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit where there are notes but no drums."""
+        """Raises Unfit if there are notes but no drums."""
         if len(piece.notes) and not len(piece.drums):
             raise UnfitPiece("it has no drums")
         frames = np.zeros((frames_of(piece, self.steps), len(KIT)), np.float32)

@@ -79,7 +79,7 @@ class View:
         return ", ".join([self.name.replace("_", " "), *other])
 
     def encode(self, piece: Piece) -> Encoded:
-        """Frames of a piece. Raises Unfit where the view cannot hold it."""
+        """Frames of a piece. Raises Unfit if the view cannot hold it."""
         raise NotImplementedError
 
     def holds(self, piece: Piece) -> bool:
@@ -108,7 +108,7 @@ class View:
         return fixed
 
     def allowed(self, template: Piece) -> NDArray[np.bool_] | None:
-        """What may stand in each frame (frames, categories) of a view of one column; None where anything may."""
+        """What may stand in each frame (frames, categories) of a view of one column; None if anything may."""
         return None
 
     def reach(self, piece: Piece, voice: int | None = None) -> tuple[int, int]:

@@ -23,7 +23,7 @@ def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64
     """Pitch (frames, voices) that each voice sounds, SILENT where none, and whether it is struck there.
 
     A note that lasts into the next one of its line ends there. Where two notes of a voice meet in a frame, because the grid is
-    coarser than they are, the later one stands in it. Raises Unfit where there are more voices, or one sounds two notes at once.
+    coarser than they are, the later one stands in it. Raises Unfit if there are more voices, or one sounds two notes at once.
     """
     if piece.voices > voices:
         raise UnfitPiece(f"it has {piece.voices} voices, the model {voices}")

@@ -93,7 +93,7 @@ TAIL = 1.0  # s that the last notes have to fade
 def preview(piece: Piece, rate: int = 44_100) -> NDArray[np.float32]:
     """What a piece sounds like: (samples, 2) float32 within [-1, 1], in its tempi and programs, with its drums.
 
-    The gain is one for all pieces; only one that would be louder than full scale is scaled down. Raises DataError where there
+    The gain is one for all pieces; only one that would be louder than full scale is scaled down. Raises DataError if there
     is no renderer or SoundFont, or the piece lasts longer than an hour.
     """
     import soxr

@@ -141,7 +141,7 @@ def _free_channels(source: MidiSource) -> list[int]:
 
 
 class _Pitches:
-    """What sounds on each pitch of a channel, so that no new note ends a given one of the same pitch."""
+    """Sounding spans of each pitch of a channel, so that no new note ends an existing one of the same pitch."""
 
     def __init__(self, sounding: Iterable[tuple[int, int, int, int, int]]) -> None:
         self.spans: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)

@@ -74,8 +74,8 @@ MUTATIONS = [
         "tests/suite/test_checkpoint.py::test_best_follows_the_monitor",
     ),
     Mutation(
-        *("Checkpoint", "last.ckpt is not saved after a validation", CHECKPOINT),
-        *("        if not lightning_internals.accumulates(trainer):\n            self.save_last(trainer)", "        return"),
+        *("Checkpoint", "counters are stored as they are in the saving hook", CHECKPOINT),
+        *('lightning_internals.settle(checkpoint["loops"]["fit_loop"], self._moment)', "pass"),
         "tests/suite/test_resume.py",
     ),
     Mutation(

@@ -242,7 +242,7 @@ def _execute(address: str, request: dict[str, Any], files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     sys.path[0] = request["cwd"]
-    random.seed()
+    _seed_anew()
     from lightning_fabric.strategies.launchers import subprocess_script as of_fabric
     from pytorch_lightning.strategies.launchers import subprocess_script as of_lightning
 
@@ -253,6 +253,16 @@ def _execute(address: str, request: dict[str, Any], files: list[int]) -> None:
     of_fabric.subprocess = of_lightning.subprocess = SimpleNamespace(Popen=rank)
     _, _, module, *sys.argv[1:] = request["argv"]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _seed_anew() -> None:
+    """Seed all generators by chance, as they are in a fresh interpreter: forks must not draw alike without a seed."""
+    import numpy as np
+    import torch
+
+    random.seed()
+    np.random.seed()
+    torch.seed()
 
 
 def _call(content: str) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ def describe(path):
     threads = len(list(Path("/proc/self/task").iterdir())) if sys.platform == "linux" else threading.active_count()
     group = os.getpgrp() if os.name == "posix" else None
     numbers = {"threads": threads, "group": group, "random": random.random(), "torch": torch.rand(1).item()}
+    numbers["numpy"] = np.random.random()
     path.write_text(json.dumps(numbers | {"pid": os.getpid(), "argv": sys.argv[1:], "word": os.environ.get("WORD")}))
 
 
@@ -56,7 +58,7 @@ def test_forks_have_one_thread_a_group_and_random_numbers_of_their_own(tmp_path,
         assert content["group"] in (None, command.pid)
         assert content["threads"] == 1
     assert first["random"] != second["random"]
-    assert first["torch"] == second["torch"]  # torch's default seed, as in every interpreter
+    assert first["torch"] != second["torch"] and first["numpy"] != second["numpy"]
 
 
 def test_a_module_runs_as_main_and_one_that_does_not_end_is_killed():

@@ -4,7 +4,7 @@ import difflib
 import sys
 
 from tasks.cli.configs import CONFIGS
-from tasks.cli.launch import launch
+from tasks.cli.launch import launch, show
 from tasks.cli.registry import SUBCOMMANDS, find_tasks, suite_version, task_named
 
 
@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        print(_listing())
+        show(_listing())
     elif argv[0] == "--version":
         print(f"quintet {suite_version()}")
     elif argv[0] in (tasks := find_tasks()):

@@ -56,7 +56,7 @@ def launch(task: Task, argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     prefer_own_root()
     if not argv or argv[0] in ("-h", "--help"):
-        print(_usage(task))
+        show(_usage(task))
         sys.exit(0 if argv else 2)
     if argv[0] not in SUBCOMMANDS:
         sys.exit(_fail(f"unknown subcommand '{argv[0]}' for {task.name}; choose from {', '.join(SUBCOMMANDS)}"))
@@ -70,9 +70,21 @@ def launch(task: Task, argv: list[str] | None = None) -> None:
 def _compare(task: Task, argv: list[str]) -> int:
     try:
         return resolve(task.compare)(argv)
-    except BrokenPipeError:  # the reader of `compare | head` has exited
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _discard_output()
         return 0
+
+
+def show(text: str) -> None:
+    """Print a text, of which a reader such as `head` may take only the first lines."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard_output()
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run_safely(work: Callable[[], Any]) -> None:

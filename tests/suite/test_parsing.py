@@ -1,10 +1,13 @@
 """Errors of the command line: one sentence in words of the command line, without types of Python."""
 
+import os
 import sys
 from typing import Literal
+from unittest import mock
 
 import pytest
 
+from tasks.cli.launch import show
 from tasks.cli.parsing import ShortErrorParser, shorten
 
 
@@ -40,3 +43,12 @@ def test_the_command_line_says_it_so(capsys, monkeypatch):
     with pytest.raises(SystemExit, match="2"):
         parser.parse_args(["--rows.kind", "c"])
     assert "error: --rows.kind: expected one of a, b; got c" in capsys.readouterr().err
+
+
+def test_a_reader_may_take_the_first_lines_alone():
+    """`python -m tasks | head -1`: no traceback when the pipe is closed early."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed, mock.patch.object(sys, "stdout", closed):
+        show("tasks\n" * 100_000)
+        closed.flush()

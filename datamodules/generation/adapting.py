@@ -11,14 +11,14 @@ from datamodules.generation.reading.notation import MOST_TICKS
 from datamodules.generation.views.view import OutOfReach, Use, View
 
 MOST_BEYOND = 1 / 3
-"""Share of the notes that may be beyond."""
+"""Largest share of the notes that may lie out of range."""
 OCTAVE, MIDI_HIGHEST = 12, 127
 
 
 def beyond_least(view: View, piece: Piece) -> int:
-    """Of the transpositions into the view's key the one that leaves the fewest notes out of its range, the smallest of equals.
+    """Smallest transposition (semitones) into the view's key that leaves the fewest notes out of its range.
 
-    Raises OutOfReach where even that leaves more than MOST_BEYOND of them.
+    Raises OutOfReach if more than MOST_BEYOND of the notes stay out of range.
     """
     low, high = _bounds(view, piece)
     pitches, shifts = piece.notes[:, PITCH], view.shifts(piece)
@@ -32,7 +32,7 @@ def beyond_least(view: View, piece: Piece) -> int:
 
 
 def folds(view: View, piece: Piece) -> NDArray[np.int32]:
-    """Semitones (n,) in octaves that bring each note into the view's range; 0 of those within."""
+    """Octave shifts (n,) in semitones that bring each note into the view's range; 0 for notes within it."""
     low, high = _bounds(view, piece)
     pitches = piece.notes[:, PITCH]
     up = OCTAVE * -(-np.maximum(low - pitches, 0) // OCTAVE)
@@ -40,14 +40,14 @@ def folds(view: View, piece: Piece) -> NDArray[np.int32]:
 
 
 def folded(piece: Piece, by: NDArray[np.int32]) -> Piece:
-    """A piece with each note moved by so many semitones (n,)."""
+    """Piece with each note transposed by its own number of semitones (n,)."""
     notes = piece.notes.copy()
     notes[:, PITCH] += by
     return piece.with_notes(notes)
 
 
 def skyline(piece: Piece) -> Piece:
-    """A piece with the highest note alone of each voice at a time: a lower one that sounds beside it ends or falls away."""
+    """Piece reduced to the highest sounding note of each voice; lower simultaneous notes are cut or dropped."""
     kept = []
     for voice in range(piece.voices):
         notes = piece.voice(voice)
@@ -65,7 +65,7 @@ def skyline(piece: Piece) -> Piece:
 
 
 def closed(piece: Piece) -> Piece:
-    """A piece whose melody, voice 0, has no rest shorter than a beat: the note before it is held until the next one."""
+    """Piece whose melody (voice 0) has its rests shorter than a beat closed by lengthening the note before."""
     melody, others = piece.voice(0).copy(), piece.notes[piece.notes[:, VOICE] > 0]
     onsets = melody[:, ONSET]
     following = np.append(onsets, piece.length)[np.searchsorted(onsets, onsets, "right")]
@@ -75,13 +75,13 @@ def closed(piece: Piece) -> Piece:
 
 
 def beat(piece: Piece) -> int:
-    """Ticks of a beat of the first metre: three of its notes in compound time."""
+    """Ticks of a beat of the first metre; three note values in compound time."""
     compound = piece.beats > 3 and piece.beats % 3 == 0 and piece.beat_type >= 8
     return max(1, 4 * piece.ticks * (3 if compound else 1) // piece.beat_type)
 
 
 def audible(piece: Piece) -> Piece:
-    """A piece without pitches that MIDI has no number for: those are moved by octaves."""
+    """Piece with pitches outside 0 to 127 moved by octaves into that range."""
     notes = piece.notes.copy()
     pitches = notes[:, PITCH]
     pitches += OCTAVE * -(-np.maximum(-pitches, 0) // OCTAVE)
@@ -90,21 +90,18 @@ def audible(piece: Piece) -> Piece:
 
 
 def _bounds(view: View, piece: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lowest and highest pitch (n,) that the view has for each note."""
+    """Lowest and highest pitch (n,) of the view for each note."""
     bounds = np.array([view.bounds(voice) for voice in range(max(piece.voices, 1))])
     return bounds[piece.notes[:, VOICE], 0], bounds[piece.notes[:, VOICE], 1]
 
 
-# Join of the original notes with the generated ones
-
-
 def merged(template: Piece, written: Piece, use: Use, span: tuple[int, int] | None = None) -> Piece:
-    """The notes of `template` that a use fixes, untouched, with those of `written` in the free region.
+    """Join the notes of `template` that a use fixes with the notes of `written` in the free region.
 
     continue: written from tick span[0] on; inpaint: between span[0] and span[1]; harmonise: beside voice 0; else all is written.
-    A given note that lasts into the region is cut at its edge, or ends where the written one does that holds on to it; what lasts
-    out of the region stays sounding there. Written notes are as loud as the given ones. Ticks, metres and length are the
-    template's; its ticks are multiplied where the grid needs finer ones that MIDI can hold.
+    A note of the template that lasts into the region is cut at its edge, or extended to the end of the written note that
+    continues it; a note that lasts beyond the region stays. Written notes get the median velocity of the template. Ticks,
+    metres and length are the template's; its ticks are multiplied if the grid needs a finer resolution that MIDI can hold.
     """
     ticks = lcm(template.ticks, written.ticks)
     ticks = template.ticks if ticks > MOST_TICKS else ticks
@@ -134,10 +131,7 @@ def _together(kept: NDArray, new: NDArray) -> NDArray[np.int32]:
 
 
 def _accompaniment(melody: NDArray, notes: NDArray, slack: int) -> NDArray[np.int32]:
-    """Written notes without the melody. A first voice that is not the melody, since that rests, is of the second voice.
-
-    slack: ticks by which the grid can have moved a note of the melody.
-    """
+    """Written notes without the melody; other notes of voice 0 move to voice 1. slack: rounding of the grid in ticks."""
     is_melody = np.zeros(len(notes), bool)
     ends = notes[:, ONSET] + notes[:, DURATION]
     for onset, lasts, pitch, _, _ in melody:
@@ -148,37 +142,37 @@ def _accompaniment(melody: NDArray, notes: NDArray, slack: int) -> NDArray[np.in
     return new
 
 
-def _around(given: NDArray, notes: NDArray, begin: int, end: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Given notes outside begin to end, and what is written within, parted at the edges."""
-    kept = given[(given[:, ONSET] < begin) | (given[:, ONSET] >= end)].copy()
+def _around(original: NDArray, notes: NDArray, begin: int, end: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Join original notes outside [begin, end) with generated notes inside, splitting notes at the boundaries."""
+    kept = original[(original[:, ONSET] < begin) | (original[:, ONSET] >= end)].copy()
     until = _ends(kept)
-    over = notes[(notes[:, ONSET] < begin) & (_ends(notes) > begin)]  # each holds on to a given note, or is struck anew
-    for place in np.flatnonzero((kept[:, ONSET] < begin) & (until > begin)):
-        holds = over[:, PITCH] == kept[place, PITCH]
+    over = notes[(notes[:, ONSET] < begin) & (_ends(notes) > begin)]  # each continues an original note, or is struck at the edge
+    for index in np.flatnonzero((kept[:, ONSET] < begin) & (until > begin)):
+        holds = over[:, PITCH] == kept[index, PITCH]
         reach = int(_ends(over[holds]).max(initial=begin))
-        kept[place, DURATION] = (reach if reach < end else max(end, until[place])) - kept[place, ONSET]
+        kept[index, DURATION] = (reach if reach < end else max(end, until[index])) - kept[index, ONSET]
         over = over[~holds]
     over = over.copy()
     over[:, DURATION], over[:, ONSET] = _ends(over) - begin, begin
     new = np.concatenate([over, notes[(notes[:, ONSET] >= begin) & (notes[:, ONSET] < end)]])
-    tails = given[(given[:, ONSET] < end) & (_ends(given) > end)]
+    tails = original[(original[:, ONSET] < end) & (_ends(original) > end)]
     whole = kept[(kept[:, ONSET] < end) & (_ends(kept) > end)]
     tails = tails[~np.isin(tails[:, PITCH] * 2**16 + tails[:, VOICE], whole[:, PITCH] * 2**16 + whole[:, VOICE])]
     return np.concatenate([kept, _tied(new, tails, end)]), new
 
 
 def _tied(new: NDArray, tails: NDArray, end: int) -> NDArray[np.int32]:
-    """Cut written notes at `end`, but for one that goes on as the tail of a given note; gives the tails that none goes on as."""
+    """Cut written notes at `end`, except those that continue as an original tail; return the other tails."""
     stops = np.minimum(_ends(new), end)
     free = _ends(new) > end
     left = np.ones(len(tails), bool)
-    # A roll knows the tail by its pitch; on a grid of voices another pitch may be held in its stead.
+    # A roll knows the tail by its pitch; on a grid of voices another pitch may be held instead.
     for columns in ([PITCH, VOICE], [PITCH], [VOICE]):
-        for place in np.flatnonzero(left):
-            fits = np.flatnonzero(free & (new[:, columns] == tails[place, columns]).all(1))
+        for index in np.flatnonzero(left):
+            fits = np.flatnonzero(free & (new[:, columns] == tails[index, columns]).all(1))
             if len(fits):
-                stops[fits[0]] = min(_ends(new)[fits[0]], _ends(tails)[place])
-                free[fits[0]] = left[place] = False
+                stops[fits[0]] = min(_ends(new)[fits[0]], _ends(tails)[index])
+                free[fits[0]] = left[index] = False
     new[:, DURATION] = stops - new[:, ONSET]
     alone = tails[left].copy()
     alone[:, DURATION], alone[:, ONSET] = _ends(alone) - end, end
@@ -189,19 +183,19 @@ def _ends(notes: NDArray) -> NDArray[np.int32]:
     return notes[:, ONSET] + notes[:, DURATION]
 
 
-def _swapped(given: NDArray, written: NDArray, begin: int, end: int) -> NDArray[np.int32]:
-    """Events (n, 3 or 4) of `given`, those within begin to end of `written`."""
+def _swapped(original: NDArray, written: NDArray, begin: int, end: int) -> NDArray[np.int32]:
+    """Events (n, 3 or 4) of `original` outside [begin, end) and of `written` inside."""
     inside = (written[:, ONSET] >= begin) & (written[:, ONSET] < end)
-    events = np.concatenate([given[(given[:, ONSET] < begin) | (given[:, ONSET] >= end)], written[inside]])
+    events = np.concatenate([original[(original[:, ONSET] < begin) | (original[:, ONSET] >= end)], written[inside]])
     return events[np.lexsort((events[:, 2], events[:, ONSET]))]
 
 
-def _chords(given: NDArray, written: NDArray, begin: int, end: int) -> NDArray[np.int32]:
-    """Chords, of which the one that held at the end of the region is named again there."""
-    if np.array_equal(given, written):
-        return given
-    chords = _swapped(given, written, begin, end)
-    before = given[given[:, ONSET] <= end][-1:].copy()
+def _chords(original: NDArray, written: NDArray, begin: int, end: int) -> NDArray[np.int32]:
+    """Chords of both; the original chord in force at the end of the region is repeated there."""
+    if np.array_equal(original, written):
+        return original
+    chords = _swapped(original, written, begin, end)
+    before = original[original[:, ONSET] <= end][-1:].copy()
     if len(before) and before[0, ONSET] < end:
         before[:, ONSET] = end
         chords = np.concatenate([chords, before])

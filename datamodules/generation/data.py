@@ -24,16 +24,11 @@ from datamodules.generation.piece import PITCH, Piece
 from datamodules.generation.splitting import content
 from datamodules.generation.views.view import UnfitPiece, View
 
-# Statistics of a corpus for the report of `prepare`
-
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 def survey(splits: Splits) -> dict[str, Any]:
-    """Per split what its pieces are like, which pieces are there twice, and what was left out for which reason.
-
-    Two pieces are one where all their notes agree, in whatever key.
-    """
+    """Statistics of each split, duplicates (equal notes in any key), and pieces left out by reason."""
     by_split = {split: getattr(splits, split) for split in SPLITS}
     names = {split: _by_content(pieces) for split, pieces in by_split.items()}
     across = [
@@ -52,7 +47,7 @@ def survey(splits: Splits) -> dict[str, Any]:
 
 
 def minutes(piece: Piece) -> float:
-    """How long a piece lasts at its tempi."""
+    """Duration of a piece in minutes."""
     changes = np.append(piece.tempi[:, 0].clip(max=piece.length), piece.length).astype(np.int64)
     return float((np.diff(changes) * piece.tempi[:, 1].astype(np.int64)).sum() / piece.ticks / 60e6)
 
@@ -81,7 +76,7 @@ def _key(piece: Piece) -> str:
 
 
 def _histogram(values: Any) -> dict[str, int]:
-    """How often each value occurs, the most frequent first."""
+    """Counts of values, the most frequent first."""
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -108,7 +103,7 @@ def _by_content(pieces: Sequence[Piece]) -> dict[bytes, list[str]]:
 
 
 def _grouped(dropped: Sequence[Dropped]) -> dict[str, dict[str, Any]]:
-    """Reasons without the names, each with how many and the names."""
+    """Reason -> number and names of the pieces left out."""
     groups: dict[str, list[str]] = {}
     for item in dropped:
         reason = "damaged" if item.damaged else item.reason.removeprefix(item.name).lstrip(": ")
@@ -124,15 +119,15 @@ class GenerationDataModule(RootedDataModule):
     """A corpus in a view.
 
     Args:
-        corpus: where the pieces come from (`datamodules.generation.corpora`); one in a folder of the user's reads `root`
-        view: how a piece becomes frames (`datamodules.generation.views`)
-        composer: take the pieces of this composer alone (part of the name, any case)
-        transpose: draw each excerpt up to so many semitones higher or lower, as far as the view reaches
+        corpus: source of the pieces (`datamodules.generation.corpora`); corpora in a user's folder read `root`
+        view: representation of pieces as frames (`datamodules.generation.views`)
+        composer: use only pieces of this composer (part of the name, any case)
+        transpose: largest random transposition of training excerpts (semitones), within the view's range
         crop: frames of a training excerpt; null: whole pieces
-        align: excerpts begin at multiples of so many frames
+        align: excerpts begin at multiples of this number of frames
         windows: evaluation reads consecutive windows of `crop` frames instead of whole pieces
-        items: training items of an epoch; null: each piece once, or as many excerpts as it has room for
-        eval_batch_size: pieces or windows that are scored at once
+        items: training items of an epoch; null: each piece once, or as many excerpts as fit into it
+        eval_batch_size: pieces or windows per evaluation batch
     """
 
     task = "generation"
@@ -168,17 +163,17 @@ class GenerationDataModule(RootedDataModule):
 
     @property
     def name(self) -> str:
-        """Results are filed under it."""
+        """Name of the data set in results."""
         return self.corpus.name
 
     @property
     def subset(self) -> str:
-        """What a printed number has to name beside it."""
+        """Name of the subset in results."""
         return self.composer or "full"
 
     @cached_property
     def _read(self) -> tuple[dict[str, list[Piece]], list[Dropped]]:
-        """Pieces of each split in the view's key, and what was left out; the view has learned from the training pieces."""
+        """Pieces of each split in the view's key, and those left out; fits the view to the training pieces."""
         result = pack.load(self.corpus, self.cache_dir, self.strict)
         expected = (self.composer or "").lower()
         chosen = {split: [p for p in getattr(result, split) if expected in p.composer.lower()] for split in SPLITS}
@@ -215,12 +210,12 @@ class GenerationDataModule(RootedDataModule):
 
     @property
     def notation(self) -> dict[str, Any]:
-        """The view with all it learned, as the network's checkpoint keeps it."""
+        """State of the fitted view, stored in the network's checkpoint."""
         self._read  # noqa: B018  the view learns from the pieces
         return self.view.state()
 
     def pieces(self, split: str) -> list[Piece]:
-        """The pieces of a split that the view can hold, in its key. Raises DataError if there are none."""
+        """Pieces of a split that fit the view, in its key. Raises DataError if there are none."""
         ready, dropped = self._read
         if not ready[split]:
             why = f" (the first left out: {dropped[0].reason})" if dropped else ""
@@ -228,11 +223,11 @@ class GenerationDataModule(RootedDataModule):
         return ready[split]
 
     def find_root(self) -> Path:
-        """The folder of the music: the user's, or the one that a package brings."""
+        """Folder of the music: the user's or the package's."""
         return self.corpus.folder()
 
     def advice(self) -> str:
-        """The command that says what is wrong with a corpus."""
+        """Command that checks the corpus."""
         kind = public_path(type(self.corpus))
         root = f" --data.root {self.root}" if self.root else ""
         return f"Check it with: python -m tasks.generation prepare --data.corpus {kind}{root}"
@@ -253,11 +248,11 @@ class GenerationDataModule(RootedDataModule):
         return Whole(self.encoder(split), self.crop if self.windows else None)
 
     def encoder(self, split: str) -> Encoder:
-        """The pieces of a split as frames; of the training split in every key that is trained in."""
+        """Encoder of the pieces of a split, with transpositions for the training split."""
         return Encoder(self.pieces(split), self.view, self.transpose if split == "train" else 0)
 
     def everything(self, split: str = "train") -> Iterator[SymbolicBatch]:
-        """The whole split in order, the training split in every key: what a chain counts."""
+        """All pieces of a split in order as batches, the training split in every transposition."""
         items = self.encoder(split).everything()
         while batch := [item for _, item in zip(range(self.eval_batch_size), items, strict=False)]:
             yield collate(batch)
@@ -267,7 +262,7 @@ class GenerationDataModule(RootedDataModule):
         return collate(items)
 
     def prepare(self, report_dir: Path) -> dict:
-        """Parse the corpus, keep it as a pack, say what it holds and what was left out."""
+        """Parse the corpus into a pack and report its content and the pieces left out."""
         ready, dropped = self._read
         counts = {"pieces": sum(map(len, ready.values())), **{split: len(ready[split]) for split in SPLITS}}
         lists = {
@@ -281,7 +276,7 @@ class GenerationDataModule(RootedDataModule):
 
 
 def _check_root(corpus: Corpus) -> None:
-    """Raise DataError for a corpus that reads no folder of the user's."""
+    """Raise DataError for a corpus that does not read a user's folder."""
     if isinstance(corpus, OwnMusic):
         return
     from datamodules.generation import corpora

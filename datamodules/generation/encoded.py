@@ -13,18 +13,16 @@ from datamodules.common.left_out import LeftOut
 from datamodules.generation.piece import Piece
 from datamodules.generation.views.view import Encoded, UnfitPiece, View
 
-# Batches of encoded pieces or excerpts, padded at the end
-
 
 class SymbolicBatch(NamedTuple):
-    """Frames of pieces; has the fields of `models.generation.frame_spec.FrameBatch`, and says whose they are."""
+    """Batch of frames: the fields of `models.generation.frame_spec.FrameBatch` with indices and names of the pieces."""
 
     frames: Tensor  # (batch, frames, columns): int64 categories, or float32 zeros and ones
     conditions: Tensor  # (batch, frames, conditions) float32
     valid: Tensor  # (batch, frames) bool: false where padded
-    index: Tensor  # (batch,) int64: the place of the piece, or of the window, in its split
+    index: Tensor  # (batch,) int64: index of the piece or window in its split
     names: tuple[str, ...]
-    piece: Tensor  # (batch,) int64: the place of the piece in its split
+    piece: Tensor  # (batch,) int64: index of the piece in its split
 
 
 class EncodedItem(NamedTuple):
@@ -37,7 +35,7 @@ class EncodedItem(NamedTuple):
 
 
 def collate(items: Sequence[EncodedItem]) -> SymbolicBatch:
-    """Items of any lengths as one batch."""
+    """Pad items to the longest and stack them."""
     longest = max(len(item.encoded.frames) for item in items)
     frames, conditions, valid = [], [], np.zeros((len(items), longest), bool)
     for row, encoded in enumerate(item.encoded for item in items):
@@ -56,7 +54,7 @@ def collate(items: Sequence[EncodedItem]) -> SymbolicBatch:
 
 
 class Encoder:
-    """Encodes the pieces of a split, each transposition once; training processes share nothing but the pieces."""
+    """Encoder of the pieces of a split, with a cache of transpositions."""
 
     def __init__(self, pieces: Sequence[Piece], view: View, semitones: int = 0) -> None:
         self.pieces, self.view = pieces, view
@@ -64,18 +62,18 @@ class Encoder:
         self._known: dict[tuple[int, int], Encoded] = {}
 
     def _shifts(self, piece: Piece, semitones: int) -> list[int]:
-        """Transpositions by at most so many semitones which the view holds; the piece's own first."""
+        """Transpositions within +-semitones that fit the view; 0 first."""
         around = sorted(range(-semitones, semitones + 1), key=abs)
         return [shift for shift in around if not shift or self.view.holds(piece.transposed(shift))]
 
     def __call__(self, index: int, shift: int = 0) -> Encoded:
-        """Frames of a piece, so many semitones higher."""
+        """Frames of a piece transposed by `shift` semitones."""
         if (index, shift) not in self._known:
             self._known[index, shift] = self.view.encode(self.pieces[index].transposed(shift))
         return self._known[index, shift]
 
     def everything(self) -> Iterator[EncodedItem]:
-        """Every piece in every key it is trained in."""
+        """Every piece in every transposition."""
         for index, piece in enumerate(self.pieces):
             for shift in self.shifts[index]:
                 yield EncodedItem(self(index, shift), index, piece.name, index)
@@ -84,22 +82,22 @@ class Encoder:
 class Excerpts(Dataset):
     """Training items: excerpts of `crop` frames (None: whole pieces) that begin at multiples of `align` frames, in any key.
 
-    Indexed by (index, seed). A piece has as many places as excerpts fit into it, so that it is drawn the oftener the longer it
-    is; more `items` or fewer are spread over all places evenly.
+    Indexed by (index, seed). A piece counts as often as excerpts fit into it, so that longer pieces are drawn more often; `items`
+    are spread evenly over all of these.
     """
 
     def __init__(self, encoder: Encoder, items: int | None, crop: int | None, align: int) -> None:
         self.encoder, self.crop, self.align = encoder, crop, align
         frames = [len(encoder(index).frames) for index in range(len(encoder.pieces))]
-        self.places = [index for index, count in enumerate(frames) for _ in range(max(1, round(count / crop)) if crop else 1)]
-        self.items = items or len(self.places)
+        self.origins = [index for index, count in enumerate(frames) for _ in range(max(1, round(count / crop)) if crop else 1)]
+        self.items = items or len(self.origins)
 
     def __len__(self) -> int:
         return self.items
 
     def __getitem__(self, item: tuple[int, int]) -> EncodedItem:
         random = np.random.default_rng(item[1])
-        index = self.places[self._place(item[0], random)]
+        index = self.origins[self._origin(item[0], random)]
         encoded = self.encoder(index, int(random.choice(self.encoder.shifts[index])))
         name = self.encoder.pieces[index].name
         if self.crop is None:
@@ -108,15 +106,15 @@ class Excerpts(Dataset):
         start = min(int(random.integers(last // self.align + 1)) * self.align, last)
         return EncodedItem(cut(encoded, start, start + self.crop), index, name, index)
 
-    def _place(self, item: int, random: np.random.Generator) -> int:
-        """Of those that fall to an item, one at random: no piece is always left out where items are few."""
-        if self.items == len(self.places):
+    def _origin(self, item: int, random: np.random.Generator) -> int:
+        """Random index into `origins` within the item's share, so that few items do not always skip the same pieces."""
+        if self.items == len(self.origins):
             return item
-        return min(int((item + random.random()) * len(self.places) / self.items), len(self.places) - 1)
+        return min(int((item + random.random()) * len(self.origins) / self.items), len(self.origins) - 1)
 
 
 class Whole(Dataset):
-    """Every piece whole, or as consecutive windows of so many frames, the last of which may be shorter."""
+    """Whole pieces, or consecutive windows of `window` frames, the last of which may be shorter."""
 
     def __init__(self, encoder: Encoder, window: int | None = None) -> None:
         self.encoder = encoder
@@ -126,18 +124,18 @@ class Whole(Dataset):
     def __len__(self) -> int:
         return len(self.spans)
 
-    def __getitem__(self, place: int) -> EncodedItem:
-        index, start, stop = self.spans[place]
-        return EncodedItem(cut(self.encoder(index), start, stop), place, self.encoder.pieces[index].name, index)
+    def __getitem__(self, number: int) -> EncodedItem:
+        index, start, stop = self.spans[number]
+        return EncodedItem(cut(self.encoder(index), start, stop), number, self.encoder.pieces[index].name, index)
 
 
 def cut(encoded: Encoded, start: int, stop: int) -> Encoded:
-    """Frames start to stop."""
+    """Frames [start, stop)."""
     return Encoded(encoded.frames[start:stop], encoded.conditions[start:stop])
 
 
 def why_unfit(view: View, piece: Piece) -> str | None:
-    """Why a view cannot hold a piece; None if it can."""
+    """Reason for which a piece does not fit a view; None if it fits."""
     try:
         view.encode(piece)
     except UnfitPiece as reason:
@@ -146,7 +144,7 @@ def why_unfit(view: View, piece: Piece) -> str | None:
 
 
 def unread(view: View, piece: Piece) -> list[LeftOut]:
-    """What of a piece in use neither its reader nor the view holds."""
+    """Content of a piece that the reader or the view leaves out."""
     remarks = [remark for remark in piece.remarks if remark.endswith("left out")]
     lost = [LeftOut("passage", piece.name, "the reader has no place for it", remark) for remark in remarks]
     if view.voices is not None and piece.voices > view.voices:

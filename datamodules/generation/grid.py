@@ -1,7 +1,7 @@
 """Time grid: ticks -> frames and bars; pieces cut and joined.
 
-A frame is a step, of which a quarter note has `steps`. Frame 0 begins at tick 0, where a pickup does. Onsets and ends go to the
-nearest step, and every note lasts at least one.
+A frame is one step; a quarter note has `steps` of them. Frame 0 begins at tick 0, with the pickup. Onsets and ends are rounded to
+the nearest step, and every note lasts at least one.
 """
 
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from numpy.typing import NDArray
 from datamodules.generation.piece import DURATION, ONSET, Piece, in_order
 
 VELOCITY_WRITTEN = 80
-"""Of notes that a view decodes: none of them keeps velocities."""
+"""Velocity of decoded notes: views do not represent velocities."""
 
 
 def frames_of(piece: Piece, steps: int) -> int:
-    """Frames of a piece, the last of which may be begun only."""
+    """Number of frames of a piece; the last may be incomplete."""
     return -(-piece.length * steps // piece.ticks)
 
 
 def nearest(ticks: NDArray | int, piece: Piece, steps: int) -> NDArray[np.int64]:
-    """The step nearest to each tick."""
+    """Nearest step of each tick."""
     return (np.asarray(ticks, np.int64) * 2 * steps + piece.ticks) // (2 * piece.ticks)
 
 
 def cells_of(events: NDArray, piece: Piece, steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First frame, and frame after the last, of events (n, 2+) whose first columns are onset and duration in ticks.
 
-    What lasts to the end of the piece lasts to the end of its last frame.
+    Events that last to the end of the piece last to the end of its last frame.
     """
     frames = frames_of(piece, steps)
     starts = np.minimum(nearest(events[:, ONSET], piece, steps), max(frames - 1, 0))
@@ -48,17 +48,17 @@ def spread(starts: NDArray, stops: NDArray) -> tuple[NDArray[np.int64], NDArray[
 
 
 def on_ticks(template: Piece, steps: int) -> Piece:
-    """The template at ticks that hold a step exactly: its own, where they do."""
+    """Template with ticks that are a multiple of the steps, its own if possible."""
     return template.at(lcm(template.ticks, steps))
 
 
 def length_of(template: Piece, frames: int, steps: int) -> int:
-    """Ticks of so many frames in a template of `on_ticks`: its own length where it has as many."""
+    """Length in ticks of `frames` frames in a template of `on_ticks`; its own length if it has as many frames."""
     return template.length if frames == frames_of(template, steps) else frames * template.ticks // steps
 
 
 def bar_lines(piece: Piece) -> NDArray[np.int64]:
-    """Ticks at which bars begin: 0 where there is a pickup, then every downbeat; a change of metre begins a bar."""
+    """Start ticks of bars: 0 for a pickup, then every downbeat; a change of metre begins a bar."""
     lines = [np.zeros(min(piece.pickup, 1), np.int64)]
     for begin, end, bar in _stretches(piece):
         lines.append(np.arange(begin, end, bar))
@@ -66,7 +66,7 @@ def bar_lines(piece: Piece) -> NDArray[np.int64]:
 
 
 def bar_edges(piece: Piece) -> NDArray[np.int64]:
-    """Ticks at which bars 1, 2, ... begin, the pickup left out, and at which the last one ends were it full; at least one bar."""
+    """Start ticks of bars 1, 2, ... (no pickup) and the end of the last as a full bar; at least one bar."""
     stretches = _stretches(piece)
     begins = np.concatenate([np.arange(begin, end, bar) for begin, end, bar in stretches])
     if not len(begins):
@@ -75,13 +75,13 @@ def bar_edges(piece: Piece) -> NDArray[np.int64]:
 
 
 def whole_bars(piece: Piece, end: int) -> int:
-    """Ticks up to the bar line after `end`, or of the piece where it ends before."""
+    """Tick of the bar line at or after `end`, at most the length of the piece."""
     lines = np.append(bar_lines(piece), piece.length)
     return int(lines[min(np.searchsorted(lines, end), len(lines) - 1)])
 
 
 def bar_of(piece: Piece, steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Of each frame: the ticks, times `steps`, since the last downbeat, the beats of the bar and its beat type."""
+    """Ticks times `steps` since the last downbeat, beats of the bar and beat type of each frame, (frames,) each."""
     now = np.arange(frames_of(piece, steps)) * piece.ticks
     since, beats, types = (np.zeros(len(now), np.int64) for _ in range(3))
     first = True
@@ -93,7 +93,7 @@ def bar_of(piece: Piece, steps: int) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 
 def _metres(piece: Piece) -> list[tuple[int, int, int]]:
-    """Tick, beats and beat type of the metres that a bar is counted in; the first from the first downbeat."""
+    """Tick, beats and beat type of the metres of full bars; the first begins at the first downbeat."""
     metres = [tuple(map(int, metre)) for metre in piece.metres]
     before = [metre for metre in metres if metre[0] <= piece.pickup]
     return [(piece.pickup, *before[-1][1:]), *(metre for metre in metres if piece.pickup < metre[0] < piece.length)]
@@ -123,11 +123,8 @@ def kept_frames(template: Piece, steps: int, use: str, span: tuple[int, int] | N
     return (frames < begin) if use == "continue" else (frames < begin) | (frames >= end)
 
 
-# Pieces cut at ticks or bar lines, and joined
-
-
 def excerpt(piece: Piece, begin: int, end: int) -> Piece:
-    """Ticks begin to end; a note over an edge is cut there. Metre, tempo and chord in force at `begin` stand at 0."""
+    """Cut ticks [begin, end) out of a piece, notes included; metre, tempo and chord in force at `begin` move to 0."""
     lines = bar_lines(piece)
     lines = lines[lines >= max(begin, piece.pickup)]
     return replace(
@@ -144,9 +141,9 @@ def excerpt(piece: Piece, begin: int, end: int) -> Piece:
 
 
 def units(piece: Piece, bars: int = 1, pickup: bool = True) -> list[Piece]:
-    """Consecutive excerpts of so many bars, the last of which may be shorter (Bretan et al. 2016 use 1, 2 and 4).
+    """Consecutive excerpts of `bars` bars, the last may be shorter (Bretan et al. 2016 use 1, 2 and 4).
 
-    pickup: whether a pickup is a unit of its own, or left out
+    pickup: return a pickup as a unit of its own, else leave it out
     """
     if bars < 1:
         raise ValueError(f"bars must be positive: {bars}")
@@ -157,10 +154,7 @@ def units(piece: Piece, bars: int = 1, pickup: bool = True) -> list[Piece]:
 
 
 def join(parts: Sequence[Piece]) -> Piece:
-    """Units one after the other, in the key and ticks of the first: the inverse of `units`, but for notes that were cut.
-
-    A unit that is nothing but a pickup makes the pickup of the whole.
-    """
+    """Concatenate units in the key and ticks of the first: the inverse of `units`, except for notes that were cut."""
     first = parts[0]
     parts = [part.at(first.ticks) for part in parts]
     begins = np.cumsum([0, *(part.length for part in parts)])
@@ -186,7 +180,7 @@ def join(parts: Sequence[Piece]) -> Piece:
 
 
 def _lasting(events: NDArray, begin: int, end: int) -> NDArray[np.int32]:
-    """Events (n, 2+) that sound within begin to end, cut there, counted from begin."""
+    """Events (n, 2+) cut to [begin, end), relative to begin."""
     stops = np.minimum(events[:, ONSET] + events[:, DURATION], end)
     events, starts = events.copy(), np.maximum(events[:, ONSET], begin)
     events[:, ONSET], events[:, DURATION] = starts - begin, stops - starts
@@ -194,7 +188,7 @@ def _lasting(events: NDArray, begin: int, end: int) -> NDArray[np.int32]:
 
 
 def _in_force(events: NDArray, begin: int, end: int) -> NDArray[np.int32]:
-    """Events (n, 2+) that each hold until the next, within begin to end, counted from begin."""
+    """Events (n, 2+) in force within [begin, end), relative to begin."""
     events = events[events[:, 0] < end].copy()
     first = max(np.searchsorted(events[:, 0], begin, "right") - 1, 0)
     events[:, 0] = np.maximum(events[:, 0] - begin, 0)
@@ -202,7 +196,7 @@ def _in_force(events: NDArray, begin: int, end: int) -> NDArray[np.int32]:
 
 
 def _unsaid(events: NDArray, seams: NDArray) -> NDArray[np.int32]:
-    """Events (n, 2+) without those that only say again at a seam what holds there."""
+    """Events (n, 2+) without repetitions of the value in force at a seam."""
     again = np.zeros(len(events), bool)
     again[1:] = (events[1:, 1:] == events[:-1, 1:]).all(1)
     return events[~(again & np.isin(events[:, 0], seams))]

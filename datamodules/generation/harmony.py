@@ -30,7 +30,7 @@ TEMPLATES = _templates()
 
 
 def chord_of(classes: NDArray, lowest: int | None = None) -> tuple[int, int]:
-    """Root and quality of the chord nearest to pitch classes (12,) of zeros and ones; of several the one on the lowest."""
+    """Root and quality of the chord nearest to pitch classes (12,) of 0 and 1; ties: root on the lowest note."""
     wrong = np.abs(TEMPLATES - np.asarray(classes, np.float64)).sum(1)
     if lowest is not None:
         wrong = wrong - 0.5 * (np.arange(len(wrong)) // len(QUALITIES) == lowest % 12)
@@ -40,18 +40,18 @@ def chord_of(classes: NDArray, lowest: int | None = None) -> tuple[int, int]:
 def chord_classes(piece: Piece, ticks: NDArray) -> NDArray[np.float32]:
     """Pitch classes (ticks, 12) of the chord symbol in force at each tick; none before the first."""
     result = np.zeros((len(ticks), 12), np.float32)
-    place = np.searchsorted(piece.chords[:, 0], ticks, "right") - 1
-    named = place >= 0
+    index = np.searchsorted(piece.chords[:, 0], ticks, "right") - 1
+    named = index >= 0
     table = TEMPLATES.reshape(12, len(QUALITIES), 12)
-    result[named] = table[piece.chords[place[named], 1], piece.chords[place[named], 2]]
+    result[named] = table[piece.chords[index[named], 1], piece.chords[index[named], 2]]
     return result
 
 
 def chords_of_bars(piece: Piece) -> NDArray[np.int64]:
     """Root and quality, major or minor, of each bar (bars, 2), a pickup's included.
 
-    Of the chord symbols, where there are any, the one that holds longest; else the triad whose pitch classes sound longest in the
-    bar, the root counted twice. A silent bar has the chord of the bar before.
+    The chord symbol in force longest, if there are any; else the triad whose pitch classes sound longest in the bar, with the
+    root counted twice. A silent bar repeats the chord before.
     """
     lines = bar_lines(piece)
     edges = np.append(lines, piece.length)
@@ -65,7 +65,7 @@ def chords_of_bars(piece: Piece) -> NDArray[np.int64]:
 
 
 def _held(chords: NDArray, begin: int, end: int) -> NDArray[np.float64]:
-    """Ticks (12, 2) within begin to end for which each major and minor chord is named."""
+    """Ticks (12, 2) of each major and minor chord symbol within [begin, end)."""
     until = np.append(chords[1:, 0], max(end, chords[-1, 0]))
     lasts = np.maximum(np.minimum(until, end) - np.maximum(chords[:, 0], begin), 0)
     held = np.zeros((12, 2))
@@ -74,16 +74,13 @@ def _held(chords: NDArray, begin: int, end: int) -> NDArray[np.float64]:
 
 
 def _sounding(piece: Piece, begin: int, end: int) -> NDArray[np.float64]:
-    """Ticks (12,) within begin to end for which each pitch class sounds."""
+    """Sounding ticks (12,) of each pitch class within [begin, end)."""
     onsets = piece.notes[:, ONSET]
     lasts = np.maximum(np.minimum(onsets + piece.notes[:, DURATION], end) - np.maximum(onsets, begin), 0)
     return np.bincount(piece.notes[:, PITCH] % 12, lasts, 12)
 
 
-# Key of a piece by its pitch classes
-
-# Krumhansl and Kessler's ratings of how well each pitch class fits a key on C (Krumhansl, Cognitive Foundations of
-# Musical Pitch, 1990, p. 30): major, minor.
+# Krumhansl and Kessler's key profiles on C (Krumhansl, Cognitive Foundations of Musical Pitch, 1990, p. 30): major, minor.
 PROFILES = np.array(
     [
         [6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88],
@@ -91,15 +88,15 @@ PROFILES = np.array(
     ]
 )
 MODES = ("major", "minor")
-# Correlations so close count as a tie, which names more of the bundled chorales as their signatures do (73 % against 68 %).
+# Difference of correlations that counts as a tie: 73 % of the bundled chorales agree with their signatures (68 % without).
 TIE = 0.05
 
 
 def find_key(piece: Piece) -> tuple[int, str]:
     """Pitch class of the tonic and mode by Krumhansl and Schmuckler.
 
-    That is the key whose profile fits the sounding time of the pitch classes; of keys that fit as well, the one on the last
-    bass note. A piece without notes is in C major.
+    The key profile with the highest correlation to the sounding times of the pitch classes; of ties the key on the last bass
+    note. A piece without notes is in C major.
     """
     notes = piece.notes
     weights = np.bincount(notes[:, PITCH] % 12, weights=notes[:, DURATION], minlength=12)
@@ -119,7 +116,7 @@ def fifths_of(tonic: int, mode: str) -> int:
 
 
 def _keys() -> NDArray[np.float64]:
-    """(24, 12): the profile of each key, major ones first, of zero mean and length 1."""
+    """Key profiles (24, 12), major keys first, with zero mean and unit norm."""
     centred = PROFILES - PROFILES.mean(1, keepdims=True)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     return np.stack([np.roll(profile, tonic) for profile in unit for tonic in range(12)])

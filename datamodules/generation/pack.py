@@ -21,10 +21,10 @@ FILE = "pieces.npz"
 
 
 def load(corpus: Corpus, cache_dir: str | Path | None = None, strict: bool = False) -> Splits:
-    """The pieces of a corpus; parsed if no run has done so since the music, the arguments or the readers changed.
+    """Pieces of a corpus, from the cache or parsed if the music, the arguments or the readers changed.
 
-    Of several processes that ask at once one parses. Raises DataError for the first
-    damaged file if strict, and for a cache that cannot be written or a pack that cannot be read.
+    Of several processes one parses. Raises DataError for the first damaged file if strict, for a cache that cannot be
+    written, and for a pack that cannot be read.
     """
     folder = cached(cache_dir, "symbolic", f"{corpus.name}-{_fingerprint(corpus)}", whole=FILE)
     try:
@@ -50,7 +50,7 @@ def _fingerprint(corpus: Corpus) -> str:
 
 
 def write(path: Path, splits: Splits) -> None:
-    """Write splits as one .npz: each kind of event concatenated, how many of it each piece has, and a header in JSON."""
+    """Write splits as one .npz: concatenated events of each kind, their counts per piece, and a JSON header."""
     pieces = [piece for split in SPLITS for piece in getattr(splits, split)]
     header = {
         "sizes": [len(getattr(splits, split)) for split in SPLITS],
@@ -66,7 +66,7 @@ def write(path: Path, splits: Splits) -> None:
 
 
 def read(path: Path) -> Splits:
-    """Splits as `write` left them. Raises DataError for a file that is none."""
+    """Read splits written by `write`. Raises DataError for a damaged file."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             header = json.loads(stored["header"].tobytes())
@@ -83,5 +83,4 @@ def read(path: Path) -> Splits:
 
 
 def _plain(value: Any) -> Any:
-    """A numpy number as JSON knows it."""
     return value.item()

@@ -19,22 +19,22 @@ def _none(width: int) -> NDArray[np.int32]:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Notes, and the frame they stand in. Times are ticks from the first beat that is written, pickup included.
+    """Notes with metres, tempi, key, chords and drums. Times are ticks from the first written beat, pickup included.
 
     notes: (n, 5) int32, sorted by onset, then voice, then pitch: onset, duration (ticks), MIDI pitch, velocity, voice
-        (0: the highest part; a voice may sound several notes at once where the source does not part them)
+        (0: the highest part; a voice may sound several notes at once if the source does not separate them)
     ticks: of a quarter note
-    length: ticks; where the last bar or note ends
+    length: ticks up to the end of the last bar or note
     pickup: ticks before the first downbeat; bar k begins at pickup + k * bar
-    metres: (m, 3): tick, beats, beat type; the first one holds from the beginning
+    metres: (m, 3): tick, beats, beat type; the first is in force from the beginning
     tempi: (m, 2): tick, microseconds of a quarter note
-    tonic, mode: pitch class of the key (0 = C) and "major" or "minor"; None if nobody says
+    tonic, mode: pitch class of the key (0 = C) and "major" or "minor"; None if unknown
     fermatas: (k,) onsets of notes that bear one
-    chords: (m, 3): onset, root (pitch class), quality (index into QUALITIES); each holds until the next
+    chords: (m, 3): onset, root (pitch class), quality (index into QUALITIES); each in force until the next
     drums: (n, 4): onset, duration, drum (General MIDI), velocity
     programs: General MIDI program of each voice; empty: piano
     names: name of each voice in its file; "" or empty: none
-    remarks: sentences on what the reader left out or read otherwise than the file says
+    remarks: sentences on content that the reader left out or changed
     """
 
     notes: NDArray[np.int32]
@@ -73,7 +73,7 @@ class Piece:
 
     @property
     def bars(self) -> int:
-        """Bars, a pickup counted as none and a begun bar as one."""
+        """Number of bars without the pickup; an incomplete bar counts."""
         return max(1, -(-(self.length - self.pickup) // self.bar))
 
     @property
@@ -86,11 +86,11 @@ class Piece:
         return self.notes[self.notes[:, VOICE] == number]
 
     def with_notes(self, notes: NDArray, **changes: object) -> "Piece":
-        """This piece with other notes, which are put in order."""
+        """Copy with other notes, which are sorted."""
         return replace(self, notes=in_order(notes), **changes)
 
     def transposed(self, semitones: int) -> "Piece":
-        """Every note, the key and the chords so many semitones higher; drums stay."""
+        """Copy with notes, key and chords transposed by semitones; drums are unchanged."""
         if not semitones:
             return self
         notes, chords = self.notes.copy(), self.chords.copy()
@@ -100,7 +100,7 @@ class Piece:
         return replace(self, notes=notes, chords=chords, tonic=tonic)
 
     def at(self, ticks: int) -> "Piece":
-        """The same at another number of ticks a quarter note, times rounded to the nearest, no note shorter than a tick."""
+        """Copy at another number of ticks per quarter note; times are rounded, and notes last at least a tick."""
         if ticks == self.ticks:
             return self
 
@@ -139,7 +139,7 @@ def in_order(notes: NDArray) -> NDArray[np.int32]:
 
 
 def same(first: Piece, second: Piece) -> bool:
-    """Whether two pieces hold the same notes, chords, drums and fermatas in the same frame; names and programs aside."""
+    """Return whether two pieces are equal in notes, chords, drums, fermatas, metres, tempi and key (not names or programs)."""
     arrays = ("notes", "metres", "tempi", "fermatas", "chords", "drums")
     plain = ("ticks", "length", "pickup", "tonic", "mode")
     return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in arrays) and all(

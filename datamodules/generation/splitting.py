@@ -11,25 +11,25 @@ import numpy as np
 from datamodules.generation.piece import DURATION, ONSET, PITCH, Piece
 
 SHARES = (0.1, 0.1)
-"""Of the pieces: validation and test."""
+"""Shares of validation and test."""
 RUN = 7
 ALIKE = 0.2
-"""Two melodies are one by so many intervals in a run, and by so large a share of their runs: the titles of 319 chorales
-agree with it, but for eleven that name several melodies or distant variants."""
+"""Intervals of a run, and share of common runs above which two melodies are equal; agrees with the titles of 319 chorales,
+except for eleven that name several melodies or distant variants."""
 FINE = 48
-"""Ticks of a quarter note in which two pieces are compared."""
+"""Ticks per quarter note for the comparison of pieces."""
 
 
 class Dropped(NamedTuple):
-    """A file or piece that is in no split, and the reason in one sentence that names it."""
+    """A file or piece left out, and the reason in one sentence with its name."""
 
     name: str
     reason: str
-    damaged: bool  # the file cannot be read, as against a piece that is not wanted
+    damaged: bool  # the file cannot be read; False: the corpus leaves the piece out
 
 
 class Splits(NamedTuple):
-    """Pieces of each split, and what was left out."""
+    """Pieces of each split, and those left out."""
 
     train: list[Piece]
     validation: list[Piece]
@@ -38,7 +38,7 @@ class Splits(NamedTuple):
 
 
 def drawn(names: Iterable[str], seed: int = 0) -> list[str]:
-    """The names in an order that is random but for the seed, and that another name does not disturb."""
+    """Names in pseudo-random order by a hash, independent of the other names."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest())
 
 
@@ -48,10 +48,10 @@ def divide(
     groups: Sequence[str] | None = None,
     shares: Sequence[float] = SHARES,
 ) -> Splits:
-    """Pieces -> splits, each in the order given; each composer's pieces are spread over them.
+    """Divide pieces into splits, stratified by composer; the order is kept.
 
-    groups: a name for each piece; those of one name share a split (default: the piece's own name)
-    shares: of the pieces for validation and test, 0: none; of three groups or more neither gets none
+    groups: group name of each piece; a group shares a split (default: the piece's own name)
+    shares: shares of validation and test, 0: none; with three groups or more neither split is empty
     """
     groups = [piece.name for piece in pieces] if groups is None else list(groups)
     sizes = Counter(groups)
@@ -68,28 +68,28 @@ def divide(
     return Splits(by_split["train"], by_split["validation"], by_split["test"], list(dropped))
 
 
-def _take(names: Sequence[str], sizes: Mapping[str, int], wanted: float, least: int) -> list[str]:
-    """The first of the names, until they are so many pieces and at least so many names."""
+def _take(names: Sequence[str], sizes: Mapping[str, int], target: float, least: int) -> list[str]:
+    """First names with at least `target` pieces in total, and at least `least` names."""
     before = np.cumsum([0, *(sizes[name] for name in names)])
-    return [name for place, name in enumerate(names) if before[place] < wanted - 1e-9 or place < least]
+    return [name for index, name in enumerate(names) if before[index] < target - 1e-9 or index < least]
 
 
 def _spread(composers: dict[str, str]) -> list[str]:
-    """The names as `drawn`, but so that any part of the order holds about the same part of each composer's."""
-    number, place = Counter(composers.values()), Counter()
+    """Names in the order of `drawn`, with each composer's names spread evenly."""
+    number, rank = Counter(composers.values()), Counter()
     at = {}
     for name in drawn(composers):
         composer = composers[name]
-        at[name] = (place[composer] + 0.5) / number[composer]
-        place[composer] += 1
+        at[name] = (rank[composer] + 0.5) / number[composer]
+        rank[composer] += 1
     return sorted(at, key=at.__getitem__)
 
 
 def melody_groups(pieces: Sequence[Piece]) -> list[str]:
-    """For each piece the name of the first one with its melody, in any key and as another setting may vary it.
+    """Group name of each piece: the name of the first piece with its melody, in any key or variant.
 
-    Melodies (voice 0) are one where they share ALIKE of the shorter one's runs of RUN intervals, from note to note or from
-    beat to beat, which passing notes do not change; or where a third melody links them.
+    Melodies (voice 0) are equal if they share ALIKE of the shorter melody's runs of RUN intervals, from note to note or from
+    beat to beat (unaffected by passing notes), or if a third melody links them.
     """
     runs = [_runs(piece) for piece in pieces]
     holders: dict[tuple, list[int]] = defaultdict(list)
@@ -104,9 +104,9 @@ def melody_groups(pieces: Sequence[Piece]) -> list[str]:
             index = first[index]
         return index
 
-    for (one, other), number in shared.items():
-        if number >= ALIKE * min(len(runs[one]), len(runs[other])):
-            low, high = sorted((root(one), root(other)))
+    for (left, right), number in shared.items():
+        if number >= ALIKE * min(len(runs[left]), len(runs[right])):
+            low, high = sorted((root(left), root(right)))
             first[high] = low
     return [pieces[root(index)].name for index in range(len(pieces))]
 
@@ -114,16 +114,16 @@ def melody_groups(pieces: Sequence[Piece]) -> list[str]:
 def _runs(piece: Piece) -> set[tuple]:
     melody = piece.voice(0)
     beats = np.arange(piece.pickup % piece.ticks, piece.length, piece.ticks)
-    place = np.searchsorted(melody[:, ONSET], beats, "right") - 1
-    beats, place = beats[place >= 0], place[place >= 0]
-    place = place[beats < melody[place, ONSET] + melody[place, DURATION]]
-    by_note, by_beat = np.diff(melody[:, PITCH]).tolist(), np.diff(melody[place, PITCH]).tolist()
+    index = np.searchsorted(melody[:, ONSET], beats, "right") - 1
+    beats, index = beats[index >= 0], index[index >= 0]
+    index = index[beats < melody[index, ONSET] + melody[index, DURATION]]
+    by_note, by_beat = np.diff(melody[:, PITCH]).tolist(), np.diff(melody[index, PITCH]).tolist()
     ways = (("notes", by_note), ("beats", by_beat))
     return {(way, *steps[i : i + RUN]) for way, steps in ways for i in range(len(steps) - RUN + 1)}
 
 
 def content(piece: Piece) -> bytes:
-    """A fingerprint of all notes, voices aside, that neither transposition nor another start or number of ticks changes."""
+    """Hash of all notes without voices, invariant to transposition, start and ticks."""
     notes = piece.notes.astype(np.int64)
     if not len(notes):
         return b""
@@ -134,7 +134,7 @@ def content(piece: Piece) -> bytes:
 
 
 def distinct(pieces: Iterable[Piece], key: Callable[[Piece], Hashable] = content) -> tuple[list[Piece], list[Dropped]]:
-    """The first piece of each content, and the others with the name of the one they repeat."""
+    """First piece of each content, and the duplicates as dropped pieces."""
     kept: list[Piece] = []
     dropped: list[Dropped] = []
     first: dict[Hashable, Piece] = {}

@@ -24,39 +24,39 @@ from datamodules.generation.voices import called, described, melody_voice
 
 
 class Original(NamedTuple):
-    """A user's file as it was read, whole."""
+    """Complete content of a user's file."""
 
     piece: Piece
     source: MidiSource | None = None  # events of a MIDI file
-    voice: int | None = None  # that is harmonised
+    voice: int | None = None  # the harmonised voice
 
 
 class Question(NamedTuple):
-    """What is asked for of one file; nothing in it where `error` says why."""
+    """Sampling request for one file; without pieces if `error` is set."""
 
     path: str
-    pieces: list[Piece]  # one; for interpolation the two it leads from and to; none for music out of nothing
+    pieces: list[Piece]  # one; for interpolation both ends; empty on error
     use: Use
-    bars: int  # to write, where the use does not say itself
-    span: tuple[int, int] | None  # first and last bar to write anew, counted from 1
+    bars: int  # number of bars to write for continue and free
+    span: tuple[int, int] | None  # first and last bar to rewrite, counted from 1
     error: str | None
-    remarks: tuple[str, ...] = ()  # what the user must know of how the files were read
-    original: Original | None = None  # of the one file that is continued, harmonised or filled
+    remarks: tuple[str, ...] = ()  # notes for the user on the reading of the files
+    original: Original | None = None  # for continue, harmonise and inpaint
 
 
 class UserPieces(UserFiles):
-    """Pieces to continue, harmonise, fill in or lead from one to the other; one that cannot be read is yielded with its error.
+    """Pieces to continue, harmonise, inpaint or interpolate; unreadable files are yielded with their error.
 
     Args:
-        inputs: MIDI, MusicXML or ABC files, folders and globs; none are needed for `free`; of a file of several tunes the first
-        view: how the network reads music, which its checkpoint knows
+        inputs: MIDI, MusicXML or ABC files, folders and globs, optional for `free`; of several tunes in a file the first is used
+        view: state of the network's view, stored in its checkpoint
         use: `continue` the piece, `harmonise` its melody, `inpaint` some of its bars, `free`: write a new one, in the metre, key,
-            tempo and length of a file where one is named, `interpolate` between two
-        bars: how many bars `continue` and `free` write
-        span: the bars that `inpaint` writes anew, such as 5-8, counted from 1 without the pickup
+            tempo and length of a file if there is one, `interpolate` between two
+        bars: number of bars that `continue` and `free` write
+        span: the bars that `inpaint` rewrites, such as 5-8, counted from 1 without the pickup
         voice: the voice that `harmonise` writes others to: the name of a track or part, or a number counted from 0, the highest
-            first; null: the one whose name says melody, vocal, voice, soprano or lead, else the highest
-        metre: of a `free` piece without a file
+            first; null: the voice with melody, vocal, voice, soprano or lead in its name, else the highest
+        metre: metre of a `free` piece without a file
     """
 
     name = "pieces"
@@ -78,9 +78,9 @@ class UserPieces(UserFiles):
         super().__init__(inputs, **kwargs)
         self.notation, self.use, self.bars, self.voice = view, use, bars, voice
         if bars < 1:
-            raise ValueError(f"--data.bars {bars} is nothing to write: give 1 or more")
+            raise ValueError(f"--data.bars {bars} is out of range: give 1 or more")
         if isinstance(voice, int) and voice < 0:
-            raise ValueError(f"--data.voice {voice} is no voice: they are counted from 0, the highest")
+            raise ValueError(f"--data.voice {voice} is not a voice: they are counted from 0, the highest")
         if use not in ("continue", "free"):
             refuse_unread(type(self), {"bars": bars}, f"for --data.use {use}, but for continue and free")
         if use != "harmonise":
@@ -94,7 +94,7 @@ class UserPieces(UserFiles):
             raise ValueError("give --data.use inpaint and --data.span FIRST-LAST (bars, such as 5-8) together or not at all")
 
     def set_files(self, inputs: Sequence[str] = (), **others: Sequence[str]) -> None:
-        """Take the files of the command line. Raises DataError for options that are not read beside them."""
+        """Set the files of the command line. Raises DataError for options that conflict with them."""
         super().set_files(inputs, **others)
         self._refuse_frame()
 
@@ -103,11 +103,11 @@ class UserPieces(UserFiles):
             refuse_unread(type(self), self._frame, "for --data.use free of a file, whose length and metre it takes")
 
     def predict_set(self) -> Dataset:
-        """Every question. Raises DataError if an input names nothing, or interpolation gets other than two."""
+        """All requests. Raises DataError if an input matches no file, or interpolation does not get two."""
         return Prompts(self, [item.files for item in self.remaining()])
 
     def items(self) -> list[InputItem]:
-        """Every question; one use of a file is another question than the next."""
+        """All requests; each use of a file is a separate request."""
         if self.use == "free" and not self.inputs:
             return [InputItem("free", f"free, seed {self.seed}", (), "free", "free", f"seed {self.seed}")]
         files = self.files()
@@ -124,11 +124,11 @@ class UserPieces(UserFiles):
         return [InputItem(path, f"{' to '.join(keys)} ({about})", paths, " to ".join(names), name_of(path), about)]
 
     def transfer_batch_to_device(self, batch: Question, device: torch.device, dataloader_idx: int) -> Question:
-        """A question is no tensors, and stays where it is."""
+        """Return the request unchanged: it has no tensors."""
         return batch
 
     def ask(self, paths: tuple[str, ...]) -> Question:
-        """The question about these files."""
+        """Request for these files."""
         if not paths:
             beats, beat_type = self.metre
             blank = Piece(np.zeros((0, 5), np.int32), 480, 0, name="free", metres=np.array([[0, beats, beat_type]], np.int32))
@@ -154,7 +154,7 @@ class UserPieces(UserFiles):
             return Question(path, [], self.use, self.bars, self.span, str(error))
 
     def _melody(self, path: str, original: Original) -> tuple[list[Piece], Original, list[str]]:
-        """The melody alone as voice 0, where it was taken from, and which it is, where there are several voices."""
+        """Melody alone as voice 0, its original, and a remark on the choice if there are several voices."""
         piece = original.piece
         try:
             number = melody_voice(piece, self.voice)
@@ -168,7 +168,7 @@ class UserPieces(UserFiles):
 
 
 class Prompts(Dataset):
-    """Groups of files as questions."""
+    """Groups of files as requests."""
 
     def __init__(self, data: UserPieces, groups: Sequence[tuple[str, ...]]) -> None:
         self.data, self.groups = data, groups
@@ -194,17 +194,17 @@ def _span(text: str | None) -> tuple[int, int] | None:
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(text).strip())
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 0 < first <= last:
-        raise ValueError(f"{text} is no span of bars: give --data.span 5-8, counted from 1")
+        raise ValueError(f"{text} is not a span of bars: give --data.span 5-8, counted from 1")
     return first, last
 
 
 def _metre(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(1|2|4|8|16|32)", text)
     if not match or not int(match[1]):
-        raise ValueError(f"{text} is no time signature: give --data.metre 3/4")
+        raise ValueError(f"{text} is not a time signature: give --data.metre 3/4")
     return int(match[1]), int(match[2])
 
 
 def name_of(path: str) -> str:
-    """What a question's answers are called after."""
+    """Base name of the outputs of a request."""
     return " to ".join(Path(item).stem for item in path.split(" to "))

@@ -12,17 +12,17 @@ from datamodules.generation.piece import DURATION, ONSET, PITCH, VOICE, Piece, i
 
 CHOIR = ("Soprano", "Alto", "Tenor", "Bass")
 SLACK = 8
-"""Parts of a quarter note by which notes of one voice may overlap where they were played."""
+"""Fraction 1 / SLACK of a quarter note by which played notes of a voice may overlap."""
 
 
 def voice_names(voices: int, names: Sequence[str] = ()) -> list[str]:
-    """Names of the voices of a piece: its own where it has them (`names`), else those that `named_voice` reads."""
+    """Names of the voices of a piece: its own (`names`), else default names that `named_voice` reads."""
     usual = list(CHOIR) if voices == len(CHOIR) else [f"Voice {number + 1}" for number in range(voices)]
     return [names[number] if number < len(names) and names[number] else usual[number] for number in range(voices)]
 
 
 def named_voice(name: str) -> int | None:
-    """The voice that a name by `voice_names` stands for; None for any other name."""
+    """Voice number of a default name by `voice_names`; None for other names."""
     if name in CHOIR:
         return CHOIR.index(name)
     match = re.fullmatch(r"Voice ([1-9]\d{0,3})", name)
@@ -30,10 +30,10 @@ def named_voice(name: str) -> int | None:
 
 
 def monophonic(notes: NDArray[np.int32], slack: int = 0) -> bool:
-    """Whether notes (n, 5) are one line: none outlasts the next but one onset, so that overlaps are legato playing.
+    """Return whether notes (n, 5) are monophonic: only legato overlaps, no note lasts beyond the second next onset.
 
-    A note ends where its own pitch is struck again. slack: ticks by which notes may overlap beyond that; two that begin within
-    as many ticks of each other and overlap for longer are a chord.
+    A note ends at the next onset of its pitch. slack: allowed overlap in ticks; two notes with onsets closer than that and a
+    longer overlap are a chord.
     """
     notes = notes[np.lexsort((notes[:, PITCH], notes[:, ONSET]))].astype(np.int64)
     onset, end = notes[:, ONSET], _struck_again(notes)
@@ -55,14 +55,14 @@ def _struck_again(notes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def part(notes: NDArray[np.int32], slack: int = 0) -> NDArray[np.int32]:
-    """Notes (n, 5) with voices by pitch: each gets the number of higher notes that sound at its onset, or the next free one.
+    """Separate notes (n, 5) into voices: the number of higher notes at the onset, or the next free voice.
 
-    So the first voice is the skyline, and no voice sounds two notes at once, but for `slack` ticks (played legato overlaps)
-    or half of the earlier note, whichever is less.
+    The first voice is the skyline, and voices are monophonic except for overlaps of `slack` ticks or half of the earlier note,
+    whichever is less.
     """
     notes = np.array(notes, np.int32).reshape(-1, 5)
     notes = notes[np.lexsort((-notes[:, PITCH], notes[:, ONSET]))]
-    sounding: list[tuple[int, int, int]] = []  # until when it counts as sounding, pitch, voice
+    sounding: list[tuple[int, int, int]] = []  # end, pitch, voice
     voices = []
     for onset, duration, pitch in notes[:, [ONSET, DURATION, PITCH]].tolist():
         sounding = [row for row in sounding if row[0] > onset]
@@ -77,13 +77,11 @@ def part(notes: NDArray[np.int32], slack: int = 0) -> NDArray[np.int32]:
 
 
 def from_high_to_low(notes: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The order in which the voices of notes (n, 5) stand by mean pitch: `order[k]` is the k-th highest one's number."""
+    """Voice numbers of notes (n, 5) in descending order of mean pitch."""
     voices = np.unique(notes[:, VOICE])
     means = np.array([notes[notes[:, VOICE] == voice, PITCH].mean() for voice in voices])
     return voices[np.argsort(-means, kind="stable")]
 
-
-# Melody voice: by its name, by its lyrics, else the highest
 
 WORDS = (
     r"\b(melod|mélod|mel\b)|旋律|メロディ|멜로디|мелоди",
@@ -92,36 +90,36 @@ WORDS = (
     r"\bsopran",
     r"\b(lead|solo|theme|thema|tema)",
 )
-"""Patterns in the names of melodies, the surest first."""
+"""Patterns in names of melodies, in order of priority."""
 OTHERS = r"\b(back|bg|bv|harmon|choir|chor|coro|second|nd|counter|bass|drum|pad)"
-"""What the name of a part holds that accompanies a voice or a lead; numbers are left out of names."""
+"""Pattern in names of accompanying parts; numbers are removed from names first."""
 
 
-def melody_voice(piece: Piece, wanted: str | int | None = None) -> int:
-    """Number of the voice to harmonise: `wanted` as a number or a name, else `likely_melody`.
+def melody_voice(piece: Piece, choice: str | int | None = None) -> int:
+    """Number of the voice to harmonise: `choice` as a number or a name, else `likely_melody`.
 
-    A name is compared without case and spaces; the beginning of one alone will do. Raises DataError if no voice is meant.
+    Names are compared without case and spaces, and may be abbreviated. Raises DataError if no voice matches.
     """
-    if wanted is None:
+    if choice is None:
         return likely_melody(piece.names)
     sounding = [number for number in range(piece.voices) if len(piece.voice(number))]
-    if isinstance(wanted, int) or str(wanted).isdecimal():
-        if int(wanted) in sounding:
-            return int(wanted)
-        raise DataError(f"there is no note in --data.voice {wanted}: {described(piece)}.")
+    if isinstance(choice, int) or str(choice).isdecimal():
+        if int(choice) in sounding:
+            return int(choice)
+        raise DataError(f"there are no notes in --data.voice {choice}: {described(piece)}.")
     names = {number: _plain(piece.names[number]) for number in sounding if number < len(piece.names)}
-    sought = _plain(str(wanted))
+    sought = _plain(str(choice))
     for fits in (str.__eq__, str.startswith):
         matches = [number for number, name in names.items() if name and fits(name, sought)]
         if matches:
             return matches[0]
-    raise DataError(f"no voice is called --data.voice {wanted}: {described(piece)}.")
+    raise DataError(f"no voice is called --data.voice {choice}: {described(piece)}.")
 
 
 def likely_melody(names: Sequence[str]) -> int:
-    """Number of the voice whose name says most clearly that it is the melody; 0, the highest, where none does.
+    """Number of the voice whose name has the best match in WORDS; 0, the highest, without a match.
 
-    Names that our own writer gives ("Voice 1", "Soprano") say no more than that the highest comes first.
+    Default names of our writer ("Voice 1", "Soprano") count as no match.
     """
     ranks = [(_rank(name), number) for number, name in enumerate(names)]
     return min(ranks, default=(len(WORDS), 0))[1]
@@ -148,7 +146,7 @@ def _plain(name: str) -> str:
 
 
 def _rank(name: str) -> int:
-    """Place of a name among WORDS; the number of WORDS where it names no melody, one more where it names another part."""
+    """Index of the first matching pattern of WORDS; len(WORDS) without a match, one more for accompanying parts."""
     words = re.sub(r"[\d_]", " ", unicodedata.normalize("NFKC", name).casefold())
     if named_voice(name) is not None:
         return len(WORDS)

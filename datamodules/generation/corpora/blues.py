@@ -31,8 +31,8 @@ class Blues(Corpus):
     begin on a note of the chord where the scale has one. The order of the chords is the common one, also ours.
 
     Args:
-        pieces: how many of the 4096 melodies
-        seed: of the segments and of the choice
+        pieces: number of melodies, at most 4096
+        seed: seed of the segments and of the selection
     """
 
     name = "blues"
@@ -43,7 +43,7 @@ class Blues(Corpus):
         self.pieces, self.seed = pieces, seed
 
     def folder(self) -> Path:
-        """The folder of this file: the music is nowhere else."""
+        """The folder of this file: the music is generated."""
         return Path(__file__).parent
 
     def read(self) -> Splits:
@@ -56,16 +56,16 @@ class Blues(Corpus):
 
 def _segment(root: str, random: np.random.Generator) -> list[int]:
     """Four pitches over a chord."""
-    tones = [place for place, pitch in enumerate(SCALE) if (pitch - ROOTS[root]) % 12 in DOMINANT]
-    places = [int(random.choice(tones))]
-    while len(places) < 4:
-        place = abs(places[-1] + int(random.choice(STEPS, p=CHANCES)))
-        places.append(min(place, 2 * (len(SCALE) - 1) - place))  # the walk turns back where the scale ends
-    return [SCALE[place] for place in places]
+    tones = [degree for degree, pitch in enumerate(SCALE) if (pitch - ROOTS[root]) % 12 in DOMINANT]
+    degrees = [int(random.choice(tones))]
+    while len(degrees) < 4:
+        degree = abs(degrees[-1] + int(random.choice(STEPS, p=CHANCES)))
+        degrees.append(min(degree, 2 * (len(SCALE) - 1) - degree))  # the walk is reflected at the ends of the scale
+    return [SCALE[degree] for degree in degrees]
 
 
 def _piece(segments: NDArray[np.int64], number: int) -> Piece:
-    """The melody whose bars are chosen by the bits of a number, over the chords; segments: (bars, 2, notes) pitches."""
+    """Melody selected by the bits of a number, with chords; segments: (bars, 2, notes) pitches."""
     notes, chords = [], []
     for bar, root in enumerate(BARS):
         onset = bar * BAR

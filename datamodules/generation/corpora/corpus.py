@@ -18,15 +18,15 @@ from datamodules.generation.splitting import Splits as Splits
 _HERE = Path(__file__).parent
 _PATTERNS = ("corpora/*.py", "reading/*.py", "piece.py", "grid.py", "harmony.py", "voices.py", "splitting.py")
 READERS = tuple(path for pattern in _PATTERNS for path in sorted(_HERE.parent.glob(pattern)))
-"""Where a change may change what is read: every file that stands between the music and a piece."""
+"""Source files whose changes invalidate packs: all code between the music and a piece."""
 
 
 class Unwanted(ValueError):
-    """A piece that a corpus leaves out; the sentence says why, without the piece's name."""
+    """A piece that a corpus leaves out; the message gives the reason without the piece's name."""
 
 
 class Corpus:
-    """Base of all corpora; subclasses take plain arguments, a folder `root` where the music is the user's.
+    """Base of all corpora; subclasses take plain arguments, and a folder `root` for the user's music.
 
     Raises DataError if the root or its layout is missing.
     """
@@ -35,21 +35,21 @@ class Corpus:
     root: str | None = None
 
     def in_folder(self, root: str) -> Self:
-        """The same corpus, whose music lies in another folder."""
+        """Copy of the corpus that reads another folder."""
         corpus = copy.copy(self)
         corpus.root = root
         return corpus
 
     def folder(self) -> Path:
-        """The folder of the music. Raises DataError if the user has to name one and did not, or it is no folder."""
+        """Folder of the music. Raises DataError if it is missing."""
         raise NotImplementedError
 
     def read(self) -> Splits:
-        """Parse everything; `datamodules.generation.pack` keeps the result, so that this happens once."""
+        """Parse all pieces; `datamodules.generation.pack` caches the result."""
         raise NotImplementedError
 
     def ingredients(self) -> list[object]:
-        """All but the music that the result depends on: the arguments, and the readers' source files (Path)."""
+        """Dependencies of the result besides the music: arguments and source files of the readers (Path)."""
         arguments = {name: value for name, value in vars(self).items() if name != "root"}
         return [type(self).__qualname__, sorted(arguments.items()), *READERS]
 
@@ -65,13 +65,13 @@ class OwnMusic(Corpus):
         root: folder of the music
     """
 
-    layout: ClassVar[str]  # what `root` must name, in words
+    layout: ClassVar[str]  # description of `root`
 
     def __init__(self, root: str | None = None) -> None:
         self.root = root
 
     def folder(self) -> Path:
-        """The folder of the music. Raises DataError if none was named or it is no folder."""
+        """Folder of the music. Raises DataError if none was named or it is not a folder."""
         if self.root is None:
             raise DataError(f"No music was named: give --data.root, {self.layout}.")
         folder = Path(self.root).expanduser()
@@ -87,10 +87,8 @@ class OwnMusic(Corpus):
         return path
 
 
-# Files -> pieces, in this process or several; a bad file does not stop the others
-
 MANY = 64
-"""Files from which on several processes read them."""
+"""Number of files from which several processes are used."""
 Read = Callable[[Path, str], list[Piece]]
 Check = Callable[[Piece], None]
 
@@ -98,14 +96,13 @@ Check = Callable[[Piece], None]
 def gather(
     read: Read, files: Sequence[tuple[Path, str]], what: str, check: Check | None = None
 ) -> tuple[list[Piece], list[Dropped]]:
-    """The pieces of all files in order, and for each file or piece that is left out the reason.
+    """Read the pieces of all files in order; returns them and the files and pieces left out with reasons.
 
-    read: of (path, name of the piece or of the file's pieces); raises DataError for a damaged file and Unwanted for one
-        that is left out
+    read: (path, name of the piece or of the file's pieces) -> pieces; raises DataError for a damaged file and Unwanted for a
+        file that is left out
     what: the files in words, for the progress bar
     check: raises Unwanted for a piece that is left out
     """
-
     attempt = partial(_attempt, read, check)
     results = in_processes(attempt, files) if len(files) >= MANY else (attempt(*file) for file in files)
     pieces: list[Piece] = []
@@ -134,11 +131,8 @@ def _checked(piece: Piece, check: Check) -> Piece | Dropped:
     return piece
 
 
-# Scores bundled in the music21 wheel, which takes seconds to import and is not imported
-
-
 class Packaged(Corpus):
-    """Base of the corpora that lie in a folder of music21's."""
+    """Base of the corpora bundled in the music21 wheel, which is not imported (it takes seconds)."""
 
     bundle: ClassVar[str] = ""  # the folder
 
@@ -151,7 +145,7 @@ class Packaged(Corpus):
         return path
 
     def ingredients(self) -> list[object]:
-        """Arguments, readers, and the package's version, which stands for its files."""
+        """Arguments, readers and the package's version."""
         try:
             return [*super().ingredients(), version("music21")]
         except PackageNotFoundError:
@@ -159,7 +153,7 @@ class Packaged(Corpus):
 
 
 def spread(items: list, number: int | None) -> list:
-    """So many of the items, evenly spread; None: all."""
+    """Evenly spaced selection of `number` items; None: all."""
     if number is None or number >= len(items):
         return items
     return [items[index * len(items) // number] for index in range(number)]

@@ -23,21 +23,21 @@ FOLDERS = {
     "dev": "validation",
     "test": "test",
 }
-"""Folder in the root -> the split of its files."""
+"""Folder in the root -> split."""
 FEWEST = 2  # notes of a piece
 
 
 class MusicFolder(OwnMusic):
-    """Every file of music at any depth; a file that cannot be read is left out by name.
+    """All music files of a folder at any depth; unreadable files are left out and reported.
 
-    Folders train, validation (valid, val, dev) and test are the splits where the root has them; a file beside them trains,
-    and a split they lack is drawn from train. Else pieces are drawn by a hash of their names, and of pieces with the same
-    notes one stays. The composer is the name of the first folder below, where there is one.
+    Folders train, validation (valid, val, dev) and test define the splits if the root has them; other files are training files,
+    and a missing split is drawn from train. Else splits are drawn by a hash of the names, and duplicates (same notes) are
+    removed. The composer is the name of the first folder below.
 
     Args:
         root: the folder
-        metres: keep pieces in these metres alone, such as 4/4, which must not change; null: all
-        shares: of the pieces for validation and test where they are drawn
+        metres: keep only pieces in one of these metres, such as 4/4, without changes; null: all
+        shares: shares of validation and test if they are drawn
     """
 
     name = "folder"
@@ -50,7 +50,7 @@ class MusicFolder(OwnMusic):
         self.metres, self.shares = None if metres is None else list(metres), tuple(shares)
 
     def sources(self) -> list[Path]:
-        """Files of music, sorted by name; hidden ones aside. Raises DataError if there is none."""
+        """Music files sorted by name, without hidden files. Raises DataError if there is none."""
         root = self.folder()
         files = (path for path in files_under(root, MUSIC) if not any(part[0] == "." for part in path.relative_to(root).parts))
         paths = sorted(files)
@@ -97,8 +97,6 @@ def _check(piece: Piece, metres: Sequence[str] | None) -> None:
         raise Unwanted(f"its metre is {', then '.join(written)}, not one that stays and is {' or '.join(metres)}")
 
 
-# Scores of several composers bundled with music21, for `--data.composer`
-
 COMPOSER_FOLDERS = {
     "Beethoven": "beethoven",
     "Haydn": "haydn",
@@ -107,7 +105,7 @@ COMPOSER_FOLDERS = {
     "Clara Schumann": "schumann_clara",
     "Robert Schumann": "schumann_robert",
 }
-"""Composer -> the folder of music21's with several movements or madrigals of theirs in MusicXML."""
+"""Composer -> folder of music21 with MusicXML files."""
 
 
 class Composers(Packaged):
@@ -133,8 +131,8 @@ class Composers(Packaged):
             files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MUSICXML)
             names = [path.relative_to(folder.parent).with_suffix("").as_posix() for path in files]
             read = partial(_movement, composer=composer)
-            found, left_out = gather(read, list(zip(files, names, strict=True)), f"scores of {composer}")
-            pieces += found
+            movements, left_out = gather(read, list(zip(files, names, strict=True)), f"scores of {composer}")
+            pieces += movements
             dropped += left_out
         pieces, repeated = distinct(pieces)
         return divide(pieces, dropped + repeated)

@@ -18,9 +18,9 @@ TRACKS = ("MELODY", "BRIDGE", "PIANO")
 class POP909(OwnMusic):
     """Songs 001.mid to 909.mid, at any depth: voice 0 is the melody, 1 the bridge, 2 the piano, which is polyphonic.
 
-    Other versions of a song (`versions`) are left alone. Split by a hash of the song's number. A metre of 1/4, which most
-    files name, says nothing: those songs are taken for 4/4. The files lie a constant number of ticks off their own beats,
-    which is found by `beat_phase` and taken away; where a bar begins is not known.
+    Other versions of a song (`versions`) are not read. Split by a hash of the song's number. A metre of 1/4, as in most files,
+    is read as 4/4. Each file has a constant offset from its beats, estimated by `beat_phase` and removed; bar lines are
+    unknown.
 
     Args:
         root: folder of the songs
@@ -61,12 +61,12 @@ def _song(path: Path, name: str) -> list[Piece]:
 
 
 def beat_phase(piece: Piece) -> int:
-    """Ticks after which the beat begins on which most notes do, below a quarter note."""
+    """Most frequent onset within a quarter note, in ticks."""
     return int(np.bincount(piece.notes[:, ONSET] % piece.ticks).argmax())
 
 
 def moved(piece: Piece, ticks: int) -> Piece:
-    """The piece with everything so many ticks later, or earlier, but for what holds from the beginning on."""
+    """Piece moved by `ticks`; the first metre and tempo stay at 0."""
     notes, metres, tempi = piece.notes.copy(), piece.metres.copy(), piece.tempi.copy()
     for events in (notes, metres[1:], tempi[1:]):
         events[:, 0] = np.maximum(events[:, 0] + ticks, 0)

@@ -12,10 +12,10 @@ from datamodules.generation.splitting import distinct, divide, melody_groups
 
 
 def read_tunes(files: Sequence[tuple[Path, str]], kinds: dict[str, str] | None = None) -> Splits:
-    """The tunes of one voice in one metre; of several with the same notes one stays, and versions of one share a split.
+    """Monophonic tunes in one metre, without duplicates; versions of a tune share a split.
 
     files: (path, collection): a tune is named after the collection, the file and its number
-    kinds: what the tunes are that do not say it, by the beginning of their file's name
+    kinds: default kind of tunes by the beginning of the file name
     """
     pieces, dropped = gather(_tunes, files, "tunes", _check)
     pieces, repeated = distinct([replace(piece, kind=piece.kind or _kind(piece, kinds or {})) for piece in pieces])
@@ -38,8 +38,6 @@ def _kind(piece: Piece, kinds: dict[str, str]) -> str:
     return next((kind for beginning, kind in kinds.items() if file.startswith(beginning)), "")
 
 
-# Irish and Scottish dance tunes bundled with music21
-
 COLLECTIONS = ("oneills1850", "ryansMammoth", "airdsAirs")
 
 
@@ -50,7 +48,7 @@ class FiddleTunes(Packaged):
 
     Args:
         collections: of COLLECTIONS; null: the first two
-        pieces: so many files alone, evenly spread; null: all (of O'Neill's a file holds 50 tunes)
+        pieces: number of files, evenly spread; null: all (a file of O'Neill's holds 50 tunes)
     """
 
     name = "fiddle-tunes"
@@ -67,8 +65,6 @@ class FiddleTunes(Packaged):
         ]
         return read_tunes(spread(files, self.pieces))
 
-
-# Nottingham Music Database
 
 KINDS = {"hpps": "hornpipe", "jigs": "jig", "morris": "morris", "playford": "playford", "reels": "reel", "slip": "slipjig"}
 KINDS |= {"waltzes": "waltz", "xmas": "carol"}
@@ -87,7 +83,7 @@ class Nottingham(OwnMusic):
     layout = "the folder with jigs.abc, reelsa-c.abc, ... (jukedeck/nottingham-dataset, ABC_cleaned)"
 
     def sources(self) -> list[Path]:
-        """The ABC files, sorted; of a whole checkout the cleaned ones. Raises DataError if there is none."""
+        """The ABC files, sorted; in a whole checkout the cleaned ones. Raises DataError if there is none."""
         folder = self.folder()
         cleaned = folder / "ABC_cleaned"
         paths = sorted((cleaned if cleaned.is_dir() else folder).rglob("*.abc"))

@@ -11,23 +11,23 @@ MUSICXML = (".musicxml", ".xml", ".mxl")
 ABC = (".abc",)
 CONVERTED = (".krn", ".mei")
 MUSIC = MIDI + MUSICXML + ABC + CONVERTED
-"""Endings of the files that `read_piece` reads."""
+"""File suffixes that `read_piece` reads."""
 
 
 def read_piece(path: str | Path, repeats: Repeats = "once") -> Piece:
-    """The first piece of a file, by its ending one of MUSIC; `repeats` says how those of a score or tune are read.
+    """First piece of a file with a suffix of MUSIC; `repeats` sets the order of measures of a score or tune.
 
-    Raises DataError, naming the file, where it is missing, empty, damaged, without pitched notes or more than a day long.
+    Raises DataError, naming the file, if it is missing, empty, damaged, without pitched notes or more than a day long.
     """
     return read_pieces(path, repeats)[0]
 
 
 def read_pieces(path: str | Path, repeats: Repeats = "once") -> list[Piece]:
-    """All pieces of a file, at least one: an ABC file holds many tunes. Raises as `read_piece`."""
+    """All pieces of a file, at least one; an ABC file can hold many tunes. Raises as `read_piece`."""
     path = Path(path)
     ending, shown = path.suffix.lower(), printable(str(path))
     if ending not in MUSIC:
-        raise DataError(f"{shown} has none of the endings {' '.join(MUSIC)}: expected a file of symbolic music.")
+        raise DataError(f"{shown} has an unknown suffix: expected a file of symbolic music ({' '.join(MUSIC)}).")
     if not path.is_file():
         raise DataError(f"{shown} does not exist: expected a file of symbolic music.")
     if not path.stat().st_size:

@@ -55,10 +55,10 @@ class Key(NamedTuple):
 
 
 def read_abc(path: Path, repeats: Repeats = "once") -> list[Piece]:
-    """The tunes of a file that hold notes. Raises DataError if there is none, or where a file is damaged or too large.
+    """Tunes of a file with notes. Raises DataError if there is none, or if the file is damaged or too large.
 
-    Read are keys, metres, tempi, pickups, ties, tuplets, chords and chord symbols, fermatas and several voices; grace notes,
-    overlays (&) and signs that mean nothing are left out.
+    Supported are keys, metres, tempi, pickups, ties, tuplets, chords and chord symbols, fermatas and several voices; grace notes,
+    overlays (&) and unknown signs are left out.
     """
     label = printable(str(path))
     try:
@@ -66,7 +66,7 @@ def read_abc(path: Path, repeats: Repeats = "once") -> list[Piece]:
     except OSError as error:
         raise DataError(f"{label} cannot be read ({error.strerror}): expected tunes in ABC notation.") from error
     if b"\0" in data:
-        raise DataError(f"{label} is no text of at most {LARGEST >> 20} MB: expected tunes in ABC notation.")
+        raise DataError(f"{label} is not a text file of at most {LARGEST >> 20} MB: expected tunes in ABC notation.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -89,7 +89,7 @@ def read_abc(path: Path, repeats: Repeats = "once") -> list[Piece]:
 
 
 class Tune:
-    """One tune, read line by line: first its header, up to the field K:, then music and the fields in it."""
+    """One tune, read line by line: header up to the field K:, then music with inline fields."""
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
@@ -101,7 +101,7 @@ class Tune:
         self.tempi: list[tuple[Fraction, int]] = []
 
     def read(self, block: str) -> None:
-        """Read everything."""
+        """Read the text of the tune."""
         for line in block.splitlines():
             line = re.sub(r"(?<!\\)%.*", "", line).strip()
             if match := FIELD.match(line):
@@ -110,16 +110,16 @@ class Tune:
                 self._music(line)
 
     def _music(self, line: str) -> None:
-        place = 0
+        position = 0
         for field in BODY.finditer(line):
-            self.voice.read(line[place : field.start()])
+            self.voice.read(line[position : field.start()])
             self._field(field[1], field[2].strip())
-            place = field.end()
-        self.voice.read(line[place:])
+            position = field.end()
+        self.voice.read(line[position:])
 
     @property
     def voice(self) -> Voice:
-        """The voice that the music belongs to, which begins as the header says."""
+        """Current voice, created with the header's unit, metre and key."""
         if self.current not in self.voices:
             self.voices[self.current] = Voice(self._unit(), self.metre, self.key.signature)
         return self.voices[self.current]
@@ -190,7 +190,7 @@ class Tune:
                 self.tempi.append((self.now, round(60e6 / quarters)))
 
     def _unfold(self, voices: list[Voice], repeats: Repeats) -> list[str]:
-        """Put everything into the order in which it is read, by the signs of the voice that has most; what that changes."""
+        """Reorder all events by the repeat signs of the voice with the most; returns remarks on the changes."""
         end = max(voice.now for voice in voices)
         bars = max(voices, key=lambda voice: sum(sign != Signs() for sign in voice.bars.signs(end))).bars
         signs = bars.signs(end)
@@ -249,7 +249,7 @@ class Tune:
 
 
 def read_key(text: str) -> Key | None:
-    """The key that a K: field names; None if it names none, such as for a clef."""
+    """Key of a K: field; None if the field names no key, such as for a clef."""
     text = text.strip().strip('"')
     if re.match(r"H[Pp]", text):  # Highland pipes: A mixolydian
         text = "Amix"

@@ -23,12 +23,12 @@ JUMPS = ("dacapo", "dalsegno", "fine")
 MOST_PASSES = 9
 ACCIDENTALS = {"^": 1, "^^": 2, "_": -1, "__": -2, "=": 0}
 TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}
-"""Notes of a tuplet -> how many of their length they last, if the sign does not say."""
+"""Notes of a tuplet -> default number of normal notes in the same time."""
 Stretch = tuple[Fraction, Fraction]
 
 
 class AbcMeasures:
-    """Measures of a voice as they are read: where each begins (quarter notes) and what signs it has."""
+    """Measures of a voice: onset (quarter notes) and repeat signs of each."""
 
     def __init__(self) -> None:
         self.begins = [Fraction(0)]
@@ -37,7 +37,7 @@ class AbcMeasures:
         self.open = False  # a repeat has begun that has not ended
 
     def line(self, now: Fraction, text: str, volta: str | None) -> None:
-        """A bar line, with what it begins and ends, and the numbers of an ending behind it."""
+        """Add a bar line, with the repeats it begins or ends and the numbers of the ending after it."""
         text = "|" if text == ":" else text
         colons = len(text) - len(text.lstrip(":"))
         both = set(text) == {":"}
@@ -57,7 +57,7 @@ class AbcMeasures:
         self.fields[-1]["ending"] = self.ending
 
     def bracket(self, now: Fraction, numbers: str) -> None:
-        """An ending whose numbers stand apart from the bar line."""
+        """Add an ending whose numbers are separate from the bar line."""
         self._begin(now)
         self.ending = self.fields[-1]["ending"] = numbers_of(numbers)
 
@@ -68,28 +68,28 @@ class AbcMeasures:
             self.fields[-1][name] = True
 
     def _begin(self, now: Fraction) -> None:
-        """Begin a measure, unless the last one has only just begun."""
+        """Begin a measure unless the last measure is empty."""
         if now > self.begins[-1]:
             self.begins.append(now)
             self.fields.append({"ending": self.ending})
 
     def signs(self, end: Fraction) -> list[Signs]:
-        """The signs of all measures before the end; a jump that stands behind the last bar line is the last measure's."""
+        """Signs of all measures before the end; a jump after the last bar line belongs to the last measure."""
         fields = [dict(known) for begin, known in zip(self.begins, self.fields, strict=True) if begin < end]
         behind = {name: True for known in self.fields[len(fields) :] for name in JUMPS if known.get(name)}
         return [Signs(**known) for known in [*fields[:-1], *({**known, **behind} for known in fields[-1:])]]
 
     def stretches(self, order: Sequence[int], end: Fraction) -> list[Stretch]:
-        """The times between which measures in this order are read without a jump."""
+        """Time spans (begin, end) of consecutive measures in this order."""
         begins = [begin for begin in self.begins if begin < end]
         ends = [*begins[1:], end]
         return [(begins[first], ends[last]) for first, last in runs_of(order)]
 
 
 def unfolded(events: Iterable[Sequence], stretches: Sequence[Stretch], holds: bool = False, lasts: bool = False) -> list[list]:
-    """Events (time, ...) at every time at which they are played.
+    """Repeat events (time, ...) at every time at which they are played.
 
-    holds: each holds until the next, and again behind a jump; lasts: the second column is a duration, which ends at a jump
+    holds: each event is in force until the next, also after a jump; lasts: the second column is a duration, cut at a jump
     """
     events = sorted(events, key=lambda event: event[0])
     times = [event[0] for event in events]
@@ -132,7 +132,7 @@ class Voice:
         self.now = Fraction(0)
         self.altered: dict[str, int] = {}
         self.tuplet, self.left, self.stretch = Fraction(1), 0, 1
-        self.last: list[list] = []  # the notes that a tie or a broken rhythm after them would mean
+        self.last: list[list] = []  # the notes that a following tie or broken rhythm refers to
         self.begun, self.lasted = Fraction(0), Fraction(0)  # of the last note, chord or rest
         self.tied: list[list] = []
         self.stacked: list[list] | None = None  # notes of the chord that is open
@@ -155,11 +155,11 @@ class Voice:
 
     @property
     def first_line(self) -> Fraction:
-        """When the first bar line comes after the beginning; 0 if there is none."""
+        """Time of the first bar line after the beginning; 0 if there is none."""
         return self.lines[0] if self.lines else Fraction(0)
 
     def times(self) -> Iterator[Fraction]:
-        """All times that ticks should hold."""
+        """All times that must be whole ticks."""
         for onset, duration, *_ in self.notes:
             yield onset
             yield duration
@@ -167,7 +167,7 @@ class Voice:
         yield from (time for time, _ in self.chords)
 
     def read(self, text: str) -> None:
-        """Go on with a line of music, skipping what is no sign."""
+        """Read the next line of music and skip unknown signs."""
         for sign in SIGN.finditer(text):
             if self.hidden and not sign["bar"]:
                 self.overlaid += (sign["letter"] or "z") not in "zxZ"

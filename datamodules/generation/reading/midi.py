@@ -2,7 +2,7 @@
 
 import struct
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +14,11 @@ from datamodules.generation.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE
 from datamodules.generation.reading.notation import check_length, is_metre, read_symbol
 from datamodules.generation.voices import SLACK, from_high_to_low, monophonic, named_voice, part
 
-# Raw events of a file, kept so that those without a field in `Piece` can be written again
-
 OFF, ON, CONTROL, PROGRAM, PRESSURE, BEND = 0x8, 0x9, 0xB, 0xC, 0xD, 0xE
 META, SYSEX, ESCAPE = 0xFF, 0xF0, 0xF7
 LYRIC, MARKER, END_OF_TRACK = 0x05, 0x06, 0x2F
 SYSTEM_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}
-"""Data bytes of system common messages, which no file should hold; the others have none."""
+"""Data bytes of system common messages, which valid files do not contain; the others have none."""
 LONGEST_NUMBER = 4  # bytes of a number in base 128
 
 
@@ -42,7 +40,7 @@ class MidiEvent(NamedTuple):
 
 
 class SourceNote(NamedTuple):
-    """A note as two events of a track: `on` and `off` are their places in it."""
+    """A note as two events of a track; `on` and `off` are their indices in it."""
 
     track: int
     channel: int
@@ -60,24 +58,24 @@ class MidiSource(NamedTuple):
     tracks: list[list[MidiEvent]]
 
     def notes(self) -> list[SourceNote]:
-        """Every note that ends; of several of one pitch the first that was struck ends first, as `reading.midi` has it."""
+        """All notes with an end; overlapping notes of one pitch end in the order of their onsets, as in `read_midi`."""
         notes = []
         for number, events in enumerate(self.tracks):
             sounding: dict[tuple[int, int], deque[int]] = defaultdict(deque)
-            for place, event in enumerate(events):
+            for index, event in enumerate(events):
                 if event.kind not in (OFF, ON):
                     continue
                 channel, pitch, velocity = event.message[0] & 0xF, event.message[1], event.message[2]
                 if event.kind == ON and velocity:
-                    sounding[channel, pitch].append(place)
+                    sounding[channel, pitch].append(index)
                 elif sounding[channel, pitch]:
                     begun = sounding[channel, pitch].popleft()
                     onset = events[begun].tick
-                    notes.append(SourceNote(number, channel, begun, place, onset, max(event.tick - onset, 1), pitch))
+                    notes.append(SourceNote(number, channel, begun, index, onset, max(event.tick - onset, 1), pitch))
         return notes
 
     def counts(self) -> dict[str, int]:
-        """How many events there are of what only MIDI holds, by its name in the plural."""
+        """Number of events that `Piece` has no field for, by plural name."""
         counts: Counter[str] = Counter()
         for event in (event for events in self.tracks for event in events):
             name = _CHANNEL.get(event.kind) or _META.get(event.meta)
@@ -92,31 +90,35 @@ _META = {0x01: "texts", 0x02: "copyright notes", LYRIC: "lyrics", MARKER: "marke
 
 
 def read_source(data: bytes) -> MidiSource:
-    """The events of a file of one sequence. Raises ValueError for bytes that are no events."""
+    """Events of a file of one sequence. Raises ValueError for invalid events."""
     ticks = int.from_bytes(data[12:14], "big")
-    place, tracks = 8 + int.from_bytes(data[4:8], "big"), []
-    while place + 8 <= len(data):
-        end = place + 8 + int.from_bytes(data[place + 4 : place + 8], "big")
-        if data[place : place + 4] == b"MTrk":
-            tracks.append(_events(data[place + 8 : end]))
-        place = end
-    return MidiSource(ticks, tracks)
+    return MidiSource(ticks, [_events(chunk[8:]) for chunk in _track_chunks(data)])
+
+
+def _track_chunks(data: bytes) -> Iterator[bytes]:
+    """MTrk chunks of a file, chunk headers included."""
+    position = 8 + int.from_bytes(data[4:8], "big")
+    while position + 8 <= len(data):
+        end = position + 8 + int.from_bytes(data[position + 4 : position + 8], "big")
+        if data[position : position + 4] == b"MTrk":
+            yield data[position:end]
+        position = end
 
 
 def _events(data: bytes) -> list[MidiEvent]:
-    events, place, now, status = [], 0, 0, 0
-    while place < len(data):
-        wait, place = _number(data, place)
+    events, position, now, status = [], 0, 0, 0
+    while position < len(data):
+        wait, position = _number(data, position)
         now += wait
-        if place < len(data) and data[place] & 0x80:
-            status = data[place]
-            place += 1
+        if position < len(data) and data[position] & 0x80:
+            status = data[position]
+            position += 1
         if status < 0x80:
             raise ValueError("data without a status")
-        begin, place = place, _end_of(data, place, status)
-        if place > len(data):
+        begin, position = position, _end_of(data, position, status)
+        if position > len(data):
             raise ValueError("an event is cut short")
-        event = MidiEvent(now, bytes((status,)) + data[begin:place])
+        event = MidiEvent(now, bytes((status,)) + data[begin:position])
         if event.meta == END_OF_TRACK:
             break
         events.append(event)
@@ -124,44 +126,43 @@ def _events(data: bytes) -> list[MidiEvent]:
     return events
 
 
-def _end_of(data: bytes, place: int, status: int) -> int:
-    """Place behind the message whose status stands before `place`."""
+def _end_of(data: bytes, position: int, status: int) -> int:
+    """Position after the message whose status byte precedes `position`."""
     if status < SYSEX:
-        return place + (1 if status >> 4 in (PROGRAM, PRESSURE) else 2)
+        return position + (1 if status >> 4 in (PROGRAM, PRESSURE) else 2)
     if status in (META, SYSEX, ESCAPE):
-        length, place = _number(data, place + (status == META))
-        return place + length
-    return place + SYSTEM_BYTES.get(status, 0)
+        length, position = _number(data, position + (status == META))
+        return position + length
+    return position + SYSTEM_BYTES.get(status, 0)
 
 
-def _number(data: bytes, place: int) -> tuple[int, int]:
-    """A number in base 128, and the place behind it."""
+def _number(data: bytes, position: int) -> tuple[int, int]:
+    """Variable-length number (base 128) and the position after it."""
     number = 0
     for length in range(LONGEST_NUMBER):
-        if place + length >= len(data):
+        if position + length >= len(data):
             break
-        number = number << 7 | data[place + length] & 0x7F
-        if not data[place + length] & 0x80:
-            return number, place + length + 1
+        number = number << 7 | data[position + length] & 0x7F
+        if not data[position + length] & 0x80:
+            return number, position + length + 1
     raise ValueError("a number without an end")
 
 
-FEW = 4  # bars of 1/4 in a row that are written by programs that know no bars
+FEW = 4  # consecutive bars of 1/4 from which they are read as 4/4
 END, FERMATA, CHORD = "end", "fermata", "chord "
-"""Markers by which our writer keeps what MIDI has no event for."""
+"""Markers in which our writer stores data that MIDI has no event for."""
 
 
 def read_midi(path: Path, drums_alone: bool = False) -> list[Piece]:
-    """The piece of a MIDI file; of format 2, which holds one in each track, all that sound.
+    """The piece of a MIDI file; of format 2, with one piece a track, all that have notes.
 
-    Ticks, tempi, metres, key, programs and names are the file's, 4/4 where it names no metre; tempi and metres that change
+    Ticks, tempi, metres, key, programs and names are the file's, 4/4 if it has no metre; tempi and metres that change
     after the last note are left out. A voice is a track (or channel), from high to low by mean pitch unless their names number
-    them; the notes of a lone track that is no single line are parted by `part`. A first bar alone in a shorter metre is the
-    pickup of the next one.
+    them; a single polyphonic track is separated into voices by `part`. A first bar alone in a shorter metre is a pickup.
 
     Args:
         path: the file
-        drums_alone: whether a file without pitched notes is read
+        drums_alone: accept a file without pitched notes
 
     Raises:
         DataError: the file is damaged or has no notes.
@@ -181,7 +182,7 @@ def read_midi(path: Path, drums_alone: bool = False) -> list[Piece]:
 
 
 def source_of(path: Path) -> MidiSource | None:
-    """The events behind the first piece of `read_midi`; None if the file holds others than a MIDI file has."""
+    """Events of the first piece of `read_midi`; None if the file has invalid events."""
     for chunk in _sequences(_bytes(path)):
         try:
             _piece(_score(chunk, path), path, "")
@@ -209,20 +210,14 @@ def _sequences(data: bytes) -> list[bytes]:
     if data[:4] != b"MThd" or len(data) < 14 or data[8:10] != b"\0\2":
         return [data]
     header = data[:8] + struct.pack(">HH", 0, 1) + data[12:14]
-    place, found = 8 + int.from_bytes(data[4:8], "big"), []
-    while place + 8 <= len(data):
-        end = place + 8 + int.from_bytes(data[place + 4 : place + 8], "big")
-        if data[place : place + 4] == b"MTrk":
-            found.append(header + data[place:end])
-        place = end
-    return found
+    return [header + chunk for chunk in _track_chunks(data)]
 
 
 def _score(data: bytes, path: Path) -> Any:
     import symusic
 
     if data[:4] != b"MThd":
-        raise DataError(f"{printable(str(path))} is no MIDI file: it does not begin with MThd, as a Standard MIDI File does.")
+        raise DataError(f"{printable(str(path))} is not a MIDI file: it does not begin with MThd, as a Standard MIDI File does.")
     try:
         score = symusic.Score.from_midi(data)
     except (RuntimeError, ValueError, UnicodeDecodeError) as error:
@@ -284,7 +279,7 @@ def _notes(track: Any) -> NDArray[np.int32]:
 def _voices(
     pitched: list[tuple[Any, NDArray[np.int32]]], ticks: int
 ) -> tuple[NDArray[np.int32], tuple[int, ...], tuple[str, ...]]:
-    """All notes with their voices, and the program and the name of each voice."""
+    """All notes with their voices, and the programs and names of the voices."""
     if not pitched:
         return np.zeros((0, 5), np.int32), (), ()
     labels = [" ".join(track.name.split()) for track, _ in pitched]
@@ -302,20 +297,20 @@ def _voices(
     if not ours:
         order = from_high_to_low(notes)
         notes[:, VOICE] = np.argsort(order)[notes[:, VOICE]]
-        known = {place: known[int(voice)] for place, voice in enumerate(order)}
+        known = {index: known[int(voice)] for index, voice in enumerate(order)}
     programs, names = zip(*(known.get(voice, (0, "")) for voice in range(max(known) + 1)), strict=True)
     return in_order(notes), programs, names
 
 
 def _tempi(score: Any) -> NDArray[np.int32]:
-    """(m, 2): of several at one tick the last holds; 120 quarter notes a minute before the first."""
+    """(m, 2) tempi; the last of several at one tick, 120 quarter notes per minute before the first."""
     columns = score.tempos.numpy()
     rows = zip(np.maximum(columns["time"], 0).tolist(), np.maximum(columns["mspq"], 1).tolist(), strict=True)
     return np.array(_last({0: 500_000}, rows), np.int32)
 
 
 def _metres(score: Any, ticks: int) -> tuple[NDArray[np.int32], int]:
-    """(m, 3) metres, and the pickup, which is the first bar where it is alone in its metre and shorter than the next."""
+    """(m, 3) metres, and the pickup: a first bar alone in its metre and shorter than the next."""
     columns = score.time_signatures.numpy()
     rows = zip(*(columns[name].tolist() for name in ("time", "numerator", "denominator")), strict=True)
     valid = ((max(at, 0), (over, under)) for at, over, under in rows if is_metre(over, under, ticks))
@@ -329,7 +324,7 @@ def _metres(score: Any, ticks: int) -> tuple[NDArray[np.int32], int]:
 
 
 def _in_quarters(metres: NDArray[np.int32], ticks: int, length: int) -> tuple[NDArray[np.int32], bool]:
-    """Metres (m, 3) in which a stretch of FEW bars or more of 1/4, as programs write it that know no bars, is one of 4/4."""
+    """Replace FEW or more bars of 1/4 by 4/4 in metres (m, 3): programs without bars write 1/4. Returns whether any were."""
     lasts = np.diff(np.append(metres[:, 0], length))
     unsaid = (metres[:, 1:] == (1, 4)).all(1) & (lasts >= FEW * ticks)
     if not unsaid.any():
@@ -341,7 +336,7 @@ def _in_quarters(metres: NDArray[np.int32], ticks: int, length: int) -> tuple[ND
 
 
 def _last(first: dict[int, Any], rows: Iterable[tuple[int, Any]]) -> list:
-    """Events by time, as (time, value), of several at one time the last; pairs of plain numbers stay pairs."""
+    """Events (time, value) by time, the last of several at one time."""
     return sorted((first | dict(rows)).items())
 
 

@@ -30,7 +30,7 @@ from datamodules.generation.reading.printed import PrintedNotes
 from datamodules.generation.reading.repeats import Signs, musicxml_signs
 
 SOFTWARE = "Quintet"
-"""Our writer's name in a file: there each part is one voice, be it in several MusicXML voices where its notes overlap."""
+"""Software name of our writer: in its files a part is one voice, also if overlapping notes use several MusicXML voices."""
 FORTE = 90  # MIDI velocity that is 100 % in a note's `dynamics`
 MODES = {"major": 0, "ionian": 0, "dorian": 2, "phrygian": 4, "lydian": 5, "mixolydian": 7}
 MODES |= {"minor": 9, "aeolian": 9, "locrian": 11}
@@ -46,7 +46,7 @@ KINDS = {
     "major seventh": ("major-seventh", "major-ninth", "major-11th", "major-13th"),
     "minor seventh": ("minor-seventh", "minor-ninth", "minor-11th", "minor-13th"),
 }
-"""Quality -> kinds of a harmony element; the first is what our writer writes. All other kinds are `other`."""
+"""Quality -> kinds of a harmony element, the first of which our writer uses. All other kinds are `other`."""
 
 
 class Placed(NamedTuple):
@@ -58,13 +58,13 @@ class Placed(NamedTuple):
 
 
 class Sung(NamedTuple):
-    """One note as written, of several tied ones each."""
+    """One note as written, before ties are joined."""
 
     duration: int
     pitch: int
     velocity: int
     line: tuple[int, int, str]  # part, staff, voice
-    tied: bool  # to the next one
+    tied: bool  # to the next note
     fermata: bool
 
 
@@ -73,7 +73,7 @@ class ScoreReader:
 
     Args:
         root: `<score-partwise>`
-        repeats: how repeats and jumps are read
+        repeats: order of measures, see `Repeats`
     """
 
     def __init__(self, root: Element, repeats: Repeats = "written") -> None:
@@ -128,13 +128,13 @@ class ScoreReader:
         )
 
     def _left_out(self) -> list[str]:
-        """Notes that no piece has, in sentences."""
+        """Sentences on grace and cue notes, which pieces do not hold."""
         kinds = {"grace note": "grace", "cue note": "cue"}
         known = {kind: sum(note.find(tag) is not None for note in self.root.iter("note")) for kind, tag in kinds.items()}
         return [left_out(kind, number) for kind, number in known.items() if number]
 
     def measures(self) -> tuple[list[int], int]:
-        """Ticks at which the measures that are played begin and the last one ends; an empty one is a bar of its metre."""
+        """Start ticks of the played measures and end of the last; an empty measure lasts a bar of its metre."""
         metre, starts, now = (4, 4), [], 0
         metres = {event.measure: event.what for part in reversed(self.parts) for event in part.metres}
         lengths = []
@@ -148,7 +148,7 @@ class ScoreReader:
         return starts, now
 
     def events(self, kind: str, starts: list[int]) -> list[tuple[int, ...]]:
-        """Events of all parts as (tick, ...), each once, in order; of the first part that has any at a tick."""
+        """Events of all parts as (tick, ...) in order; at each tick the event of the first part with one."""
         results = [(tick, *what) for part in self.parts for tick, what in self._played(getattr(part, kind), starts)]
         if kind == "drums":
             return sorted(set(results))
@@ -157,7 +157,7 @@ class ScoreReader:
         return changes(events) if kind != "chords" and self.order != list(range(self.written)) else events
 
     def _played(self, events: list[Placed], starts: list[int]) -> Iterator[tuple[int, tuple]]:
-        """Events of one part as (tick, what), in every measure that is played."""
+        """Events of one part as (tick, what) in every played measure."""
         by_measure: dict[int, list[Placed]] = {}
         for event in events:
             by_measure.setdefault(event.measure, []).append(event)
@@ -168,10 +168,10 @@ class ScoreReader:
         """Events in force at the targets of jumps, as when read as written."""
         events = sorted((event.measure, event.offset, event.what) for part in self.parts for event in getattr(part, kind))
         measures = [measure for measure, _, _ in events]
-        for place in range(1, len(self.order)):
-            before = bisect_left(measures, self.order[place])
-            if self.order[place] != self.order[place - 1] + 1 and before:
-                yield starts[place], *events[before - 1][2]
+        for index in range(1, len(self.order)):
+            before = bisect_left(measures, self.order[index])
+            if self.order[index] != self.order[index - 1] + 1 and before:
+                yield starts[index], *events[before - 1][2]
 
     def _notes(self, starts: list[int]) -> tuple[list[list], list[int]]:
         """Rows of onset, duration, pitch, velocity and line, tied notes joined; and the onsets of those with a fermata."""
@@ -181,7 +181,7 @@ class ScoreReader:
             played = ((tick, note) for tick, (note,) in self._played(part.notes, starts))
             for onset, note in sorted(played, key=lambda pair: pair[0]):
                 row = held.pop(note.pitch, None)
-                if row is None or row[0] + row[1] != onset:  # that the tie stops here, not every program writes
+                if row is None or row[0] + row[1] != onset:  # not every program writes the stop of a tie
                     row = [onset, 0, note.pitch, note.velocity, note.line]
                     rows.append(row)
                 row[1] += note.duration

@@ -36,7 +36,7 @@ _SUFFIX = (
 
 
 def read_symbol(text: str) -> tuple[int, int] | None:
-    """Root (pitch class) and quality (index into QUALITIES) of a chord symbol; None if the text is none.
+    """Root (pitch class) and quality (index into QUALITIES) of a chord symbol; None for other text.
 
     A bass note behind a slash is left out; an extension counts as the seventh chord below it, a half-diminished chord as
     diminished, a sixth as the triad.
@@ -62,8 +62,6 @@ def _quality(suffix: str) -> str | None:
     return next((quality for pattern, quality in _SUFFIX if re.match(pattern, plain)), "other")
 
 
-# Lengths of pieces and bars, bounded against damaged numbers
-
 LONGEST = 24 * 3600  # s: a file that ends later is damaged
 MOST_QUARTERS = 500_000  # likewise
 FEWEST_TICKS = 12  # of a quarter note: sixteenths and their triplets
@@ -72,7 +70,7 @@ MANY_TICKS = 10_080  # hold 128ths, and 3, 5, 7 and 9 notes in the time of other
 
 
 def ticks_for(parts: Iterable[int]) -> int:
-    """Ticks of a quarter note that hold every one of its fractions 1 / part."""
+    """Ticks per quarter note that represent every fraction 1 / part of it exactly."""
     ticks = lcm(FEWEST_TICKS, *parts)
     return ticks if ticks <= MOST_TICKS else MANY_TICKS
 
@@ -94,11 +92,9 @@ def check_length(tempi: NDArray[np.int32], ticks: int, end: int, path: Path) -> 
 
 
 def is_metre(beats: int, beat_type: int, ticks: int) -> bool:
-    """Whether numbers of a time signature are one, of bars that last a tick at least."""
+    """Return whether a time signature is valid, with bars of at least one tick."""
     return 0 < beats < 256 and beat_type in (1, 2, 4, 8, 16, 32, 64) and 4 * ticks * beats >= beat_type
 
-
-# Repeats: as written, once through or as played, and remarks on them
 
 Repeats = Literal["written", "once", "played"]
 """written: every measure once; once: of several endings the last alone; played: repeats, endings and jumps followed."""
@@ -114,15 +110,15 @@ def order_of(signs: Sequence[Signs], repeats: Repeats) -> list[int]:
 
 
 def order_remarks(written: int, order: Sequence[int], unit: str) -> list[str]:
-    """Sentences on what an order of measures changes against the `written` ones."""
+    """Sentences on repeated or skipped measures, compared to the `written` number."""
     if len(order) > written:
         return [f"its repeats are played: {counted(written, unit)} written, {len(order)} read"]
     return [left_out(f"{unit} of an earlier ending", written - len(set(order)))] if len(set(order)) < written else []
 
 
 def changes(events: Sequence[tuple]) -> list[tuple]:
-    """Events (time, ...) in order, each of which holds until the next, without those that say what holds already."""
-    return [event for place, event in enumerate(events) if not place or event[1:] != events[place - 1][1:]]
+    """Events (time, ...), each in force until the next, without those that change nothing."""
+    return [event for index, event in enumerate(events) if not index or event[1:] != events[index - 1][1:]]
 
 
 def left_out(thing: str, number: int) -> str:

@@ -23,13 +23,13 @@ _SMALL = {"alter": 100, "octave": 20, "chromatic": 200, "octave-change": 20, "fi
 
 
 def exact_number(text: str) -> Fraction:
-    """A decimal number as it is written.
+    """Exact value of a decimal number.
 
     Raises:
         ValueError: another text, or more digits than a score has (1e99999999 is a number of 12 MB).
     """
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text[:20]!r} is no plain number")
+        raise ValueError(f"{text[:20]!r} is not a plain number")
     return Fraction(text)
 
 

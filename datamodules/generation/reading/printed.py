@@ -7,16 +7,16 @@ from xml.etree.ElementTree import Element
 
 
 class PrintedNote(NamedTuple):
-    """A note, several tied ones as one. Times in ticks from the start of the score as written."""
+    """A note, tied notes joined. Times in ticks from the start of the score as written."""
 
     onset: int
     duration: int
     pitch: int  # MIDI number, sounding
-    grace: int  # 0: none; else its place before the note it adorns, counted backwards from it
-    name: str  # id in the file, of tied notes that of the first; "": none
+    grace: int  # 0: none; else its position before its main note, counted backwards
+    name: str  # id in the file, of the first of tied notes; "": none
     staff: str
     voice: str
-    lyrics: tuple[str, ...]  # a syllable a verse; one whose word goes on ends in a hyphen
+    lyrics: tuple[str, ...]  # one syllable per verse; a syllable inside a word ends in a hyphen
 
 
 class PrintedNotes:
@@ -41,7 +41,7 @@ class PrintedNotes:
             self.graces[voice].append((element, pitch))
             return
         graces = self.graces.pop(voice, [])
-        self.rows += [(grace, measure, offset, 0, height, len(graces) - place) for place, (grace, height) in enumerate(graces)]
+        self.rows += [(grace, measure, offset, 0, height, len(graces) - index) for index, (grace, height) in enumerate(graces)]
         self.rows.append((element, measure, offset, duration, pitch, 0))
 
     def joined(self, starts: Sequence[int]) -> list[PrintedNote]:

@@ -6,11 +6,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 MOST_PLAYED = 100_000
-"""Measures played beyond which the signs are taken to be damaged."""
+"""Largest number of measures played; more means damaged signs."""
 
 
 class Signs(NamedTuple):
-    """Signs of one measure; targets hold at its beginning, what leads elsewhere at its end."""
+    """Signs of one measure; targets apply at its beginning, jumps at its end."""
 
     forward: bool = False  # a repeated passage begins
     backward: int = 0  # a repeated passage ends, which is played so often in all; 0: none ends
@@ -85,7 +85,7 @@ def runs_of(order: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _target(signs: Sequence[Signs], now: int, followed: set[int]) -> int | None:
-    """Where the jump at the end of a measure leads; None: it has none, or was followed before. `followed` then has it."""
+    """Target of the jump at the end of a measure, which is added to `followed`; None: no jump, or followed before."""
     sign = signs[now]
     if sign.to_coda and followed:
         return next((measure for measure in range(now + 1, len(signs)) if signs[measure].coda), None)
@@ -98,7 +98,7 @@ def _target(signs: Sequence[Signs], now: int, followed: set[int]) -> int | None:
 
 
 def repeats_of(signs: Sequence[Signs]) -> list[Repeat]:
-    """Repeated passages in order. One without a sign at its beginning begins behind the one before, or with the score."""
+    """Repeated passages in order. A passage without a start sign begins after the previous one, or with the score."""
     repeats, start, now = [], 0, 0
     while now < len(signs):
         start = now if signs[now].forward else start
@@ -114,14 +114,14 @@ def repeats_of(signs: Sequence[Signs]) -> list[Repeat]:
 
 
 def _repeat(close: Sequence[Signs], start: int, stop: int) -> list[Repeat]:
-    """The repeat that measures, its endings where there are any, close; none where brackets stand without repeat or jump."""
+    """Repeat closed by these measures, endings included; empty for brackets without repeat or jump."""
     times = max(sign.backward for sign in close)
     if not times and not any(sign.dacapo or sign.dalsegno for sign in close):
         return []
     endings = {sign.ending for sign in close}
     last = max((number for ending in endings for number in ending), default=0)
     if last and times and len(endings) == 1:
-        last += 1  # what follows the one bracket is the other ending
+        last += 1  # the music after a single bracket is the other ending
     return [Repeat(start, stop, last or times, last, bool(times))]
 
 
@@ -139,8 +139,8 @@ WORDS = {
 def musicxml_signs(root) -> list[Signs]:
     """Signs of each measure of a partwise MusicXML document, those of all parts together.
 
-    What sounds say of jumps counts; where no sound says any, words and printed signs do. Wherever in its measure a mark
-    stands, it holds for the measure: a fine is its end, a segno its beginning.
+    Jumps are read from `<sound>`, or from words and printed signs if no sound names any. A mark applies to its whole
+    measure: a fine to its end, a segno to its beginning.
 
     Args:
         root: `<score-partwise>` of lxml or of the standard library
@@ -153,7 +153,6 @@ def musicxml_signs(root) -> list[Signs]:
 
 
 def _merged(signs: Sequence[Signs]) -> Signs:
-    """The largest value of every field: True, the higher number of times, the ending that is not empty."""
     return Signs(*(max(values) for values in zip(*signs, strict=True)))
 
 
@@ -179,12 +178,11 @@ def _part_signs(part, words: bool) -> Iterator[Signs]:
 
 
 def _sounding(measure) -> set[str]:
-    """Fields of the jumps that sounds of a measure name."""
     return {name for sound in measure.iter("sound") for mark, name in MARKS.items() if sound.get(mark) not in (None, "no")}
 
 
 def _printed(measure, more_codas: bool) -> set[str]:
-    """Fields of the jumps that words and signs of a measure name. more_codas: a coda sign follows, this one leads there."""
+    """Jumps in words and signs of a measure. more_codas: a later coda sign is the target of this one."""
     jumps = set()
     for direction in measure.findall("direction"):
         text = " ".join(words.text or "" for words in direction.findall("direction-type/words"))

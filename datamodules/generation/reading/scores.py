@@ -41,23 +41,23 @@ def partwise_score(path: Path) -> ElementTree.Element:
 
 
 def parsed_score(path: Path) -> ElementTree.Element:
-    """The MusicXML document of a file, whatever element it begins with."""
+    """MusicXML document of a file, with any root element."""
     converted = path.suffix.lower() in (".krn", ".mei")
     return _parsed(_converted(path) if converted else _unpacked(path), printable(str(path)))
 
 
 def _parsed(data: bytes, shown: str) -> ElementTree.Element:
-    """The document; one that declares entities is refused, since they can make it any size."""
+    """Parse a document; entity declarations are refused, since they allow unlimited expansion."""
     if b"<!ENTITY" in data.replace(b"\0", b""):
         raise DataError(f"{shown} declares XML entities, which no MusicXML needs: export the score again.")
     try:
         return ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{shown} is no XML ({error}): expected a MusicXML score.") from error
+        raise DataError(f"{shown} is not XML ({error}): expected a MusicXML score.") from error
 
 
 def _unpacked(path: Path) -> bytes:
-    """The document, read into memory: nothing in a zip file can name another place on disk."""
+    """Content of a plain or compressed file, read into memory so that no path of a zip file is written to disk."""
     label = printable(str(path))
     try:
         if not zipfile.is_zipfile(path):
@@ -79,7 +79,7 @@ def _bounded(stream, shown: str) -> bytes:
     with stream as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
-        raise DataError(f"{shown} holds a score of more than {LARGEST >> 20} MB: it is damaged or no score.")
+        raise DataError(f"{shown} holds a score of more than {LARGEST >> 20} MB: it is damaged or not a score.")
     return data
 
 
@@ -98,8 +98,6 @@ def _converted(path: Path) -> bytes:
         raise DataError(f"{printable(str(path))} cannot be read as a score ({type(error).__name__}: {error}).") from error
 
 
-# Counts of marks that no piece holds, such as lyrics and slurs
-
 MUSICXML = {
     "lyric": "lyric",
     "dynamics": "dynamic mark",
@@ -112,7 +110,7 @@ MUSICXML = {
     "words": "text",
     "figured-bass": "figure",
 }
-"""Elements of MusicXML, and what they are in words; of those that begin and end the beginnings count."""
+"""MusicXML elements -> names for messages; of those with a start and a stop the starts count."""
 ABC = {
     "lyric line": re.compile(r"(?m)^[wW]:"),
     "slur": re.compile(r"\((?=[\"^_=]*[A-Ga-g\[{])"),
@@ -121,7 +119,7 @@ ABC = {
 
 
 def unread_marks(path: Path) -> list[str]:
-    """A sentence on the marks of a MusicXML or ABC file, if it has any; of other formats nothing is known."""
+    """Sentences on marks of a MusicXML or ABC file that no piece holds; empty for other formats."""
     ending = path.suffix.lower()
     if ending in (".musicxml", ".xml", ".mxl"):
         elements = (element for element in parsed_score(path).iter() if element.get("type") not in ("stop", "continue"))

@@ -33,9 +33,9 @@ __all__ = [
 
 
 def read_view(state: dict[str, Any]) -> View:
-    """The view that `View.state` describes. Raises ValueError if there is none of that name."""
+    """View restored from `View.state`. Raises ValueError for an unknown name."""
     if state["name"] not in VIEWS:
-        raise ValueError(f"there is no view {state['name']}, but {', '.join(VIEWS)}")
+        raise ValueError(f"unknown view {state['name']!r}; choose from {', '.join(VIEWS)}")
     view = VIEWS[state["name"]](**state["arguments"])
     view.restore(state["learned"])
     return view

@@ -15,12 +15,10 @@ from datamodules.generation.grid import excerpt, whole_bars
 from datamodules.generation.piece import DURATION, ONSET, VOICE, Piece
 from datamodules.generation.views.view import Encoded, Polyphonic, UnfitPiece, Use, View
 
-# ABC text <-> symbols, tokens or characters
-
 By = Literal["token", "character"]
 
 FIELDS = ("M", "L", "K")
-"""Fields of a tune's head that are part of what is learned."""
+"""Header fields that are part of the symbol sequence."""
 TOKEN = re.compile(
     r'"[^"]*"'  # a chord symbol
     r"|\[[A-Za-z]:[^\]]*\]"  # a change of metre, key or unit
@@ -48,7 +46,7 @@ def symbols_of(head: str, body: str, by: By) -> tuple[list[str], list[str]]:
 
 
 def text_of(symbols: list[str], by: By) -> str:
-    """The tune that symbols spell."""
+    """ABC tune spelled by symbols."""
     if by == "character":
         return "X:1\n" + "".join(symbols)
     fields = [symbol for symbol in symbols if re.fullmatch(rf"[{''.join(FIELDS)}]:.*", symbol)]
@@ -65,12 +63,12 @@ class AbcText(View):
     """Rows (symbols + 1, 1) of categories: metre, unit and key, the tune, then END. The tune is voice 0.
 
     The alphabet is what the training tunes need; chord symbols and fermatas that they do not have are left out. Metre, unit and
-    key are those of the template and always fixed. Silence of a bar or more at the end is encoded as more ENDs. Lost are that
-    silence, other voices, velocities, and what is finer than `steps`.
+    key are those of the template and always fixed. Silence of a bar or more at the end is encoded as more ENDs. Not
+    represented: that silence, other voices, velocities, and times finer than `steps`.
 
     Args:
         by: `token` (folk-rnn's second version) or `character` (its first)
-        steps: of a quarter note: the finest time that is written
+        steps: time resolution, steps per quarter note
         key: see `View`
     """
 
@@ -97,11 +95,11 @@ class AbcText(View):
         self.symbols = sorted(result)
 
     def form(self) -> dict[str, Any]:
-        """Text is no grid in time and has no pitches."""
+        """Frame specification; without time grid and pitches."""
         return {"kind": "categories", "sizes": (1 + len(self.symbols),), "bar": 0, "low": 0, "end": END}
 
     def holds(self, piece: Piece) -> bool:
-        """Whether the alphabet spells a piece."""
+        """Return whether the alphabet spells a piece."""
         try:
             self.encode(piece)
         except UnfitPiece:
@@ -109,12 +107,12 @@ class AbcText(View):
         return True
 
     def shift_for(self, piece: Piece, voice: int | None = None) -> int:
-        """To the nearest key that the alphabet spells the piece in. Raises Unfit if there is none."""
+        """Semitones to the nearest key in which the alphabet spells the piece. Raises UnfitPiece if there is none."""
         if self.key == "c" or not self.symbols:
             return super().shift_for(piece, voice)
         results = [shift for shift in sorted(range(-11, 12), key=abs) if self.holds(piece.transposed(shift))]
         if not results:
-            self.encode(piece)  # raises Unfit: it says what is not in the alphabet
+            self.encode(piece)  # raises UnfitPiece, which names the missing symbol
         return results[0]
 
     def _spelled(self, piece: Piece) -> tuple[list[str], list[str]]:
@@ -132,10 +130,10 @@ class AbcText(View):
         return head, known if len(melody) else []
 
     def _apart(self, melody: NDArray) -> NDArray[np.int32]:
-        """Notes or chords one after the other; one that lasts up to a sixteenth into the next, played legato, is cut."""
+        """Consecutive notes or chords; legato overlaps of up to a sixteenth are cut."""
         melody, onsets = melody.copy(), melody[:, ONSET]
-        place = np.searchsorted(onsets, onsets, "right")
-        over = melody[:, ONSET] + melody[:, DURATION] - np.append(onsets, np.iinfo(np.int32).max)[place]
+        following = np.searchsorted(onsets, onsets, "right")
+        over = melody[:, ONSET] + melody[:, DURATION] - np.append(onsets, np.iinfo(np.int32).max)[following]
         melody[:, DURATION] -= np.where(over <= self.steps // 4, np.maximum(over, 0), 0).astype(np.int32)
         first = np.searchsorted(onsets, onsets)
         if (over > self.steps // 4).any() or (melody[:, DURATION] != melody[first, DURATION]).any():
@@ -143,9 +141,9 @@ class AbcText(View):
         return melody
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit for notes that overlap without beginning and ending together, or what the alphabet does not spell."""
+        """Encode a piece. Raises UnfitPiece for overlapping notes that are not chords, or symbols outside the alphabet."""
         head, body = self._spelled(piece)
-        number = {symbol: place for place, symbol in enumerate(self.symbols, END + 1)}
+        number = {symbol: index for index, symbol in enumerate(self.symbols, END + 1)}
         if unknown := [symbol for symbol in (*head, *body) if symbol not in number]:
             raise UnfitPiece(f"its ABC has {unknown[0]!r}, which no training tune has")
         silence = piece.length - _end(piece.voice(0))
@@ -154,9 +152,9 @@ class AbcText(View):
         return Encoded(np.array(rows, np.int64)[:, None], np.zeros((len(rows), 0), np.float32))
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """Up to the first END, and no further than the template; as long as the bars that are begun.
+        """Decode up to the first END and the template's length, in whole bars.
 
-        Of text that is no ABC, as many bars as are; where there is not one, silence.
+        Of invalid ABC the longest valid run of bars is read; if there is none, the result is silent.
         """
         rows = np.asarray(frames)[:, 0].tolist()
         symbols = [self.symbols[row - 1] for row in (rows[: rows.index(END)] if END in rows else rows)]
@@ -174,7 +172,7 @@ class AbcText(View):
         """The tune of as many bars as can be read."""
         from datamodules.generation.reading.abc import Tune
 
-        bars = [place for place, symbol in enumerate(symbols) if "|" in symbol]
+        bars = [index for index, symbol in enumerate(symbols) if "|" in symbol]
         for end in (len(symbols), *reversed(bars)):
             tune = Tune()
             try:
@@ -186,7 +184,7 @@ class AbcText(View):
         return None
 
     def fixed(self, template: Piece, use: Use, span: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-        """The head, and to continue all that a tune cut at the span begins with, but for its closing bar line; never an END."""
+        """Header symbols; to continue, also the symbols before the span without a closing bar line; never an END."""
         head, body = self._spelled(template)
         kept = len(head)
         if use == "continue":

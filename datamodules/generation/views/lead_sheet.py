@@ -15,18 +15,18 @@ from datamodules.generation.views.voice_grid import SILENT, notes_of, voice_cell
 CHORD, MELODY = 12, 13
 """Bits of a chord's pitch classes, and of a melody of an octave with both its ends."""
 CHORD_LOW = 48
-"""Where a decoded chord is written: the C below middle C and the pitches above it."""
+"""Lowest pitch of decoded chords: the C below middle C."""
 
 
 class ChordMelody(View):
     """Frames (frames, 12 + 13) of zeros and ones: pitch classes of the chord, then the pitch of the melody, which is voice 0.
 
     The chord is that of the symbols, or where a piece has none, what its other voices sound. The melody is folded into an octave.
-    Lost are octaves, repeated notes (they merge), rests between chords, velocities, and what is finer than the grid.
+    Not represented: octaves, repeated notes (they merge), rests between chords, velocities, and times finer than the grid.
 
     Args:
         steps: frames of a quarter note; the paper has 2
-        melody: whether there are melody bits, as in the paper's second experiment
+        melody: add melody bits, as in the paper's second experiment
         lowest: lowest pitch of the melody bits; null: learned, so that the fewest notes of the training pieces are folded
         key: see `View`
     """
@@ -52,12 +52,12 @@ class ChordMelody(View):
             self.fold = int(np.argmax([counts[low : low + MELODY].sum() for low in range(128 - MELODY)]))
 
     def form(self) -> dict[str, Any]:
-        """The first 12 columns are the chord's."""
+        """Frame specification; the first 12 columns are the chord's."""
         columns = CHORD + MELODY * self.melody
         return {"kind": "binary", "sizes": (2,) * columns, "bar": 4 * self.steps, "low": CHORD_LOW}
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit if the melody sounds two notes at once."""
+        """Encode a piece. Raises UnfitPiece if the melody sounds two notes at once."""
         count = frames_of(piece, self.steps)
         if len(piece.chords):
             frames = chord_classes(piece, np.arange(count) * piece.ticks // self.steps)
@@ -78,7 +78,7 @@ class ChordMelody(View):
         return np.where((above >= MELODY - 1) & (above % 12 == 0), MELODY - 1, above % 12)
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """The melody as voice 0, of several bits the highest; the chord as voice 1, and as symbols where the template has any."""
+        """Decode the melody (highest bit) as voice 0, the chord as voice 1, and as symbols if the template has any."""
         template = on_ticks(template, self.steps)
         bits = np.asarray(frames) > 0.5
         step, length = template.ticks // self.steps, length_of(template, len(bits), self.steps)
@@ -100,29 +100,27 @@ class ChordMelody(View):
         return fixed | ((columns >= CHORD) & (use == "harmonise"))
 
     def freed(self, fixed: NDArray[np.bool_], template: Piece) -> NDArray[np.bool_]:
-        """The chord's bits are free where neither symbols nor other voices say it."""
+        """The chord's bits are free if the template has neither symbols nor other voices."""
         whole = not self.melody or template.voices > 1 or len(template.chords)
         return fixed if whole else fixed & (np.arange(fixed.shape[1]) >= CHORD)
 
 
 def _symbols(chords: NDArray, step: int) -> NDArray[np.int32]:
-    """Chord symbols (n, 3) of pitch classes (frames, 12), one wherever they change to any."""
+    """Chord symbols (n, 3) at the changes of pitch classes (frames, 12)."""
     changed = np.diff(chords, axis=0, prepend=False).any(1) & chords.any(1)
     results = [(frame * step, *chord_of(chords[frame])) for frame in np.flatnonzero(changed)]
     return np.array(results, np.int32).reshape(-1, 3)
 
 
-# Bar images of MidiNet (Yang et al. 2017): bar of melody <-> matrix
-
 PITCHES = 128
 
 
 class BarImage(View):
-    """One frame a bar: zeros and ones (bars, steps of a bar x 128), the pitch that the melody (voice 0) sounds in each step.
+    """Bars as binary images (bars, steps of a bar x 128) of the melody, voice 0 (MidiNet, Yang et al. 2017).
 
     The melody has no rests: a note lasts until the next, the first one from the beginning, which fills up a pickup's bar too.
-    Conditions are the bar's chord: root, one-hot of 12, and whether it is minor. Lost are rests, repeated notes (they merge), the
-    other voices, velocities, and what is finer than the grid.
+    Conditions are the bar's chord: root, one-hot of 12, and 1 for minor. Not represented: rests, repeated notes (they merge),
+    other voices, velocities, and times finer than the grid.
 
     Args:
         steps: of a quarter note; the paper has 4
@@ -144,7 +142,7 @@ class BarImage(View):
         return 4 * self.steps
 
     def form(self) -> dict[str, Any]:
-        """A plane a step of the bar; a 4/4 bar is one frame."""
+        """Frame specification: one frame per 4/4 bar, one plane per step."""
         return {"kind": "binary", "sizes": (2,) * (self.bar * PITCHES), "conditions": 13, "bar": 1, "planes": self.bar, "low": 0}
 
     def _front(self, piece: Piece) -> int:
@@ -152,7 +150,7 @@ class BarImage(View):
         return self.bar - int(nearest(piece.pickup, piece, self.steps)) if piece.pickup else 0
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit for bars other than 4/4, a longer pickup, or two notes at once in the melody."""
+        """Encode a melody. Raises UnfitPiece for bars other than 4/4, a longer pickup, or two notes at once in the melody."""
         if (piece.metres[:, 1] != piece.metres[:, 2]).any() or piece.pickup > piece.bar:
             raise UnfitPiece("it has bars that are not of four quarters")
         pitches = voice_cells(replace(piece, notes=piece.voice(0)), 1, self.steps)[0][:, 0]
@@ -170,7 +168,7 @@ class BarImage(View):
         return Encoded(frames.reshape(bars, -1), known)
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """Of several pitches in a step the highest."""
+        """Decode the highest pitch of each step."""
         template = on_ticks(template, self.steps)
         steps = np.asarray(frames).reshape(-1, PITCHES) > 0.5
         pitches = np.where(steps.any(1), PITCHES - 1 - np.argmax(steps[:, ::-1], 1), SILENT)[self._front(template) :, None]

@@ -17,9 +17,9 @@ ROOM = 4
 class NoteTuples(View):
     """Rows (notes + 1, 3) of categories: pitch (END, REST, or one of the range), duration, chord (0 for none); END comes last.
 
-    A duration is one of those that training pieces have, in steps. A chord is root and quality of the symbol that holds where the
-    note begins. Silence of a bar or more at the end is encoded as more ENDs. Lost are that silence, chords that change under a
-    note, the other voices, velocities, and what is finer than the grid.
+    Durations are those of the training pieces, in steps. The chord is root and quality of the symbol in force at the onset.
+    Silence of a bar or more at the end is encoded as more ENDs. Not represented: that silence, chord changes during a note,
+    other voices, velocities, and times finer than the grid.
 
     Args:
         steps: of a quarter note
@@ -39,17 +39,17 @@ class NoteTuples(View):
         self.durations = [steps]
 
     def reach(self, piece: Piece, voice: int | None = None) -> tuple[int, int]:
-        """By the melody alone."""
+        """Transpositions that keep the melody within range."""
         return super().reach(piece, 0) if len(piece.voice(0)) else (-127, 127)
 
     def fit(self, pieces: list[Piece]) -> None:
-        """Learn the durations."""
+        """Learn the set of durations."""
         super().fit(pieces)
         results = [self._rows(piece)[1] for piece in pieces]
         self.durations = sorted({int(duration) for durations in results for duration in durations}) or [self.steps]
 
     def form(self) -> dict[str, Any]:
-        """Rows are no grid in time: `bar` is 0. Rest and end are categories of the first column."""
+        """Frame specification without time grid (`bar` is 0); rest and end are categories of the first column."""
         return {
             "kind": "categories",
             "sizes": (PITCHED + self.high - self.low + 1, len(self.durations), 1 + 12 * len(QUALITIES)),
@@ -60,7 +60,7 @@ class NoteTuples(View):
         }
 
     def _rows(self, piece: Piece) -> tuple[NDArray, NDArray, NDArray]:
-        """Pitch (-1 where it rests), duration and onset (steps) of the notes and rests of the melody; notes cut at the next."""
+        """Pitch (-1: rest), duration and onset (steps) of the melody's notes and rests; notes are cut at the next."""
         melody = piece.voice(0)
         starts, stops = cells_of(melody, piece, self.steps)
         stops[:-1] = np.minimum(stops[:-1], starts[1:])
@@ -74,7 +74,7 @@ class NoteTuples(View):
         return pitches[lasts > 0], lasts[lasts > 0], onsets[lasts > 0]
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit for two notes at once, a pitch out of range, or a duration that no training piece has."""
+        """Encode a melody. Raises UnfitPiece for two notes at once, a pitch out of range, or an unknown duration."""
         melody = piece.voice(0)
         if (melody[1:, ONSET] == melody[:-1, ONSET]).any():
             raise Polyphonic("its melody sounds two notes at once")
@@ -89,14 +89,14 @@ class NoteTuples(View):
         rows = frames[: len(pitches)]
         rows[:, 0] = np.where(pitches < 0, REST, PITCHED + pitches - self.low)
         rows[:, 1] = np.searchsorted(self.durations, lasts)
-        place = np.searchsorted(piece.chords[:, 0], onsets * piece.ticks // self.steps, "right") - 1
+        index = np.searchsorted(piece.chords[:, 0], onsets * piece.ticks // self.steps, "right") - 1
         if len(piece.chords):
-            named = 1 + piece.chords[place, 1] * len(QUALITIES) + piece.chords[place, 2]
-            rows[:, 2] = np.where(place < 0, 0, named)
+            named = 1 + piece.chords[index, 1] * len(QUALITIES) + piece.chords[index, 2]
+            rows[:, 2] = np.where(index < 0, 0, named)
         return Encoded(frames, np.zeros((len(frames), 0), np.float32))
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """Up to the first END, and no further than the template; as long as the bars that are begun."""
+        """Decode up to the first END and the template's length, in whole bars."""
         template = on_ticks(template, self.steps)
         rows = np.asarray(frames)
         rows = rows[: np.argmax(rows[:, 0] == END)] if (rows[:, 0] == END).any() else rows

@@ -15,14 +15,14 @@ from datamodules.generation.views.view import Condition, Encoded, UnfitPiece, Us
 class PianoRoll(View):
     """Frames (frames, pitches) of zeros and ones; with articulation (frames, 2 pitches): sounding, then struck in this frame.
 
-    Unisons merge. Without articulation notes of one pitch without a rest between them merge too. Voices are lost: what is
-    decoded is of the voice that its rank from the top says where it begins.
+    Unisons merge. Without articulation, notes of one pitch without a rest between them merge too. Voices are not represented:
+    a decoded note gets its rank from the top at its onset as voice.
 
     Args:
         steps: frames of a quarter note; the sets of Boulanger-Lewandowski have 1
         low, high: range; their roll of 88 is 21 to 108
-        articulation: whether frames say which notes are struck (Johnson's Hexahedria)
-        conditions: what is known of each frame (`datamodules.generation.views.view`)
+        articulation: add a plane of note onsets (Johnson's Hexahedria)
+        conditions: inputs known for each frame (`datamodules.generation.views.view`)
         key: see `View`
     """
 
@@ -40,14 +40,8 @@ class PianoRoll(View):
     ) -> None:
         if steps < 1 or low > high:
             raise ValueError(f"steps must be positive and low at most high: {steps, low, high}")
-        self.steps, self.low, self.high, self.articulation, self.conditions, self.key = (
-            steps,
-            low,
-            high,
-            articulation,
-            conditions,
-            key,
-        )
+        self.steps, self.low, self.high, self.articulation = steps, low, high, articulation
+        self.conditions, self.key = conditions, key
 
     @property
     def pitches(self) -> int:
@@ -55,7 +49,7 @@ class PianoRoll(View):
         return self.high - self.low + 1
 
     def form(self) -> dict[str, Any]:
-        """Two planes with articulation."""
+        """Frame specification, with two planes for articulation."""
         planes = 1 + self.articulation
         return {
             "kind": "binary",
@@ -67,7 +61,7 @@ class PianoRoll(View):
         }
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit for a pitch out of range."""
+        """Encode a piece. Raises UnfitPiece for a pitch out of range."""
         pitches = piece.notes[:, PITCH].astype(np.int64)
         if len(pitches) and (pitches.min() < self.low or pitches.max() > self.high):
             raise UnfitPiece(
@@ -84,7 +78,7 @@ class PianoRoll(View):
         return Encoded(roll, conditions_of(piece, self.conditions, self.steps))
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """A struck pitch that does not sound is none."""
+        """Decode frames; onsets of silent pitches are ignored."""
         template = on_ticks(template, self.steps)
         sounding = np.asarray(frames[:, : self.pitches]) > 0.5
         length = length_of(template, len(frames), self.steps)
@@ -95,7 +89,7 @@ class PianoRoll(View):
         return template.with_notes(_ranked(sounding, begins, template.ticks // self.steps, length, self.low), length=length)
 
     def fixed(self, template: Piece, use: Use, span: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-        """Whole frames outside a span. To harmonise, the melody's pitch and all above it; nothing where it rests."""
+        """Whole frames outside a span; to harmonise, the melody's pitch and all above it, nothing at rests."""
         fixed = np.repeat(kept_frames(template, self.steps, use, span)[:, None], self.pitches, 1)
         if use == "harmonise":
             melody = template.voice(0)
@@ -106,12 +100,12 @@ class PianoRoll(View):
         return np.concatenate([fixed] * (1 + self.articulation), 1)
 
     def freed(self, fixed: NDArray[np.bool_], template: Piece) -> NDArray[np.bool_]:
-        """Beside a lone melody all that lies below it, and all where it rests; beside several voices nothing is left out."""
+        """For a template with the melody alone, cells below it and at its rests are free."""
         return fixed & self.fixed(template, "harmonise") if template.voices == 1 else fixed
 
 
 def _ranked(sounding: NDArray, begins: NDArray, step: int, length: int, low: int) -> NDArray[np.int32]:
-    """Notes (n, 5) of a roll (frames, pitches) and of where they begin."""
+    """Notes (n, 5) of a roll (frames, pitches) and its onsets; voice: rank from the top."""
     column, start = np.nonzero(begins.T)
     edges = begins | ~sounding
     edge_column, edge = np.nonzero(np.concatenate([edges, np.ones((1, edges.shape[1]), bool)]).T)
@@ -125,8 +119,6 @@ def _ranked(sounding: NDArray, begins: NDArray, step: int, length: int, low: int
     return notes
 
 
-# Drum words of Makris et al. (2017): drums <-> a word of bits a step
-
 KIT: dict[str, tuple[int, ...]] = {
     "kick": (36, 35),
     "snare": (38, 37, 39, 40),
@@ -138,14 +130,14 @@ KIT: dict[str, tuple[int, ...]] = {
     "crash": (49, 52, 55, 57),
     "ride": (51, 53, 59),
 }
-"""General MIDI drums of each class; it is decoded as the first. Other percussion is left out."""
+"""General MIDI drums of each class, decoded as the first. Other percussion is left out."""
 
 
 class Drums(View):
-    """Frames (frames, 9) of zeros and ones: which classes of the kit are struck; conditions are the place in the bar.
+    """Binary frames (frames, 9): struck classes of the kit (Makris et al. 2017); conditions are the position in the bar.
 
-    Lost are durations (a step each), velocities, which drum of a class it was, and what is finer than the grid. Notes stay as
-    the template has them.
+    Not represented: durations (a step each), velocities, the drum within a class, and times finer than the grid. Notes are
+    those of the template.
 
     Args:
         steps: frames of a quarter note
@@ -153,7 +145,7 @@ class Drums(View):
 
     name = "drums"
     uses = frozenset({"free", "continue", "inpaint"})
-    low, high = 0, 127  # whatever the other instruments play
+    low, high = 0, 127  # any pitches of the other instruments
 
     def __init__(self, steps: int = 4) -> None:
         if steps < 1:
@@ -161,7 +153,7 @@ class Drums(View):
         self.steps = steps
 
     def form(self) -> dict[str, Any]:
-        """One column a class of KIT, which have no pitch."""
+        """Frame specification, one column per class of KIT."""
         return {
             "kind": "binary",
             "sizes": (2,) * len(KIT),
@@ -171,7 +163,7 @@ class Drums(View):
         }
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit if there are notes but no drums."""
+        """Encode the drums. Raises UnfitPiece if there are notes but no drums."""
         if len(piece.notes) and not len(piece.drums):
             raise UnfitPiece("it has no drums")
         frames = np.zeros((frames_of(piece, self.steps), len(KIT)), np.float32)
@@ -181,7 +173,7 @@ class Drums(View):
         return Encoded(frames, conditions_of(piece, ["position"], self.steps))
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """Each stroke lasts a step."""
+        """Decode frames; each stroke lasts a step."""
         template = on_ticks(template, self.steps)
         step = template.ticks // self.steps
         frame, number = np.nonzero(np.asarray(frames) > 0.5)

@@ -13,21 +13,21 @@ from datamodules.generation.views.voice_grid import SILENT, merged_notes, notes_
 
 REST, FERMATA, DELIMITER, START, END, PITCHED = range(6)
 STRUCTURE = -1
-"""In place of a voice, in a layout: a token that is no voice's."""
+"""Voice index of structural tokens in a layout."""
 
 
 class Serial(View):
     """One column: START, for each frame of the grid [FERMATA] soprano to bass DELIMITER, then END.
 
     A voice's token is REST, or a pitch that is struck or tied to the frame before. BachBot leaves rests out; here every frame has
-    all voices, so that which token stands where follows from the template's length and fermatas alone: these tokens are always
-    fixed. Velocities are lost, and what is finer than the grid.
+    all voices, so that the layout follows from the template's length and fermatas alone, and structural tokens are always
+    fixed. Velocities and times finer than the grid are not represented.
 
     Args:
         voices: tokens of a chord
         steps: frames of a quarter note
         low, high: range
-        conditions: what is known of the frame that a token is of (`datamodules.generation.views.view`); the paper has none
+        conditions: inputs known for the frame of a token (`datamodules.generation.views.view`); the paper has none
         key: see `View`; BachBot's is c
     """
 
@@ -52,7 +52,7 @@ class Serial(View):
         return self.high - self.low + 1
 
     def form(self) -> dict[str, Any]:
-        """Tokens are no grid in time: `bar` is 0."""
+        """Frame specification without time grid: `bar` is 0."""
         return {
             "kind": "categories",
             "sizes": (PITCHED + 2 * self.pitches,),
@@ -64,7 +64,7 @@ class Serial(View):
         }
 
     def layout(self, template: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Of each token: its frame of the grid, its voice or STRUCTURE, and the token where it is structure."""
+        """Frame, voice (or STRUCTURE) and structural value of each token, (tokens,) each."""
         fermatas = fermata(template, self.steps)[:, 0] > 0
         chord = np.array([STRUCTURE, *range(self.voices), STRUCTURE])
         voices = np.tile(chord, (len(fermatas), 1))
@@ -81,7 +81,7 @@ class Serial(View):
         )
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit for more voices, two notes at once in one, or a pitch out of range."""
+        """Encode a piece. Raises UnfitPiece for too many voices, two notes at once in a voice, or a pitch out of range."""
         pitches, struck = voice_cells(piece, self.voices, self.steps)
         outside = (pitches != SILENT) & ((pitches < self.low) | (pitches > self.high))
         if outside.any():
@@ -98,7 +98,7 @@ class Serial(View):
         return merged_notes(piece, self.steps)
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """Chords are what delimiters part, up to the first END; a tie to another pitch is struck."""
+        """Decode chords between delimiters up to the first END; a tie from another pitch is an onset."""
         template = on_ticks(template, self.steps)
         tokens = np.asarray(frames)[:, 0]
         tokens = tokens[: np.argmax(tokens == END)] if (tokens == END).any() else tokens
@@ -106,17 +106,17 @@ class Serial(View):
         chords = int(chord[-1]) if len(chord) else 0
         sung = np.flatnonzero(((tokens == REST) | (tokens >= PITCHED)) & (chord < chords))
         first = np.searchsorted(chord[sung], np.arange(chords))
-        place = np.arange(len(sung)) - first[chord[sung]]
-        sung, place = sung[place < self.voices], place[place < self.voices]
+        rank = np.arange(len(sung)) - first[chord[sung]]
+        sung, rank = sung[rank < self.voices], rank[rank < self.voices]
         cells = np.full((chords, self.voices), REST)
-        cells[chord[sung], place] = tokens[sung]
+        cells[chord[sung], rank] = tokens[sung]
         pitches = np.where(cells >= PITCHED, (cells - PITCHED) % self.pitches + self.low, SILENT)
         struck = (cells >= PITCHED) & (cells < PITCHED + self.pitches)
         length = length_of(template, chords, self.steps)
         return template.with_notes(notes_of(pitches, struck, template.ticks // self.steps, length), length=length)
 
     def fixed(self, template: Piece, use: Use, span: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-        """What is no voice's is always fixed; with it the frames outside a span, or to harmonise the soprano's tokens."""
+        """Structural tokens, frames outside a span, and to harmonise the soprano's tokens."""
         frame, voice, _ = self.layout(template)
         kept = kept_frames(template, self.steps, use, span)
         fixed = (voice == STRUCTURE) | (kept[frame] if len(kept) else False)
@@ -128,7 +128,7 @@ class Serial(View):
         return fixed & (voice < template.voices)[:, None]
 
     def allowed(self, template: Piece) -> NDArray[np.bool_]:
-        """A voice's place takes REST and pitches, any other its own token."""
+        """Mask (tokens, categories): voices take REST and pitches, structural tokens their own value."""
         _, voice, tokens = self.layout(template)
         allowed = np.zeros((len(voice), PITCHED + 2 * self.pitches), bool)
         allowed[np.arange(len(voice)), tokens] = True  # of a voice: REST

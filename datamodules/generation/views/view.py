@@ -14,30 +14,30 @@ Use = Literal["free", "continue", "harmonise", "inpaint", "interpolate"]
 
 
 class UnfitPiece(ValueError):
-    """A piece that a view cannot hold; the sentence says why, without the piece's name."""
+    """A piece that a view cannot represent; the message gives the reason without the piece's name."""
 
 
 class OutOfReach(UnfitPiece):
-    """A piece whose pitches fit into the view's range in no transposition."""
+    """A piece whose pitches do not fit into the view's range in any transposition."""
 
 
 class Polyphonic(UnfitPiece):
-    """A piece in which a voice sounds several notes at once that the view holds one of."""
+    """A piece with several notes at once in a voice that must be monophonic."""
 
 
 class Encoded(NamedTuple):
     """A piece as a network reads it."""
 
     frames: NDArray  # (frames, columns): int64 categories, or float32 zeros and ones
-    conditions: NDArray[np.float32]  # (frames, conditions): what is known of a frame beforehand
+    conditions: NDArray[np.float32]  # (frames, conditions): inputs known in advance
 
 
 class View:
     """Base of all views. A subclass takes plain arguments alone and keeps each as an attribute of its name.
 
     low, high: lowest and highest pitch it holds
-    voices: how many it holds, of a piece's the first ones; None: any number
-    ranked: whether the voices of what it decodes are ranks among what sounds, whatever voice a note was of
+    voices: number of voices represented, the first ones of a piece; None: any number
+    ranked: decoded voices are ranks among the sounding notes, not the original voices
     key: `any`, or `c`: pieces are transposed to C major or A minor before they are encoded (`shift_for`)
     learns: attributes that `fit` sets, which with the arguments are its `state`
     """
@@ -53,11 +53,11 @@ class View:
     centre: float | None = None
 
     def form(self) -> dict[str, Any]:
-        """What a network must know of the frames: the fields of `models.generation.frame_spec.FrameSpec`."""
+        """Frame specification: the fields of `models.generation.frame_spec.FrameSpec`."""
         raise NotImplementedError
 
     def fit(self, pieces: list[Piece]) -> None:
-        """Learn what must be learned from the training pieces, such as an alphabet. Overrides call this too."""
+        """Fit the view to the training pieces, for example its alphabet. Overrides call this too."""
         pitches = [piece.notes[:, PITCH] for piece in pieces if len(piece.notes)]
         self.centre = float(np.concatenate(pitches).mean()) if pitches else None
 
@@ -67,36 +67,36 @@ class View:
         return {"name": self.name, "arguments": arguments, "learned": {name: _plain(getattr(self, name)) for name in self.learns}}
 
     def restore(self, learned: Mapping[str, Any]) -> None:
-        """Take what another view of this kind has learned, the `learned` of its `state`."""
+        """Set the learned attributes from the `learned` of a `state`."""
         for name in self.learns:
             setattr(self, name, learned[name])
 
     def describe(self) -> str:
-        """The representation in words, for tables: nats of two are never compared."""
+        """Representation in words for tables; nats of different representations are not comparable."""
         defaults = {name: _plain(parameter.default) for name, parameter in signature(type(self)).parameters.items()}
         chosen = {name: _plain(getattr(self, name)) for name in defaults}
         other = [f"{name} {_said(value)}" for name, value in chosen.items() if value != defaults[name]]
         return ", ".join([self.name.replace("_", " "), *other])
 
     def encode(self, piece: Piece) -> Encoded:
-        """Frames of a piece. Raises Unfit if the view cannot hold it."""
+        """Frames of a piece. Raises UnfitPiece if the view cannot represent it."""
         raise NotImplementedError
 
     def holds(self, piece: Piece) -> bool:
-        """Whether the view can hold a piece, by its pitches alone: asked for every transposition."""
+        """Return whether the piece's pitches lie in the view's range."""
         lowest, highest = self.reach(piece) if len(piece.notes) else (0, 0)
         return lowest <= 0 <= highest
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """The piece that frames spell, in the metre, key, tempo, pickup and ticks of `template`."""
+        """Piece decoded from frames, in the metre, key, tempo, pickup and ticks of `template`."""
         raise NotImplementedError
 
     def merged_notes(self, piece: Piece) -> int:
-        """Notes that the grid is too coarse for: a later one of their voice stands in their frame."""
+        """Number of notes replaced by a later note of their voice in the same frame of a coarse grid."""
         return 0
 
     def fixed(self, template: Piece, use: Use, span: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-        """Cells (frames, columns) that are given: of `encode(template)`.
+        """Mask (frames, columns) of the cells of `encode(template)` that stay fixed.
 
         continue: everything before tick span[0]. inpaint: everything outside the ticks span[0] to span[1]. harmonise: voice 0.
         free: nothing. A note that begins before a free span and is held into it is cut there.
@@ -104,15 +104,15 @@ class View:
         raise NotImplementedError
 
     def freed(self, fixed: NDArray[np.bool_], template: Piece) -> NDArray[np.bool_]:
-        """Of the cells `fixed` gives, those that the template says anything of: none of a voice that it lacks."""
+        """Mask of `fixed` without the cells of voices that the template lacks."""
         return fixed
 
     def allowed(self, template: Piece) -> NDArray[np.bool_] | None:
-        """What may stand in each frame (frames, categories) of a view of one column; None if anything may."""
+        """Mask (frames, categories) of allowed values for views of one column; None if all are allowed."""
         return None
 
     def reach(self, piece: Piece, voice: int | None = None) -> tuple[int, int]:
-        """The least and the greatest number of semitones that a piece, or one voice of it, can be transposed by."""
+        """Lowest and highest transposition (semitones) of a piece, or of one voice, within the view's range."""
         pitches = (piece.notes if voice is None else piece.voice(voice))[:, PITCH]
         return self.low - int(pitches.min()), self.high - int(pitches.max())
 
@@ -131,9 +131,9 @@ class View:
         return shifts[(shifts + tonic) % 12 == (9 if mode == "minor" else 0)]
 
     def shift_for(self, piece: Piece, voice: int | None = None) -> int:
-        """Semitones to transpose a piece by before it is encoded: into the view's key and range, near what was learned.
+        """Semitones to transpose a piece by before it is encoded: into the view's key and range, near the learned centre.
 
-        voice: fit this voice alone into the range. Raises OutOfReach where no transposition fits.
+        voice: fit this voice alone into the range. Raises OutOfReach if no transposition fits.
         """
         pitches = (piece.notes if voice is None else piece.voice(voice))[:, PITCH]
         if not len(pitches):
@@ -157,17 +157,15 @@ def _said(value: Any) -> str:
     return " and ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-# Conditions of a frame: place in the bar, strength of the beat, fermata, key
-
 Condition = Literal["position", "beats", "fermata", "key"]
-"""position: place in the bar, one-hot of the frames of a 4/4 bar (shorter bars use the first, longer ones begin again).
+"""position: position in the bar, one-hot of the frames of a 4/4 bar (shorter bars use the first, longer ones begin again).
 beats: downbeat, beat, half (in compound metres a third) of a beat, anything else, one-hot.
-fermata: whether a note with a fermata sounds.
-key: signature as its place on the circle of fifths, one-hot of 12, then whether it is minor."""
+fermata: 1 while a note with a fermata sounds.
+key: position of the signature on the circle of fifths, one-hot of 12, then 1 for minor."""
 
 
 def width(names: Sequence[Condition], steps: int) -> int:
-    """Numbers that the named conditions take a frame."""
+    """Number of columns of the named conditions."""
     return sum({"position": 4 * steps, "beats": 4, "fermata": 1, "key": 13}[name] for name in names)
 
 
@@ -179,7 +177,7 @@ def conditions_of(piece: Piece, names: Sequence[Condition], steps: int) -> NDArr
 
 
 def position(piece: Piece, steps: int) -> NDArray[np.float32]:
-    """Place in the bar, (frames, 4 steps)."""
+    """Position in the bar, one-hot (frames, 4 steps)."""
     since, _, _ = bar_of(piece, steps)
     return np.eye(4 * steps, dtype=np.float32)[since // piece.ticks % (4 * steps)]
 
@@ -196,7 +194,7 @@ def beats(piece: Piece, steps: int) -> NDArray[np.float32]:
 
 
 def fermata(piece: Piece, steps: int) -> NDArray[np.float32]:
-    """Whether a fermata's note sounds, (frames, 1): the first voice's where it begins there, else the longest."""
+    """Fermata flags (frames, 1): 1 during the first voice's note at a fermata, else during the longest note."""
     flags = np.zeros((frames_of(piece, steps), 1), np.float32)
     for onset in piece.fermatas:
         begun = piece.notes[piece.notes[:, ONSET] == onset]
@@ -209,7 +207,7 @@ def fermata(piece: Piece, steps: int) -> NDArray[np.float32]:
 
 
 def key(piece: Piece, steps: int) -> NDArray[np.float32]:
-    """The key signature of the whole piece, (frames, 13): as named, else as found in its notes."""
+    """Key signature of the whole piece (frames, 13): as named, else estimated from its notes."""
     from datamodules.generation.harmony import find_key
 
     flags = np.zeros((frames_of(piece, steps), 13), np.float32)

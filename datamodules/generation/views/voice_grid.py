@@ -11,19 +11,17 @@ from datamodules.generation.piece import DURATION, ONSET, PITCH, VOICE, Piece, i
 from datamodules.generation.views.view import Condition, Encoded, Polyphonic, UnfitPiece, Use, View, conditions_of, width
 from datamodules.generation.voices import SLACK, monophonic
 
-# Voices of one pitch at a time on the grid, for voice grids and serial tokens
-
 LEGATO = 1
-"""Frames that notes of a voice that is no single line may last into the next one; they are cut there."""
+"""Frames by which notes of a polyphonic voice may overlap; they are cut there."""
 SILENT = -1
-"""In place of a pitch: the voice rests."""
+"""Pitch value of a rest."""
 
 
 def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Pitch (frames, voices) that each voice sounds, SILENT where none, and whether it is struck there.
+    """Pitch of each voice (frames, voices), SILENT for rests, and mask of note onsets (frames, voices).
 
-    A note that lasts into the next one of its line ends there. Where two notes of a voice meet in a frame, because the grid is
-    coarser than they are, the later one stands in it. Raises Unfit if there are more voices, or one sounds two notes at once.
+    A note ends at the onset of the next in its voice. Of two notes of a voice in one frame of a coarse grid the later is kept.
+    Raises UnfitPiece if there are more voices, or a voice sounds two notes at once.
     """
     if piece.voices > voices:
         raise UnfitPiece(f"it has {piece.voices} voices, the model {voices}")
@@ -48,13 +46,13 @@ def voice_cells(piece: Piece, voices: int, steps: int) -> tuple[NDArray[np.int64
 
 
 def merged_notes(piece: Piece, steps: int) -> int:
-    """Notes that begin in a frame in which a later one of their voice begins."""
+    """Number of notes that share their first frame with a later note of their voice."""
     starts, _ = cells_of(piece.notes, piece, steps)
     return len(starts) - len(np.unique(np.stack([starts, piece.notes[:, VOICE]]), axis=1).T)
 
 
 def notes_of(pitches: NDArray, struck: NDArray, step: int, length: int) -> NDArray[np.int32]:
-    """Notes (n, 5) of what `voice_cells` gives: one begins where struck, or where the pitch changes."""
+    """Notes (n, 5) from the arrays of `voice_cells`; a note begins at an onset or a change of pitch."""
     silence = np.full((1, pitches.shape[1]), SILENT)
     changes = np.diff(pitches, axis=0, prepend=silence) != 0
     begins = (pitches != SILENT) & (struck | changes)
@@ -77,16 +75,16 @@ REST, HOLD = 0, 1
 class VoiceGrid(View):
     """Frames (frames, voices) of categories: REST, HOLD (the note before goes on), then the pitches of the voice's range.
 
-    Without HOLD a repeated note merges with the one before. Velocities are lost, and what is finer than the grid.
+    Without HOLD a repeated note merges with the one before. Velocities and times finer than the grid are not represented.
 
     Args:
-        voices: how many; a piece with fewer leaves the last ones silent
+        voices: number of voices; those that a piece lacks are silent
         steps: frames of a quarter note
         low, high: range of every voice
         ranges: `given`, or `learned`: each voice's from the training pieces, `spread` semitones wider
         spread: see ranges
-        hold: whether there is a HOLD; as DeepBach has it (Hadjeres et al. 2017, section 3.2)
-        conditions: what is known of each frame (`datamodules.generation.views.view`)
+        hold: use the category HOLD, as in DeepBach (Hadjeres et al. 2017, section 3.2)
+        conditions: inputs known for each frame (`datamodules.generation.views.view`)
         key: see `View`
     """
 
@@ -119,7 +117,7 @@ class VoiceGrid(View):
         return 2 if self.hold else 1
 
     def fit(self, pieces: list[Piece]) -> None:
-        """Learn the range of each voice; one that no piece has keeps the whole range."""
+        """Learn the range of each voice; voices absent from all pieces keep the whole range."""
         super().fit(pieces)
         for voice in range(self.voices if self.ranges == "learned" else 0):
             pitches = np.concatenate([np.zeros(0, np.int32), *(piece.voice(voice)[:, PITCH] for piece in pieces)])
@@ -127,7 +125,7 @@ class VoiceGrid(View):
                 self.lows[voice], self.highs[voice] = int(pitches.min()) - self.spread, int(pitches.max()) + self.spread
 
     def form(self) -> dict[str, Any]:
-        """Sizes by voice; `low` is the lowest voice's where ranges differ."""
+        """Frame specification; `low` is the lowest pitch of all voices."""
         return {
             "kind": "categories",
             "sizes": tuple(self.first + high - low + 1 for low, high in zip(self.lows, self.highs, strict=True)),
@@ -139,7 +137,7 @@ class VoiceGrid(View):
         }
 
     def reach(self, piece: Piece, voice: int | None = None) -> tuple[int, int]:
-        """Each voice within its own range."""
+        """Transpositions that keep each voice within its own range."""
         ranges = []
         for number in range(min(piece.voices, self.voices)) if voice is None else [voice]:
             pitches = piece.voice(number)[:, PITCH]
@@ -148,11 +146,11 @@ class VoiceGrid(View):
         return max((low for low, _ in ranges), default=0), min((high for _, high in ranges), default=0)
 
     def bounds(self, voice: int) -> tuple[int, int]:
-        """The voice's own range; that of the whole beyond the last one."""
+        """Range of a voice; the whole range for voices beyond the last."""
         return (self.lows[voice], self.highs[voice]) if voice < self.voices else (self.low, self.high)
 
     def encode(self, piece: Piece) -> Encoded:
-        """Raises Unfit for more voices, two notes at once in one, or a pitch out of its voice's range."""
+        """Encode a piece. Raises UnfitPiece for too many voices, two notes at once in a voice, or a pitch out of range."""
         pitches, struck = voice_cells(piece, self.voices, self.steps)
         sounding = pitches != SILENT
         outside = sounding & ((pitches < self.lows) | (pitches > self.highs))
@@ -169,7 +167,7 @@ class VoiceGrid(View):
         return merged_notes(piece, self.steps)
 
     def decode(self, frames: NDArray, template: Piece) -> Piece:
-        """A HOLD with nothing before it to hold is silence."""
+        """Decode frames; a HOLD without a note before it is silence."""
         template = on_ticks(template, self.steps)
         pitched = frames >= self.first
         pitches = np.where(pitched, frames - self.first + self.lows, SILENT)
@@ -192,6 +190,6 @@ class VoiceGrid(View):
 
 
 def _held(pitches: NDArray, holds: NDArray) -> NDArray:
-    """Pitches (frames, voices) with each HOLD as what stands before it."""
+    """Replace each HOLD in pitches (frames, voices) by the value before it."""
     source = np.maximum.accumulate(np.where(holds, 0, np.arange(len(pitches))[:, None]), 0)
     return np.take_along_axis(pitches, source, 0)

@@ -13,9 +13,9 @@ BARS_OF_LINE = 4
 
 
 def abc_text(piece: Piece, voice: int = 0) -> str:
-    """A tune that `reading.abc` reads as the same notes, chords, key, metres, pickup and fermatas; one tempo, rounded.
+    """ABC tune with the notes, chords, key, metres, pickup and fermatas of a voice, and one rounded tempo.
 
-    Of notes that overlap without beginning and ending together only the first ones are written. Without a key K: is none.
+    Of overlapping notes that are not chords only the first are written. Without a key the field is K:none.
     """
     keyed = piece.tonic is not None and piece.mode is not None
     spelling = Spelling(*((piece.tonic, piece.mode) if keyed else find_key(piece)))
@@ -23,8 +23,8 @@ def abc_text(piece: Piece, voice: int = 0) -> str:
     header += [("M", f"{piece.beats}/{piece.beat_type}"), ("L", "1/8"), ("Q", f"1/4={round(60e6 / piece.tempi[0, 1])}")]
     header.append(("K", _key_name(spelling, piece) if keyed else "none"))
     writer = _Writer(piece, voice, Accidentals(spelling, plain=not keyed))
-    measures = [writer.bar(bar, bool(place)) for place, bar in enumerate(bars(piece))]
-    lines = ["|".join(measures[place : place + BARS_OF_LINE]) for place in range(0, len(measures), BARS_OF_LINE)]
+    measures = [writer.bar(bar, bool(index)) for index, bar in enumerate(bars(piece))]
+    lines = ["|".join(measures[index : index + BARS_OF_LINE]) for index in range(0, len(measures), BARS_OF_LINE)]
     fields = [f"{letter}:{' '.join(text.split())}" for letter, text in header if text.strip()]
     return "\n".join([*fields, *(f"{line}|" for line in lines[:-1]), f"{lines[-1]}|]"]) + "\n"
 
@@ -44,7 +44,7 @@ class _Writer:
         self.fermatas = set(piece.fermatas.tolist())
 
     def bar(self, bar: Bar, later: bool) -> str:
-        """The notes of a bar, and its metre where that is new in the middle of the tune."""
+        """Notes of a bar, after its metre if it changes within the tune."""
         self.accidentals.begin_bar()
         valued: list[tuple[Value, str]] = []
         for stretch in self._cut(inside(self.layer, bar)):
@@ -59,7 +59,7 @@ class _Writer:
         return text.rstrip()
 
     def _cut(self, stretches: list[Stretch]) -> list[Stretch]:
-        """Stretches cut where a chord symbol falls into them."""
+        """Stretches cut at chord symbols."""
         results = []
         for start, end, sound in stretches:
             edges = [start, *sorted(tick for tick in self.chords if start < tick < end), end]

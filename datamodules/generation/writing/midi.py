@@ -18,10 +18,10 @@ from datamodules.generation.voices import voice_names
 
 
 def midi_bytes(piece: Piece) -> bytes:
-    """A file of format 1: first tempi, metres, key and markers, then a track for each voice and one for drums.
+    """MIDI file of format 1: tempi, metres, key and markers, then a track for each voice and one for drums.
 
-    A pickup is a first bar in a metre of its own. Fermatas, chords and a rest at the end are markers, since MIDI has no
-    event for them. Every track ends at `piece.length`. Notes of one voice and pitch that overlap are cut.
+    A pickup is a first bar in its own metre. Fermatas, chords and a rest at the end are markers, since MIDI has no event for
+    them. Every track ends at `piece.length`. Overlapping notes of one voice and pitch are cut.
     """
     if piece.ticks > MOST_TICKS:
         piece = piece.at(480)
@@ -37,7 +37,7 @@ def midi_bytes(piece: Piece) -> bytes:
 
 
 def _frame(piece: Piece) -> Events:
-    """What holds for all voices."""
+    """Events of the first track: title, metres, key, tempi and markers."""
     events: Events = [(0, 0, meta(NAME, piece.title.encode()))] if piece.title else []
     for tick, over, under in _metres(piece):
         events.append((tick, 1, metre(over, under)))
@@ -50,18 +50,18 @@ def _frame(piece: Piece) -> Events:
 
 
 def chord_markers(piece: Piece) -> Events:
-    """Chord symbols, for which MIDI has no event."""
+    """Chord symbols as markers."""
     return [(tick, 3, meta(MARKER, (CHORD + write_symbol(*chord)).encode())) for tick, *chord in piece.chords.tolist()]
 
 
 def end_marker(piece: Piece) -> Events:
-    """Where a piece ends that goes on behind its last note; nothing where it does not."""
+    """Marker of the end of a piece that lasts beyond its last note; else empty."""
     ends = [int((rows[:, ONSET] + rows[:, DURATION]).max()) for rows in (piece.notes, piece.drums) if len(rows)]
     return [(piece.length, 5, meta(MARKER, END.encode()))] if piece.length > max(ends, default=0) else []
 
 
 def _metres(piece: Piece) -> list[list[int]]:
-    """Metres as (tick, beats, beat type), the pickup's own one first: the shortest metre that holds it."""
+    """Metres as (tick, beats, beat type); a pickup gets the shortest metre that holds it."""
     first, *rest = piece.metres.tolist()
     if not piece.pickup:
         return [first, *rest]
@@ -83,18 +83,16 @@ def _played(notes: NDArray[np.int32], channel: int) -> Events:
     return events
 
 
-# Pieces -> sound
-
 GAIN = 2.0  # a melody at velocity 80 peaks near 0.1 as it is rendered
 LONGEST = 3600  # s
 TAIL = 1.0  # s that the last notes have to fade
 
 
 def preview(piece: Piece, rate: int = 44_100) -> NDArray[np.float32]:
-    """What a piece sounds like: (samples, 2) float32 within [-1, 1], in its tempi and programs, with its drums.
+    """Render a piece to audio, (samples, 2) float32 within [-1, 1], with its tempi, programs and drums.
 
-    The gain is one for all pieces; only one that would be louder than full scale is scaled down. Raises DataError if there
-    is no renderer or SoundFont, or the piece lasts longer than an hour.
+    All pieces have the same gain, unless the output would clip. Raises DataError if there
+    is no renderer or SoundFont, or the piece is longer than an hour.
     """
     import soxr
 

@@ -8,67 +8,57 @@ import numpy as np
 from datamodules.audio.midi_file import CHANNELS, DRUMS, METRE, NAME, TEMPO, Events, file_bytes, meta
 from datamodules.generation.grid import bar_edges
 from datamodules.generation.piece import DURATION, ONSET, PITCH, VELOCITY, VOICE, Piece
-from datamodules.generation.reading.midi import (
-    CHORD,
-    END,
-    MARKER,
-    META,
-    OFF,
-    ON,
-    MidiEvent,
-    MidiSource,
-    SourceNote,
-)
+from datamodules.generation.reading.midi import CHORD, END, MARKER, META, OFF, ON, MidiEvent, MidiSource, SourceNote
 from datamodules.generation.voices import voice_names
 from datamodules.generation.writing.midi import chord_markers, end_marker
 
 BEFORE, GIVEN, AFTER = range(3)
 """Ranks among the events of a tick: ends of new notes, the file's own events, beginnings of new notes."""
-Place = tuple[int, int]  # track, channel
+Channel = tuple[int, int]  # track, channel
 Key = tuple[int, int, int]  # onset, duration, pitch
 
 
-def edited_midi(source: MidiSource, given: Piece, piece: Piece) -> bytes:
-    """The file `source` with the notes, drums and chords of `piece` in place of those of `given`.
+def edited_midi(source: MidiSource, original: Piece, piece: Piece) -> bytes:
+    """Replace the notes, drums and chords of `original` in the file `source` by those of `piece`.
 
-    All other events stay as they are, as far as the last bar of `given` reaches: controllers, bends, programs, lyrics, markers,
-    names. A voice goes on in the track and channel that it has in the file; one that the file lacks gets a track of its own.
+    All other events up to the last bar of `original` are kept: controllers, bends, programs, lyrics, markers, names. A voice
+    keeps its track and channel of the file; a new voice gets its own track.
 
     Args:
         source: events of the file
-        given: what was read from the file, every voice of it
-        piece: what to write, its ticks a multiple of the file's; voices beyond those of `given` are new
+        original: the piece read from the file, with every voice
+        piece: the piece to write, its ticks a multiple of the file's; voices beyond those of `original` are new
     """
     scale = piece.ticks // source.ticks
-    last = int(bar_edges(given)[-1])
-    tracks = [_kept(events, given, last) for events in source.tracks]
+    last = int(bar_edges(original)[-1])
+    tracks = [_kept(events, original, last) for events in source.tracks]
     notes = source.notes()
-    gone, new = _changes(notes, given, piece, scale)
+    gone, new = _changes(notes, original, piece, scale)
     out: list[Events] = [
-        [(event.tick * scale, GIVEN, event.message) for place, event in events if (number, place) not in gone]
+        [(event.tick * scale, GIVEN, event.message) for index, event in events if (number, index) not in gone]
         for number, events in enumerate(tracks)
     ]
-    _add_markers(out, given, piece, scale)
-    homes = _homes(notes, given)
-    _name_tracks(out, source, homes, given, piece)
+    _add_markers(out, original, piece, scale)
+    homes = _homes(notes, original)
+    _name_tracks(out, source, homes, original, piece)
     sounding = [(n.track, n.channel, n.pitch, n.onset * scale, (n.onset + n.duration) * scale) for n in notes]
     sounding = [row for row, note in zip(sounding, notes, strict=True) if (note.track, note.on) not in gone]
     _add_notes(out, new, homes, piece, _Pitches(sounding), _free_channels(source))
     return file_bytes(out, piece.ticks, piece.length)
 
 
-def _kept(events: Sequence[MidiEvent], given: Piece, last: int) -> list[tuple[int, MidiEvent]]:
-    """Events of a track and their places in it, without those that come after the last bar, or change the time after the end."""
-    ends = {TEMPO: given.length, METRE: given.length}
+def _kept(events: Sequence[MidiEvent], original: Piece, last: int) -> list[tuple[int, MidiEvent]]:
+    """Events of a track with their indices, without those after the last bar or tempo and metre changes after the end."""
+    ends = {TEMPO: original.length, METRE: original.length}
     placed = enumerate(events)
     return [(n, event) for n, event in placed if event.tick < ends.get(event.meta, last + 1) or event.kind in (ON, OFF)]
 
 
 def _changes(
-    notes: Sequence[SourceNote], given: Piece, piece: Piece, scale: int
+    notes: Sequence[SourceNote], original: Piece, piece: Piece, scale: int
 ) -> tuple[set[tuple[int, int]], list[tuple[int, ...]]]:
-    """Places (track, event) that go, and rows (onset, duration, pitch, velocity, voice) that are new; of drums voice -1."""
-    before, after = _rows(given.at(piece.ticks)), _rows(piece)
+    """Removed events (track, index), and new rows (onset, duration, pitch, velocity, voice), drums as voice -1."""
+    before, after = _rows(original.at(piece.ticks)), _rows(piece)
     kept = Counter((*row[:3], row[4]) for row in before) & Counter((*row[:3], row[4]) for row in after)
     dropped = Counter((*row[:3], row[4]) for row in before) - kept
     removed: Counter[tuple] = Counter()
@@ -97,45 +87,45 @@ def _rows(piece: Piece) -> list[tuple[int, ...]]:
     return [tuple(row) for row in np.concatenate([piece.notes[:, columns], drums[:, columns]]).tolist()]
 
 
-def _homes(notes: Sequence[SourceNote], given: Piece) -> dict[int, Place]:
-    """Track and channel of each voice: where most of its notes are."""
-    at: dict[Key, list[Place]] = defaultdict(list)
+def _homes(notes: Sequence[SourceNote], original: Piece) -> dict[int, Channel]:
+    """Track and channel with most of the notes of each voice."""
+    at: dict[Key, list[Channel]] = defaultdict(list)
     for note in notes:
         at[note.onset, note.duration, note.pitch].append((note.track, note.channel))
-    counts: dict[int, Counter[Place]] = defaultdict(Counter)
-    for onset, duration, pitch, _, voice in _rows(given):
-        fits = [place for place in at[onset, duration, pitch] if (place[1] == DRUMS) == (voice < 0)]
+    counts: dict[int, Counter[Channel]] = defaultdict(Counter)
+    for onset, duration, pitch, _, voice in _rows(original):
+        fits = [channel for channel in at[onset, duration, pitch] if (channel[1] == DRUMS) == (voice < 0)]
         counts[voice].update(fits)
-    return {voice: places.most_common(1)[0][0] for voice, places in counts.items() if places}
+    return {voice: channels.most_common(1)[0][0] for voice, channels in counts.items() if channels}
 
 
-def _add_markers(out: list[Events], given: Piece, piece: Piece, scale: int) -> None:
-    """Chord symbols and the end anew, where they are others."""
-    chords = not np.array_equal(given.at(piece.ticks).chords, piece.chords)
-    ends = given.length * scale != piece.length
+def _add_markers(out: list[Events], original: Piece, piece: Piece, scale: int) -> None:
+    """Rewrite the markers of chord symbols and of the end if they changed."""
+    chords = not np.array_equal(original.at(piece.ticks).chords, piece.chords)
+    ends = original.length * scale != piece.length
     for events in out:
         events[:] = [event for event in events if not _stale(event[2], chords, ends)]
     out[0] += (chord_markers(piece) if chords else []) + (end_marker(piece) if ends else [])
 
 
 def _stale(message: bytes, chords: bool, ends: bool) -> bool:
-    """Whether a message is a marker of our own that no longer holds; its text begins behind one byte of length."""
+    """Return whether a message is an outdated marker of our own; its text begins after one byte of length."""
     text = message[3:] if message[:2] == bytes((META, MARKER)) else b""
     return (chords and text.startswith(CHORD.encode())) or (ends and text == END.encode())
 
 
-def _name_tracks(out: list[Events], source: MidiSource, homes: dict[int, Place], given: Piece, piece: Piece) -> None:
-    """Name the tracks of voices as our own files do, where the file names none and each voice has its own track."""
-    tracks = [homes[voice][0] for voice in range(given.voices) if voice in homes]
+def _name_tracks(out: list[Events], source: MidiSource, homes: dict[int, Channel], original: Piece, piece: Piece) -> None:
+    """Name the tracks as our own files do if the file has no names and each voice its own track."""
+    tracks = [homes[voice][0] for voice in range(original.voices) if voice in homes]
     named = any(event.meta == NAME for track in tracks for event in source.tracks[track])
-    if named or any(given.names) or len(set(tracks)) < len(tracks) or len(tracks) < given.voices:
+    if named or any(original.names) or len(set(tracks)) < len(tracks) or len(tracks) < original.voices:
         return
     for track, name in zip(tracks, voice_names(piece.voices, piece.names), strict=False):
         out[track].insert(0, (0, BEFORE, meta(NAME, name.encode())))
 
 
 def _free_channels(source: MidiSource) -> list[int]:
-    """Channels without notes or programs in the file; all where every one has some."""
+    """Channels without notes or programs in the file; all channels if there is none."""
     used = {event.message[0] & 0xF for events in source.tracks for event in events if event.message[0] < 0xF0}
     return [channel for channel in CHANNELS if channel not in used] or list(CHANNELS)
 
@@ -148,9 +138,9 @@ class _Pitches:
         for track, channel, pitch, onset, end in sounding:
             self.spans[track, channel, pitch].append((onset, end))
 
-    def fit(self, place: Place, pitch: int, onset: int, end: int) -> int:
-        """The end of a note beside those of its pitch, which it outlasts or leaves room for; remembers it."""
-        spans = self.spans[*place, pitch]
+    def fit(self, channel: Channel, pitch: int, onset: int, end: int) -> int:
+        """End of a note adjusted to overlapping notes of its pitch; adds the note to the spans."""
+        spans = self.spans[*channel, pitch]
         for other, until in spans:
             if other <= onset < until:
                 end = max(end, until)
@@ -161,7 +151,7 @@ class _Pitches:
 
 
 def _add_notes(
-    out: list[Events], new: Sequence[tuple[int, ...]], homes: dict[int, Place], piece: Piece, pitches: _Pitches, free: list[int]
+    out: list[Events], new: Sequence[tuple[int, ...]], homes: dict[int, Channel], piece: Piece, pitches: _Pitches, free: list[int]
 ) -> None:
     """Write new notes into their voices' tracks, of new voices into tracks that begin with a name and a program."""
     names = voice_names(piece.voices, piece.names)

@@ -24,23 +24,21 @@ from datamodules.generation.writing.values import (
     layers,
 )
 
-# Notes and rests of one measure
-
 ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
 
 
 class Directions:
-    """What stands above the notes at a time, each given out once."""
+    """Queue of directions and chord symbols by time."""
 
     def __init__(self, marks: list[tuple[int, Element]]) -> None:
-        self.marks, self.given = marks, 0
+        self.marks, self.position = marks, 0
 
     def until(self, tick: int) -> list[tuple[int, Element]]:
-        """The marks before a tick that were not given out yet."""
-        first = self.given
-        while self.given < len(self.marks) and self.marks[self.given][0] < tick:
-            self.given += 1
-        return self.marks[first : self.given]
+        """Remove and return the marks before a tick."""
+        first = self.position
+        while self.position < len(self.marks) and self.marks[self.position][0] < tick:
+            self.position += 1
+        return self.marks[first : self.position]
 
 
 class NotatedEvent(NamedTuple):
@@ -61,19 +59,19 @@ class MeasureWriter:
         self.accidentals = Accidentals(spelling)
 
     def write(self, measure: Element, bar: Bar, layers: list[list[Stretch]], beat: int, clock: Directions) -> None:
-        """Append the layers, at least a rest as long as the bar, with `backup` between them; `clock` to the first one."""
+        """Append the layers with `backup` between them, or a rest; the marks of `clock` go to the first layer."""
         self.accidentals.begin_bar()
         silence = [Stretch(bar.start, bar.end, None)]
         for number, stretches in enumerate(layers or [silence]):
             if number:
-                _number(SubElement(measure, "backup"), "duration", bar.end - bar.start)
+                _text(SubElement(measure, "backup"), "duration", bar.end - bar.start)
             whole = not layers and (bar.end - bar.start) * bar.beat_type == 4 * self.values.ticks * bar.beats
             written = [_whole_rest(bar)] if whole else self._valued(bar, stretches, beat)
             marks = _brackets(written), _beams(written, bar.start, beat)
-            for place, one in enumerate(written):
+            for index, event in enumerate(written):
                 if number == 0:
-                    _above(measure, clock, one)
-                self._sound(measure, one, number + 1, marks[0].get(place, ()), marks[1].get(place, ()), bar)
+                    _above(measure, clock, event)
+                self._sound(measure, event, number + 1, marks[0].get(index, ()), marks[1].get(index, ()), bar)
 
     def _valued(self, bar: Bar, stretches: list[Stretch], beat: int) -> list[NotatedEvent]:
         results = []
@@ -86,56 +84,56 @@ class MeasureWriter:
                 start = after
         return results
 
-    def _sound(self, measure: Element, one: NotatedEvent, voice: int, brackets: tuple, beams: tuple, bar: Bar) -> None:
-        if one.sound is None:
+    def _sound(self, measure: Element, event: NotatedEvent, voice: int, brackets: tuple, beams: tuple, bar: Bar) -> None:
+        if event.sound is None:
             note = SubElement(measure, "note")
             rest = SubElement(note, "rest")
-            if not one.value.kind:
+            if not event.value.kind:
                 rest.set("measure", "yes")
-            self._value(note, one, voice, "")
-            self._notations(note, one, brackets)
+            self._value(note, event, voice, "")
+            self._notations(note, event, brackets)
             return
-        for place, (pitch, velocity) in enumerate(one.sound.notes):
+        for index, (pitch, velocity) in enumerate(event.sound.notes):
             note = SubElement(measure, "note", dynamics=f"{velocity / 0.9:.2f}")
-            if place:
+            if index:
                 SubElement(note, "chord")
-            accidental = self._pitch(note, pitch, one.tied_from)
-            self._value(note, one, voice, accidental)
-            for number, beam in enumerate(beams if not place else ()):
+            accidental = self._pitch(note, pitch, event.tied_from)
+            self._value(note, event, voice, accidental)
+            for number, beam in enumerate(beams if not index else ()):
                 SubElement(note, "beam", number=str(number + 1)).text = beam
-            self._notations(note, one, brackets if not place else ())
+            self._notations(note, event, brackets if not index else ())
 
     def _pitch(self, note: Element, pitch: int, tied: bool) -> str:
-        """Write the pitch; the accidental that it needs after what came before it in the measure."""
+        """Write the pitch; returns the accidental to print, or an empty string."""
         step, alter, octave, needed = self.accidentals.next(pitch, tied)
         element = SubElement(note, "pitch")
         SubElement(element, "step").text = step
         if alter:
-            _number(element, "alter", alter)
-        _number(element, "octave", octave)
+            _text(element, "alter", alter)
+        _text(element, "octave", octave)
         return ACCIDENTALS[alter] if needed else ""
 
-    def _value(self, note: Element, one: NotatedEvent, voice: int, accidental: str) -> None:
-        _number(note, "duration", one.value.ticks)
-        for tied, kind in ((one.tied_from, "stop"), (one.tied_on, "start")):
+    def _value(self, note: Element, event: NotatedEvent, voice: int, accidental: str) -> None:
+        _text(note, "duration", event.value.ticks)
+        for tied, kind in ((event.tied_from, "stop"), (event.tied_on, "start")):
             if tied:
                 SubElement(note, "tie", type=kind)
-        _number(note, "voice", voice)
-        if one.value.kind:
-            SubElement(note, "type").text = one.value.kind
-        for _ in range(one.value.dots):
+        _text(note, "voice", voice)
+        if event.value.kind:
+            SubElement(note, "type").text = event.value.kind
+        for _ in range(event.value.dots):
             SubElement(note, "dot")
         if accidental:
             SubElement(note, "accidental").text = accidental
-        if one.value.tuplet:
-            many, few = one.value.tuplet
+        if event.value.tuplet:
+            many, few = event.value.tuplet
             modification = SubElement(note, "time-modification")
-            _number(modification, "actual-notes", many)
-            _number(modification, "normal-notes", few)
+            _text(modification, "actual-notes", many)
+            _text(modification, "normal-notes", few)
 
-    def _notations(self, note: Element, one: NotatedEvent, brackets: tuple) -> None:
-        fermata = one.sound is not None and one.sound.onset in self.fermatas and not one.tied_on
-        ties = [kind for tied, kind in ((one.tied_from, "stop"), (one.tied_on, "start")) if tied]
+    def _notations(self, note: Element, event: NotatedEvent, brackets: tuple) -> None:
+        fermata = event.sound is not None and event.sound.onset in self.fermatas and not event.tied_on
+        ties = [kind for tied, kind in ((event.tied_from, "stop"), (event.tied_on, "start")) if tied]
         if not (fermata or ties or brackets):
             return
         notations = SubElement(note, "notations")
@@ -148,60 +146,56 @@ class MeasureWriter:
 
 
 def _whole_rest(bar: Bar) -> NotatedEvent:
-    """A rest that lasts the measure and, as engravers have it, looks like a whole one in any metre."""
+    """Whole-measure rest, engraved as a whole rest in any metre."""
     return NotatedEvent(bar.start, Value(bar.end - bar.start, ""), None, False, False)
 
 
-def _number(parent: Element, tag: str, number: int) -> None:
-    SubElement(parent, tag).text = str(number)
-
-
-def _above(measure: Element, clock: Directions, one: NotatedEvent) -> None:
-    """Marks that fall on a note, or into it, before it."""
-    for tick, mark in clock.until(one.start + one.value.ticks):
-        if tick > one.start:
+def _above(measure: Element, clock: Directions, event: NotatedEvent) -> None:
+    """Write the marks that fall on or into a note before it."""
+    for tick, mark in clock.until(event.start + event.value.ticks):
+        if tick > event.start:
             offset = Element("offset")
-            offset.text = str(tick - one.start)
-            # Its place among a mark's elements: before a sound, at the end of a harmony.
+            offset.text = str(tick - event.start)
+            # The schema has the offset before a sound, and at the end of a harmony.
             mark.insert(1 if mark.tag == "direction" else len(mark), offset)
         measure.append(mark)
 
 
 def _brackets(written: list[NotatedEvent]) -> dict[int, tuple[str, ...]]:
-    """Where tuplets start and stop: at the first note, and where as many notes of its value are full, or the tuplet ends."""
+    """Tuplet brackets by index of the note: start at the first note, stop at a full group or the end of the tuplet."""
     known: dict[int, tuple[str, ...]] = {}
     for tuplet, run in groupby(enumerate(written), key=lambda pair: pair[1].value.tuplet):
-        places = [place for place, _ in run]
+        indices = [index for index, _ in run]
         if not tuplet:
             continue
-        first, filled = places[0], 0
-        for place in places:
-            filled += written[place].value.ticks
+        first, filled = indices[0], 0
+        for index in indices:
+            filled += written[index].value.ticks
             full = written[first].value.ticks * tuplet[0]
-            if filled % full == 0 or place == places[-1]:
-                known[first] = ("start",) if first != place else ()
-                if first != place:
-                    known[place] = ("stop",)
-                first, filled = place + 1, 0
-                if first > places[-1]:
+            if filled % full == 0 or index == indices[-1]:
+                known[first] = ("start",) if first != index else ()
+                if first != index:
+                    known[index] = ("stop",)
+                first, filled = index + 1, 0
+                if first > indices[-1]:
                     break
     return known
 
 
 def _beams(written: list[NotatedEvent], start: int, beat: int) -> dict[int, tuple[str, ...]]:
-    """The beams of notes with flags that follow each other inside a beat."""
+    """Beams of consecutive flagged notes inside a beat."""
     known = {}
     for (_, beamed), run in groupby(
         enumerate(written), key=lambda pair: ((pair[1].start - start) // beat, bool(pair[1].sound and pair[1].value.flags))
     ):
-        places = [place for place, _ in run]
-        if not beamed or len(places) < 2:
+        indices = [index for index, _ in run]
+        if not beamed or len(indices) < 2:
             continue
-        flags = [written[place].value.flags for place in places]
-        for place, (number, count) in zip(places, enumerate(flags), strict=True):
+        flags = [written[index].value.flags for index in indices]
+        for index, (number, count) in zip(indices, enumerate(flags), strict=True):
             before = flags[number - 1] if number else 0
             after = flags[number + 1] if number + 1 < len(flags) else 0
-            known[place] = tuple(_beam(level, before, after) for level in range(count))
+            known[index] = tuple(_beam(level, before, after) for level in range(count))
     return known
 
 
@@ -218,10 +212,10 @@ DOCTYPE = (
 
 
 def musicxml_bytes(piece: Piece) -> bytes:
-    """A partwise score that `reading.scores` reads as the same piece where ticks are a multiple of 12; drums are left out.
+    """Partwise score that `reading.scores` reads as the same piece if ticks are a multiple of 12; drums are left out.
 
-    Notes are spelled in the key, or in the one that `find_key` finds, and cut at bar lines and beats; those of one voice that
-    overlap stand in several MusicXML voices. What no note value lasts keeps its exact duration and looks like the nearest.
+    Notes are spelled in the key, or the estimate of `find_key`, and cut at bar lines and beats; overlapping notes of a voice use
+    several MusicXML voices. Durations without a note value are kept exactly and look like the nearest value.
     """
     root = Element("score-partwise", version="4.0")
     if piece.title:
@@ -243,7 +237,7 @@ def musicxml_bytes(piece: Piece) -> bytes:
 
 def _text(parent: Element, tag: str, text: object) -> Element:
     child = SubElement(parent, tag)
-    # What XML cannot hold would make the file unreadable.
+    # Characters that XML does not allow would make the file unreadable.
     child.text = "".join(letter for letter in str(text) if letter >= " " and letter not in "\ufffe\uffff")
     return child
 
@@ -260,16 +254,16 @@ def _part_list(root: Element, piece: Piece, names: list[str]) -> None:
 
 
 def _part(part: Element, piece: Piece, voice: int, measures: list[Bar], writer: MeasureWriter) -> None:
-    """All measures of a voice; the first voice bears tempi and chords."""
+    """Write all measures of a voice, the first voice with tempi and chords."""
     sung = layers(piece.voice(voice))
     clock = Directions(_marks(piece, writer.spelling) if voice == 0 else [])
-    for place, bar in enumerate(measures):
-        pickup = piece.pickup > 0 and place == 0
-        measure = SubElement(part, "measure", number=str(place + (piece.pickup == 0)))
+    for index, bar in enumerate(measures):
+        pickup = piece.pickup > 0 and index == 0
+        measure = SubElement(part, "measure", number=str(index + (piece.pickup == 0)))
         if pickup:
             measure.set("implicit", "yes")
-        if place == 0 or bar.changes:
-            _attributes(measure, piece, voice, bar, writer.spelling if place == 0 else None)
+        if index == 0 or bar.changes:
+            _attributes(measure, piece, voice, bar, writer.spelling if index == 0 else None)
         stretches = [inside(layer, bar) for layer in sung]
         writer.write(
             measure, bar, [stretch for stretch in stretches if any(it.sound for it in stretch)], bar.beat(piece.ticks), clock
@@ -299,7 +293,7 @@ def _attributes(measure: Element, piece: Piece, voice: int, bar: Bar, first: Spe
 
 
 def _clef(pitches: NDArray) -> tuple[str, int, int]:
-    """Sign, line and octaves: treble, bass, or a tenor's treble an octave lower, by what the voice spans."""
+    """Sign, line and octave change of the clef by the range: treble, bass, or treble an octave lower."""
     if not len(pitches) or pitches.mean() >= 61 or pitches.min() >= 55:
         return "G", 2, 0
     return ("G", 2, -1) if pitches.mean() >= 52 and pitches.max() > 64 else ("F", 4, 0)

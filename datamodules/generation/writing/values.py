@@ -21,7 +21,7 @@ KINDS = {
     "64th": Fraction(1, 16),
     "128th": Fraction(1, 32),
 }
-"""Quarter notes of each value."""
+"""Note value -> quarter notes."""
 TUPLETS = ((3, 2), (5, 4), (7, 4))  # so many in the time of so many
 LONGEST_IN_TUPLET = 2  # quarter notes
 
@@ -36,12 +36,12 @@ class Value(NamedTuple):
 
     @property
     def flags(self) -> int:
-        """Beams that it can bear."""
+        """Number of flags or beams."""
         return max(0, list(KINDS).index(self.kind) - 3)
 
 
 class Values:
-    """The values at so many ticks a quarter note."""
+    """Available note values at a number of ticks per quarter note."""
 
     def __init__(self, ticks: int) -> None:
         self.ticks = ticks
@@ -51,10 +51,10 @@ class Values:
             self.single |= family
 
     def split(self, start: int, duration: int, beat: int) -> list[Value]:
-        """Values that together last `duration` ticks, the first one at `start` ticks in its bar: one where one is enough.
+        """Split a duration, beginning `start` ticks into the bar, into tied note values: one value if possible.
 
-        Else the note is cut at beats, and inside one from long to short. A remainder that no value holds is one note of its
-        exact ticks that looks like the nearest.
+        Else the note is cut at beats, and inside a beat from long to short. A remainder without a value is one note of its
+        exact ticks that looks like the nearest value.
         """
         if duration in self.single:
             return [self.single[duration]]
@@ -72,7 +72,7 @@ class Values:
 
 
 def _family(ticks: int, tuplet: tuple[int, int] | None) -> dict[int, Value]:
-    """Values that are whole ticks, from long to short: plain and dotted ones, or those of one tuplet."""
+    """Plain and dotted values, or those of one tuplet, that last whole ticks, from long to short."""
     many, few = tuplet or (1, 1)
     known = {}
     for kind, quarters in KINDS.items():
@@ -84,15 +84,12 @@ def _family(ticks: int, tuplet: tuple[int, int] | None) -> dict[int, Value]:
 
 
 def _greedy(family: dict[int, Value], duration: int) -> list[Value]:
-    """Values from long to short that make up the duration; none where they do not."""
+    """Values from long to short that add up to the duration; empty if they do not."""
     results = []
     for ticks, value in family.items():
         results += [value] * (duration // ticks)
         duration %= ticks
     return [] if duration else results
-
-
-# Notes of one voice -> layers of consecutive chords, cut at bar lines
 
 
 class Bar(NamedTuple):
@@ -105,7 +102,7 @@ class Bar(NamedTuple):
     changes: bool  # the metre is written here
 
     def beat(self, ticks: int) -> int:
-        """Ticks of a beat; of three in compound time."""
+        """Ticks of a beat; three note values in compound time."""
         compound = self.beats > 3 and self.beats % 3 == 0 and self.beat_type >= 8
         return max(1, 4 * ticks * (3 if compound else 1) // self.beat_type)
 
@@ -119,7 +116,7 @@ class ChordEvent(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """What a layer holds inside a bar: a sound or a part of one, or a rest."""
+    """Part of a layer inside a bar: a sound, or a rest (None)."""
 
     start: int
     end: int
@@ -127,7 +124,7 @@ class Stretch(NamedTuple):
 
 
 def bars(piece: Piece) -> list[Bar]:
-    """The measures, a pickup being the first; at least one."""
+    """Measures of a piece, including a pickup; at least one."""
     ends = (piece.notes[:, 0].astype(int) + piece.notes[:, 1]).tolist()
     length = max([piece.length, *ends])
     lines = bar_lines(piece).tolist() or [0]
@@ -142,33 +139,31 @@ def bars(piece: Piece) -> list[Bar]:
 
 
 def layers(notes: NDArray) -> list[list[ChordEvent]]:
-    """The sounds of one voice's notes (n, 5), each in the first layer that is free; at least one layer."""
+    """Distribute the chords of a voice's notes (n, 5) over layers without overlaps; at least one layer."""
     sounds: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for onset, duration, pitch, velocity, _ in notes.tolist():
         sounds.setdefault((onset, onset + duration), []).append((pitch, velocity))
     results: list[list[ChordEvent]] = [[]]
-    for (onset, end), heard in sorted(sounds.items(), key=lambda item: (item[0][0], -item[0][1])):
+    for (onset, end), pitches in sorted(sounds.items(), key=lambda item: (item[0][0], -item[0][1])):
         free = next((layer for layer in results if not layer or layer[-1].end <= onset), None)
         if free is None:
             results.append(free := [])
-        free.append(ChordEvent(onset, end, sorted(heard)))
+        free.append(ChordEvent(onset, end, sorted(pitches)))
     return results
 
 
 def inside(layer: list[ChordEvent], bar: Bar) -> list[Stretch]:
-    """A layer's sounds and rests from the beginning to the end of a bar."""
-    now, found = bar.start, []
+    """Sounds and rests of a layer within a bar."""
+    now, stretches = bar.start, []
     for sound in layer[bisect_right(layer, bar.start, key=lambda sound: sound.end) :]:
         if sound.onset >= bar.end:
             break
         if sound.onset > now:
-            found.append(Stretch(now, sound.onset, None))
-        found.append(Stretch(max(sound.onset, bar.start), min(sound.end, bar.end), sound))
-        now = found[-1].end
-    return [*found, Stretch(now, bar.end, None)] if now < bar.end else found
+            stretches.append(Stretch(now, sound.onset, None))
+        stretches.append(Stretch(max(sound.onset, bar.start), min(sound.end, bar.end), sound))
+        now = stretches[-1].end
+    return [*stretches, Stretch(now, bar.end, None)] if now < bar.end else stretches
 
-
-# Note names of pitches in a key, by the line of fifths
 
 LINE = "FCGDAEB"
 """Naturals from flat to sharp: F is -1 on the line of fifths, C 0."""
@@ -177,42 +172,39 @@ FLATTEST, SHARPEST = -8, 12
 
 
 class Spelling:
-    """Names of the twelve pitch classes: five fifths below the tonic to six above, of any mode, without double accidentals."""
+    """Note names of pitch classes: five fifths below the tonic to six above, without double accidentals."""
 
     def __init__(self, tonic: int, mode: str) -> None:
         self.fifths = fifths_of(tonic, mode)
         centre = self.fifths + (3 if mode == "minor" else 0)
         first = min(max(centre - 5, FLATTEST), SHARPEST - 11)
-        self.places = {7 * place % 12: place for place in range(first, first + 12)}
+        self.fifth_of = {7 * fifth % 12: fifth for fifth in range(first, first + 12)}
 
     def name(self, pitch: int) -> tuple[str, int, int]:
         """Step, alteration in semitones and octave of a MIDI pitch; C4 is 60."""
-        place = self.places[pitch % 12] + 1
-        alter = place // 7
-        return LINE[place % 7], alter, (pitch - alter) // 12 - 1
+        fifth = self.fifth_of[pitch % 12] + 1
+        alter = fifth // 7
+        return LINE[fifth % 7], alter, (pitch - alter) // 12 - 1
 
     def signature(self, step: str) -> int:
         """Semitones by which the key's signature alters a step."""
-        place = LINE.index(step)
-        return (place < self.fifths) - (place >= 7 + self.fifths)
+        fifth = LINE.index(step)
+        return (fifth < self.fifths) - (fifth >= 7 + self.fifths)
 
 
 class Accidentals:
-    """Which notes of a part need an accidental: it holds to the end of the bar, in its own octave.
-
-    plain: there is no key signature
-    """
+    """Accidentals of a part, in force to the end of the bar in their octave. plain: no key signature."""
 
     def __init__(self, spelling: Spelling, plain: bool = False) -> None:
         self.spelling, self.plain = spelling, plain
         self.altered: dict[tuple[str, int], int] = {}
 
     def begin_bar(self) -> None:
-        """Only the signature holds again."""
+        """Reset to the key signature."""
         self.altered = {}
 
     def next(self, pitch: int, tied: bool) -> tuple[str, int, int, bool]:
-        """Step, alteration and octave of the next note, and whether its accidental is written; tied: to the note before it."""
+        """Step, alteration and octave of the next note, and the need for an accidental; tied: to the note before."""
         step, alter, octave = self.spelling.name(pitch)
         before = self.altered.get((step, octave), 0 if self.plain else self.spelling.signature(step))
         needed = not tied and before != alter

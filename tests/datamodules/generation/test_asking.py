@@ -68,9 +68,9 @@ def test_of_a_book_of_tunes_the_first_is_taken_and_said(tmp_path):
 
 
 def test_a_number_of_bars_or_a_voice_that_cannot_be_is_one_sentence():
-    with pytest.raises(ValueError, match=r"^--data.bars 0 is nothing to write: give 1 or more$"):
+    with pytest.raises(ValueError, match=r"^--data.bars 0 is out of range: give 1 or more$"):
         UserPieces(bars=0)
-    with pytest.raises(ValueError, match=r"^--data.voice -1 is no voice"):
+    with pytest.raises(ValueError, match=r"^--data.voice -1 is not a voice"):
         UserPieces(voice=-1)
 
 

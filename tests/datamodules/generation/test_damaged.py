@@ -15,7 +15,7 @@ SCORE = XML.format("<attributes><divisions>1</divisions></attributes>" + NOTE.fo
 
 BAD = {
     "empty.mid": (b"", r"is empty \(0 bytes\)"),
-    "text.mid": (b"no music at all", "is no MIDI file: it does not begin with MThd"),
+    "text.mid": (b"no music at all", "is not a MIDI file: it does not begin with MThd"),
     "head.mid": (b"MThd\0\0\0\6\0\1\0", r"does not read as MIDI \(File size is less than 14\)"),
     "cut.mid": (midi(played((60, 96)))[:-9], "does not read as MIDI"),
     "smpte.mid": (midi(played((60, 96)), ticks=0xE728), "does not read as MIDI"),
@@ -24,7 +24,7 @@ BAD = {
     "drums.kar": (midi(played((36, 96), channel=9)), "holds only drums"),
     "endless.mid": (midi(b"\0\x90\x3c\x50\xff\xff\xff\x7f\x80\x3c\0", ticks=1), "is damaged: its last note ends after"),
     "many.mid": (midi(played((36, 96), channel=9), b"", kind=2), "holds only drums"),
-    "plain.xml": (b"not XML", "is no XML"),
+    "plain.xml": (b"not XML", "is not XML"),
     "page.xml": ("<html/>", "is XML of the kind <html>"),
     "time.musicxml": ("<score-timewise/>", "is timewise MusicXML"),
     "bomb.xml": (f'<!DOCTYPE x [<!ENTITY a "aaaa">]>{SCORE}', "declares XML entities"),
@@ -35,12 +35,12 @@ BAD = {
     "kit.xml": (XML.format("<note><unpitched/><duration>1</duration></note>"), "holds only drums"),
     "empty.mxl": (zipped(), "is a zip file without a score"),
     "lost.mxl": (zipped(**{"META-INF__container_xml": '<c><rootfile full-path="../../a.xml"/></c>'}), "without a score"),
-    "torn.mxl": (zipped(a_xml=SCORE)[:-30], "is no XML|is damaged"),
+    "torn.mxl": (zipped(a_xml=SCORE)[:-30], "is not XML|is damaged"),
     "none.abc": ("X:1\nT:Nothing\nK:C\n", "holds no notes"),
-    "binary.abc": (b"X:1\nK:C\nCDE\0", "is no text"),
+    "binary.abc": (b"X:1\nK:C\nCDE\0", "is not a text file"),
     "huge.abc": ("X:1\nK:C\nC" + "9" * 30, "is damaged"),
     "none.krn": ("**kern\n*-\n", "cannot be read as a score|holds no notes"),
-    "notes.pdf": (b"%PDF", "has none of the endings"),
+    "notes.pdf": (b"%PDF", "has an unknown suffix"),
 }
 
 

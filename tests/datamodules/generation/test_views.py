@@ -230,7 +230,7 @@ def test_a_view_is_its_state(name, tmp_path):
         again = read_view(state)
         assert again.state() == view.state()
         assert np.array_equal(again.encode(piece).frames, view.encode(piece).frames)
-    with pytest.raises(ValueError, match="no view"):
+    with pytest.raises(ValueError, match="unknown view"):
         read_view({**view.state(), "name": "tablature"})
 
 

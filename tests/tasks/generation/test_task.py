@@ -128,7 +128,7 @@ def test_bars_are_written_anew_between_those_that_stay(run, tmp_path):
     [
         (("--data.use", "interpolate"), "cannot interpolate: --data.use takes continue, free, harmonise, inpaint here"),
         (("--data.use", "inpaint"), "--data.use inpaint and --data.span FIRST-LAST (bars, such as 5-8) together"),
-        (("--data.use", "free", "--data.metre", "four"), "four is no time signature: give --data.metre 3/4"),
+        (("--data.use", "free", "--data.metre", "four"), "four is not a time signature: give --data.metre 3/4"),
         (("--data.use", "continue", "--data.inputs", "nothing.mid"), "nothing.mid does not exist"),
         (("--data.use", "harmonise"), "Nothing to predict on"),
         (("--model.inference.temperature", "-1"), "temperature"),

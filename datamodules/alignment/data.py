@@ -26,23 +26,22 @@ from datamodules.common.unread import refuse_unread
 
 
 class WholeBatch(NamedTuple):
-    """One recording and its score."""
+    """Recording and score."""
 
     performance: Tensor  # (channels, bins, frames) float32
     score: Tensor  # (channels, bins, frames) float32
     truth: Tensor  # (events, 2) float64: s in the score, s in the performance
-    index: int  # place in the split
+    index: int  # index in the split
     name: str
     piece: str
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The recording's name, as of every batch."""
         return (self.name,)
 
 
 class WholePairs(Dataset):
-    """Every pair of a split."""
+    """Whole pairs of a split."""
 
     def __init__(self, pairs: Sequence[Pair], store: FeatureStore) -> None:
         self.pairs, self.store = list(pairs), store
@@ -63,9 +62,10 @@ class WholePairs(Dataset):
 
 
 def report(data: "AlignmentDataModule", folder: Path) -> dict:
-    """Counts, and the first files of each kind; `folder`/report.json names every file.
+    """Counts and missing, unreadable and identical files; written to `folder`/report.json.
 
-    Raises the first flaw, as DataError, if the data are strict.
+    Raises:
+        DataError: first problem, if strict.
     """
     listing, splits = data.listing, {}
     for split in SPLITS:
@@ -73,7 +73,7 @@ def report(data: "AlignmentDataModule", folder: Path) -> dict:
         usable = _usable(data, split) if listed else []
         splits[split] = {"listed": len(listed), "usable": len(usable), "pieces": len({pair.piece for pair in usable})}
     counts = {"listed": len(listing.pairs), "usable": sum(split["usable"] for split in splits.values()), "splits": splits}
-    files = {"missing": listing.flaws, "unreadable": [str(sound.path) for sound in data.unheard]}
+    files = {"missing": listing.flaws, "unreadable": [str(sound.path) for sound in data.unreadable]}
     recordings = dict.fromkeys(
         Recording(str(pair.performance.path), pair.split, pair.performance.path) for pair in listing.pairs if pair.split
     )
@@ -84,7 +84,7 @@ def report(data: "AlignmentDataModule", folder: Path) -> dict:
 
 def _usable(data: "AlignmentDataModule", split: str) -> list:
     try:
-        return data.heard(data.training_pairs()) if split == "train" else data.evaluated(split)
+        return data.with_features(data.training_pairs()) if split == "train" else data.evaluated(split)
     except DataError:
         if data.strict:
             raise
@@ -95,26 +95,25 @@ __all__ = ["AlignmentDataModule", "PairBatch", "WholeBatch"]
 
 
 class AlignmentDataModule(RootedDataModule):
-    """Any set of recordings and scores: subclasses say which belong together.
+    """Base class of data modules: recordings and scores, listed by subclasses.
 
-    A network learns from performances beside a rendering of their own MIDI, which run in the same time. Where a set brings no
-    other score than that MIDI, evaluation plays it with a made tempo curve, so that there is something to align.
+    Training pairs are performances and renderings of their own MIDI, which have the same timing. If a set has no other score
+    than that MIDI, evaluation renders it with a random tempo curve.
 
     Args:
-        split: keeps all recordings of a `piece` together, or draws each `recording` as the paper does
-        items: training crops of an epoch
-        frames: embeddings of a crop; 1: a patch for each pair, as in the paper
-        pairs: pairs of frames drawn from each crop
-        near: lowest and highest distance of near frames that do not match, frames
-        near_share: probability that such a pair is near and not anywhere in the crop or, with patches, the recording
-        by_pitch: such frames sound other pitches ("using MIDI-information" in the paper)
-        ends: share of crops of several frames that lie across the beginning or the end of a recording
-        velocity: how loud a score's notes are where it is a performance's own MIDI, since scores do not know how loud a player
-            plays; null: as played
-        extra: so many more samples from copies that are detuned and, with `worse`, degraded; the paper's is 0.2
-        cents: the most that a copy is detuned
-        worse: degradations to draw a copy's from (`datamodules.alignment.degrade`)
-        limit: evaluate at most so many recordings of the validation split, spread evenly
+        split: unit of the split: `piece` (all its recordings together) or `recording` (as in the paper)
+        items: training crops per epoch
+        frames: embeddings per crop; 1: one patch per pair, as in the paper
+        pairs: frame pairs per crop
+        near: lowest and highest distance of near non-matching frames, frames
+        near_share: probability that a non-matching pair is near instead of anywhere in the crop or, with patches, recording
+        by_pitch: non-matching frames have different pitches ("using MIDI-information" in the paper)
+        ends: share of crops of several frames that contain the beginning or end of a recording
+        velocity: velocity of scores made of a performance's own MIDI; null: as played
+        extra: share of additional samples from detuned and, with `worse`, degraded copies; 0.2 in the paper
+        cents: maximum detuning of a copy
+        worse: degradations of copies (`datamodules.alignment.degrade`)
+        limit: maximum number of validation recordings, spread evenly
     """
 
     spec_class = AlignmentSpec
@@ -164,12 +163,12 @@ class AlignmentDataModule(RootedDataModule):
         return super().__getstate__() | {"_spec": None}
 
     def read_pairs(self, root: Path) -> Listing:
-        """Every recording with its score. Raises DataError if the folder is not as expected."""
-        raise NotImplementedError(f"{type(self).__name__} lists no recordings: choose a data set as --data.")
+        """Pairs of recordings and scores below a root. Raises DataError for another layout."""
+        raise NotImplementedError(f"{type(self).__name__} is abstract: choose a data set as --data.")
 
     @cached_property
     def listing(self) -> Listing:
-        """What the folder holds. Raises DataError for a wrong root, or if strict for the first flaw."""
+        """Pairs and problems of the data set. Raises DataError for another layout, or if strict for the first problem."""
         result = self.read_pairs(self.find_root())
         if self.strict and result.flaws:
             raise DataError(result.flaws[0])
@@ -177,56 +176,56 @@ class AlignmentDataModule(RootedDataModule):
         return result
 
     def leave_out(self, kind: str, sentences: Iterable[object]) -> None:
-        """Report what is not used: a sentence on each item, whose subject is the item."""
+        """Report unused items; each sentence has the item as its subject."""
         self.left_out.extend(LeftOut.from_subject(kind, sentence) for sentence in sentences)
         self.left_out.log_new()
 
     def listed(self, split: Split) -> list[Pair]:
-        """The pairs of a split, in order of their names. Raises DataError if there are none."""
+        """Pairs of a split, sorted by name. Raises DataError if there are none."""
         chosen = sorted((pair for pair in self.listing.pairs if pair.split == split), key=lambda pair: pair.name)
         if not chosen:
             first = f" ({len(self.listing.flaws)} are left out, the first: {self.listing.flaws[0]})" if self.listing.flaws else ""
             raise DataError(
-                f"{self.name} has no recording of the {split} split in {self.find_root()}{first}: expected {self.layout}. "
+                f"{self.name} has no recording for the {split} split in {self.find_root()}{first}: expected {self.layout}. "
                 f"{self.advice()}"
             )
         return chosen
 
     @cached_property
     def store(self) -> FeatureStore:
-        """Features on disk. Raises ValueError before `connect`."""
+        """Feature cache. Raises ValueError before `connect`."""
         spec = self.spec
         return FeatureStore(spec.extract, spec.feature_key(), spec.sample_rate, self.cache_dir, spec.on_cpu())
 
-    def heard(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """Those whose two sounds have features, built now if need be. Raises the first other one if strict."""
+    def with_features(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Pairs with features, extracted if not cached. Raises DataError if none is left, or if strict for any problem."""
         flaws = self.store.build(sound for pair in pairs for sound in (pair.performance, pair.score))
         if flaws and self.strict:
             raise DataError(next(iter(flaws.values())))
-        self.unheard |= set(flaws)
+        self.unreadable |= set(flaws)
         self.leave_out("file", flaws.values())
-        left = [pair for pair in pairs if pair.performance not in self.unheard and pair.score not in self.unheard]
+        left = [pair for pair in pairs if pair.performance not in self.unreadable and pair.score not in self.unreadable]
         if not left:
-            raise DataError(f"none of {len(pairs)} recordings can be heard, the first because {next(iter(flaws.values()), '?')}")
+            raise DataError(f"none of {len(pairs)} recordings could be read; first error: {next(iter(flaws.values()), '?')}")
         return left
 
     @cached_property
-    def unheard(self) -> set[Sound]:
+    def unreadable(self) -> set[Sound]:
         return set()
 
     def training_pairs(self) -> list[Pair]:
-        """Performances of the training split beside their own MIDI in the score's sound."""
+        """Performances of the training split and their own MIDI in the score's sound."""
         return [with_own_midi(pair, self.velocity) for pair in self.listed("train") if pair.midi]
 
     def evaluated(self, split: Split) -> list[Pair]:
-        """Recordings of a split with scores of another tempo."""
+        """Recordings of a split and scores with another timing."""
         pairs = [with_tempo(pair, self.velocity) if pair.score.path == pair.midi else pair for pair in self.listed(split)]
         if split == "validation" and self.limit and len(pairs) > self.limit:
-            pairs = [pairs[place] for place in np.linspace(0, len(pairs) - 1, self.limit).round().astype(int)]
-        return self.judged(self.heard(pairs))
+            pairs = [pairs[index] for index in np.linspace(0, len(pairs) - 1, self.limit).round().astype(int)]
+        return self.with_truth(self.with_features(pairs))
 
-    def judged(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """Those whose truth can be read, which is done once. Raises the first other one if strict, or if there is none."""
+    def with_truth(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Pairs with readable reference events. Raises DataError if none is left, or if strict for any problem."""
         flaws = []
         for pair in pairs:
             try:
@@ -238,7 +237,7 @@ class AlignmentDataModule(RootedDataModule):
                 flaws.append(error)
         self.leave_out("recording", flaws)
         if len(flaws) == len(pairs):
-            raise DataError(f"none of {len(pairs)} recordings can be judged, the first because {flaws[0]}")
+            raise DataError(f"none of {len(pairs)} recordings has reference events; first error: {flaws[0]}")
         known = {pair.name: pair for pair in pairs if pair.name in self._truths}
         return [pair._replace(truth=partial(np.array, self._truths[name])) for name, pair in known.items()]
 
@@ -247,16 +246,16 @@ class AlignmentDataModule(RootedDataModule):
         return {}
 
     def train_set(self) -> RecordingCrops:
-        """Random crops of the training recordings and of their copies."""
+        """Random crops of training recordings and their copies."""
         plain = self.training_pairs()
         copies = [self.copy(pair) for pair in plain] if self.extra else []
-        pairs = self.heard(plain + copies)
+        pairs = self.with_features(plain + copies)
         weights = [self.extra if pair.name.endswith(COPY) else 1.0 for pair in pairs]
         items = round(self.items * (1 + self.extra))
         return RecordingCrops(pairs, weights, self.store, items, self.spec.context, self.sampling, self.spec.frame_s)
 
     def copy(self, pair: Pair) -> Pair:
-        """A pair whose performance is detuned and degraded in a way that its name decides."""
+        """Pair with a detuned and degraded performance, seeded by its name."""
         seed = seed_of(pair.name)
         random = np.random.default_rng(seed)
         worse = str(random.choice(self.worse)) if self.worse else None
@@ -264,23 +263,19 @@ class AlignmentDataModule(RootedDataModule):
         return pair._replace(name=pair.name + COPY, performance=sound._replace(worse=worse or sound.worse))
 
     def validation_set(self) -> WholePairs:
-        """Whole recordings of the validation split."""
         return WholePairs(self.evaluated("validation"), self.store)
 
     def test_set(self) -> WholePairs:
-        """Whole recordings of the test split."""
         return WholePairs(self.evaluated("test"), self.store)
 
     def prepare(self, report_dir: Path) -> dict:
-        """Say what is present, missing and unreadable; render and extract what training and evaluation need."""
+        """Report the data, and compute the features for training and evaluation."""
         return report(self, report_dir)
 
     def collate(self, items: Sequence[PairBatch]) -> PairBatch:
-        """Crops as one batch."""
         return collate(items)
 
     def evaluation_collate(self, items: Sequence[WholeBatch]) -> WholeBatch:
-        """The one recording of a batch."""
         return items[0]
 
 
@@ -288,23 +283,23 @@ COPY = " (copy)"
 
 
 def seed_of(name: str) -> int:
-    """A seed that a name decides."""
+    """Hash of a name as a seed."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
 
 
 def with_own_midi(pair: Pair, velocity: int | None = None) -> Pair:
-    """A performance beside a rendering of its own MIDI, by the SoundFont and program of its score."""
+    """Pair whose score is the performance's own MIDI, rendered with SoundFont and program of the score."""
     font, program = pair.score.font or EMBEDDED, pair.score.program
     return pair._replace(score=Sound(pair.midi, font, program=program, velocity=velocity))
 
 
 def with_tempo(pair: Pair, velocity: int | None = None) -> Pair:
-    """A performance whose only score is its own MIDI: that, played with a made tempo curve that its name decides."""
+    """Pair whose score, the performance's own MIDI, is rendered with a random tempo curve, seeded by its name."""
     seed = seed_of(pair.name)
-    return pair._replace(score=pair.score._replace(curve=seed, velocity=velocity), truth=partial(made_times, pair.midi, seed))
+    return pair._replace(score=pair.score._replace(curve=seed, velocity=velocity), truth=partial(curve_times, pair.midi, seed))
 
 
-def made_times(midi: Path, seed: int) -> np.ndarray:
-    """Events (onsets, 2) of a MIDI file: s in the tempo curve of a seed, and in its own time."""
+def curve_times(midi: Path, seed: int) -> np.ndarray:
+    """Events (onsets, 2) of a MIDI file: s with the tempo curve of a seed, s in the file."""
     score = read_score(midi)
     return np.stack([np.unique(played(score, seed).onset), np.unique(score.notes.onset)], 1)

@@ -1,22 +1,19 @@
-"""Degradations of recordings that keep every onset in its place: rooms, old carriers, cheap microphones.
+"""Degradations of recordings that preserve onset times: reverberation, filters, noise; and random tempo curves.
 
-Two families that share no kind of noise or room: what training may hear, and what is kept for tests.
+The degradations for training and for tests differ in their rooms and noise.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-Worsen = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+Degradation = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 
 def degrade(audio: np.ndarray, rate: int, name: str, seed: int) -> np.ndarray:
-    """Audio (samples,) float32 made worse in the way `name` (a key of DEGRADATIONS), of the same length and peak.
-
-    Raises ValueError for an unknown name.
-    """
+    """Apply the degradation `name` of DEGRADATIONS: audio (samples,) float32 -> same length and peak."""
     if name not in DEGRADATIONS:
-        raise ValueError(f"no degradation is called {name}: choose one of {', '.join(sorted(DEGRADATIONS))}")
+        raise ValueError(f"unknown degradation {name}: choose from {', '.join(sorted(DEGRADATIONS))}")
     peak = np.abs(audio).max(initial=0.0)
     if not peak:
         return audio
@@ -27,10 +24,10 @@ def degrade(audio: np.ndarray, rate: int, name: str, seed: int) -> np.ndarray:
     return (worse * (peak / np.abs(worse).max())).astype(np.float32)
 
 
-def room(shortest: float, longest: float, wet: tuple[float, float]) -> Worsen:
-    """Reverberation: noise that decays by 60 dB in so many s, after 5 ms; `wet`: its share beside the direct sound."""
+def room(shortest: float, longest: float, wet: tuple[float, float]) -> Degradation:
+    """Reverberation: noise after 5 ms with a decay time (60 dB) of shortest .. longest s; `wet`: level relative to the sound."""
 
-    def worsen(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
+    def apply(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
         from scipy.signal import fftconvolve
 
         seconds = random.uniform(shortest, longest)
@@ -40,68 +37,68 @@ def room(shortest: float, longest: float, wet: tuple[float, float]) -> Worsen:
         tail[0] = 1.0
         return fftconvolve(audio, tail)[: len(audio)]
 
-    return worsen
+    return apply
 
 
-def band(low: tuple[float, float], high: tuple[float, float]) -> Worsen:
-    """A band-pass of order 2 each way, its edges drawn in Hz; forwards alone, so that nothing is heard before its onset."""
+def band(low: tuple[float, float], high: tuple[float, float]) -> Degradation:
+    """Causal band-pass of order 2 with edges (Hz) drawn from the ranges; causal, so that onsets stay where they are."""
 
-    def worsen(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
+    def apply(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
         from scipy.signal import butter, sosfilt
 
         edges = random.uniform(*low), min(random.uniform(*high), 0.45 * rate)
         return sosfilt(butter(2, edges, "bandpass", fs=rate, output="sos"), audio)
 
-    return worsen
+    return apply
 
 
-def tilt(db: float) -> Worsen:
-    """A spectrum that falls or rises by at most so many dB from 100 Hz to 10 kHz."""
+def tilt(db: float) -> Degradation:
+    """Spectral tilt of at most `db` dB from 100 Hz to 10 kHz."""
 
-    def worsen(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
+    def apply(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
         spectrum = np.fft.rfft(audio)
         octaves = np.log2(np.maximum(np.fft.rfftfreq(len(audio), 1 / rate), 50.0) / 1000.0)
         slope = random.uniform(-db, db) / np.log2(100.0)
         return np.fft.irfft(spectrum * 10 ** (slope * octaves / 20), len(audio))
 
-    return worsen
+    return apply
 
 
-def noise(snr: tuple[float, float], colour: float) -> Worsen:
-    """Noise at so many dB under the music, its power falling by frequency ** colour (0: white, 1: pink)."""
+def noise(snr: tuple[float, float], colour: float) -> Degradation:
+    """Noise at a signal-to-noise ratio in dB, power spectrum frequency ** -colour (0: white, 1: pink)."""
 
-    def worsen(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
+    def apply(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
         hiss = np.fft.rfft(random.normal(size=len(audio)))
         hiss = np.fft.irfft(hiss * np.maximum(np.fft.rfftfreq(len(audio), 1 / rate), 20.0) ** (-colour / 2), len(audio))
         level = np.sqrt((audio**2).mean() / (hiss**2).mean()) * 10 ** (-random.uniform(*snr) / 20)
         return audio + level * hiss
 
-    return worsen
+    return apply
 
 
-def crackle(a_second: float, level: float) -> Worsen:
-    """Clicks of a worn record: impulses at random, as loud as `level` of the peak at most."""
+def crackle(a_second: float, level: float) -> Degradation:
+    """Clicks of a worn record: random impulses of at most `level` times the peak."""
 
-    def worsen(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
-        places = random.integers(0, len(audio), random.poisson(a_second * len(audio) / rate))
+    def apply(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
+        positions = random.integers(0, len(audio), random.poisson(a_second * len(audio) / rate))
         worse = audio.copy()
-        worse[places] += random.uniform(-level, level, len(places))
+        worse[positions] += random.uniform(-level, level, len(positions))
         return worse
 
-    return worsen
+    return apply
 
 
-def saturate(most: float) -> Worsen:
-    """A soft clipper driven by at most so much."""
+def saturate(most: float) -> Degradation:
+    """Soft clipping with a drive of at most `most`."""
 
-    def worsen(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
+    def apply(audio: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
         drive = random.uniform(1.0, most)
         return np.tanh(drive * audio) / drive
 
-    return worsen
+    return apply
 
 
-DEGRADATIONS: dict[str, tuple[Worsen, ...]] = {
+DEGRADATIONS: dict[str, tuple[Degradation, ...]] = {
     # for training
     "room": (room(0.3, 0.9, (0.3, 0.8)), tilt(8.0)),
     "hiss": (tilt(10.0), noise((15.0, 30.0), 0.0)),
@@ -123,14 +120,13 @@ DEGRADATIONS: dict[str, tuple[Worsen, ...]] = {
 
 SLOWEST, FASTEST = 0.6, 1.6
 KNOT_S = 2.5
-"""Mean distance of the points between which the tempo changes, s."""
+"""Mean distance of the knots of a tempo curve, s."""
 
 
 class Curve:
-    """A rising map from even time to played time, both in s, whose tempo wanders between SLOWEST and FASTEST.
+    """Random tempo curve: even time -> played time, both in s, with a tempo of SLOWEST .. FASTEST.
 
-    A function of its seed and length alone: the tempo at knots about KNOT_S apart is drawn as a random walk in log tempo
-    that is drawn back to 0, and time is its integral.
+    Log tempo at knots about KNOT_S apart is a mean-reverting random walk, determined by seed and duration.
     """
 
     def __init__(self, seed: int, duration: float) -> None:
@@ -148,5 +144,4 @@ class Curve:
         self.played = np.concatenate([[0.0], np.cumsum(np.diff(self.even) * (pace[1:] + pace[:-1]) / 2)])
 
     def __call__(self, even: np.ndarray) -> np.ndarray:
-        """Played time of even times within the duration, s."""
         return np.interp(even, self.even, self.played)

@@ -17,21 +17,21 @@ from datamodules.common.unread import refuse_unread
 log = logging.getLogger(__name__)
 
 PIANOS = (0, 1)
-"""General MIDI programs that a training performance is rendered in: the grand and the bright piano."""
+"""General MIDI programs of training performances: grand and bright piano."""
 DETUNED_CENTS = 30.0
 
 
 class Vienna(ScoredData):
-    """Real performances of three or four excerpts: one is tested, of the others the last pianists validate, the rest train.
+    """Vienna 4x22 (real performances of four excerpts): one excerpt for the test, the others split by pianist.
 
     Args:
-        test_piece: the piece that is tested
-        validating: so many pianists of the other pieces, those with the highest numbers
-        training: so many pianists train, those with the lowest numbers; null: all others
-        voices: how many times each training performance is rendered, each time by another SoundFont or program
-        fonts: SoundFont files that training performances are rendered with; those that are missing are left out
-        test_fonts: SoundFont files of the test performances, the first that is there; else the bright piano of the embedded one
-        test_worse: degradation of the test performances, which are detuned by up to 30 cents too; null: none, in tune
+        test_piece: excerpt of the test split
+        validating: number of validation pianists, those with the highest numbers
+        training: number of training pianists, those with the lowest numbers; null: all others
+        voices: renderings of each training performance, each with another SoundFont or program
+        fonts: SoundFont files of training performances; missing ones are left out
+        test_fonts: SoundFont files of test performances, of which the first existing one is used; else the embedded bright piano
+        test_worse: degradation of test performances, with detuning by up to 30 cents; null: neither
     """
 
     name, layout = "vienna4x22", asap.VIENNA_LAYOUT
@@ -49,7 +49,7 @@ class Vienna(ScoredData):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
-        refuse_unread(type(self), {"split": self.split}, "since --data.test_piece and --data.validating say its splits")
+        refuse_unread(type(self), {"split": self.split}, "since --data.test_piece and --data.validating define the splits")
         self.test_piece, self.validating, self.test_worse = test_piece, validating, test_worse
         self.training, self.voices = training, voices
         self.fonts = _present([EMBEDDED, *(fonts or [])])
@@ -57,22 +57,20 @@ class Vienna(ScoredData):
 
     @property
     def subset(self) -> str:
-        """What a number has to name beside it."""
         font = Path(self.test_font).stem if self.test_font else "embedded bright piano"
         return f"{self.test_piece}, {font}, {self.test_worse or 'undamaged'}"
 
     def read_pairs(self, root: Path) -> Listing:
-        """Every performance; where its recording is there, that is heard instead."""
         result = asap.list_vienna(root, EMBEDDED, self.score_font)
-        return result._replace(pairs=[self._dealt(pair) for pair in result.pairs])
+        return result._replace(pairs=[self._with_split(pair) for pair in result.pairs])
 
-    def _dealt(self, pair: Pair) -> Pair:
+    def _with_split(self, pair: Pair) -> Pair:
         if pair.piece == self.test_piece:
-            return pair._replace(split="test", performance=self._tested(pair))
+            return pair._replace(split="test", performance=self._test_sound(pair))
         split = "validation" if _pianist(pair) > 22 - self.validating else "train"
         return pair._replace(split=split, performance=self._voiced(pair.performance, seed_of(pair.name)))
 
-    def _tested(self, pair: Pair) -> Sound:
+    def _test_sound(self, pair: Pair) -> Sound:
         sound = pair.performance
         if sound.font is None:
             return sound
@@ -82,16 +80,15 @@ class Vienna(ScoredData):
         cents = float(np.random.default_rng(seed).uniform(-DETUNED_CENTS, DETUNED_CENTS)) if self.test_worse else 0.0
         return sound._replace(font=self.test_font or EMBEDDED, worse=self.test_worse, seed=seed, cents=round(cents, 2))
 
-    def _voiced(self, sound: Sound, which: int) -> Sound:
-        """A training performance in one of the voices."""
+    def _voiced(self, sound: Sound, voice: int) -> Sound:
+        """Sound of a training performance in one of the voices."""
         if sound.font is None:
             return sound
         voices = [(font, program) for font in self.fonts for program in PIANOS]
-        font, program = voices[which % len(voices)]
+        font, program = voices[voice % len(voices)]
         return sound._replace(font=font, program=program)
 
     def training_pairs(self) -> list[Pair]:
-        """Each performance in its voices beside its own MIDI."""
         plain = [pair for pair in super().training_pairs() if self.training is None or _pianist(pair) <= self.training]
         others = [
             pair._replace(name=f"{pair.name} {voice}", performance=self._voiced(pair.performance, seed_of(pair.name) + voice))
@@ -107,9 +104,8 @@ def _pianist(pair: Pair) -> int:
 
 
 def _present(fonts: list[str]) -> list[str]:
-    """SoundFonts that are there; the others are said."""
     results = [font for font in fonts if font == EMBEDDED or Path(font).expanduser().is_file()]
     for font in fonts:
         if font not in results:
-            log.warning("The SoundFont %s is not there: performances are rendered without it.", font)
+            log.warning("SoundFont %s not found: performances are rendered without it.", font)
     return results

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.alignment import asap, folder, mazurka, performances
-from datamodules.alignment import performances as maps
-from datamodules.alignment import performances as smd
 from datamodules.alignment.data import AlignmentDataModule
 from datamodules.alignment.listing import Listing
 from datamodules.alignment.sounds import EMBEDDED
@@ -26,35 +24,33 @@ class ScoredData(AlignmentDataModule):
 
 
 class MAPS(ScoredData):
-    """The pieces of music of MAPS.
+    """MAPS, subset MUS (pieces of music).
 
     Args:
-        pianos: which of the nine to take, such as ENSTDkCl; null: all
+        pianos: names of the pianos to use, such as ENSTDkCl; null: all
     """
 
-    name, layout = "maps", maps.MAPS_LAYOUT
+    name, layout = "maps", performances.MAPS_LAYOUT
 
     def __init__(self, root: str | None = None, pianos: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
         self.pianos = pianos
 
     def read_pairs(self, root: Path) -> Listing:
-        """Every recording beside the MIDI that drove the piano."""
-        return maps.list_maps(root, self.score_font, self.split, self.pianos)
+        return performances.list_maps(root, self.score_font, self.split, self.pianos)
 
 
 class SMD(ScoredData):
     """The Saarland Music Data of piano music."""
 
-    name, layout = "smd", smd.SMD_LAYOUT
+    name, layout = "smd", performances.SMD_LAYOUT
 
     def read_pairs(self, root: Path) -> Listing:
-        """Every recording beside the MIDI of the piano."""
-        return smd.list_smd(root, self.score_font, self.split)
+        return performances.list_smd(root, self.score_font, self.split)
 
 
 class PaperData(MAPS):
-    """What the paper trains on, MAPS and SMD, and tests on, Mazurkas; its split is four fifths to train, one to validate.
+    """Data of the paper: MAPS and SMD for training (4/5) and validation (1/5), Mazurkas for the test.
 
     Args:
         root: folder of MAPS
@@ -80,50 +76,48 @@ class PaperData(MAPS):
         self.smd, self.mazurka, self.scores = smd, mazurka, scores
 
     def read_pairs(self, root: Path) -> Listing:
-        """All recordings; none of MAPS or SMD tests."""
         parts = [super().read_pairs(root)]
         if self.smd:
-            parts.append(smd.list_smd(_folder(self.smd, "--data.smd", smd.SMD_LAYOUT), self.score_font, self.split))
+            parts.append(
+                performances.list_smd(_folder(self.smd, "--data.smd", performances.SMD_LAYOUT), self.score_font, self.split)
+            )
         # A tenth was drawn to test and a tenth to validate: together they are the paper's fifth.
         pairs = [
             pair._replace(split="validation" if pair.split == "test" else pair.split) for part in parts for pair in part.pairs
         ]
         flaws = [flaw for part in parts for flaw in part.flaws]
         if self.mazurka:
-            place = _folder(self.mazurka, "--data.mazurka", mazurka.LAYOUT)
+            mazurkas = _folder(self.mazurka, "--data.mazurka", mazurka.LAYOUT)
             scores = Path(self.scores).expanduser() if self.scores else None
-            result = mazurka.list_mazurkas(place, scores, self.score_font, self.split, self.cache_dir)
+            result = mazurka.list_mazurkas(mazurkas, scores, self.score_font, self.split, self.cache_dir)
             pairs += [pair._replace(split="test") for pair in result.pairs]
             flaws += result.flaws
         return Listing(pairs, flaws)
 
     def remarks(self) -> dict:
-        """How many of the paper's 288 training and validation recordings were found."""
         return {"training_and_validation": sum(pair.split != "test" for pair in self.listing.pairs), "in_the_paper": 288}
 
 
 class MAESTRO(ScoredData):
-    """MAESTRO v2 or v3, by its own splits."""
+    """MAESTRO v2 or v3 with its own splits."""
 
     name, layout = "maestro", performances.MAESTRO_LAYOUT
 
     def read_pairs(self, root: Path) -> Listing:
-        """Every performance beside its MIDI."""
         return performances.list_maestro(root, EMBEDDED, self.score_font, self.split)
 
 
 class ASAP(ScoredData):
-    """ASAP: performances with the beats of performance and score."""
+    """ASAP: performances with beat annotations of performance and score."""
 
     name, layout = "asap", asap.ASAP_LAYOUT
 
     def read_pairs(self, root: Path) -> Listing:
-        """Every performance whose beats match its score's."""
         return asap.list_asap(root, EMBEDDED, self.score_font, self.split)
 
 
 class MazurkaBL(ScoredData):
-    """Scores of mazurkas bent to the beats of real recordings, and rendered: where there is no sound of the recordings.
+    """Rendered scores of mazurkas, warped to the beats of real recordings whose audio is not available.
 
     Args:
         font: SoundFont file of the performances
@@ -137,15 +131,14 @@ class MazurkaBL(ScoredData):
         self.font, self.per_piece = font, per_piece
 
     def read_pairs(self, root: Path) -> Listing:
-        """Every recording of the tables."""
         return mazurka.list_mazurka_like(root, self.font, self.score_font, self.split, self.per_piece, self.cache_dir)
 
 
 class Pairs(ScoredData):
-    """Recordings and scores of a user's own, in a folder or a table.
+    """User data: recordings and scores in a folder or a table.
 
     Args:
-        aligned: MIDI scores run in the time of their recordings, so that a network may learn from them
+        aligned: MIDI scores have the timing of their recordings and can be used for training
     """
 
     name, layout = "pairs", folder.LAYOUT
@@ -155,12 +148,11 @@ class Pairs(ScoredData):
         self.aligned = aligned
 
     def read_pairs(self, root: Path) -> Listing:
-        """Every recording with a score."""
         return folder.list_folder(root, self.score_font, self.split, self.aligned)
 
 
 def _folder(name: str, option: str, layout: str) -> Path:
     path = Path(name).expanduser()
     if not path.is_dir():
-        raise DataError(f"{path} is not a folder: {option} must name {layout}.")
+        raise DataError(f"{path} is not a folder: {option} expects {layout}.")
     return path

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.alignment.crops import PairSampling, RecordingCrops, other_place, roll, sounding, within
+from datamodules.alignment.crops import PairSampling, RecordingCrops, other_frame, roll, sounding, within
 from datamodules.alignment.features import crop
 from datamodules.alignment.reading import read_score
 from datamodules.alignment.score import notes_of
@@ -194,6 +194,6 @@ def test_what_sounds_is_kept_as_bits():
 def test_a_crop_too_short_gives_its_farthest_frame(length):
     active, random = np.zeros((length, 2), np.uint64), np.random.default_rng(0)
     for place in range(length):
-        found = other_place(place, 0, length, active, PairSampling(), random)
+        found = other_frame(place, 0, length, active, PairSampling(), random)
         assert 0 <= found < length
         assert abs(found - place) == min(4, max(place, length - 1 - place))

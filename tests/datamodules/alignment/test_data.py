@@ -153,13 +153,13 @@ def test_a_bad_score_is_left_out_as_a_bad_recording_is(own, cache):
     next(own.rglob(f"{BROKEN}.mid")).write_bytes(b"no MIDI")
     data = maps(own, cache)
     data.listing = data.listing._replace(pairs=[pair._replace(split="train") for pair in data.listing.pairs])
-    assert len(data.train_set().pairs) == 9 and len(data.unheard) == 1
+    assert len(data.train_set().pairs) == 9 and len(data.unreadable) == 1
 
 
 def test_recordings_none_of_which_can_be_heard_are_one_sentence(own, cache):
     for path in own.rglob("*.wav"):
         path.write_bytes(b"no audio")
-    with pytest.raises(DataError, match="none of 6 recordings can be heard, the first because") as error:
+    with pytest.raises(DataError, match="none of 6 recordings could be read; first error:") as error:
         maps(own, cache).train_set()
     assert "\n" not in str(error.value)
 

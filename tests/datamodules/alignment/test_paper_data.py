@@ -45,7 +45,7 @@ def test_the_paper_trains_on_maps_and_smd_and_tests_on_mazurkas(three_sets, cach
 def test_the_paper_can_train_without_smd_and_mazurkas(three_sets, cache):
     data = paper(three_sets, cache, smd=None, mazurka=None)
     assert len(data.listed("train")) == 16
-    with pytest.raises(DataError, match="mazurka has no recording of the test split in") as error:
+    with pytest.raises(DataError, match="mazurka has no recording for the test split in") as error:
         data.test_set()
     assert "python -m tasks.alignment prepare --data datamodules.PaperData" in str(error.value)
 
@@ -93,7 +93,7 @@ def test_vienna_trains_each_performance_in_several_voices(vienna_root, cache, tm
         vienna_root, cache, voices=3, training=1, fonts=[str(tmp_path / "no.sf2")], test_fonts=[str(tmp_path / "no.sf2")]
     )
     assert data.fonts == ["embedded"] and data.test_font is None
-    assert sum("no.sf2 is not there" in record.getMessage() for record in caplog.records) == 2
+    assert sum("no.sf2 not found" in record.getMessage() for record in caplog.records) == 2
     pairs = data.training_pairs()
     assert len({pair.name for pair in pairs}) == len(pairs) == 6
     assert all(pair.midi.stem.endswith("p01") and pair.score.path == pair.midi for pair in pairs)

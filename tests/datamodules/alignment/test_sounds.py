@@ -95,7 +95,7 @@ def test_damage_differs_by_seed_and_leaves_silence():
     assert not np.array_equal(degrade.degrade(audio, RATE, "room", 0), degrade.degrade(audio, RATE, "room", 1))
     assert not degrade.degrade(np.zeros(100, np.float32), RATE, "room", 0).any()
     assert not len(degrade.degrade(np.zeros(0, np.float32), RATE, "hall", 0))
-    with pytest.raises(ValueError, match=r"no degradation is called cave: choose one of .*hall, hiss"):
+    with pytest.raises(ValueError, match=r"unknown degradation cave: choose from .*hall, hiss"):
         degrade.degrade(audio, RATE, "cave", 0)
 
 

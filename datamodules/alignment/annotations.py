@@ -1,4 +1,4 @@
-"""Text annotations: beats (a number a line) and events (two numbers a line)."""
+"""Text annotations -> beats (one number per line), events (two numbers per line) and Audacity labels."""
 
 import re
 from pathlib import Path
@@ -13,37 +13,37 @@ _NUMBER = re.compile(r"[+-]?\d+(,\d+)?")
 
 
 def read_beats(path: Path) -> np.ndarray:
-    """The first number of each line (beats,) float64, s, rising. Raises DataError as `read_events`."""
+    """Beats (beats,) float64 in s, rising: the first number of each line. Raises DataError as `read_events`."""
     return _rising(path, _table(path, 1))[:, 0]
 
 
 def read_events(path: Path) -> np.ndarray:
-    """The first two numbers of each line (events, 2) float64: s in the score, s in the performance, both rising.
+    """Events (events, 2) float64, rising: s in the score, s in the performance; the first two numbers of each line.
 
-    They may be set apart by commas, semicolons, tabs or spaces, with a header; lines that begin with # or % are notes.
-    Raises DataError for a file that is missing, damaged, does not rise or has fewer than two lines.
+    Columns are separated by commas, semicolons, tabs or spaces; a header and comments (# or %) are skipped.
+    Raises DataError if the file is missing, damaged, not rising or shorter than two lines.
     """
     return _rising(path, _table(path, 2))
 
 
 def _table(path: Path, columns: int) -> np.ndarray:
     rows = []
-    for place, line in enumerate(_lines(path), 1):
+    for row, line in enumerate(_lines(path), 1):
         if not line.strip() or line.lstrip()[0] in "#%":
             continue
         try:
             rows.append([number(cell) for cell in _cells(line.strip(), columns)[:columns]])
         except ValueError as error:
             if rows:
-                raise DataError(f"{path} line {place} is no time ({line.strip()[:40]}): expected seconds.") from error
+                raise DataError(f"{path} line {row} is not a time ({line.strip()[:40]}): expected seconds.") from error
             continue  # a header
         if len(rows[-1]) < columns:
-            raise DataError(f"{path} line {place} has one column: expected score_s and performance_s.")
+            raise DataError(f"{path} line {row} has one column: expected score_s and performance_s.")
     return np.array(rows, float).reshape(-1, columns)
 
 
 def _cells(line: str, columns: int) -> list[str]:
-    """Numbers of a line; a comma is a decimal one where no point stands and something else sets the columns apart."""
+    """Cells of a line; a comma is a decimal comma if the line has no point and another column separator."""
     cells = re.split(r"[\s;]+", line)
     commas = "." not in line and len(cells) >= columns and all(map(_NUMBER.fullmatch, cells[:columns]))
     return cells if commas else _SEPARATOR.split(line)
@@ -60,19 +60,16 @@ def _rising(path: Path, table: np.ndarray) -> np.ndarray:
 
 
 def read_labels(path: Path) -> list[tuple[float, str]]:
-    """Lines of an Audacity label file, start, end and text with tabs between: starts in s with their texts.
-
-    Raises DataError for a file that is missing or damaged.
-    """
+    """Start in s and text of each line of an Audacity label file (start, end, text). Raises DataError if damaged or missing."""
     results = []
-    for place, line in enumerate(_lines(path), 1):
+    for row, line in enumerate(_lines(path), 1):
         cells = line.split("\t")
         if not line.strip():
             continue
         try:
             results.append((number(cells[0]), cells[2].strip()))
         except (ValueError, IndexError) as error:
-            raise DataError(f"{path} line {place} is no label ({line[:40]}): expected start, end and text.") from error
+            raise DataError(f"{path} line {row} is not a label ({line[:40]}): expected start, end and text.") from error
     return results
 
 

@@ -1,4 +1,4 @@
-"""ASAP and (n)ASAP (1067 piano performances of 235 scores, half of them with sound) and Vienna 4x22: folder -> pairs."""
+"""ASAP and (n)ASAP (1067 piano performances of 235 scores, half of them with audio) and Vienna 4x22: folder -> pairs."""
 
 import re
 from functools import cache, partial
@@ -34,21 +34,19 @@ MISALIGNED_AUDIO = frozenset(
         "Prelude/bwv_885/SINKEV06",
     )
 )
-"""Performances whose sound is cut from MAESTRO at the wrong place (CPJKU/asap-dataset, issue 13)."""
+"""Performances with audio from the wrong section of MAESTRO (CPJKU/asap-dataset, issue 13)."""
 
 FASTER, BEATS = 6.0, 6
-"""So many beats in a row that go so many times as fast as the piece have not been played: annotations of a performance that
-leaves out a repeat, of which there are sixteen, put all of its beats into one moment."""
+"""Criterion of an omitted repeat: BEATS beats in a row FASTER times as fast as the median (16 such annotations)."""
 
 SLOWER = 30.0
-"""A beat that takes so many times as long as the others holds a repeat that the score has not."""
+"""Criterion of an additional repeat: a beat that lasts SLOWER times the median."""
 
 
 def list_asap(root: Path, font: str = "embedded", score_font: str = "embedded", split: Drawn = "piece") -> Listing:
-    """Every performance whose beats match its score's: its sound where it is there, else its MIDI in a SoundFont.
+    """Performances (audio, else rendered MIDI) whose beats match those of the score, a MIDI file with unfolded repeats.
 
-    The score is ASAP's MIDI file, its repeats unfolded. Beats marked bR, in bars that do not add up, are no events.
-    Raises DataError if the table is missing or another one.
+    Beats marked bR, in incomplete bars, are not used as events. Raises DataError if the table is missing or another one.
     """
     beats = cache(read_beats)
     pairs, flaws = [], []
@@ -62,7 +60,7 @@ def list_asap(root: Path, font: str = "embedded", score_font: str = "embedded", 
         midi, score = root / row["midi_performance"], root / row["midi_score"]
         sound = audio_beside(root / row["audio_performance"]) if row["audio_performance"] else None
         if sound and name in MISALIGNED_AUDIO:
-            flaws.append(f"{sound} is cut from MAESTRO at the wrong place: its MIDI file is rendered instead.")
+            flaws.append(f"{sound} is from the wrong section of MAESTRO: its MIDI file is rendered instead.")
             sound = None
         missing = [path for path in (score, *(() if sound else (midi,))) if not path.is_file()]
         if missing:
@@ -85,28 +83,28 @@ def _rows(root: Path) -> list[dict[str, str]]:
 
 
 def read_beats(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """An annotation file's beats (beats,) s, and which of them lie in bars that add up."""
+    """Beats (beats,) in s of an annotation file, and a mask of those in complete bars."""
     labelled = [(time, label.split(",")[0].strip()) for time, label in read_labels(path)]
     labelled = [(time, kind) for time, kind in labelled if kind in ("b", "db", "bR")]
     return np.array([time for time, _ in labelled], float), np.array([kind != "bR" for _, kind in labelled], bool)
 
 
 def _events(score: tuple[np.ndarray, np.ndarray], performance: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Beats of both (events, 2), rising; of beats that do not rise, as few as possible are left out."""
+    """Beats of both (events, 2) without the fewest beats that do not rise."""
     if len(score[0]) != len(performance[0]):
-        raise DataError(f"it has {len(performance[0])} beats where its score has {len(score[0])}.")
+        raise DataError(f"it has {len(performance[0])} beats, its score {len(score[0])}.")
     events = np.stack([score[0], performance[0]], 1)[score[1] & performance[1]]
     events = events[longest_rise(events[:, 1])]
     events = events[longest_rise(events[:, 0])]
     if len(events) < 2:
         raise DataError("it has fewer than two beats in common with its score.")
     if _other_repeats(events):
-        raise DataError("its beats cannot have been played, so its repeats are not those of its score.")
+        raise DataError("its repeats differ from those of its score (implausible tempo between beats).")
     return events
 
 
 def _other_repeats(events: np.ndarray) -> bool:
-    """Whether a passage of the score has no time in the performance, or one of the performance none in the score."""
+    """True if performance and score differ in their repeats, by the tempo between beats."""
     pace = np.diff(events[:, 1]) / np.diff(events[:, 0])
     usual = np.median(pace)
     fast = np.convolve(pace < usual / FASTER, np.ones(BEATS), "valid") if len(pace) >= BEATS else np.zeros(1)
@@ -120,14 +118,11 @@ VIENNA_LAYOUT = (
     "github.com/CPJKU/vienna4x22)"
 )
 FOLDERS = ("match", "midi", "musicxml", "score", "scores", "xml", ".")
-PIECE = re.compile(r"(.+)_p\d+")  # p23-average, which the set's first edition has too, is no pianist
+PIECE = re.compile(r"(.+)_p\d+")  # p23-average, which the set's first edition has too, is not a pianist
 
 
 def list_vienna(root: Path, font: str = "embedded", score_font: str = "embedded", split: Drawn = "piece") -> Listing:
-    """Every performance: its recording where it is there, else its MIDI in a SoundFont; and the score from MusicXML.
-
-    Raises DataError if the folder holds no match file.
-    """
+    """Performances (audio, else rendered MIDI) and MusicXML scores. Raises DataError if there is no match file."""
     matches, performances, scores = (_files(root, *endings) for endings in ((".match",), (".mid",), (".musicxml", ".xml")))
     if not matches:
         raise DataError(f"{root} holds no match file: expected {VIENNA_LAYOUT}.")
@@ -150,11 +145,10 @@ def list_vienna(root: Path, font: str = "embedded", score_font: str = "embedded"
 
 
 def _files(root: Path, *endings: str) -> dict[str, Path]:
-    """Files by their names without the ending."""
     result = (path for name in FOLDERS for ending in endings for path in sorted((root / name).glob(f"[!.]*{ending}")))
     return {path.stem: path for path in result}
 
 
 def _sound(root: Path, name: str) -> Path | None:
-    places = (root / folder / f"{name}.wav" for folder in ("audio", "wav", "."))
-    return next((result for place in places if (result := audio_beside(place))), None)
+    paths = (audio_beside(root / folder / f"{name}.wav") for folder in ("audio", "wav", "."))
+    return next(filter(None, paths), None)

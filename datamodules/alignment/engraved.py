@@ -1,4 +1,4 @@
-"""Engraved scores (MusicXML; MEI and Humdrum by partitura) -> `Score`, one for each way of playing the repeats."""
+"""Engraved scores (MusicXML; MEI and Humdrum with partitura) -> `Score`, one per unfolding of the repeats."""
 
 import logging
 import sys
@@ -23,21 +23,17 @@ from datamodules.generation.reading.scores import partwise_score
 
 log = logging.getLogger(__name__)
 
-TEMPI = (5.0, 1000.0)  # quarter notes a minute; other numbers are no tempi
-MOST_REPEATS = 5  # of which every combination is a way; of more repeats there are two ways, all and none
+TEMPI = (5.0, 1000.0)  # quarter notes a minute; other tempi are ignored
+MOST_REPEATS = 5  # up to which all combinations are unfolded; with more, all repeats or none
 MOST_WAYS = 64
-MOST_PASSES = 4  # of a repeat in a way with fewer passes than written
+MOST_PASSES = 4  # of a repeat, in unfoldings with fewer passes than written
 
 
 def read_engraved(path: Path) -> list[tuple[str, Score]]:
-    """The ways of playing an engraved score, as (name, score); first with all repeats, without those after a da capo.
+    """Unfoldings (name, score) of an engraved score, all repeats first (not repeated after a da capo).
 
-    Seconds follow the written tempi, 120 quarter notes a minute if there is none; the first tempo also holds before it.
-    Grace notes come before the beat. Ids are the file's; if there are several ways, "-1", "-2", ... are added for the first
-    and the second time, as in match files.
-
-    Raises:
-        DataError: as `read_score`, or partitura, which MEI and Humdrum need, is not installed.
+    Times follow the written tempi, by default 120 quarter notes a minute; grace notes precede the beat. With several
+    unfoldings, note ids get the suffixes "-1", "-2", ... of match files. Raises DataError as `read_score`.
     """
     written = _written(path)
     return [(name, play(written, stretches, str(path))) for name, stretches in written.ways.items()]
@@ -64,7 +60,7 @@ def _written(path: Path) -> WrittenScore:
 
 @contextmanager
 def _partitura(path: Path) -> Iterator:
-    """The package, imported without fluidsynth: where it finds that, it fetches a SoundFont from the network."""
+    """Package partitura, imported without fluidsynth, with which it would download a SoundFont."""
     hidden = "partitura" not in sys.modules and "fluidsynth" not in sys.modules
     if hidden:
         sys.modules["fluidsynth"] = None
@@ -80,7 +76,6 @@ def _partitura(path: Path) -> Iterator:
 
 
 def _musicxml(score: ScoreReader, path: Path) -> WrittenScore:
-    """A MusicXML score in quarter notes. Raises DataError for one without notes."""
     starts, end = score.measures()
     names = _part_names([(part.name, score.ids[number]) for number, part in enumerate(score.parts)])
     notes = [
@@ -126,7 +121,7 @@ def _read(path: Path, partitura) -> WrittenScore:
 
 
 def _parsed(path: Path, partitura) -> tuple[object, dict[str, Engraving]]:
-    """Score as partitura has it, and what is printed at its notes by their ids there, if known."""
+    """Score of partitura, and the engraving of its notes by id if known."""
     if path.suffix.lower() == ".mei":
         with sounding_mei(path) as (document, printed):
             return partitura.load_mei(str(document)), printed
@@ -141,7 +136,7 @@ def _part_names(parts: list[tuple[str, str]]) -> list[str]:
 
 
 def _quarters(part):
-    """The function from a part's own divisions to quarter notes from its start."""
+    """Function from the divisions of a part to quarter notes from its start."""
     start = float(part.quarter_map(part.first_point.t)) if part.first_point.t < part.last_point.t else 0.0
     return lambda time: float(part.quarter_map(time)) - start
 
@@ -180,15 +175,15 @@ def _tempi(part, kinds) -> Iterator[tuple[float, float]]:
 
 
 def _ways(follow: Callable[[], dict[str, list[Stretch]]], end: float) -> dict[str, list[Stretch]]:
-    """Name -> stretches, the usual way first; the score as written, `end` quarter notes long, if its signs contradict each other.
+    """Unfoldings by name, the default first; the score as written (`end` quarter notes) if its repeat signs are contradictory.
 
-    Of MEI and Humdrum the ways are partitura's, which follows no dal segno inside a score.
+    For MEI and Humdrum they come from partitura, which does not follow a dal segno inside a score.
     """
     whole = [(0.0, end + 1.0)]
     try:
         ways = follow()
     except Exception as error:  # contradicting signs end in any error
-        log.warning("The repeats of the score cannot be followed (%s: %s): it is played as written.", type(error).__name__, error)
+        log.warning("The repeats of the score cannot be unfolded (%s: %s): it is played as written.", type(error).__name__, error)
         return {"as written": whole}
     first = {tuple(stretches): name for name, stretches in reversed(ways.items())}
     if len(first) == 1:
@@ -197,9 +192,9 @@ def _ways(follow: Callable[[], dict[str, list[Stretch]]], end: float) -> dict[st
 
 
 def _unfolded(edges: list[float], signs: list[Signs]) -> dict[str, list[Stretch]]:
-    """The ways by the signs of each measure: each repeat as many times as written or fewer, with jumps and without.
+    """Unfoldings from the repeat signs of each measure: each repeat at most as often as written, with and without jumps.
 
-    edges: quarter notes at which the measures begin and the last one ends
+    edges: starts of the measures and end of the last one, quarter notes
     """
     repeats = repeats_of(signs)
     once = dict.fromkeys((repeat.start for repeat in repeats), 1)
@@ -217,14 +212,14 @@ def _unfolded(edges: list[float], signs: list[Signs]) -> dict[str, list[Stretch]
 
 
 def _letters(stretches: list[Stretch], edges: list[float]) -> str:
-    """Sections between any two jumps as letters, in the order in which they are played."""
+    """Sections between jumps as letters in playing order."""
     letters = ascii_uppercase + ascii_lowercase
     played = (section for start, end in stretches for section, edge in enumerate(edges[:-1]) if start <= edge < end)
     return "-".join(letters[section] if section < len(letters) else str(section + 1) for section in played)
 
 
 def _followed(part, kinds) -> dict[str, list[Stretch]]:
-    """The ways by partitura."""
+    """Unfoldings by partitura."""
     ways = {"all repeats": _paths(part, kinds, all_repeats=True, ignore_leap_info=False)[0][1]}
     ways |= {"no repeats": _paths(part, kinds, no_repeats=True)[0][1]}
     if sum(1 for _ in part.iter_all(kinds.Repeat)) <= MOST_REPEATS:
@@ -233,14 +228,14 @@ def _followed(part, kinds) -> dict[str, list[Stretch]]:
 
 
 def _paths(part, kinds, **options) -> list[tuple[str, list[Stretch]]]:
-    """Sections by their letters, and the stretches that they are, what follows on joined."""
+    """Section letters and stretches of each path; adjoining stretches are joined."""
     kinds.add_segments(part, force_new=True)  # following leaps alters them
-    quarters, found = _quarters(part), []
+    quarters, paths = _quarters(part), []
     for path in kinds.get_paths(part, **options):
         stretches: list[Stretch] = []
         for name in path.path:
             start, end = quarters(path.segments[name].start.t), quarters(path.segments[name].end.t)
             start = stretches.pop()[0] if stretches and stretches[-1][1] == start else start
             stretches.append((start, end))
-        found.append(("-".join(path.path), stretches))
-    return found
+        paths.append(("-".join(path.path), stretches))
+    return paths

@@ -3,7 +3,6 @@
 import logging
 import multiprocessing
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,14 @@ log = logging.getLogger(__name__)
 
 
 class FeatureStore:
-    """Features of sounds by one front end.
+    """Feature cache of one front end.
 
     Args:
-        extract: the front end
-        key: changes with its settings
-        rate: of the audio it takes, Hz
-        cache_dir: as of the data module
-        apart: whether several processes may extract at once; not on a GPU
+        extract: front end
+        key: hash of its settings
+        rate: sample rate of its input, Hz
+        cache_dir: cache folder of the data module
+        apart: allow several extraction processes; false on a GPU
     """
 
     def __init__(self, extract: Extract, key: str, rate: int, cache_dir: str | None = None, apart: bool = True) -> None:
@@ -41,24 +40,20 @@ class FeatureStore:
         return vars(self) | {"extract": None}
 
     def path(self, sound: Sound) -> Path:
-        """Path of the cached features of a sound, which may not exist yet."""
+        """Path of the features of a sound, existing or not."""
         return cached(self.cache_dir, "alignment", "features", self.key, f"{fingerprint(sound)}.npy")
 
     def build(self, sounds: Iterable[Sound]) -> dict[Sound, str]:
-        """Compute what is not there yet, with a progress bar; returns what is wrong with each sound that cannot be heard.
-
-        One process works while others that ask for the same front end wait.
-        """
+        """Compute missing features under a lock; returns the error message of each unreadable sound."""
         sounds = list(dict.fromkeys(sounds))
         if not self._missing(sounds):
             return {}
         with exclusive(self.folder / ".lock", "the same features"):
             missing = self._missing(sounds)
-            return {sound: error for sound, error in zip(missing, self._made(missing), strict=True) if error}
+            return {sound: error for sound, error in zip(missing, self._extract_all(missing), strict=True) if error}
 
     def _missing(self, sounds: list[Sound]) -> list[Sound]:
-        """Sounds without features, or with damaged ones, which is said."""
-        paths = {sound: self._path_if_there(sound) for sound in sounds}
+        paths = {sound: self._existing_path(sound) for sound in sounds}
         present = [path for path in paths.values() if path]
         if bad := set(checksum.damaged(present, "checking features")):
             log.warning("%d of %d files of features in %s are damaged and computed again.", len(bad), len(present), self.folder)
@@ -66,28 +61,27 @@ class FeatureStore:
                 path.unlink(missing_ok=True)
         return [sound for sound, path in paths.items() if path is None or path in bad]
 
-    def _path_if_there(self, sound: Sound) -> Path | None:
+    def _existing_path(self, sound: Sound) -> Path | None:
         try:
             return path if (path := self.path(sound)).is_file() else None
         except (OSError, DataError):
             return None
 
-    def _made(self, sounds: list[Sound]) -> list[str | None]:
-
-        calls, title = [(sound,) for sound in sounds], "listening, once"
-        # A front end does not travel to processes that are not forked.
+    def _extract_all(self, sounds: list[Sound]) -> list[str | None]:
+        calls = [(sound,) for sound in sounds]
+        # A front end cannot be pickled to spawned processes.
         many = self.apart and len(calls) > 3 and multiprocessing.get_start_method() == "fork"
-        work = in_processes(self._make, calls) if many else (self._make(*call) for call in calls)
-        return list(progress(work, title, len(calls), "recording", disable=len(calls) < 4))
+        work = in_processes(self._extract_one, calls) if many else (self._extract_one(*call) for call in calls)
+        return list(progress(work, "extracting features, once", len(calls), "recording", disable=len(calls) < 4))
 
-    def _make(self, sound: Sound) -> str | None:
+    def _extract_one(self, sound: Sound) -> str | None:
         try:
             audio = hear(sound, self.rate, self.cache_dir)
             cents = -sound.cents if sound.font is None else 0.0
             frames = np.ascontiguousarray(self.extract(audio, cents).transpose(2, 0, 1))
             if not np.isfinite(frames).all():
-                return f"{sound.path} gives features that are not finite: replace it or leave it out."
-            write_atomically(self.path(sound), partial(_save, frames), sealed=True)
+                return f"{sound.path} gives non-finite features: replace or remove it."
+            write_atomically(self.path(sound), lambda file: np.save(file, frames), sealed=True)
         except DataError as error:
             return str(error)
         except (OSError, ValueError) as error:
@@ -95,22 +89,15 @@ class FeatureStore:
         return None
 
     def read(self, sound: Sound) -> np.ndarray:
-        """Features (frames, channels, bins) float32, mapped from disk. Raises DataError if they were not built."""
+        """Features (frames, channels, bins) float32, memory-mapped. Raises DataError if they are missing."""
         try:
             return np.load(self.path(sound), mmap_mode="r")
         except FileNotFoundError:
-            raise DataError(f"the features of {sound.path} are gone from {self.folder}: start again to compute them.") from None
-
-
-def _save(frames: np.ndarray, file) -> None:
-    np.save(file, frames)
+            raise DataError(f"features of {sound.path} not found in {self.folder}: start again to compute them.") from None
 
 
 def crop(features: np.ndarray, start: int, frames: int) -> np.ndarray:
-    """Frames start .. start + frames of (frames, channels, bins) as (channels, bins, frames).
-
-    Beyond the ends the last frame stands for silence, which it is where a recording was rendered or let ring out.
-    """
+    """Frames start .. start + frames of (frames, channels, bins) as (channels, bins, frames); the last frame pads both ends."""
     places = np.arange(start, start + frames)
     places = np.where(places < 0, len(features) - 1, np.minimum(places, len(features) - 1))
     inside = places[places < len(features) - 1]

@@ -1,4 +1,4 @@
-"""Folders of a user: recordings and scores beside each other, or listed in a table -> pairs."""
+"""User folders: recordings and scores of the same name, or listed in a table -> pairs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,17 +19,16 @@ TABLE = "pairs.csv"
 TRUTHS = (".csv", ".beats", ".match")
 LAYOUT = (
     f"recordings with a score of the same name beside each (song.wav, song.musicxml or song.mid), and song.csv with the columns "
-    f"score_s and performance_s or song.match; or a table {TABLE} with the columns recording, score and, where wanted, piece, "
+    f"score_s and performance_s or song.match; or a table {TABLE} with the columns recording, score and optionally piece, "
     f"split, truth and midi (a MIDI file in the recording's own time)"
 )
 
 
 def list_folder(root: Path, score_font: str = "embedded", split: Drawn = "piece", aligned: bool = False) -> Listing:
-    """Every recording that has a score, and a truth to be judged by or a MIDI file to learn from.
+    """Recordings with a score, and with reference events (evaluation) or aligned MIDI (training).
 
-    root: a folder, or the table itself. aligned: MIDI scores run in the time of their recordings, as in MAPS. Splits are
-    those of the table or of folders called train, validation and test, else drawn.
-    Raises DataError if nothing is found, or a table lacks a column.
+    root: folder or table. aligned: MIDI scores have the timing of their recordings, as in MAPS. Splits are those of the
+    table or of folders called train, validation and test, else drawn. Raises DataError if there are no recordings.
     """
     table = root if root.is_file() else root / TABLE
     rows = _table(table) if table.is_file() else _beside(root)
@@ -53,7 +52,7 @@ def _table(path: Path) -> list[dict[str, str]]:
 
 
 def _beside(root: Path) -> list[dict[str, str]]:
-    """Rows as of a table: each recording with the score of its name, else the only score in its folder."""
+    """Table rows: each recording with the score of the same name, else the only score of its folder."""
     recordings = sorted(files_under(root, SOUNDS), key=lambda path: (SOUNDS.index(path.suffix.lower()), path))
     rows = []
     for recording in {path.with_suffix(""): path for path in reversed(recordings)}.values():
@@ -70,7 +69,7 @@ def _beside(root: Path) -> list[dict[str, str]]:
 
 
 def _pair(row: dict[str, str], base: Path, score_font: str, aligned: bool) -> Pair:
-    """A row as a pair; its split is empty where the row has none. Raises DataError for what is missing or unknown."""
+    """Pair of a row, with an empty split if the row has none. Raises DataError for missing files or an unknown split."""
     recording, score, truth, midi = (_file(row, key, base) for key in ("recording", "score", "truth", "midi"))
     if recording is None or score is None:
         lacking = "recording" if recording is None else "score beside it (song.musicxml or song.mid)"
@@ -78,17 +77,17 @@ def _pair(row: dict[str, str], base: Path, score_font: str, aligned: bool) -> Pa
     own = midi or (score if aligned and score.suffix.lower() in MIDI else None)
     if truth is None and own is None:
         raise DataError(
-            f"{recording} has no truth to be judged by ({recording.stem}.csv: score_s,performance_s, or {recording.stem}.match): "
+            f"{recording} has no reference events ({recording.stem}.csv: score_s,performance_s, or {recording.stem}.match): "
             f"it is left out."
         )
     if row.get("split", "").lower() not in SPLIT_NAMES:
-        raise DataError(f"{recording} is put into the unknown split '{row['split']}': known are {', '.join(SPLITS)}.")
-    place = SPLIT_NAMES[row.get("split", "").lower()]
+        raise DataError(f"{recording} has the unknown split '{row['split']}': choose from {', '.join(SPLITS)}.")
+    split = SPLIT_NAMES[row.get("split", "").lower()]
     name = str(recording.relative_to(base) if recording.is_relative_to(base) else recording)
-    # Without a truth the one score that fits is the recording's own MIDI.
+    # Without reference events, only the recording's own MIDI has known times.
     sound = Sound(score if truth else own, score_font)
     events = _truth(truth, score) if truth else partial(same_times, own)
-    return Pair(name, row.get("piece") or name, SPLITS[place] if place >= 0 else "", Sound(recording), sound, events, own)
+    return Pair(name, row.get("piece") or name, SPLITS[split] if split >= 0 else "", Sound(recording), sound, events, own)
 
 
 def _file(row: dict[str, str], key: str, base: Path) -> Path | None:
@@ -96,12 +95,12 @@ def _file(row: dict[str, str], key: str, base: Path) -> Path | None:
         return None
     path = base / Path(row[key]).expanduser()
     if not path.is_file():
-        raise DataError(f"{path} does not exist, which is given as {key}: it is left out.")
+        raise DataError(f"{path} does not exist (column {key}): it is left out.")
     return path
 
 
 def _truth(path: Path, score: Path) -> Callable[[], np.ndarray]:
-    """The function that reads it; what can be seen to be wrong with the file is said now."""
+    """Reader of the reference events; the file is checked now."""
     if path.suffix == ".match":
         read_match(path)
         return partial(matched_times, path, score)

@@ -13,71 +13,71 @@ from datamodules.common.splits import SPLITS, Split, assign_splits, draw_splits
 
 
 class Sound(NamedTuple):
-    """Something to be heard: an audio file, or a MIDI file rendered by a SoundFont; then made worse, if wanted."""
+    """Audio source: a sound file, or MIDI rendered with a SoundFont, with optional degradation."""
 
     path: Path
     font: str | None = None  # SoundFont file of a rendering, or "embedded"; None: `path` is audio
     worse: str | None = None  # name of a degradation in `datamodules.alignment.degrade`
     seed: int = 0  # of the degradation
-    cents: float = 0.0  # detuned by so much, its times untouched
+    cents: float = 0.0  # detuning that preserves times
     program: int | None = None  # MIDI alone: General MIDI program instead of the file's
-    velocity: int | None = None  # MIDI alone: how loud every note is instead of the file's velocities
-    curve: int | None = None  # MIDI alone: played with a made tempo curve of this seed (`datamodules.alignment.degrade`)
+    velocity: int | None = None  # MIDI alone: velocity of all notes instead of the file's
+    curve: int | None = None  # MIDI alone: seed of a random tempo curve (`datamodules.alignment.degrade`)
 
 
 class Pair(NamedTuple):
-    """A performance, the score it is of, and what belongs together in both."""
+    """Performance, score and reference events."""
 
     name: str  # unique in its set
-    piece: str  # recordings of one piece are never split
+    piece: str  # unit of the split
     split: Split
     performance: Sound
     score: Sound
     truth: Callable[[], np.ndarray]  # () -> (events, 2) float64: s in the score, s in the performance; rising
-    midi: Path | None  # MIDI in the performance's own time: by it training knows which frames match; None: not to train on
+    midi: Path | None  # MIDI with the timing of the performance, needed for training; None: not known
 
 
 SOUNDS = (".wav", *(ending for ending in AUDIO_SUFFIXES if ending != ".wav"))
-"""Endings of sound files, the one that loses nothing first."""
+"""Suffixes of sound files, lossless first."""
 
-MANY = 10  # of so many groups a tenth can be held out
+MANY = 10  # groups, from which on a tenth is held out
 Drawn = Literal["piece", "recording"]
 
 
 class Listing(NamedTuple):
-    """What a folder holds, and sentences on what it lacks."""
+    """Pairs of a data set, and messages on unusable files."""
 
     pairs: list[Pair]
     flaws: list[str]
 
 
 def with_splits(pairs: Sequence[Pair], by: Drawn) -> list[Pair]:
-    """The pairs with splits drawn by their names: all recordings of a `piece` together, or each `recording` for itself.
+    """Assign splits by hashes of names, per `piece` or per `recording`.
 
-    A tenth validates and a tenth tests; of fewer than ten pieces a quarter tests and a sixth validates.
+    Validation and test get a tenth each; with fewer than ten pieces the test gets a quarter and validation a sixth.
     """
     groups = [pair.piece if by == "piece" else pair.name for pair in pairs]
     names, sizes = np.unique(groups, return_counts=True)
     if len(names) >= MANY:
-        drawn: dict[str, Split] = {group: SPLITS[place] for group, place in zip(groups, draw_splits(groups), strict=True)}
+        drawn: dict[str, Split] = {group: SPLITS[index] for group, index in zip(groups, draw_splits(groups), strict=True)}
     else:
         drawn = dict(zip(names.tolist(), assign_splits(names.tolist(), sizes.tolist()), strict=True)) if len(names) else {}
     return [pair._replace(split=drawn[group]) for pair, group in zip(pairs, groups, strict=True)]
 
 
 def own_midi_pair(name: str, piece: str, audio: Sound, midi: Path, score_font: str) -> Pair:
-    """A recording whose only score is the MIDI that was recorded with it; of the training split until drawn."""
+    """Pair of a recording and the MIDI recorded with it, in the training split until drawn."""
     return Pair(name, piece, "train", audio, Sound(midi, score_font), partial(same_times, midi), midi)
 
 
 def same_times(midi: Path) -> np.ndarray:
-    """Events of a recording and of the MIDI that was recorded with it: its onsets, twice."""
+    """Events (onsets, 2) of a recording and the MIDI recorded with it, whose times are equal."""
     onsets = np.unique(read_score(midi).notes.onset)
     return np.stack([onsets, onsets], 1)
 
 
 def by_stem(root: Path, pattern: str, endings: Sequence[str]) -> dict[str, Path]:
-    """Files below a folder by their names without the ending; of one name with several the first that `endings` lists."""
+    """Files below a folder by stem; of several with the same stem the first in order of `endings`."""
     known: dict[str, Path] = {}
     for ending in endings:
         for path in sorted(root.rglob(f"{pattern}{ending}")):
@@ -87,5 +87,5 @@ def by_stem(root: Path, pattern: str, endings: Sequence[str]) -> dict[str, Path]
 
 
 def audio_beside(path: Path) -> Path | None:
-    """The sound file of that name, whatever its ending, if there is one."""
+    """Sound file of the same stem with any known suffix, or None."""
     return next((path.with_suffix(ending) for ending in SOUNDS if path.with_suffix(ending).is_file()), None)

@@ -18,7 +18,7 @@ from datamodules.generation.piece import STEPS
 
 ALTERATIONS = {"n": 0, "#": 1, "##": 2, "x": 2, "b": -1, "bb": -2}
 CLOCK = {"midiClockUnits": 480.0, "midiClockRate": 500_000.0}
-"""Ticks a quarter note and microseconds a quarter note, where a file does not say."""
+"""Defaults: ticks and microseconds per quarter note."""
 
 _SCORE_NOTE = re.compile(r"snote\((.*?)\)-")
 _PERFORMED = re.compile(r"(?:^|-)note\((.*?)\)\.?\s*$")
@@ -27,36 +27,34 @@ _FIELDS = re.compile(r"\[[^\]]*\]|[^,]+")
 
 
 class MatchNote(NamedTuple):
-    """A note of the score and when it was played."""
+    """Score note with its onset in the performance."""
 
     name: str  # id in the score
     pitch: int  # as written, MIDI number
     beat: float  # onset in beats of the time signature, from the first whole bar
-    grace: bool  # without a duration of its own
+    grace: bool  # grace note
     onset: float | None  # s in the performance; None: left out
-    played: int | None  # MIDI number that was played; an ornament's may be another than the written one
+    played: int | None  # played MIDI number, which may differ in ornaments
 
 
 class MatchFile(NamedTuple):
-    """What a match file says."""
+    """Content of a match file."""
 
     notes: list[MatchNote]  # all of the score, in its order
-    insertions: int  # played notes that the score has not, or has as an ornament's sign alone
+    insertions: int  # played notes that are not written out in the score
     path: str
 
     @property
     def matched(self) -> list[MatchNote]:
-        """Notes of the score that were played."""
         return [note for note in self.notes if note.onset is not None]
 
     @property
     def deletions(self) -> int:
-        """Notes of the score that were not played."""
         return len(self.notes) - len(self.matched)
 
 
 def read_match(path: str | Path) -> MatchFile:
-    """A match file of any version. Raises DataError for one that is missing, damaged or matches no note."""
+    """Read a match file of any version. Raises DataError if it is missing, damaged or without matched notes."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -107,24 +105,23 @@ def _pitch(name: str, octave: str) -> int:
 
 log = logging.getLogger(__name__)
 
-CHORD = 1e-3  # s: onsets of the score that are as near are one event
+CHORD = 1e-3  # s: score onsets at this distance are one event
 
 
 class NoteTruth(NamedTuple):
-    """Events, and what was left out on the way to them."""
+    """Events, and numbers of unused notes and events."""
 
     events: np.ndarray  # (events, 2) float64: s in the score, s in the performance; both rising
-    graces: int  # played grace notes: when they are played, no score says
-    unknown: int  # played notes that the score has not
-    crossed: int  # events that the performance plays before an earlier one, or at once
+    graces: int  # played grace notes, which have no time in the score
+    unknown: int  # played notes without a note in the score
+    crossed: int  # events not in the order of the score
 
 
 def truth_from_match(match: MatchFile, score: Score) -> np.ndarray:
-    """Events of a performance (events, 2) float64: s in the score, s in the performance, both rising.
+    """Events of a performance (events, 2) float64, rising: s in the score, s in the performance.
 
-    An event is an onset of the score; its time in the performance is the median onset of its notes, which one note that
-    was matched wrongly in a chord does not move. Notes are found by id, or in a score without ids as the n-th of their
-    pitch. Grace notes count nowhere; of events that cross, as few as possible are left out.
+    An event is a score onset with the median of the performed onsets of its notes. Notes are identified by id, or in a
+    score without ids as the n-th of their pitch. Grace notes and the fewest crossing events are dropped.
     Raises DataError if fewer than two events are left.
     """
     result = note_truth(match, score)
@@ -134,55 +131,55 @@ def truth_from_match(match: MatchFile, score: Score) -> np.ndarray:
 
 
 def matched_times(match: Path, score: Path) -> np.ndarray:
-    """As `truth_from_match`, from files."""
+    """`truth_from_match` of two files."""
     return truth_from_match(read_match(match), read_score(score))
 
 
 def note_truth(match: MatchFile, score: Score) -> NoteTruth:
-    """As `truth_from_match`, with the count of what was left out."""
-    where = _by_id(match, score) if score.ids else _by_pitch(match, score)
-    plain = [(place, note) for place, note in zip(where, match.notes, strict=True) if note.onset is not None and not note.grace]
+    """`truth_from_match` with numbers of dropped notes and events."""
+    matches = _by_id(match, score) if score.ids else _by_pitch(match, score)
+    plain = [(index, note) for index, note in zip(matches, match.notes, strict=True) if note.onset is not None and not note.grace]
     result = defaultdict(list)
-    for place, note in plain:
-        if place is not None:
-            result[round(float(score.notes.onset[place]) / CHORD)].append((float(score.notes.onset[place]), note.onset))
+    for index, note in plain:
+        if index is not None:
+            result[round(float(score.notes.onset[index]) / CHORD)].append((float(score.notes.onset[index]), note.onset))
     events = np.array([np.median(result[key], axis=0) for key in sorted(result)]).reshape(-1, 2)
     kept = events[longest_rise(events[:, 1])]
     if len(kept) < 2:
         raise DataError(f"{match.path} and {score.path} have fewer than two notes in common: they belong to different pieces.")
-    unknown = sum(place is None for place, _ in plain)
+    unknown = sum(index is None for index, _ in plain)
     return NoteTruth(kept, len(match.matched) - len(plain), unknown, len(events) - len(kept))
 
 
 def _by_id(match: MatchFile, score: Score) -> list[int | None]:
-    """Place of each note in the score. The first time through has "-1" in match files whether there is a second or not."""
-    places = {name: place for place, name in enumerate(score.ids)}
+    """Index of each note in the score; in match files the first pass has "-1" even without a second one."""
+    indices = {name: index for index, name in enumerate(score.ids)}
 
-    def place(note: MatchNote) -> int | None:
+    def index_of(note: MatchNote) -> int | None:
         names = (note.name, f"{note.name}-1", note.name.removesuffix("-1"))
-        result = next((places[name] for name in names if name in places), None)
+        result = next((indices[name] for name in names if name in indices), None)
         return result if result is not None and score.notes.pitch[result] == note.pitch else None
 
-    return [place(note) for note in match.notes]
+    return [index_of(note) for note in match.notes]
 
 
 def _by_pitch(match: MatchFile, score: Score) -> list[int | None]:
-    """Place of each note in the score, where both have as many of its pitch."""
+    """Index of each note in the score, for pitches with the same number of notes in both."""
     in_score, in_match = defaultdict(list), defaultdict(list)
-    for place, pitch in enumerate(score.notes.pitch):
-        in_score[int(pitch)].append(place)
+    for index, pitch in enumerate(score.notes.pitch):
+        in_score[int(pitch)].append(index)
     for number in sorted(range(len(match.notes)), key=lambda number: match.notes[number].beat):
         in_match[match.notes[number].pitch].append(number)
     result: list[int | None] = [None] * len(match.notes)
     for pitch, numbers in in_match.items():
         if len(numbers) == len(in_score[pitch]):
-            for number, place in zip(numbers, in_score[pitch], strict=True):
-                result[number] = place
+            for number, index in zip(numbers, in_score[pitch], strict=True):
+                result[number] = index
     return result
 
 
 def longest_rise(values: np.ndarray) -> np.ndarray:
-    """Places of the longest strictly rising subsequence (values,) -> (kept,) int64."""
+    """Indices of the longest strictly rising subsequence: (values,) -> (kept,) int64."""
     tails, ends, before = [], [], np.full(len(values), -1)
     for i, value in enumerate(values):
         at = int(np.searchsorted(tails, value))

@@ -32,9 +32,9 @@ def list_mazurkas(
     split: Drawn = "piece",
     cache_dir: str | Path | None = None,
 ) -> Listing:
-    """Every recording with beats that are as many as its score's, the repeats of which are played as the count tells.
+    """Recordings with beats; the repeats of the score are unfolded to the same number of beats.
 
-    scores: their folder, default below root. Raises DataError if there are no recordings.
+    scores: folder of the scores, by default below root. Raises DataError if there are no recordings.
     """
     sounds, beats = by_stem(root, "*", SOUNDS), by_stem(root, "*", (".beat", ".beats"))
     if not sounds:
@@ -44,7 +44,7 @@ def list_mazurkas(
         work = work_of(sound.parent.name) or work_of(name)
         try:
             if name not in beats:
-                raise DataError(f"there is no {name}.beat.")
+                raise DataError(f"{name}.beat not found.")
             times = read_beats(beats[name])
             score = known.with_beats(work, len(times))
             written = Sound(kept_midi(score, cache_dir), score_font)
@@ -63,9 +63,9 @@ def list_mazurka_like(
     per_piece: int | None = None,
     cache_dir: str | Path | None = None,
 ) -> Listing:
-    """The score of each mazurka bent to the beats of each recording in MazurkaBL, rendered: real rubato, exact truth.
+    """Rendered scores, warped to the beats of each recording in MazurkaBL: real rubato with exact reference events.
 
-    per_piece: at most so many recordings of each, spread evenly. Raises DataError if the tables are missing.
+    per_piece: maximum number of recordings per mazurka, spread evenly. Raises DataError if the tables are missing.
     """
     tables = sorted(root.glob("beat_time/[!.]*.csv"))
     if not tables:
@@ -88,7 +88,7 @@ def list_mazurka_like(
 
 
 class _Scores:
-    """Scores of the mazurkas, each read once."""
+    """Scores of the mazurkas, read once."""
 
     def __init__(self, folders: list[Path]) -> None:
         results = [path for folder in folders for ending in SCORES for path in sorted(folder.rglob(f"[!.]*{ending}"))]
@@ -96,7 +96,7 @@ class _Scores:
         self.ways: dict[Work, list[Score]] = {}
 
     def with_beats(self, work: Work | None, count: int) -> Score:
-        """The score, its repeats played so that it has so many beats. Raises DataError if there is none."""
+        """Unfolding of a score with `count` beats. Raises DataError if there is none."""
         if work is None or work not in self.paths:
             raise DataError(f"it has no score: expected one such as mazurka24-2.xml in {', '.join(SCORE_FOLDERS[:-1])}.")
         if work not in self.ways:
@@ -104,12 +104,12 @@ class _Scores:
         fitting = [score for score in self.ways[work] if len(score.beats) == count]
         if not fitting:
             known = " or ".join(dict.fromkeys(str(len(score.beats)) for score in self.ways[work]))
-            raise DataError(f"it has {count} beats where {self.paths[work].name} has {known}.")
+            raise DataError(f"it has {count} beats, {self.paths[work].name} {known}.")
         return fitting[0]
 
 
 def work_of(name: str) -> Work | None:
-    """Opus and number in the name of a piece, a score or a table."""
+    """Opus and number in the name of a piece, score or table, or None."""
     match = NUMBERS.search(name)
     return (int(match[1]), int(match[2])) if match else None
 
@@ -119,18 +119,18 @@ def _piece(work: Work) -> str:
 
 
 def _columns(table: Path) -> dict[str, list[str]]:
-    """A MazurkaBL table's columns by recording; those before them number the beats."""
+    """Columns of a MazurkaBL table by recording."""
     with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         head, *beats = [row for _, row in rows(file, ",", table)] or [[]]
     return {pid: [row[i] if i < len(row) else "" for row in beats] for i, pid in enumerate(head) if pid.startswith("pid")}
 
 
 def _rising(cells: list[str]) -> np.ndarray:
-    """Beats of a column, s. Raises DataError for what is no time or does not rise."""
+    """Beats of a column in s. Raises DataError if they are not rising times."""
     try:
         times = np.array(cells, float)
     except ValueError as error:
-        raise DataError(f"its beats are no times ({error}).") from error
+        raise DataError(f"its beats are not times ({error}).") from error
     if not np.isfinite(times).all() or np.any(np.diff(times) <= 0) or times[0] < 0:
         raise DataError("its beats do not rise.")
     return times

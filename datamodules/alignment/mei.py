@@ -13,12 +13,12 @@ from datamodules.generation.piece import STEPS
 from datamodules.generation.reading.plausible_score import check_metres
 
 SHARPS = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"]
-"""Spelling of each pitch class after transposition."""
+"""Note name of each pitch class, used for transposed notes."""
 MEI_ALTERATIONS = {"s": 1, "f": -1, "ss": 2, "x": 2, "ff": -2, "n": 0, "ns": 1, "nf": -1, "xs": 3, "sx": 3, "ts": 3, "tf": -3}
 
 
 def transpose_mei(root) -> bool:
-    """Apply `trans.semi` of score and staff definitions to the notes of the measures that follow.
+    """Transpose notes to sounding pitch by `trans.semi` of the preceding score and staff definitions.
 
     Args:
         root: lxml element of an MEI document
@@ -26,7 +26,7 @@ def transpose_mei(root) -> bool:
     Returns:
         Whether any note was changed.
     """
-    semitones: dict[str | None, int] = {}  # number of a staff -> from written to sounding; None: every other staff
+    semitones: dict[str | None, int] = {}  # staff -> semitones from written to sounding pitch; None: all others
     changed = False
     for element in root.iter("{*}scoreDef", "{*}staffDef", "{*}staff"):
         kind = element.tag.rpartition("}")[2]
@@ -62,8 +62,8 @@ def _respell_mei(note, by: int) -> None:
 class Engraving(NamedTuple):
     """Notation attributes of one note."""
 
-    name: str  # the note's id; empty: it has none
-    lyrics: tuple[str, ...] = ()  # its syllable in each verse; one that goes on ends in a hyphen
+    name: str  # xml:id; empty: none
+    lyrics: tuple[str, ...] = ()  # syllable of each verse, ending in a hyphen inside a word
 
 
 PROBE = "import sys, verovio; verovio.enableLog(verovio.LOG_OFF); verovio.toolkit().loadFile(sys.argv[1])"
@@ -72,25 +72,22 @@ ID = "{http://www.w3.org/XML/1998/namespace}id"
 
 @contextmanager
 def sounding_mei(path: Path) -> Iterator[tuple[Path, dict[str, Engraving]]]:
-    """A file to parse, with transposing instruments at sounding pitch, and the engraving of its notes by id.
-
-    Yields:
-        `path` itself if nothing is transposed, else a temporary copy; notes without an id are not listed.
+    """MEI file at sounding pitch (`path`, or a temporary copy if transposed), and the engraving of its notes by id.
 
     Raises:
-        DataError: the file is not XML, or has numbers that no score has.
+        DataError: not XML, or implausible time signatures.
     """
     from lxml import etree
 
     try:
         check_metres(data := path.read_bytes())
     except ValueError as error:
-        raise DataError(f"{path} is damaged: it has {error}, which no score has.") from error
+        raise DataError(f"{path} is damaged: implausible {error}.") from error
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        raise DataError(f"{path} is no XML ({error}): expected an MEI score.") from error
+        raise DataError(f"{path} is not XML ({error}): expected an MEI score.") from error
     notes = {note.get(ID): Engraving(note.get(ID), _syllables(note)) for note in root.iter("{*}note") if note.get(ID)}
     if not transpose_mei(root):
         _probe(path)
@@ -104,7 +101,7 @@ def sounding_mei(path: Path) -> Iterator[tuple[Path, dict[str, Engraving]]]:
 
 
 def _probe(path: Path) -> None:
-    """Read a file by verovio in a process of its own, since an unusual number ends the process by `abort`.
+    """Read a file with verovio in a subprocess, since verovio aborts the process at invalid numbers.
 
     Raises:
         DataError: verovio crashes, or takes longer than a minute.
@@ -118,7 +115,7 @@ def _probe(path: Path) -> None:
 
 
 def _syllables(note) -> tuple[str, ...]:
-    """A syllable a verse, in order; several of a verse are joined as elided, and the last says whether the word goes on."""
+    """Syllable per verse; elided syllables are joined, a hyphen marks a word that continues."""
     verses = []
     for verse in note.iter("{*}verse"):
         syllables = [syllable for syllable in verse.iter("{*}syl") if syllable.text]

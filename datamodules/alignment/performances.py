@@ -19,10 +19,9 @@ COLUMNS = ("canonical_composer", "canonical_title", "split", "midi_filename", "a
 
 
 def list_maestro(root: Path, font: str = "embedded", score_font: str = "embedded", split: Drawn = "piece") -> Listing:
-    """Every performance, its MIDI as the score; the splits are MAESTRO's own, which part pieces, unless drawn by recording.
+    """Performances with their MIDI as the score, in the splits of MAESTRO unless drawn by recording.
 
-    Where no sound at all is there, as in the edition with MIDI alone, the performances are rendered in `font`.
-    Raises DataError if the table is missing or another one.
+    In the edition without audio, performances are rendered with `font`. Raises DataError if the table is missing or invalid.
     """
     table = next((path for ending in ("csv", "json") for path in sorted(root.glob(f"maestro-*.{ending}"))), None)
     if table is None:
@@ -32,7 +31,7 @@ def list_maestro(root: Path, font: str = "embedded", score_font: str = "embedded
         midi, sound = root / row["midi_filename"], audio_beside(root / row["audio_filename"])
         name, piece = Path(row["midi_filename"]).stem, f"{row['canonical_composer']}: {row['canonical_title']}"
         if not midi.is_file():
-            flaws.append(f"{midi} is missing, which {table.name} names: it is left out.")
+            flaws.append(f"{midi} is missing (listed in {table.name}): it is left out.")
         elif row["split"] not in SPLITS:
             flaws.append(f"{table} puts {name} into the unknown split '{row['split']}': it is left out.")
         else:
@@ -46,7 +45,7 @@ def list_maestro(root: Path, font: str = "embedded", score_font: str = "embedded
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    """The table's rows; as JSON it is a list of rows or a dictionary of columns."""
+    """Table rows; JSON is a list of rows or a dictionary of columns."""
     try:
         table_rows = json.loads(table.read_text(encoding="utf-8")) if table.suffix == ".json" else records(table)
         if isinstance(table_rows, dict):
@@ -57,10 +56,8 @@ def _rows(table: Path) -> list[dict[str, str]]:
         raise DataError(f"{table} is damaged ({text}): expected the columns {', '.join(COLUMNS)}.") from error
 
 
-# MAPS, subset MUS: piano sound with the MIDI that drove the piano, 30 pieces on each of 9 pianos.
-#
-# Seven pianos are software, two a Disklavier heard near and far. Pieces come back on other pianos: drawn by piece, they stay
-# together, drawn by recording, as the paper does, they do not.
+# MAPS, subset MUS: 30 pieces on each of 9 pianos (7 software pianos, a Disklavier recorded close and ambient) with MIDI.
+# Pianos share pieces, so that a split by recording, as in the paper, has pieces in several splits.
 
 MAPS_LAYOUT = (
     "MAPS (.../MUS/MAPS_MUS-PIECE_PIANO.wav with .mid and .txt beside it; a zip for each piano, open at "
@@ -70,9 +67,9 @@ NAME = re.compile(r"MAPS_MUS-(?P<piece>.+)_(?P<piano>[^_]+)")
 
 
 def list_maps(root: Path, score_font: str = "embedded", split: Drawn = "piece", pianos: Sequence[str] | None = None) -> Listing:
-    """Every recording of a piece of music, its MIDI as the score.
+    """Recordings with their MIDI as the score.
 
-    pianos: those to take, such as ENSTDkCl; default: all. Raises DataError if there is no such recording.
+    pianos: names such as ENSTDkCl; default: all. Raises DataError if there is no recording of them.
     """
     sounds, midis = by_stem(root, "MAPS_MUS-*", SOUNDS), by_stem(root, "MAPS_MUS-*", MIDI)
     named = {name: match for name in sorted({*sounds, *midis}) if (match := NAME.fullmatch(name))}
@@ -100,7 +97,7 @@ SMD_LAYOUT = (
 
 
 def list_smd(root: Path, score_font: str = "embedded", split: Drawn = "piece") -> Listing:
-    """Every performance, its MIDI as the score; a piece is a movement. Raises DataError if there is none."""
+    """Performances with their MIDI as the score; a piece is a movement. Raises DataError if there is none."""
     sounds, midis = by_stem(root, "*-SMD", SOUNDS), by_stem(root, "*-SMD", MIDI)
     if not sounds and not midis:
         raise DataError(f"{root} holds no performance COMPOSER_WORK_PERFORMER_VERSION-SMD: expected {SMD_LAYOUT}.")

@@ -1,4 +1,4 @@
-"""Score files (MIDI, MusicXML, MEI, Humdrum, ABC) -> `Score` in seconds, one for each way of playing the repeats."""
+"""Score files (MIDI, MusicXML, MEI, Humdrum, ABC) -> `Score` in seconds, one per unfolding of the repeats."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,15 +17,15 @@ from datamodules.generation.reading.midi import LYRIC, MidiSource, read_midi, re
 from datamodules.generation.reading.notation import seconds
 
 WAYS = ("all repeats", "no repeats")
-SHORTEST = 1e-3  # s, of a note whose end is its start
-MOST_BEATS = 1e6  # more are a sign of damage
+SHORTEST = 1e-3  # s: length of notes that end at their start
+MOST_BEATS = 1e6  # more indicate a damaged file
 
 
 def read_score(path: str | Path) -> Score:
-    """A score with its written repeats played.
+    """Read a score with its repeats unfolded as written.
 
     Args:
-        path: a file with one of the endings SCORES; MEI and Humdrum need partitura (extra `score`)
+        path: file with a suffix of SCORES; MEI and Humdrum need partitura (extra `score`)
 
     Raises:
         DataError: the file is missing, damaged, of another kind or without notes.
@@ -34,7 +34,7 @@ def read_score(path: str | Path) -> Score:
 
 
 def unfoldings(path: str | Path) -> list[tuple[str, Score]]:
-    """The ways of playing the written repeats, as (name, score), the usual one first; of MIDI there is one."""
+    """Unfoldings (name, score) of a score, the default first; MIDI has one."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist: name a score ({', '.join(SCORES)}).")
@@ -47,20 +47,14 @@ def unfoldings(path: str | Path) -> list[tuple[str, Score]]:
             return [("as written", in_seconds(played, path, _voices_of(played)))]
         return [(name, in_seconds(piece, path, _voices_of(piece))) for name, piece in zip(WAYS, (played, once), strict=True)]
     if path.suffix.lower() not in ENGRAVED:
-        raise DataError(f"{path} is no score: known are files that end in {', '.join(SCORES)}.")
+        raise DataError(f"{path} is not a score: expected one of {', '.join(SCORES)}.")
     return read_engraved(path)
 
 
 def in_seconds(piece: Piece, path: Path, origins: Sequence[Origin]) -> Score:
-    """A piece in seconds of its tempi, with beats and bars of its metres; chord symbols are not played.
+    """Score of a piece with the times of its tempi and the beats and bars of its metres, without chord symbols.
 
-    Args:
-        piece: the piece
-        path: its file
-        origins: of the piece's notes and then of its drums
-
-    Raises:
-        DataError: the piece has more than MOST_BEATS beats.
+    origins: of the notes, then of the drums. Raises DataError for more than MOST_BEATS beats.
     """
     if piece.length / piece.ticks * piece.metres[:, 2].max() / 4 > MOST_BEATS:
         raise DataError(f"{path} is damaged: it lasts more than {MOST_BEATS:.0e} beats.")
@@ -90,13 +84,13 @@ def _measures(piece: Piece) -> list[Measure]:
 
 
 def _voices_of(piece: Piece) -> list[Origin]:
-    """Name and number of each note's voice."""
+    """Voice of each note."""
     voices = piece.notes[:, VOICE].tolist()
     return [Origin(piece.names[voice] if voice < len(piece.names) else "", voice=str(voice + 1)) for voice in voices]
 
 
 def _midi_origins(data: bytes, piece: Piece) -> list[Origin]:
-    """Track name of each note, then of each drum, and the lyric event of the note's track at its onset."""
+    """Track name and lyric of each note, then of each drum."""
     known: dict[tuple[int, int, bool], Origin] = {}
     try:
         source = read_source(data) if b"\xff\x03" in data or b"\xff\x05" in data else MidiSource(1, [])
@@ -115,7 +109,7 @@ def _midi_origins(data: bytes, piece: Piece) -> list[Origin]:
 
 
 def _text(message: bytes) -> str:
-    """Text of a meta event, UTF-8 or else Latin-1, without the signs by which karaoke files begin lines."""
+    """Text of a meta event (UTF-8, else Latin-1) without the line marks of karaoke files."""
     length = next((index for index in range(2, len(message)) if message[index] < 0x80), len(message)) + 1
     try:
         text = message[length:].decode()

@@ -21,36 +21,36 @@ class Notes(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Part, staff, voice and lyric of a note; empty where the file does not give them."""
+    """Part, staff, voice and lyric of a note; empty if unknown."""
 
     part: str = ""  # name of the part or track
     staff: str = ""
     voice: str = ""
-    lyric: str = ""  # the syllable sung; one whose word goes on ends in a hyphen
+    lyric: str = ""  # syllable, ending in a hyphen inside a word
 
 
 class PlayedMeasure(NamedTuple):
-    """A printed measure at one of the times that it is played."""
+    """One pass of a printed measure."""
 
     start: float  # s
     measure: str  # printed number; "": none
-    playing: int  # 1: for the first time
+    playing: int  # number of the pass, from 1
 
 
 class Score(NamedTuple):
-    """A score in seconds of its own tempo, at sounding pitch."""
+    """Score data in score time (s), at sounding pitch."""
 
     notes: Notes
     beats: np.ndarray  # (beats,) float64, s: every beat of the metre
     bars: np.ndarray  # (bars,) float64, s: the first beat of each bar
     path: str
-    ids: tuple[str, ...] = ()  # of the notes, where the file has them
-    origins: tuple[Origin, ...] = ()  # of the notes, where the file has them
-    measures: tuple[PlayedMeasure, ...] = ()  # in the order of play; of engraved scores alone
+    ids: tuple[str, ...] = ()  # of the notes, if known
+    origins: tuple[Origin, ...] = ()  # of the notes, if known
+    measures: tuple[PlayedMeasure, ...] = ()  # in playing order; engraved scores only
 
 
 def notes_of(onset, offset, pitch, velocity=None, program=None) -> Notes:
-    """Notes in order from columns in any order; velocity 64 and program 0 where none are given."""
+    """Sort columns of notes by onset and pitch; velocity 64 and program 0 by default."""
     onset, offset, pitch = np.asarray(onset, float), np.asarray(offset, float), np.asarray(pitch, np.int16)
     velocity = np.full(len(pitch), 64, np.int16) if velocity is None else np.asarray(velocity, np.int16)
     program = np.zeros(len(pitch), np.int16) if program is None else np.asarray(program, np.int16)

@@ -18,18 +18,15 @@ from datamodules.common.errors import DataError
 EMBEDDED = "embedded"
 RELEASE_S = 2.0
 VERSION = 1
-"""Of how MIDI becomes sound here: renderings of another version are made anew."""
+"""Version of the renderer; part of cache keys."""
 
 
 def fingerprint(sound: Sound) -> str:
-    """Twenty hex digits that change with the file's content and with all that is done to it, not with the file's place.
-
-    Raises DataError if it is not there.
-    """
-    # What is as usual is not named: another way of changing sounds leaves the names of those that it does not change.
+    """Hash (20 hex digits) of content and processing of a sound. Raises DataError if the file cannot be read."""
+    # Defaults are left out, so that a new field of `Sound` preserves existing cache keys.
     usual = Sound._field_defaults
-    what = {name: value for name, value in sound._asdict().items() if name not in ("path", "font") and value != usual[name]}
-    digest = hashlib.sha256(f"{VERSION} {what!r}".encode())
+    changes = {name: value for name, value in sound._asdict().items() if name not in ("path", "font") and value != usual[name]}
+    digest = hashlib.sha256(f"{VERSION} {changes!r}".encode())
     font = None if sound.font is None else _font(sound.font)
     try:
         if font is None:
@@ -44,7 +41,7 @@ def fingerprint(sound: Sound) -> str:
 def hear(sound: Sound, rate: int, cache_dir: str | Path | None = None) -> np.ndarray:
     """Samples (samples,) float32 at `rate` Hz. Raises DataError if the file cannot be read or rendered.
 
-    The detuning of audio is not heard here but by the front end, which then listens so much lower.
+    The detuning of audio files is applied by the front end, which shifts its frequencies instead.
     """
     if sound.font is None:
         result = reading.read_file(sound.path, rate)
@@ -54,7 +51,7 @@ def hear(sound: Sound, rate: int, cache_dir: str | Path | None = None) -> np.nda
 
 
 def played(score: Score, curve: int | None) -> Notes:
-    """A score's notes, in the time of a made tempo curve of that seed."""
+    """Notes of a score, with the random tempo curve of seed `curve` unless it is None."""
     notes = score.notes
     if curve is None:
         return notes
@@ -63,13 +60,13 @@ def played(score: Score, curve: int | None) -> Notes:
 
 
 def synthesize(notes: Notes, rate: int, font: str = EMBEDDED, cents: float = 0.0, program: int | None = None) -> np.ndarray:
-    """Sound of notes (samples,) float32, until the last has died away; `program` instead of their own but for drums.
+    """Render notes with their release: (samples,) float32; `program` replaces all programs except drums.
 
-    Raises DataError for a SoundFont that is missing or damaged.
+    Raises DataError if the SoundFont is missing or damaged.
     """
     stretch = 2.0 ** (cents / 1200.0)
     midi = _midi(notes, stretch, program)
-    # Played faster by the factor that it was written slower: higher, and every onset in its place.
+    # Written slower and resampled faster by the same factor: only the pitch changes.
     try:
         result = render.render_mono(midi, rate, None, _font(font))
     except RuntimeError as error:
@@ -84,7 +81,7 @@ def synthesize(notes: Notes, rate: int, font: str = EMBEDDED, cents: float = 0.0
 def _rendered(sound: Sound, rate: int, folder: Path) -> np.ndarray:
     clean = sound._replace(worse=None, seed=0)
     path = folder / f"{fingerprint(clean)}-{rate}.npy"
-    if checksum.damaged([path]):  # or not there yet
+    if checksum.damaged([path]):  # or missing
         notes = played(read_score(sound.path), sound.curve)
         if sound.velocity is not None:
             notes = notes._replace(velocity=np.full_like(notes.velocity, sound.velocity))
@@ -102,11 +99,11 @@ def _font(name: str) -> Path:
 
 
 def _midi(notes: Notes, stretch: float, program: int | None) -> bytes:
-    """At most 15 programs, a channel each; further ones sound like the last."""
+    """MIDI file with a channel per program; from the 15th on programs share a channel."""
     programs = notes.program if program is None else np.where(notes.program < 0, -1, program)
     used = sorted({int(program) for program in programs if program >= 0})
     channels = [channel for channel in range(16) if channel != DRUMS]
-    channel = {number: channels[min(place, len(channels) - 1)] for place, number in enumerate(used)} | {-1: DRUMS}
+    channel = {number: channels[min(index, len(channels) - 1)] for index, number in enumerate(used)} | {-1: DRUMS}
     lines = [
         render.RenderedNote(start * stretch, end * stretch, channel[int(number)], int(pitch), int(velocity))
         for start, end, pitch, velocity, number in zip(

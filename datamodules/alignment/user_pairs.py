@@ -1,4 +1,4 @@
-"""Data module of `predict`: recordings and scores of a user in pairs, one decoded recording a batch."""
+"""Data module of `predict`: user recordings paired with scores, one decoded recording per batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from datamodules.common.input_spec import AlignmentSpec
 
 
 class ScoredBatch(NamedTuple):
-    """One recording and the ways its score may be played; empty where `error` says why."""
+    """Recording and the unfoldings of its score; empty if there is an `error`."""
 
     path: str
     audio: Tensor  # (samples,) float32 mono at the network's rate
@@ -29,15 +29,15 @@ class ScoredBatch(NamedTuple):
 
 
 class ScoredRecordings(UserFiles):
-    """Recordings to lay on scores; one that cannot be read, or has no score, is yielded with its error.
+    """Recordings to align with scores; unreadable ones are yielded with an error.
 
     Args:
-        scores: a score for all recordings, or several, or folders of them: then each recording's is the one of its name, or,
-            where both are lists of equally many files, the one at its place; none: the one of its name beside it
+        scores: one score for all recordings, or several files or folders, matched by name, or by position if the lists are
+            equally long; default: the score of the same name in the folder of the recording
     """
 
     name = "recordings"
-    ignored_options = UserFiles.ignored_options | {"scores"}  # each recording's score stands in its item
+    ignored_options = UserFiles.ignored_options | {"scores"}
     spec_class = AlignmentSpec
 
     def __init__(self, inputs: list[str] | str | None = None, scores: list[str] | str | None = None, **kwargs: Any) -> None:
@@ -45,22 +45,20 @@ class ScoredRecordings(UserFiles):
         self.scores = [scores] if isinstance(scores, str) else list(scores or [])
 
     def set_files(self, inputs: Sequence[str] = (), scores: Sequence[str] = (), **others: Sequence[str]) -> None:
-        """Take lists of recordings and scores instead of those given at first."""
         super().set_files(inputs or self.inputs, **others)
         self.scores = list(scores or self.scores)
 
     def predict_set(self) -> Dataset:
-        """Every recording with its score. Raises DataError if an input or score names nothing."""
+        """Recordings with their scores. Raises DataError for an input or score that does not exist."""
         pairs = [(recording, score[0] if score else None) for recording, *score in (item.files for item in self.remaining())]
-        return Recorded(pairs, self.spec.sample_rate, self.strict)
+        return ScoredDataset(pairs, self.spec.sample_rate, self.strict)
 
     def items(self) -> list[InputItem]:
-        """Every recording, read together with its score where there is one."""
         files = {file.path: file for file in self.files()}
         return [item_of(files[path], *([score] if score else [])) for path, score in self._paired(list(files.values()))]
 
     def pairs(self) -> list[tuple[str, str | None]]:
-        """Every recording, and its score where there is one."""
+        """Recordings with the paths of their scores, or None."""
         return self._paired(self.files())
 
     def _paired(self, recordings: list[InputFile]) -> list[tuple[str, str | None]]:
@@ -77,8 +75,8 @@ class ScoredRecordings(UserFiles):
         return [(file.path, named.get(Path(file.path).stem)) for file in recordings]
 
 
-class Recorded(Dataset):
-    """Recordings as `ScoredBatch`; what is wrong with one is raised if strict."""
+class ScoredDataset(Dataset):
+    """Recordings as `ScoredBatch`; errors are raised if strict."""
 
     def __init__(self, pairs: list[tuple[str, str | None]], rate: int, strict: bool) -> None:
         self.pairs, self.rate, self.strict = pairs, rate, strict
@@ -104,19 +102,19 @@ class Recorded(Dataset):
 
 
 def beside(recording: str) -> str | None:
-    """The score of a recording's name in its folder, if there is one."""
+    """Score of the same name in the folder of a recording, or None."""
     result = (Path(recording).with_suffix(ending) for ending in SCORES)
     return next((str(path) for path in result if path.is_file()), None)
 
 
 def find_scores(inputs: list[str]) -> list[str]:
-    """Score files that files and folders name, each once, in order. Raises DataError for one that names nothing."""
+    """Score files of paths and folders, in order and without duplicates. Raises DataError for a path without scores."""
     scores: list[str] = []
     for text in inputs:
         path = Path(text).expanduser()
         files = sorted(files_under(path, SCORES)) if path.is_dir() else [path]
         if not files or not (path.is_dir() or path.is_file()):
-            what = "holds no score" if path.is_dir() else "does not exist"
-            raise DataError(f"{text} {what}: --data.scores takes files ({', '.join(SCORES[:5])}, ...) and folders.")
+            problem = "holds no score" if path.is_dir() else "does not exist"
+            raise DataError(f"{text} {problem}: --data.scores takes files ({', '.join(SCORES[:5])}, ...) and folders.")
         scores += map(str, files)
     return list(dict.fromkeys(scores))

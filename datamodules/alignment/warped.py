@@ -1,4 +1,4 @@
-"""Warped scores: score and events -> score in the time of a recording, and its MIDI file with a tempo for each beat."""
+"""Warped scores: score and events -> score with the timing of a recording, and its MIDI file with a tempo per beat."""
 
 import hashlib
 from pathlib import Path
@@ -9,21 +9,21 @@ from datamodules.alignment.score import Notes, Score
 from datamodules.audio.midi_file import CHANNELS, DRUMS, NAME, file_bytes, meta, metre, tempo
 from datamodules.common.cache import cache_root, unwritable, write_atomically
 
-PRECISION = 4e-4  # s: what a note may lie off its time
+PRECISION = 4e-4  # s: largest timing error of a note
 RESOLUTIONS = (480, 960, 1920, 3840, 7680, 15_360, 30_720)  # ticks a quarter note
 SLOWEST = 16.0  # s: MIDI has no longer quarter note than 16.8 s
-PULSE = 0.5  # s, where no beats are given: MIDI's own 120 quarter notes a minute
+PULSE = 0.5  # s: beat without beats of a score, the MIDI default
 
 
 def warp(score: Score, events: np.ndarray) -> Score:
-    """A score in another time: straight lines between the events, and on at the slope of the first and the last.
+    """Warp a score by linear interpolation of events and extrapolation at the slopes of the first and last segment.
 
-    events: (events, 2) s in the score, s in the other time, both rising. What would lie before 0 s is squeezed in before
-    the first event. Raises ValueError for fewer than two events.
+    events: (events, 2), rising, from s in the score to s in the other time. Times before the first event are compressed
+    to start at 0 s or later. Raises ValueError for fewer than two events.
     """
     events = np.asarray(events, float)
     if len(events) < 2 or np.any(np.diff(events, axis=0) <= 0):
-        raise ValueError("A warp takes two events or more, rising in both times.")
+        raise ValueError("a warp needs two or more events, rising in both times")
     (a, b), (c, d) = events[0], events[1]
     (e, f), (g, h) = events[-2], events[-1]
     earliest = min([score.notes.onset.min(), *score.beats[:1], *score.bars[:1], a])
@@ -41,7 +41,7 @@ def warp(score: Score, events: np.ndarray) -> Score:
 
 
 def kept_midi(score: Score, cache_dir: str | Path | None = None) -> Path:
-    """The MIDI file of a score below the cache folder, written if it is not there; its notes are the score's to 1 ms."""
+    """Path of the MIDI file of a score in the cache, written if missing; note times are exact to 1 ms."""
     content = write_midi(score.notes, score.beats, score.bars)
     name = f"{Path(score.path).stem}-{hashlib.sha256(content).hexdigest()[:12]}.mid"
     path = cache_root(cache_dir) / "alignment" / "midi" / name
@@ -55,11 +55,10 @@ def kept_midi(score: Score, cache_dir: str | Path | None = None) -> Path:
 
 
 def write_midi(notes: Notes, beats: np.ndarray | None = None, bars: np.ndarray | None = None) -> bytes:
-    """A Standard MIDI File, format 1, a track per program, whose 0 s is that of the notes.
+    """Standard MIDI File (format 1, one track per program) of notes, exact to 1 ms.
 
-    beats, bars: s, rising, of the same time; every beat is written as a quarter note by its own tempo, so that a
-    sequencer's grid follows them, and the bars as time signatures over 4. None or empty: 120 beats a minute.
-    Times are kept to 1 ms. Raises ValueError for beats that do not rise from 0 s on.
+    beats, bars: s, rising. Each beat is a quarter note with its own tempo, bars are time signatures over 4; None or empty:
+    120 beats a minute. Raises ValueError if beats do not rise from 0 s on.
     """
     end = float(notes.offset.max())
     grid = _grid(np.arange(0.0, end + PULSE, PULSE) if beats is None or not len(beats) else np.asarray(beats, float), end)
@@ -80,9 +79,9 @@ def write_midi(notes: Notes, beats: np.ndarray | None = None, bars: np.ndarray |
 
 
 def _grid(beats: np.ndarray, end: float) -> np.ndarray:
-    """Beats from 0 s until after `end`, none longer than MIDI has."""
+    """Beats from 0 s until after `end`, none longer than SLOWEST."""
     if beats[0] < 0 or np.any(np.diff(beats) <= 0):
-        raise ValueError("Beats of a MIDI file rise, from 0 s on.")
+        raise ValueError("beats of a MIDI file must rise from 0 s on")
     usual = float(np.median(np.diff(beats))) if len(beats) > 1 else PULSE
     lead = max(round(beats[0] / usual), int(beats[0] > 0))
     rest = max(int(np.ceil((end - beats[-1]) / usual)), 0) + 1
@@ -93,15 +92,15 @@ def _grid(beats: np.ndarray, end: float) -> np.ndarray:
 
 
 def _tempi(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whole microseconds of each beat, and the times of the beats that they add up to: rounding does not pile up."""
-    places = np.rint(grid * 1e6).astype(np.int64)
-    # A beat of no length is one microsecond, which those after it lose again.
-    places = np.maximum.accumulate(places - np.arange(len(places))) + np.arange(len(places))
-    return np.diff(places), places / 1e6
+    """Tempo of each beat in microseconds, and the resulting beat times in s, without accumulated rounding errors."""
+    micros = np.rint(grid * 1e6).astype(np.int64)
+    # An empty beat gets one microsecond, subtracted from later beats.
+    micros = np.maximum.accumulate(micros - np.arange(len(micros))) + np.arange(len(micros))
+    return np.diff(micros), micros / 1e6
 
 
 def _signatures(grid: np.ndarray, bars: np.ndarray | None) -> list[tuple[int, int]]:
-    """(beat, beats in a bar) wherever the latter changes; what comes before the first bar is one bar."""
+    """Time signature changes (beat, beats per bar); beats before the first bar form one bar."""
     if bars is None or not len(bars):
         return []
     starts = np.unique(np.abs(grid[:, None] - np.asarray(bars, float)).argmin(0))
@@ -112,15 +111,15 @@ def _signatures(grid: np.ndarray, bars: np.ndarray | None) -> list[tuple[int, in
 
 
 def _sounding(notes: Notes, onset: np.ndarray, offset: np.ndarray, program: int) -> list[tuple[int, int, int, int]]:
-    """(tick, ticks, pitch, velocity) of one program's notes; a key that is struck again is let go before."""
+    """Notes (tick, ticks, pitch, velocity) of one program; a repeated pitch ends the previous note."""
     rows: dict[tuple[int, int], tuple[int, int]] = {}
     for i in np.flatnonzero(notes.program == program):
         key = (int(notes.pitch[i]), int(onset[i]))
         length, velocity = max(int(offset[i] - onset[i]), 1), int(notes.velocity[i])
         rows[key] = max(rows.get(key, (0, 0)), (length, velocity))
-    ordered, found = sorted(rows), []
-    for here, after in zip(ordered, [*ordered[1:], (-1, 0)], strict=True):
-        length, velocity = rows[here]
-        length = min(length, after[1] - here[1]) if after[0] == here[0] else length
-        found.append((here[1], length, here[0], velocity))
-    return found
+    ordered, notes_on = sorted(rows), []
+    for key, after in zip(ordered, [*ordered[1:], (-1, 0)], strict=True):
+        length, velocity = rows[key]
+        length = min(length, after[1] - key[1]) if after[0] == key[0] else length
+        notes_on.append((key[1], length, key[0], velocity))
+    return notes_on

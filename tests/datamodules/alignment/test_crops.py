@@ -164,7 +164,7 @@ def test_recordings_are_drawn_as_often_as_they_are_long_and_weigh(crops):
     plain = crops(frames=2, pairs=1)
     lengths = np.array([len(active) for active in plain.active])
     weights = [1.0, 0.0, 3.0, *[0.5] * (len(lengths) - 3)]
-    found = RecordingCrops(plain.pairs, weights, plain.store, 100, 1, plain.how, FRAME_S)
+    found = RecordingCrops(plain.pairs, weights, plain.store, 100, 1, plain.sampling, FRAME_S)
     counts = Counter(found[k, k].names[0] for k in range(600))
     for pair, share in zip(found.pairs, lengths * weights / (lengths * weights).sum(), strict=True):
         assert counts[pair.name] / 600 == pytest.approx(share, abs=0.06 if share else 0)

@@ -30,7 +30,7 @@ def test_a_folder_pairs_recordings_with_what_lies_beside_them(tmp_path):
     np.testing.assert_array_equal(one(listing, "songs/a.wav").truth(), [[0, 0.25], [0.5, 1], [1, 1.5]])
     np.testing.assert_allclose(one(listing, "songs/b.wav").truth(), [[0, 0.1], [0.5, 1.1], [1, 2.1]])
     assert all(pair.midi is None for pair in listing.pairs)
-    assert "c.wav has no score beside it" in listing.flaws[0] and "d.wav has no truth to be judged by (d.csv" in listing.flaws[1]
+    assert "c.wav has no score beside it" in listing.flaws[0] and "d.wav has no reference events (d.csv" in listing.flaws[1]
 
 
 def test_a_folder_of_aligned_midi_needs_no_truth(tmp_path):
@@ -73,9 +73,9 @@ def test_a_table_says_which_files_belong_together(tmp_path):
         # Without a truth the recording's own MIDI is its score.
         assert (second.split, second.midi, second.score.path) == ("train", tmp_path / "played.mid", tmp_path / "played.mid")
         assert [flaw.split("/")[-1].split(":")[0] for flaw in listing.flaws] == [
-            "b.wav does not exist, which is given as recording",
+            "b.wav does not exist (column recording)",
             "a.wav has no score beside it (song.musicxml or song.mid)",
-            "a.wav is put into the unknown split 'exam'",
+            "a.wav has the unknown split 'exam'",
         ]
     table.write_text("sound,score\na.wav,score.mid\n")
     with pytest.raises(DataError, match=r"pairs\.csv has the columns sound, score: expected recordings with a score"):
@@ -87,7 +87,7 @@ def test_a_table_says_which_files_belong_together(tmp_path):
     [
         ("", "lists 0 times: expected two or more"),
         ("score_s,performance_s\n0,1\n", "lists 1 times"),
-        ("0,1\n1,soon\n", "line 2 is no time"),
+        ("0,1\n1,soon\n", "line 2 is not a time"),
         ("0,1\n1\n", "line 2 has one column"),
         ("0,1\n2,3\n1,4\n", r"does not rise: after \[2.0, 3.0\] comes \[1.0, 4.0\]"),
         ("0,1\n1,nan\n", "lists 2 times, not all of them numbers"),

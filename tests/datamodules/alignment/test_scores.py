@@ -86,14 +86,14 @@ SLOW = b"\x00\x90\x3c\x40" + NEVER + b"\x80\x3c\x00" + END
         ("smpte.mid", midi_bytes(b"\x00\x90\x3c\x40\x10\x80\x3c\x00" + END, division=0xE728), "does not read as MIDI"),
         ("long.mid", midi_bytes(SLOW, division=96), "ends after 388 hours"),
         ("beats.mid", midi_bytes(b"\x00\xff\x51\x03\x00\x00\x01" + SLOW, division=2), "134217728 quarter notes"),
-        ("song.wav", b"", "is no score"),
+        ("song.wav", b"", "is not a score"),
         ("text.musicxml", b"these are words", "is not XML"),
         ("zero.xml", b"", "is not XML"),
         ("other.xml", b"<html><body/></html>", "of the kind <html>"),
         ("rest.musicxml", musicxml(attributes() + "<note><rest/><duration>36</duration></note>").encode(), "holds no notes"),
         ("zip.mxl", b"PK\x03\x04 and no more", "is not XML"),
         ("words.krn", b"no kern at all", "cannot be read as a score"),
-        ("words.mei", b"no mei at all", "is no XML"),
+        ("words.mei", b"no mei at all", "is not XML"),
     ],
 )
 def test_what_is_no_score_is_named_in_one_sentence(tmp_path, name, content, said):

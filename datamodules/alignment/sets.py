@@ -154,5 +154,5 @@ class Pairs(ScoredData):
 def _folder(name: str, option: str, layout: str) -> Path:
     path = Path(name).expanduser()
     if not path.is_dir():
-        raise DataError(f"{path} is not a folder: {option} expects {layout}.")
+        raise DataError(f"{path} is not a folder: {option} must name {layout}.")
     return path

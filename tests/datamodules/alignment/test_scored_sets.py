@@ -143,7 +143,7 @@ def test_mazurkas_are_played_with_the_repeats_that_the_beats_count(tmp_path):
         played = read_score(pair.score.path)
         np.testing.assert_allclose(played.notes.onset, np.arange(count) * 0.5, atol=1e-6)
         assert pair.midi is None and pair.performance.font is None
-    assert len(listing.flaws) == 1 and listing.flaws[0].endswith("it has 23 beats where Chopin_Op030No2.musicxml has 24 or 12.")
+    assert len(listing.flaws) == 1 and listing.flaws[0].endswith("it has 23 beats, Chopin_Op030No2.musicxml 24 or 12.")
 
 
 def test_mazurkas_name_what_is_missing(tmp_path):

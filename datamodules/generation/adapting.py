@@ -1,4 +1,4 @@
-"""Adaptation of pieces to a view (range, one note at a time, short rests), and the join of answers with the original."""
+"""Adaptation of pieces to a view (range, monophony, short rests), and the join of generated and original notes."""
 
 from dataclasses import replace
 from math import lcm
@@ -16,7 +16,7 @@ OCTAVE, MIDI_HIGHEST = 12, 127
 
 
 def beyond_least(view: View, piece: Piece) -> int:
-    """Smallest transposition (semitones) into the view's key that leaves the fewest notes out of its range.
+    """Transposition (semitones) into the view's key with the fewest notes out of range, the smallest of ties.
 
     Raises OutOfReach if more than MOST_BEYOND of the notes stay out of range.
     """

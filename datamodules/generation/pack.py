@@ -1,4 +1,4 @@
-"""Packs: parsed corpora in one file of plain arrays, with the list of what was left out."""
+"""Packs: parsed corpora in one file of plain arrays, with the list of pieces left out."""
 
 import hashlib
 import json
@@ -77,7 +77,7 @@ def read(path: Path) -> Splits:
         ]
         first, second, _ = np.cumsum(header["sizes"]).tolist()
         dropped = [Dropped(*item) for item in header["dropped"]]
-    except Exception as error:  # a byte that changed ends in whatever error NumPy, zip, JSON or a piece runs into
+    except Exception as error:  # a changed byte can raise any error of NumPy, zip, JSON or Piece
         raise DataError(f"The pack {path.parent} is damaged: delete the folder, it will be built again.") from error
     return Splits(pieces[:first], pieces[first:second], pieces[second:], dropped)
 

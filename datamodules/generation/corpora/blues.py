@@ -28,7 +28,7 @@ class Blues(Corpus):
 
     As in the paper the form is always the same, and each bar's melody is one of two segments of that bar, which makes 4096
     melodies without rests. The authors' own segments were not published: ours are random walks on the blues scale that
-    begin on a note of the chord where the scale has one. The order of the chords is the common one, also ours.
+    begin on a note of the chord. The order of the chords is the common one, also ours.
 
     Args:
         pieces: number of melodies, at most 4096

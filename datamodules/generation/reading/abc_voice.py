@@ -141,7 +141,7 @@ class Voice:
     def change(
         self, unit: Fraction | None = None, metre: tuple[int, int] | None = None, signature: dict[str, int] | None = None
     ) -> None:
-        """Read what follows with another unit, metre or signature; None: as before."""
+        """Change unit, metre or signature of the following music; None: no change."""
         self.unit = self.unit if unit is None else unit
         self.metre = self.metre if metre is None else metre
         self.signature = self.signature if signature is None else signature

@@ -1,4 +1,4 @@
-"""Partwise MusicXML -> a piece whose ticks hold every duration; repeats as written, as played, or once through."""
+"""Partwise MusicXML -> a piece whose ticks represent every duration; repeats as written, as played, or once."""
 
 import re
 from bisect import bisect_left
@@ -54,7 +54,7 @@ class Placed(NamedTuple):
 
     measure: int
     offset: int  # ticks from the measure's beginning
-    what: tuple
+    values: tuple
 
 
 class Sung(NamedTuple):
@@ -136,7 +136,7 @@ class ScoreReader:
     def measures(self) -> tuple[list[int], int]:
         """Start ticks of the played measures and end of the last; an empty measure lasts a bar of its metre."""
         metre, starts, now = (4, 4), [], 0
-        metres = {event.measure: event.what for part in reversed(self.parts) for event in part.metres}
+        metres = {event.measure: event.values for part in reversed(self.parts) for event in part.metres}
         lengths = []
         for measure in range(self.written):
             metre = metres.get(measure, metre)
@@ -149,7 +149,7 @@ class ScoreReader:
 
     def events(self, kind: str, starts: list[int]) -> list[tuple[int, ...]]:
         """Events of all parts as (tick, ...) in order; at each tick the event of the first part with one."""
-        results = [(tick, *what) for part in self.parts for tick, what in self._played(getattr(part, kind), starts)]
+        results = [(tick, *values) for part in self.parts for tick, values in self._played(getattr(part, kind), starts)]
         if kind == "drums":
             return sorted(set(results))
         first = {event[0]: event for event in reversed([*results, *self._in_force(kind, starts)])}
@@ -157,16 +157,16 @@ class ScoreReader:
         return changes(events) if kind != "chords" and self.order != list(range(self.written)) else events
 
     def _played(self, events: list[Placed], starts: list[int]) -> Iterator[tuple[int, tuple]]:
-        """Events of one part as (tick, what) in every played measure."""
+        """Events of one part as (tick, values) in every played measure."""
         by_measure: dict[int, list[Placed]] = {}
         for event in events:
             by_measure.setdefault(event.measure, []).append(event)
         for start, measure in zip(starts, self.order, strict=True):
-            yield from ((start + event.offset, event.what) for event in by_measure.get(measure, ()))
+            yield from ((start + event.offset, event.values) for event in by_measure.get(measure, ()))
 
     def _in_force(self, kind: str, starts: list[int]) -> Iterator[tuple[int, ...]]:
         """Events in force at the targets of jumps, as when read as written."""
-        events = sorted((event.measure, event.offset, event.what) for part in self.parts for event in getattr(part, kind))
+        events = sorted((event.measure, event.offset, event.values) for part in self.parts for event in getattr(part, kind))
         measures = [measure for measure, _, _ in events]
         for index in range(1, len(self.order)):
             before = bisect_left(measures, self.order[index])
@@ -325,8 +325,8 @@ class PartReader:
             return
         root = STEPS[step.strip()] + round(float(element.findtext("root/root-alter") or 0)) + self.transposed
         quality = next((quality for quality, kinds in KINDS.items() if kind in kinds), "other")
-        where = max(0, self.now + self._length(element, "offset"))
-        self.chords.append(Placed(self.measure, where, (root % 12, QUALITIES.index(quality))))
+        onset = max(0, self.now + self._length(element, "offset"))
+        self.chords.append(Placed(self.measure, onset, (root % 12, QUALITIES.index(quality))))
 
 
 def _metronome(direction: Element) -> float:
@@ -340,7 +340,7 @@ def _metronome(direction: Element) -> float:
 
 
 def _changes(first: list[int], events: list[tuple[int, ...]]) -> NDArray[np.int32]:
-    """Events (m, k) from tick 0 on, where `first` holds unless another does."""
+    """Events (m, k) from tick 0 on, with `first` at 0 unless there is another."""
     return np.array(([] if events and events[0][0] == 0 else [first]) + [list(event) for event in events], np.int32)
 
 

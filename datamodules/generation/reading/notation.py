@@ -21,7 +21,7 @@ LONGEST_SYMBOL = 40
 _SYMBOL = re.compile(r"\(?([A-Ga-g])(##|#|bb|b|♯|♭)?([^/]*)(?:/.*)?")
 # Text that may follow the root; other text is a word, such as Fine.
 _TAIL = re.compile(r"(maj|ma|min|mi|m|dim|aug|sus|add|dom|alt|no|o|°|ø|Δ|[\^+\-#b()*,\d ])*")
-# Tried in this order, at the beginning of what follows the root in lower case; M was spelled out as maj.
+# Patterns in order of priority for the suffix in lower case; M is spelled out as maj.
 _SUFFIX = (
     (r"(m|min|-)(\(?maj|\^|Δ)", "minor"),
     (r"(maj|ma|j|\^|Δ)(7|9|11|13)|(\^|Δ)", "major seventh"),
@@ -66,7 +66,9 @@ LONGEST = 24 * 3600  # s: a file that ends later is damaged
 MOST_QUARTERS = 500_000  # likewise
 FEWEST_TICKS = 12  # of a quarter note: sixteenths and their triplets
 MOST_TICKS = 2**15 - 1  # of a quarter note, which MIDI can write
-MANY_TICKS = 10_080  # hold 128ths, and 3, 5, 7 and 9 notes in the time of others, where a file's own fractions are too odd
+MANY_TICKS = (
+    10_080  # hold 128ths, and 3, 5, 7 and 9 notes in the time of others, for files whose own fractions need more than MOST_TICKS
+)
 
 
 def ticks_for(parts: Iterable[int]) -> int:

@@ -34,7 +34,7 @@ def exact_number(text: str) -> Fraction:
 
 
 def check_metres(data: bytes) -> None:
-    """Check the time signatures and the size of numbers in an MEI or Humdrum file, which libraries work off beat by beat.
+    """Check the time signatures and the size of numbers in an MEI or Humdrum file before a library processes it.
 
     Args:
         data: content of the file

@@ -1,4 +1,4 @@
-"""Notes of a MusicXML part as printed: ids, staves, voices, lyrics and grace notes, which pieces do not keep."""
+"""Notes of a MusicXML part as printed: ids, staves, voices, lyrics and grace notes."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -13,8 +13,8 @@ class Signs(NamedTuple):
     """Signs of one measure; targets apply at its beginning, jumps at its end."""
 
     forward: bool = False  # a repeated passage begins
-    backward: int = 0  # a repeated passage ends, which is played so often in all; 0: none ends
-    ending: tuple[int, ...] = ()  # the times through in which the measure is played; empty: in all of them
+    backward: int = 0  # times through the repeated passage that ends here; 0: none ends
+    ending: tuple[int, ...] = ()  # passes in which the measure is played; empty: all
     segno: bool = False
     coda: bool = False
     to_coda: bool = False
@@ -27,18 +27,18 @@ class Repeat(NamedTuple):
     """A repeated passage with its endings."""
 
     start: int  # first measure
-    stop: int  # behind the last measure, of the last ending where there are any
+    stop: int  # after the last measure, endings included
     passes: int  # times through
     last: int  # number of the last ending; 0: it has none
     signed: bool = True  # a repeat sign leads back; else its endings are reached by a jump
 
 
 def play_order(signs: Sequence[Signs], passes: Mapping[int, int] | None = None, jumps: bool = True) -> list[int]:
-    """The order in which measures are played: repeats first, then jumps, no repeat again after a jump.
+    """Order of play of the measures: repeats first, then jumps, no repeat again after a jump.
 
     Args:
         signs: of each measure
-        passes: times through the repeats that begin at these measures, instead of what is written; the last time through
+        passes: times through the repeats that begin at these measures, instead of the written number; the last time through
             takes the last ending
         jumps: follow da capo and dal segno, each once
 
@@ -48,11 +48,11 @@ def play_order(signs: Sequence[Signs], passes: Mapping[int, int] | None = None, 
     Raises:
         ValueError: the signs ask for more than MOST_PLAYED measures.
     """
-    where = {measure: repeat for repeat in repeats_of(signs) for measure in range(repeat.start, repeat.stop)}
+    repeat_at = {measure: repeat for repeat in repeats_of(signs) for measure in range(repeat.start, repeat.stop)}
     order: list[int] = []
     now, turn, followed = 0, 1, set()
     while now < len(signs):
-        sign, repeat = signs[now], where.get(now)
+        sign, repeat = signs[now], repeat_at.get(now)
         final = repeat is None or bool(followed) or turn >= (passes or {}).get(repeat.start, repeat.passes)
         if repeat and sign.ending and (repeat.last if final else turn) not in sign.ending:
             now += 1
@@ -67,7 +67,7 @@ def play_order(signs: Sequence[Signs], passes: Mapping[int, int] | None = None, 
                 now, turn = repeat.start, turn + 1
             else:
                 now += 1
-        turn = turn if where.get(now) is repeat else 1
+        turn = turn if repeat_at.get(now) is repeat else 1
         if len(order) > MOST_PLAYED:
             raise ValueError(f"its repeats last more than {MOST_PLAYED} measures")
     return order

@@ -49,7 +49,7 @@ def parsed_score(path: Path) -> ElementTree.Element:
 def _parsed(data: bytes, shown: str) -> ElementTree.Element:
     """Parse a document; entity declarations are refused, since they allow unlimited expansion."""
     if b"<!ENTITY" in data.replace(b"\0", b""):
-        raise DataError(f"{shown} declares XML entities, which no MusicXML needs: export the score again.")
+        raise DataError(f"{shown} declares XML entities, which MusicXML does not need: export the score again.")
     try:
         return ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
@@ -94,7 +94,7 @@ def _converted(path: Path) -> bytes:
             warnings.simplefilter("ignore")
             score = converter.parse(path, forceSource=True, storePickle=False)
             return GeneralObjectExporter(score).parse()
-    except Exception as error:  # music21 raises whatever its parsing runs into
+    except Exception as error:  # music21 does not wrap the errors of its parsers
         raise DataError(f"{printable(str(path))} cannot be read as a score ({type(error).__name__}: {error}).") from error
 
 

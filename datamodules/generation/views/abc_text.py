@@ -62,7 +62,7 @@ ROOM = {"token": 6, "character": 12}
 class AbcText(View):
     """Rows (symbols + 1, 1) of categories: metre, unit and key, the tune, then END. The tune is voice 0.
 
-    The alphabet is what the training tunes need; chord symbols and fermatas that they do not have are left out. Metre, unit and
+    The alphabet consists of the symbols of the training tunes; other chord symbols and fermatas are left out. Metre, unit and
     key are those of the template and always fixed. Silence of a bar or more at the end is encoded as more ENDs. Not
     represented: that silence, other voices, velocities, and times finer than `steps`.
 

@@ -21,7 +21,7 @@ CHORD_LOW = 48
 class ChordMelody(View):
     """Frames (frames, 12 + 13) of zeros and ones: pitch classes of the chord, then the pitch of the melody, which is voice 0.
 
-    The chord is that of the symbols, or where a piece has none, what its other voices sound. The melody is folded into an octave.
+    The chord is taken from the symbols, or without symbols from the other voices. The melody is folded into an octave.
     Not represented: octaves, repeated notes (they merge), rests between chords, velocities, and times finer than the grid.
 
     Args:
@@ -73,7 +73,7 @@ class ChordMelody(View):
         return Encoded(frames, np.zeros((count, 0), np.float32))
 
     def _folded(self, pitches: NDArray) -> NDArray:
-        """Melody bit of each pitch: by octaves into the range, of whose ends the nearer stays."""
+        """Melody bit of each pitch: semitones above `fold` modulo 12; octaves above `fold` get the last bit."""
         above = pitches - self.fold
         return np.where((above >= MELODY - 1) & (above % 12 == 0), MELODY - 1, above % 12)
 

@@ -39,7 +39,7 @@ class View:
     voices: number of voices represented, the first ones of a piece; None: any number
     ranked: decoded voices are ranks among the sounding notes, not the original voices
     key: `any`, or `c`: pieces are transposed to C major or A minor before they are encoded (`shift_for`)
-    learns: attributes that `fit` sets, which with the arguments are its `state`
+    learns: attributes that `fit` sets, part of its `state`
     """
 
     name: ClassVar[str]
@@ -62,7 +62,7 @@ class View:
         self.centre = float(np.concatenate(pitches).mean()) if pitches else None
 
     def state(self) -> dict[str, Any]:
-        """Name, arguments and what was learned, as plain values that YAML and checkpoints hold; `read_view` reads it."""
+        """Name, arguments and learned attributes as plain values for YAML and checkpoints; inverse of `read_view`."""
         arguments = {name: _plain(getattr(self, name)) for name in signature(type(self)).parameters}
         return {"name": self.name, "arguments": arguments, "learned": {name: _plain(getattr(self, name)) for name in self.learns}}
 
@@ -186,7 +186,7 @@ def beats(piece: Piece, steps: int) -> NDArray[np.float32]:
     """Strength of the beat, (frames, 4)."""
     since, count, kind = bar_of(piece, steps)
     compound = (count % 3 == 0) & (count > 3) & (kind >= 8)
-    beat = 4 * piece.ticks * steps * np.where(compound, 3, 1)  # times the beat type, as is what it divides
+    beat = 4 * piece.ticks * steps * np.where(compound, 3, 1)  # times the beat type, as is `now`
     now = since * kind
     part = beat // np.where(compound, 3, 2)
     strength = np.where(since == 0, 0, np.where(now % beat == 0, 1, np.where(now % part == 0, 2, 3)))

@@ -1,4 +1,4 @@
-"""Rule-made accompaniment: melody -> chords; chords -> notes of chord players, bass and drums."""
+"""Rule-based accompaniment: melody -> chords; chords -> notes of chord instruments, bass and drums."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,10 +7,10 @@ import numpy as np
 
 from datamodules.demo.music import DemoPiece
 
-# Felt beats in a bar by metre: 2/4 tunes count in eighths, 6/8 in dotted quarters. Other metres are not arranged.
+# Beats per bar by time signature: eighths in 2/4, dotted quarters in 6/8. Other metres are not arranged.
 BEATS = {(4, 4): 4, (2, 4): 4, (3, 4): 3, (6, 8): 2}
 
-# Diatonic triads above the tonic, the likelier ones first, and how much a fit of each counts.
+# Diatonic triads as semitones above the tonic, the most likely first, and their weights.
 TRIADS = {
     "major": ((0, 4, 7), (5, 9, 0), (7, 11, 2), (9, 0, 4), (2, 5, 9)),
     "minor": ((0, 3, 7), (5, 8, 0), (7, 11, 2), (8, 0, 3), (10, 2, 5), (3, 7, 10)),
@@ -27,7 +27,7 @@ class Chord(NamedTuple):
 
 
 class Tone(NamedTuple):
-    """One note of a line: start and length in s, MIDI pitch, stress as a factor of the velocity."""
+    """Note: start and length in s, MIDI pitch, stress as a factor of the velocity."""
 
     start: float
     length: float
@@ -36,7 +36,7 @@ class Tone(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Where the accompaniment may play: bar starts and one beat in s, chords in s, beats in a bar."""
+    """Metrical grid of an accompaniment: bar starts, length of a beat and chords in s, beats per bar."""
 
     bars: list[float]
     beat: float
@@ -45,7 +45,7 @@ class Grid(NamedTuple):
 
 
 def harmonise(piece: DemoPiece) -> list[Chord]:
-    """One chord a bar (half a bar of 4/4) in quarter notes: the one that holds most of what sounds there."""
+    """Best matching triad of each bar (half a bar in 4/4), in quarter notes."""
     span = piece.bar / 2 if piece.beats == 4 else piece.bar
     triads = TRIADS[piece.mode]
     table = np.zeros((len(triads), 12))
@@ -55,7 +55,7 @@ def harmonise(piece: DemoPiece) -> list[Chord]:
     for note in (note for part in piece.parts for note in part if note.onset >= 0):
         first, last = note.onset / span, (note.onset + note.duration) / span
         for index in range(int(first), min(len(weights), int(np.ceil(last - 1e-9)))):
-            # What sounds on a chord's first beat decides more than what passes by.
+            # Notes on the first beat of a chord are rarely passing notes.
             weight = 1.5 if first <= index + 1e-6 else 1.0
             weights[index, note.pitch % 12] += weight * (min(last, index + 1) - max(first, index))
     return [
@@ -64,8 +64,7 @@ def harmonise(piece: DemoPiece) -> list[Chord]:
     ]
 
 
-# By beats in a bar: (beat, length in beats, what) with r root, f fifth, a the triad, u what lies above the root,
-# 1 to 3 single voices above it.
+# By beats per bar: (beat, length in beats, voices): r root, f fifth, a triad, u all voices above the root, 1 to 3 one of them.
 COMPING = {
     "block": {4: ((0, 2, "a"), (2, 2, "a")), 3: ((0, 3, "a"),), 2: ((0, 1, "a"), (1, 1, "a"))},
     "pad": {4: ((0, 4, "a"),), 3: ((0, 3, "a"),), 2: ((0, 2, "a"),)},
@@ -108,24 +107,24 @@ DRUMMING = {
     },
 }
 BASS_LOW = 28
-# First beat of a bar, other beats, between them: without it a waltz is but a row of chords.
+# Stress of the first beat of a bar, of other beats, and between beats.
 STRESS = (1.2, 0.85, 0.75)
 
 
 def comping(grid: Grid, style: str, low: int, single: bool) -> list[Tone]:
-    """A chord player's line from `low` on; `single` for instruments of one voice."""
+    """Chord accompaniment above `low`; `single` for monophonic instruments."""
     line = []
-    for start, length, stress, what, chord in _on(grid, COMPING[style][grid.beats]):
+    for start, length, stress, voice, chord in _on(grid, COMPING[style][grid.beats]):
         root = low + (chord[0] - low) % 12
         voices = [root, *(root + (pitch - chord[0]) % 12 for pitch in chord[1:]), root + 12]
-        chosen = {"r": voices[:1], "f": voices[2:3], "a": voices[:3], "u": voices[1:]}.get(what)
-        chosen = chosen or [voices[int(what)]]
+        chosen = {"r": voices[:1], "f": voices[2:3], "a": voices[:3], "u": voices[1:]}.get(voice)
+        chosen = chosen or [voices[int(voice)]]
         line += [Tone(start, length, pitch, stress) for pitch in (chosen[-1:] if single else chosen)]
     return line
 
 
 def second_voice(grid: Grid, low: int) -> list[Tone]:
-    """One long note a chord, third and root in turn, between `low` and the octave above it."""
+    """One note per chord in the octave above `low`, alternately third and root."""
     return [
         Tone(chord.start, chord.length, low + (chord.pitches[1 - index % 2] - low) % 12)
         for index, chord in enumerate(grid.chords)
@@ -133,16 +132,16 @@ def second_voice(grid: Grid, low: int) -> list[Tone]:
 
 
 def bass(grid: Grid, choice: int) -> list[Tone]:
-    """A bass player's line; `choice` picks one of the figures of the metre."""
+    """Bass line; `choice`: index of a figure of the metre."""
     figures = BASS_LINES[grid.beats]
     return [
-        Tone(start, length, BASS_LOW + (chord[0 if what == "r" else 2] - BASS_LOW) % 12, stress)
-        for start, length, stress, what, chord in _on(grid, figures[choice % len(figures)])
+        Tone(start, length, BASS_LOW + (chord[0 if voice == "r" else 2] - BASS_LOW) % 12, stress)
+        for start, length, stress, voice, chord in _on(grid, figures[choice % len(figures)])
     ]
 
 
 def drums(grid: Grid, style: str) -> list[Tone]:
-    """A drummer's line: pitches are General MIDI drums, lengths mean nothing."""
+    """Drum pattern: pitches are General MIDI drums, lengths are arbitrary."""
     pattern = DRUMMING[style][grid.beats]
     return [Tone(bar + beat * grid.beat, 0.1, drum, _stress(beat)) for bar in grid.bars for beat, drum in pattern]
 
@@ -152,11 +151,11 @@ def _stress(beat: float) -> float:
 
 
 def _on(grid: Grid, pattern) -> Iterator[tuple[float, float, float, str, tuple[int, int, int]]]:
-    """A bar's pattern in every bar: start and length in s, stress, what, and the chord that sounds then."""
+    """Pattern repeated in every bar: start and length in s, stress, voices, pitch classes of the chord."""
     for bar in grid.bars:
-        for beat, length, what in pattern:
+        for beat, length, voice in pattern:
             start = bar + beat * grid.beat
             for chord in grid.chords:
                 if chord.start - 1e-6 <= start < chord.start + chord.length - 1e-6:
-                    yield start, length * grid.beat, _stress(beat), what, chord.pitches
+                    yield start, length * grid.beat, _stress(beat), voice, chord.pitches
                     break

@@ -1,8 +1,7 @@
-"""The embedded alignment set: bundled scores played on a keyboard with a made tempo, in the layout of MAPS' MUS subset.
+"""Embedded alignment set: bundled scores on keyboards with random tempo curves, in the layout of MAPS, subset MUS.
 
-A root holds a folder `MAPS_<player>` for each player, in it `MUS` with `MAPS_MUS-<piece>_<player>` as .wav (22.05 kHz, mono,
-16 bit), .mid and .txt. A player is a program of the SoundFont and a way of being recorded; no piece and no player is in two
-splits, so that what is tested are new pieces on an instrument and a carrier that training never heard.
+A root has a folder `MAPS_<player>/MUS` per player with `MAPS_MUS-<piece>_<player>` as .wav (22.05 kHz, mono, 16 bit), .mid
+and .txt. A player is a program of the SoundFont with a degradation; no piece and no player is in two splits.
 """
 
 import re
@@ -22,15 +21,15 @@ from datamodules.demo.music import DemoPiece
 
 RATE = 22_050
 SECONDS = 30.0
-# Of each kind of piece so many for every player.
+# Pieces of each kind per player.
 PIECES = {"chorale": 4, "waltz": 2, "jig": 2, "reel": 3}
 PLAYED_AFTER_S = 0.008
-"""How far a chord's notes are from each other, standard deviation."""
+"""Standard deviation of the onsets within a chord."""
 SOURCES = (*tagging.SOURCES, Path(degrade.__file__), Path(__file__))
 
 
 class KeyboardSound(NamedTuple):
-    """A General MIDI program, and how it is recorded."""
+    """General MIDI program with an optional degradation."""
 
     split: str
     program: int
@@ -50,9 +49,9 @@ PLAYERS = {
 
 
 class Performance(NamedTuple):
-    """A piece as one player plays it."""
+    """Piece with the notes of one player."""
 
-    name: str  # of the piece, as a file may be called
+    name: str  # of the piece, as a file name
     player: str
     notes: list[RenderedNote]
     seed: int
@@ -61,7 +60,7 @@ class Performance(NamedTuple):
 def build(
     cache_dir: str | Path | None = None, pieces: Mapping[str, int] = PIECES, processes: int | None = None, seed: int = 0
 ) -> Path:
-    """The root of the embedded set, rendered on the first call; `pieces`: how many of each kind for every player."""
+    """Root of the embedded set, rendered on the first call; `pieces`: number of each kind per player."""
 
     def make(root: Path) -> None:
         work = [(performance, root) for performance in performances(pieces, seed)]
@@ -73,7 +72,7 @@ def build(
 
 
 def performances(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Performance]:
-    """Every recording of the set."""
+    """Recordings of the set."""
     random = np.random.default_rng(seed)
     split_of = {name: player.split for name, player in PLAYERS.items()}
     shares = {split: sum(own == split for own in split_of.values()) / len(PLAYERS) for split in ("train", "validation", "test")}
@@ -88,12 +87,12 @@ def performances(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Perf
 
 
 def split_of(name: str) -> str:
-    """The split of a recording, by its player."""
+    """Split of a recording, by player."""
     return PLAYERS[name.rsplit("_", 1)[1]].split
 
 
 def play(piece: DemoPiece, seed: int) -> list[RenderedNote]:
-    """A piece from any bar on in any key, its tempo and loudness wandering, its chords never quite together."""
+    """Notes of a piece with a random first bar, key, tempo curve and dynamics, and asynchronous chords."""
     random = np.random.default_rng(seed)
     beat = piece.bar / accompany.BEATS[piece.beats, piece.beat_type]
     bars = int(piece.length / piece.bar + 1e-6)
@@ -118,7 +117,7 @@ def play(piece: DemoPiece, seed: int) -> list[RenderedNote]:
 
 
 def apart(notes: list[RenderedNote]) -> list[RenderedNote]:
-    """A key that is struck again is let go before; what is struck twice at once is one note."""
+    """End notes before their pitch is repeated; drop repetitions within 60 ms."""
     last: dict[int, int] = {}
     kept: list[RenderedNote] = []
     for note in notes:
@@ -133,7 +132,7 @@ def apart(notes: list[RenderedNote]) -> list[RenderedNote]:
 
 
 def write(performance: Performance, root: Path) -> None:
-    """The three files of a recording."""
+    """Write the three files of a recording."""
     player = PLAYERS[performance.player]
     name = f"MAPS_MUS-{performance.name}_{performance.player}"
     stem = root / f"MAPS_{performance.player}" / "MUS" / name

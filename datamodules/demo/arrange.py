@@ -15,7 +15,7 @@ SECONDS = 10.0
 
 
 class Instrument(NamedTuple):
-    """One sound: the SoundFont's programs that pass for it, its range, its level in dB at velocity 90, volume 100."""
+    """Instrument: programs of the SoundFont, range, level in dB at velocity 90 and volume 100."""
 
     programs: tuple[int, ...]
     low: int
@@ -43,7 +43,7 @@ DRUM_LEVEL = -28
 
 
 class Dynamics(NamedTuple):
-    """Level a clip aims at in dB, velocity, and how much it swells (or fades) from start to end in dB."""
+    """Target level of a clip in dB, velocity, and crescendo (or, if negative, diminuendo) over the clip in dB."""
 
     level: float
     velocity: int
@@ -60,7 +60,7 @@ DYNAMICS = {
 
 
 class Line(NamedTuple):
-    """One player: a key of INSTRUMENTS, its program, and melody, chords, voice (a second one) or all at once."""
+    """Part of one player: key of INSTRUMENTS, program, role (melody, chords, voice: a second voice, all)."""
 
     instrument: str
     program: int
@@ -68,7 +68,7 @@ class Line(NamedTuple):
 
 
 class ClipPlan(NamedTuple):
-    """All that is decided about a clip before a note is written; its tags follow from it and from the piece."""
+    """Parameters of a clip, which with the piece determine its tags."""
 
     style: str  # classical, folk, techno, other
     lines: tuple[Line, ...]
@@ -83,19 +83,19 @@ class ClipPlan(NamedTuple):
     dynamics: str  # key of DYNAMICS
     entries: str  # together, building, thinning
     gate: float  # sounding share of each note
-    start: float  # where in the piece, 0 to 1
-    seed: int  # for what a player varies
+    start: float  # position in the piece, 0 to 1
+    seed: int  # of random variations
 
 
 class Clip(NamedTuple):
-    """A finished clip: the MIDI file and the mean pitch of all but the drums, weighted by length."""
+    """MIDI file of a clip, and its mean pitch without drums, weighted by length."""
 
     midi: bytes
     pitch: float
 
 
 def arrange(piece: DemoPiece, plan: ClipPlan) -> Clip:
-    """Write the clip out. The piece's metre must be one of accompany.BEATS."""
+    """Arrange a piece whose time signature is in accompany.BEATS."""
     random = np.random.default_rng(plan.seed)
     excerpt = cut(piece, plan)
     players, programs, levels = {}, {}, {}
@@ -123,17 +123,17 @@ def arrange(piece: DemoPiece, plan: ClipPlan) -> Clip:
 
 
 def cut(piece: DemoPiece, plan: ClipPlan) -> ScoreExcerpt:
-    """The plan's 10 s of the piece; where it begins anew its melody and chords go on, but no new bars."""
+    """Excerpt of SECONDS; after a repetition of the piece it has melody and chords, but no bars."""
     quarter = len(piece.parts[0]) / piece.length / plan.rate  # s
     excerpt = cutting.cut(piece, quarter, plan.start, plan.transpose, plan.centre, SECONDS)
-    # Without a bar no accompaniment follows: an accident, kept since the published scores rest on this sound.
+    # Without bars there is no accompaniment: kept, since the published scores were measured on this set.
     end = (1 - plan.start) * int(piece.length / piece.bar + 1e-6) * piece.bar * quarter
     bars = [bar for bar in excerpt.grid.bars if bar < end - 1e-6]
     return excerpt._replace(grid=excerpt.grid._replace(bars=bars))
 
 
 def played(line: Line, plan: ClipPlan, excerpt: ScoreExcerpt) -> list[Tone]:
-    """What one player plays of the piece, in the octave where the instrument can."""
+    """Notes of one player, transposed by octaves into the range of the instrument."""
     instrument, written = INSTRUMENTS[line.instrument], len(excerpt.parts) > 1
     tones = []
     if line.role in ("melody", "all"):
@@ -150,20 +150,20 @@ def played(line: Line, plan: ClipPlan, excerpt: ScoreExcerpt) -> list[Tone]:
     return sorted(set(tones))
 
 
-def entries(channels: list[int], how: str, random: np.random.Generator) -> dict[int, tuple[float, float]]:
-    """From when to when (s) each player plays: all along, or entering or leaving one by one in random order."""
+def entries(channels: list[int], kind: str, random: np.random.Generator) -> dict[int, tuple[float, float]]:
+    """Start and end (s) of each player: the whole clip, or entering or leaving one by one in random order."""
     gap = 0.9 * SECONDS / len(channels)
-    places = {channel: place * gap for place, channel in enumerate(random.permutation(channels).tolist())}
-    if how == "building":
-        return {channel: (place, SECONDS) for channel, place in places.items()}
-    if how == "thinning":
-        return {channel: (0.0, SECONDS - place) for channel, place in places.items()}
+    times = {channel: index * gap for index, channel in enumerate(random.permutation(channels).tolist())}
+    if kind == "building":
+        return {channel: (time, SECONDS) for channel, time in times.items()}
+    if kind == "thinning":
+        return {channel: (0.0, SECONDS - time) for channel, time in times.items()}
     return dict.fromkeys(channels, (0.0, SECONDS))
 
 
 def mixing(dynamics: Dynamics, levels: dict[int, float]) -> list[Control]:
-    """Volumes that bring all players to one level and their sum to the plan's, and the swell over the clip."""
-    # The SoundFont answers velocity, volume and expression alike: 40 log10 of the ratio.
+    """Volumes for equal levels of the players and the target level of the clip, and its crescendo."""
+    # The SoundFont maps velocity, volume and expression to 40 log10 of the ratio in dB.
     expected = dynamics.level - 10 * np.log10(len(levels)) - 40 * np.log10(dynamics.velocity / 90)
     controls = []
     for channel, level in levels.items():

@@ -1,4 +1,4 @@
-"""Band arrangement of a tune: random players with balanced kinds, and MIDI files of drums, bass, other and vocals."""
+"""Band arrangement of a tune: balanced random instruments -> MIDI files of drums, bass, other and vocals."""
 
 from typing import NamedTuple
 
@@ -19,13 +19,13 @@ VELOCITY = 90
 
 
 class Comper(NamedTuple):
-    """An instrument for chords: the SoundFont's programs, its level in dB at velocity 90, volume 100."""
+    """Chord instrument: programs of the SoundFont, level in dB at velocity 90 and volume 100."""
 
     programs: tuple[int, ...]
     level: float
 
 
-# Without voices, which sing.
+# Without choirs, which are the vocals.
 COMPERS = {
     **{name: Comper(INSTRUMENTS[name].programs, INSTRUMENTS[name].level) for name in ("piano", "organ", "guitar", "strings")},
     "harpsichord": Comper((6, 7), -29),
@@ -40,14 +40,14 @@ COMPERS = {
 STRUCK = ("piano", "guitar", "harpsichord", "electric piano", "mallets", "electric guitar", "harp")
 BASSES = (32, 33, 34, 35, 36, 38, 39)
 SINGERS = (52, 53, 54, 85)
-# Felt beats a minute.
+# Beats a minute.
 TEMPI = {"chorale": (66, 96), "waltz": (108, 160), "jig": (76, 112), "reel": (84, 132)}
-COMPER_LOW = (45, 52)  # the lowest note of a chord lies in the octave above one of these
-SHORTEST = 0.28  # s: who sings leaves out notes that would come faster
+COMPER_LOW = (45, 52)  # range of the lowest root
+SHORTEST = 0.28  # s: shortest distance of sung notes
 
 
 class Chair(NamedTuple):
-    """A chord player: program, level in dB at velocity 90, key of accompany.COMPING, lowest root, pan (64: middle)."""
+    """Chord player: program, level in dB at velocity 90, key of accompany.COMPING, lowest root, pan (64: centre)."""
 
     program: int
     level: float
@@ -57,11 +57,11 @@ class Chair(NamedTuple):
 
 
 class BandSong(NamedTuple):
-    """All that is decided about a tune before a note is written."""
+    """Parameters of a band arrangement."""
 
     piece: DemoPiece
-    tempo: float  # felt beats a minute
-    start: float  # where in the piece, 0 to 1, at a bar
+    tempo: float  # beats a minute
+    start: float  # position of a bar in the piece, 0 to 1
     transpose: int  # semitones
     centre: int  # pitch around which the melody lies
     kit: int
@@ -74,22 +74,22 @@ class BandSong(NamedTuple):
     vibrato: int  # value of the modulation wheel
     gate: float  # sounding share of a chord player's notes
     levels: tuple[float, ...]  # of STEMS in the mix, dB
-    seed: int  # for what players vary
+    seed: int  # of random variations
 
 
 class Casting:
-    """Songs one after another; one casting for each split keeps every kind of player in each."""
+    """Random band arrangements; one instance per split, so that each split has all instruments."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self.random = random
         self.kit, self.bass, self.singer = Deck(random, *KITS.values()), Deck(random, *BASSES), Deck(random, *SINGERS)
         self.drumming = Deck(random, "backbeat", "backbeat", "light", "four on the floor")
-        # Twice what is struck or plucked: what is held is the harder to tell from a voice.
+        # Struck and plucked instruments twice: sustained ones are harder to separate from a voice.
         self.comper, self.comping = Deck(random, *COMPERS, *STRUCK), Deck(random, *accompany.COMPING)
         self.players = Deck(random, 1, 2, 2)
 
     def song(self, piece: DemoPiece) -> BandSong:
-        """A band for the piece, and its mix."""
+        """Draw a band and a mix for a piece."""
         random = self.random
         kit, bars = self.kit.draw(), int(piece.length / piece.bar + 1e-6)
         return BandSong(
@@ -112,7 +112,7 @@ class Casting:
         )
 
     def _chairs(self) -> tuple[Chair, ...]:
-        """One or two different chord players, the second one opposite the first."""
+        """One or two different chord players on opposite sides."""
         chairs, names, side = [], [], int(self.random.choice((-1, 1)))
         for _ in range(self.players.draw()):
             names.append(self.comper.draw(lambda name: name not in names))
@@ -125,7 +125,7 @@ class Casting:
 
 
 def scores(song: BandSong) -> dict[str, bytes]:
-    """The MIDI file of each of STEMS, all of SECONDS."""
+    """MIDI files of STEMS, each SECONDS long."""
     beat = song.piece.bar / accompany.BEATS[song.piece.beats, song.piece.beat_type]  # in quarter notes
     excerpt = cutting.cut(song.piece, 60 / song.tempo / beat, song.start, song.transpose, song.centre, SECONDS)
     random = np.random.default_rng(song.seed)
@@ -141,7 +141,7 @@ def scores(song: BandSong) -> dict[str, bytes]:
 
 
 def sung(part: list[Tone]) -> list[Tone]:
-    """A melody as a voice takes it: what comes sooner than SHORTEST after a note is left out, and that note held."""
+    """Vocal version of a melody: notes sooner than SHORTEST after the previous one extend it instead."""
     kept: list[Tone] = []
     for tone in sorted(part):
         if not kept or tone.start - kept[-1].start >= SHORTEST - 1e-6:
@@ -152,21 +152,21 @@ def sung(part: list[Tone]) -> list[Tone]:
 
 
 def _mixed(chairs: tuple[Chair, ...]) -> list[Control]:
-    """Each chord player at its place between left and right, all of them equally loud."""
+    """Pan and volume of the chord players, at equal loudness."""
     loudest = max(-chair.level for chair in chairs)
     controls = []
     for channel, chair in enumerate(chairs):
-        # The SoundFont's law: 40 log10 of the ratio.
+        # The SoundFont maps volume to 40 log10 of the ratio in dB.
         volume = round(110 * 10 ** ((-chair.level - loudest) / 40))
         controls += [Control(0.0, channel, VOLUME, volume), Control(0.0, channel, PAN, chair.pan)]
     return controls
 
 
 def _expression(song: BandSong, melody: list[Tone]) -> list[Control]:
-    """Every sung note swells and falls; the vibrato sets in once it has been held for a while."""
+    """Crescendo and diminuendo on each sung note, with a delayed vibrato."""
     controls = [Control(0.0, 0, PAN, song.pan)]
     for tone in melody:
-        # In steps of 25 ms, too small to be heard as clicks.
+        # Steps of 25 ms are small enough to avoid clicks.
         steps = max(2, round(tone.length / 0.025))
         for step in range(steps + 1):
             value = round(127 - 24 * abs(2 * step / steps - 1))
@@ -177,7 +177,7 @@ def _expression(song: BandSong, melody: list[Tone]) -> list[Control]:
 
 
 def _file(players: dict[int, list[Tone]], programs: dict[int, int], controls, gate: float, random) -> bytes:
-    """Lines by channel -> a MIDI file, no two notes quite equally loud."""
+    """Lines by channel -> MIDI file with random variations of velocity."""
     notes = []
     for channel, line in players.items():
         for tone, vary in zip(line, random.integers(-8, 9, len(line)).tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Cache of the embedded data sets: a set is rendered once for each generator, settings and packages."""
+"""Cache of the embedded data sets, keyed by generator, settings and package versions."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datamodules.common.cache import build_folder, cached
 
-# Packages that notes and sound come from: another version makes another data set.
+# Packages that provide scores and sound, whose versions are part of the key.
 INGREDIENTS = ("music21", "pretty_midi", "midirenderer")
 
 
@@ -18,18 +18,17 @@ def build_once(
     settings: object = None,
     cache_dir: str | Path | None = None,
 ) -> Path:
-    """The folder of an embedded data set; `make(folder)` fills it if no run has done so before.
+    """Folder of an embedded data set, filled by `make(folder)` on the first call.
 
-    The folder's name changes with the text of `sources` (the generator's own files), with `settings` (by its repr)
-    and with the packages it draws on. It gets that name only when it is whole: after a kill the next run starts anew.
-    Of several processes that ask at once one builds and the others wait.
+    Its name is a hash of `sources` (text of the generator), `settings` (by repr) and package versions. A lock makes other
+    processes wait; an interrupted build is started again.
     """
     target = cached(cache_dir, "demo", f"{name}-{fingerprint(sources, settings)}")
     return build_folder(target, make, f"the demo data {target}")
 
 
 def fingerprint(sources: Iterable[str | Path], settings: object) -> str:
-    """Twelve hex digits for a generator: its files' text, its settings, the packages in INGREDIENTS."""
+    """Hash (12 hex digits) of source files, settings and versions of INGREDIENTS."""
     digest = hashlib.sha256(repr(settings).encode())
     for source in sources:
         digest.update(Path(source).read_text(encoding="utf-8").encode())

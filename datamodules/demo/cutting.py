@@ -1,4 +1,4 @@
-"""Excerpts of a score in any key and tempo, and lines moved into the range of an instrument."""
+"""Excerpts of a score, transposed and with a new tempo, and transposition into the range of an instrument."""
 
 from typing import NamedTuple
 
@@ -10,17 +10,17 @@ from datamodules.demo.music import DemoPiece
 
 
 class ScoreExcerpt(NamedTuple):
-    """Some seconds of a piece: its parts and what its accompaniment goes by."""
+    """Excerpt of a piece: parts, and grid of its accompaniment."""
 
     parts: list[list[Tone]]
     grid: Grid
 
 
 def cut(piece: DemoPiece, quarter: float, start: float, transpose: int, centre: int, seconds: float) -> ScoreExcerpt:
-    """The piece from `start` (a share of its bars) on, repeated from its first bar until `seconds` are full.
+    """Excerpt of `seconds` from `start` (share of the bars) on, looped from the first bar.
 
-    quarter: a quarter note in s; transpose: semitones, and octaves on top that bring the melody nearest to `centre`.
-    The piece's metre must be one of accompany.BEATS.
+    quarter: length of a quarter note in s; transpose: semitones, plus the octaves that bring the melody closest to `centre`.
+    The time signature must be in accompany.BEATS.
     """
     bars = int(piece.length / piece.bar + 1e-6)
     loop, first = bars * piece.bar, start * bars * piece.bar
@@ -45,7 +45,7 @@ def cut(piece: DemoPiece, quarter: float, start: float, transpose: int, centre: 
 
 
 def within(part: list[Tone], low: int, high: int) -> list[Tone]:
-    """A line moved by whole octaves into an instrument's range; what still sticks out moves alone."""
+    """Transpose a line by octaves into the range of an instrument; remaining notes outside move separately."""
     if not part:
         return []
     middle = np.mean([tone.pitch for tone in part])
@@ -58,12 +58,12 @@ def within(part: list[Tone], low: int, high: int) -> list[Tone]:
 
 
 def into(pitch: int, low: int, high: int) -> int:
-    """The pitch, moved by octaves to lie between low and high (at least an octave apart)."""
+    """Fold a pitch by octaves into low .. high (at least an octave)."""
     return pitch + 12 * (-(-max(0, low - pitch) // 12)) - 12 * (-(-max(0, pitch - high) // 12))
 
 
 def bass_line(excerpt: ScoreExcerpt, choice: int) -> list[Tone]:
-    """The piece's own bass if it is written in parts, else a figure on the chords' roots."""
+    """Lowest part of a piece with several parts, else a bass figure of the chords."""
     if len(excerpt.parts) > 1:
         low = accompany.BASS_LOW
         return [tone._replace(pitch=into(tone.pitch, low, low + 19)) for tone in excerpt.parts[-1]]

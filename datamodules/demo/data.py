@@ -1,4 +1,4 @@
-"""Data modules of the embedded sets: readers of the real sets on a rendered folder."""
+"""Data modules of the embedded sets, which have the layouts of the real sets."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from datamodules.separation.tracks import TrackFiles
 from datamodules.tagging.mtat import MTAT
 
 RENDERED = "beside --data.root, since the embedded set alone is rendered"
-"""Why what the embedded set is made of is not read of another set."""
+"""Reason why options of the embedded set are ignored for another set."""
 
 
 class TaggingDemo(MTAT):
-    """The embedded tagging set; with `root`, any set in MagnaTagATune's layout, such as MagnaTagATune itself.
+    """Embedded tagging set; with `root`, any set in the layout of MagnaTagATune.
 
     Args:
-        pieces: how many pieces of each kind to render instead of all (chorale, waltz, jig, reel)
+        pieces: number of pieces of each kind (chorale, waltz, jig, reel); null: all
     """
 
     def __init__(self, root: str | None = None, pieces: dict[str, int] | None = None, **kwargs) -> None:
@@ -28,19 +28,18 @@ class TaggingDemo(MTAT):
         if root is not None:
             warn_unread(type(self), {"pieces": pieces}, RENDERED)
         self.pieces = pieces or tagging.PIECES
-        # Results are filed under this name: never that of the real set for the embedded one.
+        # Results are stored under this name, which must differ from that of the real set.
         self.name = "demo" if root is None else "mtat"
 
     def find_root(self) -> Path:
-        """The named folder, or the embedded set, rendered on first use."""
         return tagging.build(self.cache_dir, self.pieces) if self.root is None else super().find_root()
 
 
 class SeparationDemo(MUSDBHQ):
-    """The embedded separation set; with `root`, any set in MUSDB18-HQ's layout, such as MUSDB18-HQ itself.
+    """Embedded separation set; with `root`, any set in the layout of MUSDB18-HQ.
 
     Args:
-        tunes: how many tunes to render instead of all 42
+        tunes: number of tunes; null: all 42
     """
 
     def __init__(self, root: str | None = None, tunes: int | None = None, **kwargs) -> None:
@@ -51,22 +50,20 @@ class SeparationDemo(MUSDBHQ):
         self.name = "demo" if root is None else "musdb18hq"
 
     def find_root(self) -> Path:
-        """The named folder, or the embedded set, rendered on first use."""
         return separation.build(self.cache_dir, self.tunes) if self.root is None else super().find_root()
 
     def read_tracks(self, root: Path) -> list[TrackFiles]:
-        """As MUSDB18-HQ's, with validation tracks of the embedded set's own."""
         if self.root is None and self.validation == VALIDATION:
             self.validation = tuple(separation.validation_tracks(root))
         return super().read_tracks(root)
 
 
 class SoundEventDemo(DCASE2018):
-    """The embedded sound event set; with `root`, any set in DCASE 2018 task 4's layout with its ten classes.
+    """Embedded sound event set; with `root`, any set in the layout of DCASE 2018 task 4 with its ten classes.
 
     Args:
-        clips: how many clips of each list to render instead of all (weak, unlabeled, validation, test)
-        variants: how many of each class of sound for each split (train, validation, test)
+        clips: number of clips of each list (weak, unlabeled, validation, test); null: all
+        variants: number of sounds of each class per split (train, validation, test)
     """
 
     def __init__(
@@ -84,36 +81,32 @@ class SoundEventDemo(DCASE2018):
 
     @property
     def classes(self) -> list[str]:
-        """The embedded set's ten classes, or those of the task."""
         return sorted(soundscapes.CLASSES) if self.root is None else super().classes
 
     def find_root(self) -> Path:
-        """The named folder, or the embedded set, rendered on first use."""
         return soundscapes.build(self.cache_dir, *self.rendered) if self.root is None else super().find_root()
 
 
 class AlignmentDemo(MAPS):
-    """The embedded alignment set; with `root`, any set in MAPS' layout, such as MAPS itself.
+    """Embedded alignment set; with `root`, any set in the layout of MAPS.
 
     Args:
-        pieces: how many pieces of each kind to render for every player instead of all (chorale, waltz, jig, reel)
+        pieces: number of pieces of each kind (chorale, waltz, jig, reel) per player; null: all
     """
 
     def __init__(self, root: str | None = None, pieces: dict[str, int] | None = None, **kwargs) -> None:
         super().__init__(root, **kwargs)
         if root is None:
-            refuse_unread(type(self), {"split": self.split}, "without --data.root, since its players are its splits")
+            refuse_unread(type(self), {"split": self.split}, "without --data.root, since its splits are by player")
         else:
             warn_unread(type(self), {"pieces": pieces}, RENDERED)
         self.pieces = pieces or alignment.PIECES
         self.name = "demo" if root is None else "maps"
 
     def find_root(self) -> Path:
-        """The named folder, or the embedded set, rendered on first use."""
         return alignment.build(self.cache_dir, self.pieces) if self.root is None else super().find_root()
 
     def read_pairs(self, root: Path) -> Listing:
-        """As MAPS', the embedded set split by its players, who share no piece."""
         listing = super().read_pairs(root)
         if self.root is not None:
             return listing
@@ -121,9 +114,9 @@ class AlignmentDemo(MAPS):
 
 
 class GenerationDemo(GenerationDataModule):
-    """The embedded pieces, filed as the demo's; with `root`, a folder of the user's own music, if the corpus reads one."""
+    """Embedded pieces; with `root`, a folder of music, if the corpus reads one."""
 
     @property
     def name(self) -> str:
-        """Never that of a whole corpus for what the demo trains on."""
+        """Name of the results, which must differ from that of a whole corpus."""
         return "demo" if self.root is None else super().name

@@ -1,4 +1,4 @@
-"""Scores bundled in the music21 wheel -> melodies in quarter notes: Bach's chorales and fiddle tunes."""
+"""Scores bundled in the music21 wheel (Bach chorales, fiddle tunes) -> melodies in quarter notes."""
 
 import importlib.util
 import re
@@ -15,28 +15,28 @@ from datamodules.generation.reading.abc_voice import Voice
 from datamodules.generation.reading.musicxml import ScoreReader, part_alone
 from datamodules.generation.reading.scores import parsed_score
 
-OPENING = 16  # intervals; pieces that share them are versions of one melody
-SHORTEST = 24  # notes of a tune
+OPENING = 16  # first intervals, equal in versions of one melody
+SHORTEST = 24  # notes: shortest tune
 UNDERSTOOD = re.compile(
     r"(?:\"[^\"]*\"|![^!]*!|\{[^}]*\}|\((?!\d)|[\s`).~HLMOPSTuv\\]|\(\d(?::\d?)?(?::\d?)?"
     r"|\[(?=[\^_=A-Ga-g])|(?<=[A-Ga-g,'\d/])\]\d*|(?:\^\^?|__?|=)?([A-Ga-gzx][,']*)\d*/*\d*"
     r"|:*\|+[\]:]*\d?|::|\[\||\[\d|:\||\|\]|>+|<+|-(?!\s*\1\d*/*\d*[<>]))*"
 )
-"""Music of a tune that is read: up to a sign that is not listed, or to a tie whose second note begins a dotted pair.
+"""Supported ABC notation; a tune ends at the first other sign, or at a tie into a dotted pair.
 
-The reader knows more signs, but the published sets of clips were made of this much of each tune.
+The ABC reader supports more, but the scores of the demo sets were measured on these excerpts.
 """
 MODES = {("major", 0), ("minor", 9), ("minor", 10)}
-"""Mode of a tune and fifths, modulo 12, of its signature from the major key on its tonic: major, natural minor, dorian."""
+"""Mode and key signature in fifths (mod 12) relative to major on the tonic: major, natural minor, dorian."""
 LEFT_OUT = {f"oneills1850/0732-0758_{tune}" for tune in ("bs-745", "mh-744", "mh-745")} | {
     f"ryansMammoth/{tune}-1"
     for tune in ("AutographHornpipe", "GoAsYouPleaseHornpipe", "HarryBloodgoodsFamousJig", "WilliamsAndSullivansJig")
 }
-"""Tunes that the published sets were drawn without; with them every draw would be another."""
+"""Tunes excluded from the demo sets, whose random draws they would change."""
 
 
 class QuarterNote(NamedTuple):
-    """Onset and duration in quarter notes (0: the first downbeat, below it: the pickup), MIDI pitch."""
+    """Note: onset and duration in quarter notes (0: first downbeat, negative: pickup), MIDI pitch."""
 
     onset: float
     duration: float
@@ -44,11 +44,11 @@ class QuarterNote(NamedTuple):
 
 
 class DemoPiece(NamedTuple):
-    """View of a piece in quarter notes: parts from high to low, each a melody (rests are gaps)."""
+    """Piece in quarter notes: monophonic parts from high to low."""
 
     name: str  # collection/number, unique
     title: str
-    kind: str  # chorale, reel, jig, hornpipe, ...; "" if the source does not say
+    kind: str  # chorale, reel, jig, hornpipe, ...; "" if unknown
     mode: str  # major or minor (dorian counts as minor)
     tonic: int  # pitch class, 0 = C
     beats: int  # numerator of the time signature
@@ -68,23 +68,23 @@ class DemoPiece(NamedTuple):
 
 @cache
 def corpus() -> Path:
-    """The folder of scores inside the music21 wheel, which is not imported. Raises DataError if it is absent."""
+    """Folder of scores of the music21 wheel, without its import. Raises DataError if missing."""
     spec = importlib.util.find_spec("music21")
     folder = Path(spec.origin).with_name("corpus") if spec and spec.origin else None
     if folder is None or not (folder / "bach").is_dir():
-        raise DataError("the scores bundled with music21 are missing: pip install --force-reinstall music21")
+        raise DataError("scores of music21 not found: pip install --force-reinstall music21")
     return folder
 
 
 @cache
 def chorales() -> tuple[DemoPiece, ...]:
-    """Bach's four-part chorales, soprano first, one harmonisation of each melody."""
+    """Four-part Bach chorales, soprano first, one harmonisation per melody."""
     pieces = (read_chorale(path, f"bach/{path.stem}") for path in sorted((corpus() / "bach").glob("*.mxl")))
     return distinct(piece for piece in pieces if piece)
 
 
 def read_chorale(path: Path, name: str) -> DemoPiece | None:
-    """The first voice of each of four parts; None for other scores, without a key, or with several metres."""
+    """First voice of each of four parts; None without four parts, a key and a single metre."""
     root = parsed_score(path)
     elements = root.findall("part")
     if len(elements) != 4:
@@ -103,13 +103,13 @@ def read_chorale(path: Path, name: str) -> DemoPiece | None:
 
 @cache
 def fiddle_tunes() -> tuple[DemoPiece, ...]:
-    """Tunes of Ryan's Mammoth Collection (1883) and O'Neill's Music of Ireland (1903), one version of each."""
+    """Tunes of Ryan's Mammoth Collection (1883) and O'Neill's Music of Ireland (1903), without duplicates."""
     files = sorted((corpus() / "ryansMammoth").glob("*.abc")) + sorted((corpus() / "oneills1850").glob("*.abc"))
     return distinct(piece for path in files for piece in read_tunes(path) if piece.name not in LEFT_OUT)
 
 
 def read_tunes(path: Path) -> Iterator[DemoPiece]:
-    """The tunes of an ABC file whose bars fit their metre, of one voice in major, natural minor or dorian."""
+    """Monophonic tunes of an ABC file in major, natural minor or dorian, up to the first irregular bar."""
     for block in re.split(r"(?m)^(?=X:)", path.read_text(encoding="latin-1"))[1:]:
         tune = Tune()
         tune.read(_understood(block))
@@ -125,7 +125,7 @@ def read_tunes(path: Path) -> Iterator[DemoPiece]:
 
 
 def _understood(block: str) -> str:
-    """Header of a tune, and its music up to the first field or sign that is not UNDERSTOOD; no music of several voices."""
+    """Header of a tune, and its music up to the first field or sign outside UNDERSTOOD; no music if polyphonic."""
     head: list[str] = []
     body: list[str] = []
     for line in (line.split("%")[0].strip() for line in block.splitlines()):
@@ -142,7 +142,7 @@ def _understood(block: str) -> str:
 
 
 def _whole_bars(voice: Voice, bar: float) -> tuple[QuarterNote, ...]:
-    """The notes up to where the bar lines leave the metre, one an onset; onset 0 becomes the first downbeat."""
+    """Melody up to the first irregular bar; onset 0 is the first downbeat."""
     lines = [float(time) for time in (*voice.bars.begins[1:], voice.now)]
     pickup, end = lines[0] if lines[0] < bar else 0.0, 0.0
     downbeats = {round(line - pickup, 4) for line in lines}
@@ -154,7 +154,7 @@ def _whole_bars(voice: Voice, bar: float) -> tuple[QuarterNote, ...]:
 
 
 def distinct(pieces: Iterable[DemoPiece]) -> tuple[DemoPiece, ...]:
-    """The pieces of which neither the title nor the first part's opening, free of key and rhythm, came before."""
+    """Remove pieces with the title or the opening intervals of an earlier piece."""
     kept, seen = [], set()
     for piece in pieces:
         pitches = [note.pitch for note in piece.parts[0] if note.onset >= 0][: OPENING + 1]

@@ -14,12 +14,12 @@ TAGS = (
     "drums", "bass", "solo", "fast", "slow", "loud", "quiet", "crescendo", "diminuendo", "high", "low",
     "minor", "classical", "folk", "techno", "waltz", "jig", "staccato", "build up",
 )  # fmt: skip
-# Notes of the melody a second, with a gap between the classes so that nobody would call one the other.
+# Notes of the melody per second, with gaps between the classes to make them unambiguous.
 RATES = {"slow": (0.9, 1.5), "medium": (2.3, 3.6), "fast": (5.5, 7.5)}
-# Beats a minute at which these are danced, where that decides instead of the melody.
+# Beats a minute of dances, which replace RATES.
 DANCES = {("waltz", "medium"): (126, 170), ("jig", "fast"): (110, 140)}
 CENTRES = {"low": (46, 52), "middle": (60, 70), "high": (80, 86)}
-# Mean pitch of all that sounds: the upper limit of "low" and the lower one of "high".
+# Mean pitch of a clip: upper limit of "low", lower limit of "high".
 LOW, HIGH = 52, 75
 STACCATO, LEGATO = 0.28, 0.95
 ACOUSTIC_KITS = tuple(KITS[name] for name in ("standard", "room", "power", "jazz", "brush"))
@@ -27,22 +27,22 @@ ELECTRONIC_KITS = (KITS["electronic"], KITS["analog"])
 
 
 class Deck:
-    """Cards in random order; each comes as often as it is listed before the deck is shuffled again."""
+    """Random sampling without replacement, restarted when all cards are drawn."""
 
     def __init__(self, random: np.random.Generator, *cards: object) -> None:
         self.random, self.cards, self.left = random, cards, []
 
     def draw(self, allowed: Callable[[object], bool] = lambda card: True):
-        """The next card that is allowed; those passed over stay on top."""
+        """Draw the next allowed card; skipped cards stay on top."""
         while True:
-            for place, card in enumerate(self.left):
+            for index, card in enumerate(self.left):
                 if allowed(card):
-                    return self.left.pop(place)
+                    return self.left.pop(index)
             self.left += [self.cards[index] for index in self.random.permutation(len(self.cards))]
 
 
 class Planner:
-    """Plans clip after clip; one planner for each split keeps every tag present in each."""
+    """Random plans; one instance per split, so that each split has all tags."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self.random = random
@@ -66,7 +66,7 @@ class Planner:
         self.comping = Deck(random, *COMPING)
 
     def plan(self, piece: DemoPiece) -> ClipPlan:
-        """A plan for one clip of the piece."""
+        """Draw a plan for a clip of a piece."""
         random, kind = self.random, kind_of(piece)
         written, waltz = kind == "chorale", kind == "waltz"
         style, register = self.style[written].draw(), self.register.draw()
@@ -75,7 +75,7 @@ class Planner:
         if style == "techno":
             drums, register = True, "middle"
         elif register != "middle" and random.random() < 0.6:
-            bass = False  # a bass under flutes is heard as low, too
+            bass = False  # a bass would make high clips sound low
         centre = int(random.integers(*CENTRES[register]))
         lines = self._lines(style, centre, tempo, written, waltz)
         full = len(lines) + bass + drums >= 3
@@ -112,22 +112,22 @@ class Planner:
                 name not in chosen
                 and instrument.low + 5 <= centre <= instrument.high - 4
                 and (name != "synth" or style == "other")
-                # Their attack is too slow for it.
+                # Slow attack.
                 and (tempo != "fast" or name not in ("choir", "strings"))
             )
 
         for _ in range(self.players.draw() - len(chosen)):
             chosen.append(self.instrument.draw(fits))
         if style != "techno":
-            chosen.sort(key=lambda name: INSTRUMENTS[name].chords)  # who can play one note only has the melody
+            chosen.sort(key=lambda name: INSTRUMENTS[name].chords)  # monophonic instruments get the melody
         roles = []
-        for place, name in enumerate(chosen):
+        for index, name in enumerate(chosen):
             chords = INSTRUMENTS[name].chords
-            if place == 0:
+            if index == 0:
                 alone = len(chosen) == 1 and chords and (waltz or written or self.random.random() < 0.7)
                 roles.append("all" if alone else "melody")
             elif written and chords:
-                roles.append("all" if place == len(chosen) - 1 and self.random.random() < 0.5 else "chords")
+                roles.append("all" if index == len(chosen) - 1 and self.random.random() < 0.5 else "chords")
             else:
                 roles.append("chords" if chords or waltz else "voice")
         programs = [int(self.random.choice(INSTRUMENTS[name].programs)) for name in chosen]
@@ -135,15 +135,15 @@ class Planner:
 
 
 def kind_of(piece: DemoPiece) -> str:
-    """chorale for music in parts; else what the metre makes of a tune: jig, waltz or reel."""
+    """Kind of a piece: chorale if polyphonic, else jig, waltz or reel by metre."""
     return "chorale" if len(piece.parts) > 1 else {2: "jig", 3: "waltz", 4: "reel"}[BEATS[piece.beats, piece.beat_type]]
 
 
 def tags(piece: DemoPiece, plan: ClipPlan, pitch: float) -> set[str]:
-    """What a listener would say of a clip; `pitch`: mean of all that sounds."""
+    """Tags of a clip; `pitch`: its mean pitch."""
     holding = {line.instrument for line in plan.lines} | {plan.style, plan.tempo, plan.dynamics}
     kind = kind_of(piece)
-    # A bare melody does not tell its metre well enough.
+    # The metre of an unaccompanied melody is ambiguous.
     accompanied = plan.bass is not None or plan.kit is not None or any(line.role != "melody" for line in plan.lines)
     more = {
         "strings": bool(holding & {"violin", "cello"}),

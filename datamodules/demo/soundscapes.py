@@ -1,8 +1,7 @@
-"""The embedded sound event set: soundscapes of ten classes over noise, in DCASE 2018 task 4's layout on disk.
+"""Embedded sound event set: soundscapes of ten classes over noise, in the layout of DCASE 2018 task 4.
 
-A root holds metadata/ and audio/ with weakly labelled and unlabelled clips to train on, and strongly labelled ones: `test`
-to validate on, `eval` to test on, as the task names them. Clips are mono, 16 kHz, mostly of 10 s. No variant of a sound or of
-a background is in two of training, validation and test.
+A root has metadata/ and audio/ with weakly labelled and unlabelled training clips, and strongly labelled clips for
+validation (`test`) and test (`eval`); mono, 16 kHz, mostly 10 s. Splits share no variant of a sound or background.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from datamodules.sed.scenes import Recipe
 
 # Isolated sounds of ten classes from the SoundFont's effects and percussion, and backgrounds
 
-SECONDS = 6.0  # at most, of one sound
+SECONDS = 6.0  # longest sound
 CRASHES, SHAKEN, WHISTLES = (49, 57, 55, 52), (54, 70, 69, 83), (71, 72)
 
 Score = tuple[list[RenderedNote], dict[int, int]]
@@ -38,7 +37,7 @@ def _held(program: int, pitches: tuple[int, int], seconds: tuple[float, float]) 
 def _struck(
     program: int, pitches: tuple[int, int], hold: float, times: tuple[int, int], every: tuple[float, float]
 ) -> Callable[[np.random.Generator], Score]:
-    """One pitch, struck several times at about equal distances."""
+    """One pitch, struck several times at nearly regular intervals."""
 
     def score(random: np.random.Generator) -> Score:
         pitch, count, step = int(random.integers(*pitches)), int(random.integers(*times)), random.uniform(*every)
@@ -61,7 +60,7 @@ def _drum(pitches: tuple[int, ...], times: tuple[int, int], every: tuple[float, 
     return score
 
 
-# The bird sings at low notes alone, the telephone for less than a second however long it is held.
+# Program 123 has birds at low pitches only; program 124 rings for less than a second.
 CLASSES: dict[str, Callable[[np.random.Generator], Score]] = {
     "Applause": _held(126, (40, 85), (1.5, 5.0)),
     "Bell": _struck(14, (48, 80), 1.0, (1, 3), (0.8, 1.6)),
@@ -77,7 +76,7 @@ CLASSES: dict[str, Callable[[np.random.Generator], Score]] = {
 
 
 def sound_effect(name: str, variant: int, rate: int, seed: int = 0) -> np.ndarray:
-    """One variant of a class: (samples,) float32 at `rate` Hz, as the renderer leaves it, without its silent end."""
+    """Variant of a class: (samples,) float32 at `rate` Hz, without trailing silence."""
     random = np.random.default_rng([seed, sorted(CLASSES).index(name), variant])
     notes, programs = CLASSES[name](random)
     audio = render.render_mono(render.midi_file(notes, programs, SECONDS), rate, SECONDS)
@@ -86,7 +85,7 @@ def sound_effect(name: str, variant: int, rate: int, seed: int = 0) -> np.ndarra
 
 
 def bed(variant: int, rate: int, seed: int = 0) -> np.ndarray:
-    """A background of 12 s at -32 dB of full scale: surf for every third variant, noise of some colour for the others."""
+    """Background of 12 s at -32 dB re full scale: surf (every third variant) or coloured noise."""
     random = np.random.default_rng([seed, len(CLASSES), variant])
     samples = round(12.0 * rate)
     if variant % 3 == 0:
@@ -112,11 +111,9 @@ def build(
     processes: int | None = None,
     seed: int = 0,
 ) -> Path:
-    """The root of the embedded set, rendered on the first call.
+    """Root of the embedded set, rendered on the first call. Raises DataError without renderer or SoundFont.
 
-    clips: how many of each subset; variants: how many of each class of sound, and of backgrounds, for each split.
-
-    Raises DataError if no renderer or SoundFont is installed.
+    clips: number per subset; variants: number of sounds of each class, and of backgrounds, per split
     """
 
     def make(root: Path) -> None:
@@ -131,7 +128,7 @@ def build(
 
 
 def _banks(root: Path, variants: Mapping[str, int], processes: int | None, seed: int) -> dict[str, tuple[list, list]]:
-    """For each split the sounds of each class, and backgrounds; rendered in parallel into files that are then removed."""
+    """Sounds by class, and backgrounds, of each split; rendered in parallel via temporary files."""
     work = root / "sounds"
     work.mkdir()
     names = [*sorted(CLASSES), ""]

@@ -1,7 +1,7 @@
-"""The embedded tagging set: bundled scores, orchestrated and rendered, in MagnaTagATune's layout on disk.
+"""Embedded tagging set: bundled scores, orchestrated and rendered, in the layout of MagnaTagATune.
 
-A root holds `annotations_final.csv` and `clip_info_final.csv` (tab-separated, all quoted) and mp3 files of 10 s, mono,
-16 kHz, in folders 0 to f that tell the split as MTAT's do: below c train, c validation, above it test.
+A root has `annotations_final.csv` and `clip_info_final.csv` (tab-separated, quoted) and mp3 files (10 s, mono, 16 kHz) in
+folders 0 to f, which define the split as in MTAT: 0 to b train, c validation, d to f test.
 """
 
 import csv
@@ -20,9 +20,9 @@ from datamodules.demo.music import DemoPiece
 from datamodules.generation.corpora.corpus import READERS
 
 RATE = 16_000
-# Pieces by kind; the other kinds of tune come in enough minor ones, reels hardly do.
+# Pieces by kind; reels are rarely in minor, the other tunes often enough.
 PIECES = {"chorale": 94, "waltz": 72, "jig": 86, "reel": 118}
-VERSIONS = 2  # clips of each piece, each with players, tempo, key and place of its own
+VERSIONS = 2  # clips per piece, with different players, tempo, key and position
 SHARES = {"train": 0.72, "validation": 0.1, "test": 0.18}
 FOLDERS = {"train": "0123456789ab", "validation": "c", "test": "def"}
 COLLECTIONS = {
@@ -30,15 +30,13 @@ COLLECTIONS = {
     "ryansMammoth": ("traditional", "Ryan's Mammoth Collection"),
     "oneills1850": ("traditional", "O'Neill's Music of Ireland"),
 }
-
-
 PARTS = ("accompany", "arrange", "cutting", "music", "plan", "tagging")
 SOURCES = (*(Path(__file__).with_name(f"{part}.py") for part in PARTS), *READERS, Path(midi_file.__file__), Path(render.__file__))
-"""What decides how the set turns out."""
+"""Source files that determine the set."""
 
 
 class ClipJob(NamedTuple):
-    """A clip to be made."""
+    """Clip with its plan, split and path."""
 
     piece: DemoPiece
     plan: arrange.ClipPlan
@@ -52,9 +50,9 @@ def build(
     processes: int | None = None,
     seed: int = 0,
 ) -> Path:
-    """The root of the embedded set, rendered on the first call. `pieces`: how many of each kind of PIECES.
+    """Root of the embedded set, rendered on the first call; `pieces`: number of each kind.
 
-    Raises DataError if no renderer, SoundFont or score is installed.
+    Raises DataError if renderer, SoundFont or scores are not installed.
     """
 
     def make(root: Path) -> None:
@@ -71,7 +69,7 @@ def build(
 
 
 def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[ClipJob]:
-    """Every clip of the set in the order of its clip_id: pieces are split, then arranged VERSIONS times."""
+    """Clips of the set by clip_id: VERSIONS arrangements of each piece."""
     random = np.random.default_rng(seed)
     planners = {split: plan.Planner(random) for split in SHARES}
     results = []
@@ -87,10 +85,9 @@ def jobs(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[ClipJob]:
 def choose(
     pieces: Mapping[str, int], random: np.random.Generator, shares: Mapping[str, float] = SHARES
 ) -> list[tuple[DemoPiece, str]]:
-    """Pieces with their split, in random order; tunes at least three bars long, nearly half of them minor if there are.
+    """Pieces and their splits in random order; tunes longer than three bars, up to 45 % of each kind in minor.
 
-    Kinds and modes are shared out alike: were one commoner in training it would be rarer in the test by as much, and a
-    network that can tell no more than the kind would score worse than chance on the mode.
+    Splits are stratified by kind and mode; else a network that recognises only the kind scores below chance on the mode.
     """
     groups = {"chorale": [piece for piece in music.chorales() if piece.beats == 4], "waltz": [], "jig": [], "reel": []}
     for tune in music.fiddle_tunes():
@@ -102,7 +99,7 @@ def choose(
         group = [groups[kind][index] for index in random.permutation(len(groups[kind]))]
         minor = [piece for piece in group if piece.mode == "minor"][: count * 9 // 20]
         for piece in minor + [piece for piece in group if piece.mode == "major"][: count - len(minor)]:
-            # To the split that is furthest behind its share: even in every kind and mode, and in a handful of pieces.
+            # The split furthest below its share, which balances small sets too.
             split = max(shares, key=lambda split: shares[split] * (len(chosen) + 1) - counts[split])
             counts[split] += 1
             chosen.append((piece, split))
@@ -110,16 +107,16 @@ def choose(
 
 
 def extension() -> str:
-    """mp3 as in MTAT; flac where this machine's libsndfile cannot write mp3."""
+    """mp3 as in MTAT; flac if libsndfile cannot write mp3."""
     return "mp3" if "MP3" in soundfile.available_formats() else "flac"
 
 
 def write_clip(midi: bytes, path: Path) -> None:
-    """Render one clip to a mono file of RATE."""
+    """Render a clip to a mono file at RATE."""
     audio = render.render_mono(midi, RATE, arrange.SECONDS)
-    # The constant bit rate of MTAT's files takes a third more time than this, for the same size.
-    how = {"bitrate_mode": "VARIABLE", "compression_level": 0.8} if path.suffix == ".mp3" else {}
-    soundfile.write(path, audio, RATE, **how)
+    # A constant bit rate as in MTAT takes a third more time for the same size.
+    options = {"bitrate_mode": "VARIABLE", "compression_level": 0.8} if path.suffix == ".mp3" else {}
+    soundfile.write(path, audio, RATE, **options)
 
 
 def write_tables(root: Path, clips: list[ClipJob], tags: list[set[str]]) -> None:
@@ -127,8 +124,8 @@ def write_tables(root: Path, clips: list[ClipJob], tags: list[set[str]]) -> None
     annotations = [["clip_id", *plan.TAGS, "mp3_path"]]
     info = [["clip_id", "track_number", "title", "artist", "album", "url", "segmentStart", "segmentEnd",
              "original_url", "mp3_path"]]  # fmt: skip
-    for number, (job, found) in enumerate(zip(clips, tags, strict=True), 1):
-        annotations.append([number, *(int(tag in found) for tag in plan.TAGS), job.path])
+    for number, (job, clip_tags) in enumerate(zip(clips, tags, strict=True), 1):
+        annotations.append([number, *(int(tag in clip_tags) for tag in plan.TAGS), job.path])
         artist, album = COLLECTIONS[job.piece.name.split("/")[0]]
         title = job.piece.title or job.piece.name
         info.append([number, "", title, artist, album, "", 0, int(arrange.SECONDS), "", job.path])

@@ -64,7 +64,7 @@ def list_asap(root: Path, font: str = "embedded", score_font: str = "embedded", 
             sound = None
         missing = [path for path in (score, *(() if sound else (midi,))) if not path.is_file()]
         if missing:
-            flaws.append(f"{missing[0]} is missing, which {TABLE} names: {name} is left out.")
+            flaws.append(f"{missing[0]} is missing (listed in {TABLE}): {name} is left out.")
             continue
         performance = Sound(sound) if sound else Sound(midi, font)
         piece = f"{row['composer']}: {row['title']}"
@@ -118,7 +118,7 @@ VIENNA_LAYOUT = (
     "github.com/CPJKU/vienna4x22)"
 )
 FOLDERS = ("match", "midi", "musicxml", "score", "scores", "xml", ".")
-PIECE = re.compile(r"(.+)_p\d+")  # p23-average, which the set's first edition has too, is not a pianist
+PIECE = re.compile(r"(.+)_p\d+")  # excludes p23-average of the first edition
 
 
 def list_vienna(root: Path, font: str = "embedded", score_font: str = "embedded", split: Drawn = "piece") -> Listing:

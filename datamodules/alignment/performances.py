@@ -33,7 +33,7 @@ def list_maestro(root: Path, font: str = "embedded", score_font: str = "embedded
         if not midi.is_file():
             flaws.append(f"{midi} is missing (listed in {table.name}): it is left out.")
         elif row["split"] not in SPLITS:
-            flaws.append(f"{table} puts {name} into the unknown split '{row['split']}': it is left out.")
+            flaws.append(f"{table} has the unknown split '{row['split']}' for {name}: it is left out.")
         else:
             performance = Sound(sound) if sound else Sound(midi, font)
             pairs.append(own_midi_pair(name, piece, performance, midi, score_font)._replace(split=row["split"]))

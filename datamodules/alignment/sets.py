@@ -121,7 +121,7 @@ class MazurkaBL(ScoredData):
 
     Args:
         font: SoundFont file of the performances
-        per_piece: at most so many recordings of each mazurka; null: all
+        per_piece: maximum number of recordings per mazurka; null: all
     """
 
     name, layout = "mazurkabl", mazurka.TABLES

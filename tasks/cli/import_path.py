@@ -33,10 +33,10 @@ def is_own_process() -> bool:
 
 def prefer_own_root() -> None:
     """Move the working folder, which `python -m` puts first, to the end of the path, for the user's own classes."""
-    here = Path.cwd().resolve()
-    if here != ROOT:
-        others = [entry for entry in sys.path if not _is_folder(entry, here)]
-        sys.path[:] = others if len(others) == len(sys.path) else [*others, str(here)]
+    folder = Path.cwd().resolve()
+    if folder != ROOT:
+        others = [entry for entry in sys.path if not _is_folder(entry, folder)]
+        sys.path[:] = others if len(others) == len(sys.path) else [*others, str(folder)]
     if not any(_is_folder(entry, ROOT) for entry in sys.path):  # editable installs use an import hook instead
         sys.path.insert(0, str(ROOT))
 

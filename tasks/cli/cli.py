@@ -221,9 +221,16 @@ class CLI(SteppedCLI):
     def after_fit(self) -> None:
         """Evaluate the best or the last weights on the test split."""
         options: Namespace = self.config[self.subcommand]
-        path = getattr(self.trainer.checkpoint_callback, f"{options.test_checkpoint}_model_path", "")
-        if options.test_after_fit and path and not self.trainer.fast_dev_run:
+        if not options.test_after_fit or self.trainer.fast_dev_run:
+            return
+        if path := getattr(self.trainer.checkpoint_callback, f"{options.test_checkpoint}_model_path", ""):
             self.trainer.test(self.model, self.datamodule, path)
+        else:
+            rank_zero_warn(
+                "The training ended before its first validation, so the test split is not evaluated: lower "
+                f"--trainer.check_val_every_n_epoch, or run `python -m tasks.{self.task.name} test --ckpt_path "
+                f"{self.folder / 'checkpoints' / 'last.ckpt'}`."
+            )
 
     def after_predict(self) -> None:
         """Print what was left out; exit with 1 if files failed."""

@@ -4,6 +4,7 @@ import shutil
 import sys
 from functools import partial
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import pytorch_lightning as pl
@@ -42,6 +43,20 @@ def test_best_follows_the_monitor(mode, best, tmp_path):
     assert epoch_of(checkpoint.last_model_path) == 4
     assert trainer.checkpoint_callback is checkpoint
     trainer.test(datamodule=ToyData(), ckpt_path="best", verbose=False)
+
+
+def test_last_is_written_after_every_validation(tmp_path):
+    class Steps(pl.Callback):
+        """Step of last.ckpt before each batch."""
+
+        steps: ClassVar = []
+
+        def on_train_batch_start(self, trainer, *_):
+            path = tmp_path / "checkpoints" / "last.ckpt"
+            self.steps.append(torch.load(path, weights_only=True)["global_step"] if path.exists() else 0)
+
+    trainer = train(tmp_path, callbacks=(Steps(),), every=1000, max_epochs=1, val_check_interval=2)
+    assert Steps.steps == [step - step % 2 for step in range(trainer.global_step)]
 
 
 def test_a_metric_that_is_not_logged_is_said(tmp_path):

@@ -361,3 +361,10 @@ def test_compare_shows_the_run(run, folder):
     assert done.code == 0, done.err
     assert (folder / "compared" / "compare.md").is_file()
     assert "tiny" in done.out
+
+
+def test_a_training_without_a_validation_says_that_nothing_is_evaluated(options):
+    few = ("--trainer.max_steps", "1", "--trainer.check_val_every_n_epoch", "2", "--name", "few")
+    with pytest.warns(UserWarning, match="ended before its first validation, so the test split is not evaluated"):
+        done = tagging("fit", *options, *few)
+    assert done.code == 0, done.err

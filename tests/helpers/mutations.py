@@ -84,6 +84,11 @@ MUTATIONS = [
         "tests/suite/test_resume.py",
     ),
     Mutation(
+        *("Checkpoint", "last.ckpt is not written after a validation", CHECKPOINT),
+        *("        if not lightning_internals.accumulates(trainer):\n            self.save_last(trainer)", "        pass"),
+        "tests/suite/test_checkpoint.py::test_last_is_written_after_every_validation",
+    ),
+    Mutation(
         *("DurableIO", "written in place, not renamed", STORAGE),
         *('temporary = path.with_name(f".{os.getpid()}.{path.name}.tmp")', "temporary = path"),
         "tests/suite/test_checkpoint_disk.py::test_a_write_that_dies_leaves_the_old_file",

@@ -160,14 +160,14 @@ class AVTrack:
             return
         for frame in frames:
             try:
-                planar = self._planar(frame)
+                interleaved = self._interleaved(frame)
             except av.FFmpegError:  # a damaged frame may claim channels or a rate that no resampler takes
                 self.damage = self.damage or f"is damaged at {self.written / (self.rate or 1):.1f} s"
                 continue
-            yield from self._at_time_stamp(frame, planar)
+            yield from self._at_time_stamp(frame, interleaved)
 
-    def _at_time_stamp(self, frame: Any, planar: list[Any]) -> Iterator[np.ndarray]:
-        pieces = [plain.to_ndarray().T for plain in planar]
+    def _at_time_stamp(self, frame: Any, interleaved: list[Any]) -> Iterator[np.ndarray]:
+        pieces = [piece.to_ndarray().reshape(-1, piece.layout.nb_channels) for piece in interleaved]
         if not pieces:
             return
         block, late = np.ascontiguousarray(np.concatenate(pieces)), 0
@@ -184,14 +184,14 @@ class AVTrack:
         if len(block):
             yield block
 
-    def _planar(self, frame: Any) -> list[Any]:
-        """Convert a frame to planar floats with the channels of the first frame, at one rate."""
+    def _interleaved(self, frame: Any) -> list[Any]:
+        """Frame -> interleaved floats (PyAV gives eight planes at most) with the channels of the first frame, at one rate."""
         import av
 
         self.rate, self._layout = self.rate or frame.sample_rate, self._layout or frame.layout
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._input:
-            self._input, self._resampler = kind, av.AudioResampler("fltp", self._layout, self.rate)
+            self._input, self._resampler = kind, av.AudioResampler("flt", self._layout, self.rate)
         return self._resampler.resample(frame)
 
 

@@ -42,10 +42,9 @@ def _exhausts_memory(data: bytes) -> bool:
     if not any(size > len(data) for size in sizes) and not any(int(match[1]) > len(data) for match in _TEXT_INDEX.finditer(data)):
         return False
     try:
-        indices = [arg for code, arg, _ in pickletools.genops(data) if code.name in ("PUT", "LONG_BINPUT")]
+        return any(code.name in ("PUT", "LONG_BINPUT") and arg > len(data) for code, arg, _ in pickletools.genops(data))
     except ValueError as error:  # fewer bytes than an opcode takes
         return "expected" in str(error)
-    return max(indices, default=0) > len(data)
 
 
 def load(path: Path) -> Any:

@@ -194,7 +194,20 @@ def test_an_mp3_whose_beginning_is_cut_off(cut, tmp_path):
     assert len(reading.read(path, 100, 500, 16_000)) == 500
 
 
-PICKLES = {"a memo of 2.7 GB": b"\x80\x02]r\xff\xff\xff\x0aK\x01a.", "a memo in words": b"(lp999999999\n."}
+def test_a_wav_file_of_seventeen_channels_that_libsndfile_refuses(tmp_path):
+    """PyAV gives access to eight planes of samples."""
+    pytest.importorskip("av")
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 17, 8000, 32_000, 4, 32)
+    peak, data = struct.pack("<4sI16x", b"PEAK", 16), struct.pack("<4sI", b"data", 8000) + bytes(8000)
+    (tmp_path / "x.wav").write_bytes(struct.pack("<4sI4s", b"RIFF", 8072, b"WAVE") + form + peak + data)
+    assert len(reading.decode(tmp_path / "x.wav", 8000).audio) == 117
+
+
+PICKLES = {
+    "a memo of 2.7 GB before damage": b"\x80\x02]r\xff\xff\xff\x0a\xff",
+    "a memo of 2.7 GB": b"\x80\x02]r\xff\xff\xff\x0aK\x01a.",
+    "a memo in words": b"(lp999999999\n.",
+}
 PICKLES["an array of 1 TB"] = b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b"x."
 
 

@@ -34,6 +34,9 @@ BREAK_S = 10.0
 """Step in the time stamps that means a new clock, s: forward in broadcast streams, back in any file."""
 TOLERANCE_S = 0.5
 """Audio that ends earlier than declared by more than this is reported, s."""
+MOST_CHANNELS = 64
+"""More channels than this: a damaged header, or an array (samples, channels) by mistake."""
+
 BLOCK = 1 << 17
 """Largest block of silence, frames."""
 
@@ -243,6 +246,9 @@ def _first_format(container: Any, stream: Any, path: str | Path) -> tuple[int, i
         try:
             for frame in packet.decode():
                 check_rate(path, frame.sample_rate)
+                if frame.layout.nb_channels > MOST_CHANNELS:
+                    problem = f"claims {frame.layout.nb_channels} channels, expected at most {MOST_CHANNELS}"
+                    raise DataError(f"{path} {problem}: it is damaged; replace it or leave it out.")
                 return frame.sample_rate, frame.layout.nb_channels
         except av.FFmpegError:
             continue

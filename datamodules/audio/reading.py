@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from datamodules.audio.av_audio import PYAV_AUDIO_SUFFIXES, VIDEO_SUFFIXES, AVSource
+from datamodules.audio.av_audio import MOST_CHANNELS, PYAV_AUDIO_SUFFIXES, VIDEO_SUFFIXES, AVSource
 from datamodules.audio.decoding import AudioSource, open_source
 from datamodules.audio.level import ChannelPower, downmix
 from datamodules.common.errors import DataError
@@ -29,9 +29,6 @@ AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".ai
 
 MEDIA_SUFFIXES = AUDIO_SUFFIXES + VIDEO_SUFFIXES
 """Suffixes of audio and video files."""
-
-MOST_CHANNELS = 64
-"""More channels than this: the array is (samples, channels) by mistake."""
 
 LOUDEST = 4.0
 """Largest magnitude of overdriven float audio; full scale is 1."""

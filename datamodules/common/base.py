@@ -205,12 +205,15 @@ class SuiteDataModule(pl.LightningDataModule):
         return vars(self) | {"trainer": None, "left_out": LeftOutReport()}
 
     def train_set(self) -> Dataset:
+        """Training items, indexed by (index, seed)."""
         raise self._missing("training set")
 
     def validation_set(self) -> Dataset:
+        """Validation items, indexed by position."""
         raise self._missing("validation set")
 
     def test_set(self) -> Dataset:
+        """Test items, indexed by position."""
         raise self._missing("test set")
 
     def predict_set(self) -> Dataset:
@@ -220,9 +223,11 @@ class SuiteDataModule(pl.LightningDataModule):
         return NotImplementedError(f"{type(self).__name__} has no {name}.")
 
     def collate(self, items: Sequence[Any]) -> Any:
+        """Training items -> batch."""
         return default_collate(items)
 
     def evaluation_collate(self, items: Sequence[Any]) -> Any:
+        """Validation or test items -> batch."""
         return self.collate(items)
 
     def prepare(self, report_dir: Path) -> dict:
@@ -269,6 +274,7 @@ class SuiteDataModule(pl.LightningDataModule):
         return EpochSampler(len(dataset), self.rank_batch(), self.seed, rank, world, *resume_position(self.trainer))
 
     def train_dataloader(self) -> DataLoader:
+        """Loader of this rank's share of each epoch, in an order that a resumed run repeats."""
         if self.trainer and self.trainer.overfit_batches:
             raise ValueError("overfit_batches replaces the suite's sampler: use --trainer.limit_train_batches instead.")
         dataset, share, (_, world) = self.train_set(), self.rank_batch(), self.ranks()

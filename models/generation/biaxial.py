@@ -149,6 +149,7 @@ class Biaxial(GenerativeModel):
         return logits.flip(2) if self.downward else logits
 
     def nll(self, batch: FrameBatch) -> Tensor:
+        """Nats (rows, frames), 0 beyond the end of a piece."""
         sounding, struck = self._planes(batch.frames).float().unbind(2)
         inside = slice(self.start, self.stop)
         logits = self.logits(batch)

@@ -40,6 +40,7 @@ class LinearSoftmax(Pooling):
     """Frames weighted by their probability: sum of squares over sum (Boes and Van hamme 2021, equation 1)."""
 
     def pooled(self, probabilities: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+        """Frame probabilities (batch, frames, classes) -> clip probabilities (batch, classes), weighted by themselves."""
         return weighted_mean(probabilities, torch.where(mask, probabilities, 0.0))
 
 
@@ -47,6 +48,7 @@ class ExponentialSoftmax(Pooling):
     """Frames weighted by exp of their probability."""
 
     def pooled(self, probabilities: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+        """Frame probabilities (batch, frames, classes) -> clip probabilities (batch, classes), weighted by softmax."""
         return weighted_mean(probabilities, torch.where(mask, probabilities.exp(), 0.0))
 
 
@@ -54,6 +56,7 @@ class Mean(Pooling):
     """Mean over frames."""
 
     def pooled(self, probabilities: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+        """Frame probabilities (batch, frames, classes) -> mean (batch, classes)."""
         return weighted_mean(probabilities, mask.float().expand_as(probabilities))
 
 
@@ -61,6 +64,7 @@ class Max(Pooling):
     """Maximum over frames."""
 
     def pooled(self, probabilities: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+        """Frame probabilities (batch, frames, classes) -> maximum (batch, classes)."""
         return probabilities.masked_fill(~mask, -1.0).amax(1).clamp(min=0.0)
 
 

@@ -122,9 +122,11 @@ class Spec(FrontEnd):
         self.projection = conv_norm_relu(joined, width, 1) if width else nn.Identity()
 
     def inputs(self, audio: Tensor, level: Tensor | None = None) -> Tensor:
+        """Audio (batch, samples) -> log-mel (batch, mels, frames)."""
         return self.mel(audio, level)
 
     def maps(self, inputs: Tensor) -> Tensor:
+        """Log-mel (batch, mels, frames) -> feature maps (batch, width, frames)."""
         mel = self.norm(inputs[:, None].to(self.gain.dtype))
         energy = self.gain * mel.mean(2) + self.offset  # mean over bands, shared by all horizontal banks
         maps = [branch(mel, self.gain, self.offset) for branch in self.vertical]
@@ -168,6 +170,7 @@ class Raw(FrontEnd):
         return as_float(audio)
 
     def maps(self, inputs: Tensor) -> Tensor:
+        """Samples (batch, samples) -> feature maps (batch, width, frames)."""
         first = self.layers[0][0].weight
         return self.projection(self.layers(inputs[:, None].to(first.dtype)))
 

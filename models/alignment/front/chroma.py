@@ -51,6 +51,7 @@ class Chroma(Front):
         self.register_buffer("fold", torch.from_numpy(fold).float(), persistent=False)
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
+        """Audio (batch, samples) -> chroma (batch, 1, 12, frames)."""
         if isinstance(self.spectrum, Spectrum):
             magnitude = self.spectrum(piece, semitones(C1, 12 * OCTAVES, self.spectrum.hertz(cents)))
         else:
@@ -102,6 +103,7 @@ class SpectralRise(Front):
         return (np.minimum(rows, min(plain + HIGHEST - semitone[plain], BINS - 1)) == np.arange(BINS)[:, None]).astype(float)
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
+        """Audio (batch, samples) -> rise of the spectrum (batch, 1, bands, frames)."""
         power = self.spectrum(piece, self.weights(cents))
         rise = power.diff(dim=-1)[..., :-1].relu()  # the piece has an extra frame on either side
         if self.norm != "none":

@@ -151,6 +151,7 @@ class CQT(LogFront):
         return self.settings["f_min"] * 2.0 ** (np.arange(self.bins) / self.settings["per_octave"])
 
     def magnitude(self, piece: Tensor, cents: float) -> Tensor:
+        """Audio (batch, samples) -> constant-Q magnitudes (batch, bins, frames)."""
         return self.transform(piece, cents)
 
 
@@ -177,6 +178,7 @@ class LogCQTFlux(CQT):
         self.set_context(self.transform.context)
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
+        """Audio (batch, samples) -> log magnitudes and their rise (batch, 2, bins, frames)."""
         both = super().analyse(piece, cents)
         both[:, 1] *= self.weight
         return both

@@ -63,6 +63,7 @@ class HCQT(Front):
         return magnitude * magnitude.new_tensor(self.weights)[:, None]
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
+        """Audio (batch, samples) -> harmonic constant-Q magnitudes (batch, harmonics, bins, frames)."""
         magnitude = self.magnitude(piece, cents)
         level = (magnitude.clamp(min=10 ** (-RANGE_DB / 20)).log10() * (20 / RANGE_DB)).add(1.0)
         index = magnitude.new_tensor(self.index, dtype=int).flatten()

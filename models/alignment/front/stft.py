@@ -97,6 +97,7 @@ class LogFront(Front):
         raise NotImplementedError
 
     def analyse(self, piece: Tensor, cents: float) -> Tensor:
+        """Audio (batch, samples) -> log magnitudes and derived channels (batch, channels, bins, frames)."""
         magnitude = self.magnitude(piece, cents)
         log = self._log(magnitude)
         inside = slice(self.margin, log.shape[-1] - self.margin)
@@ -191,6 +192,7 @@ class LogSTFT(LogFront):
         return triangles(self.edges, self.spectrum.hertz(cents))
 
     def magnitude(self, piece: Tensor, cents: float) -> Tensor:
+        """Audio (batch, samples) -> band magnitudes (batch, bins, frames)."""
         return self.spectrum(piece, self.weights(cents))
 
 
@@ -223,4 +225,5 @@ class Semigram(LogFront):
             raise ValueError(f"Semigram: semitone {first + bins - 1} lies above half the sample rate, {sample_rate / 2:g} Hz")
 
     def magnitude(self, piece: Tensor, cents: float) -> Tensor:
+        """Audio (batch, samples) -> semitone magnitudes (batch, bins, frames)."""
         return self.spectrum(piece, semitones(self.first, self.bins, self.spectrum.hertz(cents)))

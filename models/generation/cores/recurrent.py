@@ -27,10 +27,12 @@ class RNNCore(Core):
         return self.rnn(x)[0]
 
     def start(self, batch: int) -> RNNState:
+        """Initial state of (batch,) sequences."""
         parts = 2 if self.kind == "lstm" else 1
         return [tuple(self.zeros(batch, self.width) for _ in range(parts)) for _ in range(self.rnn.num_layers)]
 
     def step(self, x: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
+        """Inputs (batch, inputs) of one frame -> hidden state (batch, width), next state."""
         after = []
         for before, weights in zip(state, self.rnn.all_weights, strict=True):
             if self.kind == "gru":
@@ -71,10 +73,12 @@ class GroupedCore(Core):
         return torch.cat([states, self.second(torch.cat([melody, before], -1))[0]], -1)
 
     def start(self, batch: int) -> GroupedState:
+        """Initial state of (batch,) sequences."""
         cells = self.chord_cells, self.width - self.chord_cells
         return tuple((self.zeros(batch, count), self.zeros(batch, count)) for count in cells)
 
     def step(self, x: Tensor, state: GroupedState) -> tuple[Tensor, GroupedState]:
+        """Inputs (batch, inputs) of one frame -> hidden state (batch, width), next state."""
         chords, melody = self._split(x)
         first = torch.lstm_cell(chords, state[0], *self.first.all_weights[0])
         second = torch.lstm_cell(torch.cat([melody, state[0][0]], -1), state[1], *self.second.all_weights[0])
@@ -112,6 +116,7 @@ class ContextCore(Core):
         return self.zeros(batch, self.width)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (batch, inputs) of one frame -> hidden state (batch, width), next state."""
         c = self._after(self.into(x), state)
         return c, c
 

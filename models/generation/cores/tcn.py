@@ -134,6 +134,7 @@ class TCNCore(Core):
         return [[conv.start(batch, like) for conv in block.convs] for block in self.blocks]
 
     def step(self, x: Tensor, state: list[list[FrameRing]]) -> tuple[Tensor, list[list[FrameRing]]]:
+        """Inputs (batch, inputs) of one frame -> hidden state (batch, width), next state."""
         skips, after = [], []
         x = x if self.into is None else self.into(x)
         for block, rings in zip(self.blocks, state, strict=True):

@@ -118,6 +118,7 @@ class TransformerCore(Core):
         return caches
 
     def step(self, x: Tensor, state: list[Cache]) -> tuple[Tensor, list[Cache]]:
+        """Inputs (batch, inputs) of one frame -> hidden state (batch, width), next state."""
         x, after = self.into(x), []
         for layer, cache in zip(self.layers, state, strict=True):
             x, cache = layer.step(x, cache)

@@ -34,6 +34,7 @@ class BernoulliHead(Head):
         return F.linear(h, self.out.weight * self.mask, self.out.bias).float()
 
     def nll(self, h: Tensor, y: Tensor) -> Tensor:
+        """Nats (...,) of frames y (..., columns) given h (..., width)."""
         return F.binary_cross_entropy_with_logits(self.logits(h), y.float(), reduction="none").sum(-1)
 
     def guess(self, h: Tensor, y: Tensor) -> Tensor:
@@ -48,6 +49,7 @@ class BernoulliHead(Head):
         generator: torch.Generator,
         allowed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
+        """Hidden states (rows, width) -> frames (rows, columns) in {0, 1}."""
         logits = self.logits(h)
         frame = flip(logits, sampling, generator)
         if fixed is None:
@@ -117,6 +119,7 @@ class NADEHead(Head):
         generator: torch.Generator,
         allowed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
+        """Hidden states (rows, width) -> frames (rows, columns) in {0, 1}, column by column."""
         with full_precision(h):
             return self._sample(h.float(), values, fixed, sampling, generator)
 

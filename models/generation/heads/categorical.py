@@ -69,6 +69,7 @@ class AutoregressiveHead(Head):
         generator: torch.Generator,
         allowed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
+        """Hidden states (rows, width) -> frames (rows, columns), column by column."""
         context, weight = self.begin(h), torch.zeros(len(h), device=h.device)
         sizes = [self.form.sizes[column] for column in self.order]
         noise = gumbel(len(h), sum(sizes), sampling, generator)

@@ -94,7 +94,7 @@ def test_rows_tell_each_recording_in_order():
     rows = scored(*errors, order=(1, 0)).rows()
     assert rows.recording.tolist() == [0] * 3 + [1] * 5 and rows.recordings.tolist() == [0, 1]
     for one in (0, 1):
-        np.testing.assert_allclose(rows.of(one), errors[one], atol=1e-12)
+        np.testing.assert_allclose(rows.errors_of(one), errors[one], atol=1e-12)
         np.testing.assert_allclose(rows.score_s[rows.recording == one], truth_of(one, len(errors[one]))[:, 0])
     np.testing.assert_allclose(rows.time_err, [0.01, 0.02])
 

@@ -12,7 +12,6 @@ MAKERS = {"cls", "copy", "deepcopy", "__new__", "finalize"}
 """Functions that return a new object, beside classes."""
 EXCEPTIONS = {
     # An autograd function keeps what its backward pass needs on the context that torch gives it.
-    ("models/sed/pooling.py", "ctx.size"),
     ("models/separation/masking.py", "ctx.stft"),
     # The only way to keep an optimizer from moving single parameters.
     ("tasks/generation/module.py", "parameter.grad"),

@@ -137,7 +137,7 @@ class MultiDomainLoss(nn.Module):
 
     @property
     def needs_waveforms(self) -> bool:
-        """Whether waveforms of the estimates are needed."""
+        """True if waveforms of the estimates are needed."""
         return self.multi_domain
 
     def extra_repr(self) -> str:

@@ -27,7 +27,7 @@ class STFT(nn.Module):
 
     @property
     def sparse(self) -> bool:
-        """Whether frames overlap by less than three quarters."""
+        """True if frames overlap by less than three quarters."""
         return 4 * self.hop > self.n_fft
 
     @property

@@ -227,5 +227,5 @@ class StackedAutoencoder(Coded):
 
     @property
     def seeks(self) -> bool:
-        """Whether codes are optimised even without fixed cells: with constraints."""
+        """True if codes are optimised even without fixed cells: with constraints."""
         return len(self.constraints) > 0

@@ -224,5 +224,5 @@ class Coded(GenerativeModel):
 
     @property
     def seeks(self) -> bool:
-        """Whether codes are optimised even without fixed cells."""
+        """True if codes are optimised even without fixed cells."""
         return False

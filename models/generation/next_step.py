@@ -111,7 +111,7 @@ class IterativeSampler:
             self.done = self.done | (drawn[:, 0] == self.net.form.end)
 
     def over(self, frame: int) -> bool:
-        """Whether all rows have ended before this frame; if so the remaining frames are filled."""
+        """True if all rows have ended before this frame; if so the remaining frames are filled."""
         if not self.ends or frame < self.final or not bool(self.done.all()):
             return False
         self.out[:, frame:] = torch.where(self.fixed[:, frame:], self.values[:, frame:], self.ending)

@@ -15,7 +15,7 @@ class Sampling(NamedTuple):
 
     @property
     def greedy(self) -> bool:
-        """Whether the most likely value is always taken."""
+        """True if the most likely value is always taken."""
         return self.temperature <= 0 or self.top_k == 1
 
 

@@ -223,7 +223,7 @@ class DetectionCRNN(nn.Module):
 
     @property
     def spectral(self) -> bool:
-        """Whether the log-mel is an input."""
+        """True if the log-mel is an input."""
         return self.convolutions is not None
 
     @property

@@ -15,7 +15,7 @@ WHOLES = (
 
 
 def covers_by_name(sources: Sequence[str]) -> bool:
-    """Whether sources cover the mixture, judged by their names, for checkpoints without that information.
+    """True if sources cover the mixture, judged by their names, for checkpoints without that information.
 
     A single source or a subset of `WHOLES` does not. Other names do: such a network was trained on sums of its sources.
     """

@@ -217,7 +217,7 @@ class FrontBack(nn.Module):
 
     @property
     def explains(self) -> bool:
-        """Whether the back end has attention for `explain`."""
+        """True if the back end has attention for `explain`."""
         return isinstance(self.back_end, Att)
 
     def explain(self, audio: Tensor, level: Tensor | None = None, layer: int = -1) -> Explanation:

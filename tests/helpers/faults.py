@@ -169,7 +169,7 @@ def chosen(calls: list[Call]) -> list[Call]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a name says that the file is not finished."""
+    """True if a name says that the file is not finished."""
     return any(part.startswith(".") or part.endswith((".tmp", ".part")) for part in path.parts)
 
 

@@ -127,7 +127,7 @@ def _phrase(random: np.random.Generator, mode: str) -> list[tuple[int, int]]:
 
 
 def parallels(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    """Whether two voices of two chords move from a fifth or an octave into the same interval."""
+    """True if two voices of two chords move from a fifth or an octave into the same interval."""
     pairs = [(high, low) for low in range(4) for high in range(low)]
     return any(
         (before[a] - before[b]) % 12 == (after[a] - after[b]) % 12

@@ -41,7 +41,7 @@ def owner(node: ast.expr) -> ast.expr:
 
 
 def makes(node: ast.expr) -> bool:
-    """Whether an expression is a call of a class or of another maker."""
+    """True if an expression is a call of a class or of another maker."""
     if not isinstance(node, ast.Call):
         return False
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -105,7 +105,7 @@ def foreign_assignments(path: Path, tree: ast.Module) -> Iterator[tuple[int, str
 
 
 def allowed(target: ast.Attribute, own: set[str]) -> bool:
-    """Whether a target is an attribute of `self` or of an object made by the function."""
+    """True if a target is an attribute of `self` or of an object made by the function."""
     if isinstance(target.value, ast.Name) and target.value.id == "self":
         return True
     return makes(owner(target.value)) or getattr(owner(target.value), "id", None) in own

@@ -164,9 +164,9 @@ def test_recordings_are_drawn_as_often_as_they_are_long_and_weigh(crops):
     plain = crops(frames=2, pairs=1)
     lengths = np.array([len(active) for active in plain.active])
     weights = [1.0, 0.0, 3.0, *[0.5] * (len(lengths) - 3)]
-    found = RecordingCrops(plain.pairs, weights, plain.store, 100, 1, plain.sampling, FRAME_S)
-    counts = Counter(found[k, k].names[0] for k in range(600))
-    for pair, share in zip(found.pairs, lengths * weights / (lengths * weights).sum(), strict=True):
+    weighted = RecordingCrops(plain.pairs, weights, plain.store, 100, 1, plain.sampling, FRAME_S)
+    counts = Counter(weighted[k, k].names[0] for k in range(600))
+    for pair, share in zip(weighted.pairs, lengths * weights / (lengths * weights).sum(), strict=True):
         assert counts[pair.name] / 600 == pytest.approx(share, abs=0.06 if share else 0)
 
 
@@ -194,6 +194,6 @@ def test_what_sounds_is_kept_as_bits():
 def test_a_crop_too_short_gives_its_farthest_frame(length):
     active, random = np.zeros((length, 2), np.uint64), np.random.default_rng(0)
     for place in range(length):
-        found = other_frame(place, 0, length, active, PairSampling(), random)
-        assert 0 <= found < length
-        assert abs(found - place) == min(4, max(place, length - 1 - place))
+        frame = other_frame(place, 0, length, active, PairSampling(), random)
+        assert 0 <= frame < length
+        assert abs(frame - place) == min(4, max(place, length - 1 - place))

@@ -22,7 +22,7 @@ def sets(piece: Piece) -> list[frozenset[int]]:
 
 
 def alike(first: list[frozenset[int]], second: list[frozenset[int]]) -> bool:
-    """Whether one is the other transposed."""
+    """True if one is the other transposed."""
     shift = min(second[0]) - min(first[0])
     return [{pitch + shift for pitch in chord} for chord in first] == [set(chord) for chord in second]
 

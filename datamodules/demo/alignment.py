@@ -51,6 +51,7 @@ PLAYERS = {
 class Performance(NamedTuple):
     """Piece with the notes of one player."""
 
+    piece: DemoPiece
     name: str  # of the piece, as a file name
     player: str
     notes: list[RenderedNote]
@@ -82,7 +83,7 @@ def performances(pieces: Mapping[str, int] = PIECES, seed: int = 0) -> list[Perf
     for piece, split in chosen:
         name = re.sub(r"[^a-z0-9]+", "_", piece.name.lower()).strip("_")
         own_seed = int(random.integers(2**31))
-        results.append(Performance(name, decks[split].draw(), play(piece, own_seed), own_seed))
+        results.append(Performance(piece, name, decks[split].draw(), play(piece, own_seed), own_seed))
     return results
 
 
@@ -94,26 +95,36 @@ def split_of(name: str) -> str:
 def play(piece: DemoPiece, seed: int) -> list[RenderedNote]:
     """Notes of a piece with a random first bar, key, tempo curve and dynamics, and asynchronous chords."""
     random = np.random.default_rng(seed)
-    beat = piece.bar / accompany.BEATS[piece.beats, piece.beat_type]
-    bars = int(piece.length / piece.bar + 1e-6)
-    tempo = random.uniform(60, 100) if len(piece.parts) > 1 else random.uniform(80, 130)
-    start = int(random.random() * bars) / bars
-    excerpt = cutting.cut(piece, 60 / tempo / beat, start, int(random.integers(-5, 7)), int(random.integers(66, 76)), SECONDS)
-    lines = list(excerpt.parts)
-    if len(lines) == 1:
-        lines += [accompany.comping(excerpt.grid, str(random.choice(list(accompany.COMPING))), 48, False)]
-        lines += [cutting.bass_line(excerpt, int(random.integers(6)))]
+    lines = arranged(piece, random).parts
     curve, swell = degrade.Curve(seed, SECONDS), random.uniform(0, 6.28)
     notes = []
     for part, line in enumerate(lines):
         for tone in line:
-            if not 0 <= tone.start < SECONDS - 0.3:
+            if not sounds(tone):
                 continue
             first, last = curve(np.array([tone.start, tone.start + 0.95 * tone.length]))
             first = max(0.0, first + random.normal(0, PLAYED_AFTER_S))
             loud = 72 + 12 * np.sin(tone.start / 4 + swell) + random.normal(0, 6) - 8 * (part > 0)
             notes.append(RenderedNote(first, max(last, first + 0.05), 0, tone.pitch, int(np.clip(loud * tone.stress, 20, 120))))
     return apart(sorted(notes))
+
+
+def arranged(piece: DemoPiece, random: np.random.Generator) -> cutting.ScoreExcerpt:
+    """Excerpt in strict tempo with a random first bar, key and tempo; accompanied if it is a lone melody."""
+    beat = piece.bar / accompany.BEATS[piece.beats, piece.beat_type]
+    bars = int(piece.length / piece.bar + 1e-6)
+    tempo = random.uniform(60, 100) if len(piece.parts) > 1 else random.uniform(80, 130)
+    start = int(random.random() * bars) / bars
+    excerpt = cutting.cut(piece, 60 / tempo / beat, start, int(random.integers(-5, 7)), int(random.integers(66, 76)), SECONDS)
+    if len(excerpt.parts) > 1:
+        return excerpt
+    chords = accompany.comping(excerpt.grid, str(random.choice(list(accompany.COMPING))), 48, False)
+    return excerpt._replace(parts=[*excerpt.parts, chords, cutting.bass_line(excerpt, int(random.integers(6)))])
+
+
+def sounds(tone: accompany.Tone) -> bool:
+    """True if a note of an arrangement is played in the recording."""
+    return 0 <= tone.start < SECONDS - 0.3
 
 
 def apart(notes: list[RenderedNote]) -> list[RenderedNote]:
@@ -133,14 +144,19 @@ def apart(notes: list[RenderedNote]) -> list[RenderedNote]:
 
 def write(performance: Performance, root: Path) -> None:
     """Write the three files of a recording."""
-    player = PLAYERS[performance.player]
     name = f"MAPS_MUS-{performance.name}_{performance.player}"
     stem = root / f"MAPS_{performance.player}" / "MUS" / name
-    end = max(note.end for note in performance.notes) + 1.5
-    midi = render.midi_file(performance.notes, {0: player.program}, end)
+    midi, audio = rendered(performance)
     stem.with_name(f"{name}.mid").write_bytes(midi)
     rows = [f"{note.start:.6f}\t{note.end:.6f}\t{note.pitch}" for note in performance.notes]
     stem.with_name(f"{name}.txt").write_text("\n".join(["OnsetTime\tOffsetTime\tMidiPitch", *rows]) + "\n", encoding="utf-8")
-    audio = render.render_mono(midi, RATE, end)
-    audio = degrade.degrade(audio, RATE, player.worse, performance.seed) if player.worse else audio
     soundfile.write(stem.with_name(f"{name}.wav"), audio, RATE, subtype="PCM_16")
+
+
+def rendered(performance: Performance) -> tuple[bytes, np.ndarray]:
+    """MIDI file of a performance, and its sound (samples,) float32 at RATE."""
+    player = PLAYERS[performance.player]
+    end = max(note.end for note in performance.notes) + 1.5
+    midi = render.midi_file(performance.notes, {0: player.program}, end)
+    audio = render.render_mono(midi, RATE, end)
+    return midi, degrade.degrade(audio, RATE, player.worse, performance.seed) if player.worse else audio

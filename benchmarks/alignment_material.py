@@ -11,15 +11,16 @@ import numpy as np
 
 import tasks
 from datamodules.alignment import asap
-from datamodules.alignment.degrade import Curve
+from datamodules.alignment.degrade import Curve, degrade
 from datamodules.alignment.listing import Pair
 from datamodules.alignment.match import matched_times
 from datamodules.alignment.reading import unfoldings
 from datamodules.alignment.rendered import Vienna
 from datamodules.alignment.score import Score, notes_of
-from datamodules.alignment.sounds import hear
+from datamodules.alignment.sounds import hear, synthesize
 from datamodules.audio.reading import read_file
 from datamodules.demo import alignment as demo
+from datamodules.demo.music import DemoPiece
 from models.alignment import Handcrafted
 from models.alignment.front import LogCQTFlux
 from tasks.alignment.inference import File2Alignment
@@ -103,6 +104,55 @@ def engine(options: AlignmentOptions | None = None) -> File2Alignment:
         return File2Alignment(tasks.load(os.environ["QUINTET_RUN"]), options)
     net = Handcrafted(LogCQTFlux(), "cosine").eval()
     return File2Alignment(SimpleNamespace(net=net, inference=AlignmentOptions()), options)
+
+
+# Synthesized performances of a score
+
+
+def performed(
+    name: str,
+    score: Score,
+    seed: int = 3,
+    pace: float = 1.0,
+    program: int | None = 1,
+    semitones: int = 0,
+    cents: float = 0.0,
+    worse: str | None = None,
+    ways: Ways | None = None,
+) -> Recording:
+    """Recording of a score with a random tempo curve.
+
+    Args:
+        name: name of the recording
+        score: what is played
+        seed: seed of the tempo curve and of the degradation
+        pace: duration of a second of the score, besides the curve
+        program: General MIDI program; None: those of the score
+        semitones: transposition
+        cents: tuning above 440 Hz
+        worse: name of a degradation
+        ways: unfoldings of the score to align with (default: what is played)
+    """
+    notes, curve = score.notes, Curve(seed, float(score.notes.offset.max()))
+    onsets = np.unique(notes.onset)
+
+    def sound() -> np.ndarray:
+        times = {"onset": pace * curve(notes.onset), "offset": pace * curve(notes.offset)}
+        audio = synthesize(notes._replace(**times, pitch=notes.pitch + semitones), RATE, cents=cents, program=program)
+        return degrade(audio, RATE, worse, seed) if worse else audio
+
+    return Recording("synthesized", name, sound, ways or [("", score)], lambda: np.stack([onsets, pace * curve(onsets)], 1))
+
+
+def written(piece: DemoPiece, quarter_s: float = 0.6) -> Score:
+    """Score of a chorale or tune at a steady tempo, from its first downbeat or pickup on."""
+    rows = np.array([(note.onset, note.duration, note.pitch) for part in piece.parts for note in part])
+    early = -min(rows[:, 0].min(), 0.0)
+    beat, end = 4 / piece.beat_type, piece.length
+    beats, bars = (early + np.arange(0, end, step) for step in (beat, piece.bar))
+    before = early - beat * np.arange(1, int(early / beat + 1e-6) + 1)[::-1]
+    notes = notes_of(quarter_s * (early + rows[:, 0]), quarter_s * (early + rows[:, 0] + rows[:, 1]), rows[:, 2])
+    return Score(notes, quarter_s * np.concatenate([before, beats]), quarter_s * bars, f"{piece.name}.mid")
 
 
 # Vienna 4x22

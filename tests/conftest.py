@@ -19,10 +19,12 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """Keep what tests render away from the user's cache, and out of each other's way."""
+    """Keep what tests render away from the user's cache; test processes share one, so that each set is rendered once."""
     import torch  # after OMP_NUM_THREADS is set
 
-    folder = tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
     before = os.environ.get("QUINTET_CACHE")
     os.environ.update(QUINTET_CACHE=str(folder), WANDB_MODE="offline", WANDB_SILENT="true")
     torch.set_num_threads(1)

@@ -1,12 +1,12 @@
 """Command line of all tasks: LightningCLI with run folders, implied configs, argument links, `prepare` and `export`."""
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from jsonargparse.typing import PositiveInt
 from pytorch_lightning import seed_everything
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, Namespace
@@ -156,7 +156,7 @@ class CLI(SteppedCLI):
         return trained | {key: value for key, value in different.items() if key.startswith("model.")}
 
     def _plain(self, parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
-        return yaml.safe_load(parser.dump(config, skip_none=False))[self.subcommand]
+        return json.loads(parser.dump(config, format="json", skip_none=False, skip_validation=True))[self.subcommand]
 
     def before_instantiate_classes(self) -> None:
         """Choose the run folder, and set it for checkpoints, loggers and the resumed checkpoint."""

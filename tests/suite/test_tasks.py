@@ -18,6 +18,7 @@ from tests.helpers.commands import command
 ROOT = Path(__file__).parents[2]
 TASKS = sorted(path.parent.name for path in ROOT.glob("configs/*/default.yaml"))
 TINY = sorted(f"{path.parent.name}/{path.stem}" for path in ROOT.glob("configs/*/tiny*.yaml"))  # one per way of training
+SHORT = ("--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "1")
 
 
 def fit(config: str, runs: Path, *more: str) -> list[str]:
@@ -59,7 +60,7 @@ def test_each_task_has_its_files(task):
 @pytest.mark.parametrize("config", TINY)
 def test_a_run_ended_by_kill_9_goes_on_to_the_same_weights(config, tmp_path):
     task = config.split("/")[0]
-    options = ("--test_after_fit", "false", "--checkpoint.every_n_train_steps", "1")
+    options = ("--test_after_fit", "false", "--checkpoint.every_n_train_steps", "1", *SHORT)
     run(fit(config, tmp_path / "whole", *options))
     broken = fit(config, tmp_path / "broken", *options)
     folder = tmp_path / "broken" / task / "run"
@@ -104,7 +105,8 @@ def test_an_empty_split_is_refused_and_one_that_is_not_needed_is_not_built(tmp_p
 @pytest.mark.parametrize("config", TINY)
 def test_mixed_precision_trains_and_a_checkpoint_is_plain_data(config, tmp_path):
     task = config.split("/")[0]
-    told = run(fit(config, tmp_path, "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1"))
+    short = (*SHORT, "--trainer.max_epochs", "1", "--trainer.limit_test_batches", "1")
+    told = run(fit(config, tmp_path, "--trainer.precision", "bf16-mixed", *short))
     folder = tmp_path / task / "run"
     assert (folder / "metrics.json").is_file()
     assert "nan" not in (folder / "metrics.json").read_text().lower().split('"per_tag"')[0]

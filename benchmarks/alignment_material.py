@@ -40,14 +40,22 @@ class Recording:
         kind: kind of material
         name: unique name
         sound: () -> samples (samples,) float32 at RATE
-        ways: unfoldings of the score; the first one is that of the true times
+        ways: unfoldings of the score
         truth: () -> (events, 2) float64: s in the score, s in the recording; rising
+        score: score that the true times refer to (default: the first unfolding)
     """
 
     def __init__(
-        self, kind: str, name: str, sound: Callable[[], np.ndarray], ways: Ways, truth: Callable[[], np.ndarray]
+        self,
+        kind: str,
+        name: str,
+        sound: Callable[[], np.ndarray],
+        ways: Ways,
+        truth: Callable[[], np.ndarray],
+        score: Score | None = None,
     ) -> None:
         self.kind, self.name, self.ways = kind, name, ways
+        self.score = score or ways[0][1]
         self._sound, self._truth = sound, truth
 
     @cached_property
@@ -57,11 +65,6 @@ class Recording:
     @cached_property
     def truth(self) -> np.ndarray:
         return self._truth()
-
-    @property
-    def score(self) -> Score:
-        """Score that the true times refer to."""
-        return self.ways[0][1]
 
     @property
     def duration_s(self) -> float:
@@ -141,14 +144,15 @@ def performed(
         audio = synthesize(notes._replace(**times, pitch=notes.pitch + semitones), RATE, cents=cents, program=program)
         return degrade(audio, RATE, worse, seed) if worse else audio
 
-    return Recording("synthesized", name, sound, ways or [("", score)], lambda: np.stack([onsets, pace * curve(onsets)], 1))
+    truth = np.stack([onsets, pace * curve(onsets)], 1)
+    return Recording("synthesized", name, sound, ways or [("", score)], lambda: truth, score)
 
 
 def written(piece: DemoPiece, quarter_s: float = 0.6) -> Score:
     """Score of a chorale or tune at a steady tempo, from its first downbeat or pickup on."""
     rows = np.array([(note.onset, note.duration, note.pitch) for part in piece.parts for note in part])
     early = -min(rows[:, 0].min(), 0.0)
-    beat, end = 4 / piece.beat_type, piece.length
+    beat, end = 4 / piece.beat_type, piece.length - 1e-6
     beats, bars = (early + np.arange(0, end, step) for step in (beat, piece.bar))
     before = early - beat * np.arange(1, int(early / beat + 1e-6) + 1)[::-1]
     notes = notes_of(quarter_s * (early + rows[:, 0]), quarter_s * (early + rows[:, 0] + rows[:, 1]), rows[:, 2])
@@ -196,7 +200,7 @@ def demo_score(performance: demo.Performance) -> Score:
     """Score of a performance in strict tempo, with the beats and bars of its metre."""
     excerpt = demo.arranged(performance.piece, np.random.default_rng(performance.seed))
     tones = {(tone.start, tone.pitch): tone.length for line in excerpt.parts for tone in line if demo.sounds(tone)}
-    onset, pitch = np.array(list(tones)).T
+    onset, pitch = np.round(list(tones), 6).T  # equal onsets are one event
     grid = excerpt.grid
     bars = np.array([bar for bar in grid.bars if bar > -1e-6])
     beats = np.concatenate([bar + grid.beat * np.arange(grid.beats) for bar in grid.bars])

@@ -67,8 +67,9 @@ def judge(aligned: Aligned, excerpt: Excerpt) -> Verdict:
 
 
 def _faults(claims: list[Claim], excerpt: Excerpt) -> list[str]:
-    events, music = excerpt.truth[:, 1], excerpt.recording.truth[[0, -1], 1] - excerpt.begin
-    begin, end = max(0.0, music[0]), min(excerpt.end - excerpt.begin, music[1])
+    events, clock = excerpt.truth[:, 1], _clock(excerpt)
+    begin = max(0.0, excerpt.recording.truth[0, 1] - excerpt.begin)
+    end = min(excerpt.end - excerpt.begin, float(clock(excerpt.recording.score.notes.offset.max())))
     first, last = claims[0], claims[-1]
     start, stop = first.true_s.argmin(), last.true_s.argmax()
     faults = []
@@ -86,6 +87,12 @@ def _faults(claims: list[Claim], excerpt: Excerpt) -> list[str]:
     return [*faults, f"{outside} bars claimed outside"] if outside else faults
 
 
+def _clock(excerpt: Excerpt) -> TimeMap:
+    """Map from true score time (s) to time in the excerpt (s)."""
+    truth = excerpt.recording.truth
+    return TimeMap(truth[:, 0], truth[:, 1] - excerpt.begin)
+
+
 def _claim(aligned: Aligned, excerpt: Excerpt, index: int) -> Claim | None:
     """Claim of one segment; None if it plays no note."""
     score, true = aligned.score, excerpt.recording.score
@@ -93,8 +100,7 @@ def _claim(aligned: Aligned, excerpt: Excerpt, index: int) -> Claim | None:
     bars = _of_segment(aligned, bars_played(aligned), score.bars, index)
     if not len(notes.index):
         return None
-    truth = excerpt.recording.truth
-    clock = TimeMap(truth[:, 0], truth[:, 1] - excerpt.begin)
+    clock = _clock(excerpt)
     onset = score.notes.onset[notes.index]
     beat = beats_of(score, onset)
     near = float(np.median(beat - beats_of(true, clock.inverse(notes.time[:, 0]))))

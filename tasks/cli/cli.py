@@ -145,8 +145,8 @@ class CLI(SteppedCLI):
         if self.subcommand not in ("fit", "validate", "test"):
             return {}
         words = row_alone(self.task, self.argv, self.row)
-        row = parser.parse_complete(words) if words else None
-        different = departures(self._plain(parser, row), self._plain(parser, self.config)) if row else {}
+        row = self._row_settings(parser, words) if words else None
+        different = departures(row, self._plain(parser, self.config)) if row else {}
         if self.subcommand == "fit":
             return different
         known = stamped_departures(Path(self.config[self.subcommand].ckpt_path), self.task.name)
@@ -154,6 +154,11 @@ class CLI(SteppedCLI):
         if known is None:  # the checkpoint does not have the trainer's settings
             trained = {key: value for key, value in trained.items() if key.startswith("data.")}
         return trained | {key: value for key, value in different.items() if key.startswith("model.")}
+
+    def _row_settings(self, parser: LightningArgumentParser, words: list[str]) -> dict[str, Any] | None:
+        """Settings of a row's command line as plain values; None if they are incomplete."""
+        row = parser.parse_complete(words)
+        return self._plain(parser, row) if row else None
 
     def _plain(self, parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
         return json.loads(parser.dump(config, format="json", skip_none=False, skip_validation=True))[self.subcommand]

@@ -5,14 +5,18 @@ import importlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import yaml
 
+from tasks.cli.configs import CONFIGS, configs_in
+from tasks.cli.late_imports import import_light
 from tasks.cli.launch import launch
 from tasks.cli.runs import CHOSEN
+from tasks.writers.output_files import names_file
 from tests.helpers.layouts import write_mtat
 
 TAGS = ["flute", "piano", "slow", "fast", "weird"]
@@ -39,7 +43,9 @@ def command(task: str, *words: object) -> Done:
     argv = [str(word) for word in words]
     kept = {name: value for name, value in os.environ.items() if name != CHOSEN}
     out, err, code = io.StringIO(), io.StringIO(), 0
+    cli = import_light("tasks.cli.cli").CLI
     with (
+        mock.patch.object(cli, "_row_settings", _parsed_once(cli._row_settings)),
         mock.patch.dict(os.environ, kept, clear=True),
         mock.patch.object(sys, "argv", [f"tasks.{task}", *argv]),
         contextlib.redirect_stdout(out),
@@ -50,6 +56,23 @@ def command(task: str, *words: object) -> Done:
         except SystemExit as left:
             code = left.code if isinstance(left.code, int) else int(left.code is not None)
     return Done(code, out.getvalue(), err.getvalue())
+
+
+_rows: dict[tuple[str, ...], Any] = {}
+
+
+def _parsed_once(row_settings: Callable[..., Any]) -> Callable[..., Any]:
+    """`CLI._row_settings` that parses a row of the suite once per process, as that takes 0.2 CPU s in each command."""
+
+    def settings(cli: Any, parser: Any, words: list[str]) -> Any:
+        if any(names_file(config) and not Path(config).is_relative_to(CONFIGS) for config in configs_in(words)):
+            return row_settings(cli, parser, words)
+        key = (cli.task.name, *words)
+        if key not in _rows:
+            _rows[key] = row_settings(cli, parser, words)
+        return _rows[key]
+
+    return settings
 
 
 def tagging(*words: object) -> Done:

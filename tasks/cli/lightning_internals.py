@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import yaml
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning_fabric.utilities.logger import _convert_params
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, _InstantiatorFn
@@ -51,6 +52,13 @@ class SteppedCLI(LightningCLI):
         settings = self.config_dump["model"]
         del self.config_dump  # created again after the links between data and module are applied
         return settings
+
+    def _dump_config(self) -> None:
+        """Set `config_dump` as Lightning does, without validating again what has just been parsed."""
+        if not hasattr(self, "config_dump"):
+            text = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, skip_validation=True)
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            self.config_dump = yaml.load(text, Loader=loader)[self.config.subcommand]
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         self._datamodule_class = self.data_class(subcommand)

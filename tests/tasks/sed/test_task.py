@@ -16,6 +16,7 @@ from tasks.sed.module import RampDecay
 from tasks.sed.options import DetectionOptions
 from tests.helpers.commands import command
 from tests.helpers.sed_layout import NETWORK, RATE, SHORT, write_dcase2018, write_table, write_tone
+from tests.helpers.yamnet_weights import keras_arrays
 
 
 def sed(*words):
@@ -239,24 +240,24 @@ def test_from_python(trained, root):
 
 def test_embeddings_of_a_pretrained_network_and_its_weights(root, tmp_path):
     """Random weights of the published shape: what counts is the way from the config to a prediction."""
-    from models.extractors import VGGish
+    from models.extractors import YAMNet
 
     torch.manual_seed(0)
-    weights = tmp_path / "vggish.pth"
-    torch.save(VGGish(random_init=True).state_dict(), weights)
+    weights = tmp_path / "yamnet.npz"
+    np.savez(weights, **keras_arrays(YAMNet(random_init=True)))
     runs, out = tmp_path / "runs", tmp_path / "out"
-    row = ["--config", "configs/sed/vggish.yaml", "--data.root", root, "--runs", runs]
+    row = ["--config", "configs/sed/yamnet.yaml", "--data.root", root, "--runs", runs]
     done = sed("fit", *row, *NETWORK, *SHORT, "--trainer.max_epochs", "1", "--model.weights.audio", weights)
     assert done.code == 0, done.err
-    folder = runs / "sed" / "vggish"
+    folder = runs / "sed" / "yamnet"
     state = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-    projection = next(value for name, value in state.items() if name.startswith("net.fusion") and value.shape == (64, 128))
+    projection = next(value for name, value in state.items() if name.startswith("net.fusion") and value.shape == (64, 1024))
     assert not any("extractor" in name for name in state) and torch.isfinite(projection).all()
     done = sed("predict", "--ckpt_path", folder, "--data.inputs", root / "audio/eval/eval0.wav", "--output.folder", out)
     assert done.code == 0, done.err
     weights.unlink()
     gone = sed("predict", "--ckpt_path", folder, "--data.inputs", root / "audio/eval", "--output.folder", tmp_path / "two")
-    assert gone.code == 2 and "vggish.pth do not exist" in gone.err and "Traceback" not in gone.err
+    assert gone.code == 2 and "yamnet.npz do not exist" in gone.err and "Traceback" not in gone.err
 
 
 @pytest.mark.parametrize(

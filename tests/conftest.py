@@ -17,6 +17,10 @@ def pytest_collection_finish():
     gc.enable()
 
 
+def pytest_sessionfinish():
+    gc.freeze()  # pytest ends with several collections of everything that the tests have imported
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """Keep what tests render away from the user's cache; test processes share one, so that each set is rendered once."""

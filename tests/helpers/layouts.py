@@ -1,7 +1,9 @@
 """Tiny data sets written as the real ones lie on disk, tags and file names alike; the audio is tones and noise."""
 
 import csv
+import io
 import pickle
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +28,18 @@ def tone(seconds: float = 5.0, seed: int = 0, rate: int = RATE, channels: int = 
 def write_audio(path: Path, sound: np.ndarray, rate: int = RATE) -> Path:
     """Write float32 `sound` in the format of the path's ending; mp3 at about 40 kbps for 16 kHz."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"bitrate_mode": "CONSTANT", "compression_level": 0.8} if path.suffix == ".mp3" else {}
-    subtype = "FLOAT" if path.suffix == ".wav" else None
-    soundfile.write(path, sound, rate, subtype=subtype, **options)
+    path.write_bytes(_encoded(sound.tobytes(), sound.dtype.str, sound.shape, rate, path.suffix))
     return path
+
+
+@lru_cache(256)  # many tests write the same clips
+def _encoded(sound: bytes, dtype: str, shape: tuple[int, ...], rate: int, suffix: str) -> bytes:
+    options = {"bitrate_mode": "CONSTANT", "compression_level": 0.8} if suffix == ".mp3" else {}
+    subtype = "FLOAT" if suffix == ".wav" else None
+    file = io.BytesIO()
+    file.name = f"sound{suffix}"
+    soundfile.write(file, np.frombuffer(sound, dtype).reshape(shape), rate, subtype=subtype, **options)
+    return file.getvalue()
 
 
 def write_mtat(

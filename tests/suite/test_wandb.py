@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 from tasks.callbacks import WandbRun, log_media, wandb_options
 from tests.helpers.toy import Toy, ToyData
-from tests.helpers.wandb_file import offline_run, records
+from tests.helpers.wandb_file import import_wandb, offline_run, records
 
 
 @pytest.fixture(autouse=True)
@@ -17,9 +17,8 @@ def no_account(monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb = import_wandb()
     yield
-    import wandb
-
     wandb.teardown()
 
 
@@ -40,9 +39,7 @@ def fit(folder, logger, module=Toy, epochs=1):
 
 
 def runs(folder):
-    import wandb
-
-    wandb.teardown()  # the service writes its last block when it ends
+    import_wandb().teardown()  # the service writes its last block when it ends
     return [offline_run(path) for path in sorted(folder.rglob("run-*.wandb"))]
 
 

@@ -4,14 +4,14 @@ import pytest
 
 from tests.helpers.commands import command
 from tests.helpers.sed_layout import NETWORK, SHORT, write_dcase2018
+from tests.helpers.wandb_file import import_wandb
 
 
 @pytest.fixture(autouse=True)
 def closed_run():
     """In a process of its own the run would end with it; here the next test must not log into it."""
+    wandb = import_wandb()
     yield
-    import wandb
-
     wandb.finish()
 
 

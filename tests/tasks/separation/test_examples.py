@@ -5,15 +5,15 @@ import torch
 
 from tests.helpers.commands import separation
 from tests.helpers.stems import STEMS, write_musdb_hq
+from tests.helpers.wandb_file import import_wandb
 from tests.tasks.separation.test_cli import ROW
 
 
 @pytest.fixture(autouse=True)
 def closed_run():
     """In a process of its own the run would end with it; here the next test must not log into it."""
+    wandb = import_wandb()
     yield
-    import wandb
-
     wandb.finish()
 
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from tests.helpers.commands import tagging, write_tiny
+from tests.helpers.wandb_file import import_wandb
 
 
 @pytest.fixture(autouse=True)
 def closed_run():
     """In a process of its own the run would end with it; here the next test must not log into it."""
+    wandb = import_wandb()
     yield
-    import wandb
-
     wandb.finish()
 
 

@@ -84,7 +84,7 @@ def run(tmp_path_factory):
             "net": {"class_path": "models.tagging.FrontBack", "init_args": net | {"dropout": 0.0}},
             "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 3e-3}},
         },
-        "trainer": TINY["trainer"] | {"max_epochs": 14},
+        "trainer": TINY["trainer"] | {"max_epochs": 14, "check_val_every_n_epoch": 2},
     }
     (folder / "kinds.yaml").write_text(yaml.safe_dump(config))
     where = ("--data.root", folder / "data", "--runs", folder / "runs", "--data.policy", "cover")

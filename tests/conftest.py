@@ -2,8 +2,11 @@
 
 import gc
 import os
+import sys
 
 import pytest
+
+from tests.helpers.numba_lock import CompileInTurn
 
 
 def pytest_configure():
@@ -32,6 +35,7 @@ def cache(tmp_path_factory):
     before = os.environ.get("QUINTET_CACHE")
     os.environ.update(QUINTET_CACHE=str(folder), WANDB_MODE="offline", WANDB_SILENT="true")
     torch.set_num_threads(1)
+    sys.meta_path.insert(0, CompileInTurn(folder.with_name("numba.lock")))
     yield folder
     os.environ.pop("QUINTET_CACHE") if before is None else os.environ.update(QUINTET_CACHE=before)
 

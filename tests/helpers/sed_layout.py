@@ -26,6 +26,7 @@ SHORT = (
     "--trainer.accelerator=cpu",
     "--report.psds=false",
     "--report.pictures=1",
+    "--report.pictures=1",
 )
 
 

@@ -23,10 +23,9 @@ def files_entered() -> Iterator[set[str]]:
     def profile(frame, event, _):
         nonlocal began
         code = frame.f_code
-        path = Path(code.co_filename)
-        if event not in ("call", "return") or not path.is_relative_to(ROOT):
+        if event not in ("call", "return") or not code.co_filename.startswith(str(ROOT)):
             return
-        name = path.relative_to(ROOT).as_posix()
+        name = Path(code.co_filename).relative_to(ROOT).as_posix()
         item = any(isinstance(value, tuple | list) for value in frame.f_locals.values())
         if event == "call" and name.startswith("datamodules/") and code.co_name in ("__getitem__", "__getitems__") and item:
             began = True

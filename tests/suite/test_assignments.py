@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.syntax_trees import syntax_tree
+
 ROOT = Path(__file__).parents[2]
 INTERNALS = {"tasks/cli/lightning_internals.py", "datamodules/common/base.py"}
 MAKERS = {"cls", "copy", "deepcopy", "__new__", "finalize"}
@@ -116,7 +118,7 @@ def test_no_function_assigns_attributes_of_an_object_that_it_did_not_make():
     for path in sources():
         name = path.relative_to(ROOT).as_posix()
         if name not in INTERNALS:
-            found |= {(name, target, line) for line, target in foreign_assignments(path, ast.parse(path.read_text("utf-8")))}
+            found |= {(name, target, line) for line, target in foreign_assignments(path, syntax_tree(path))}
     wrong = [f"{name}:{line} {target}" for name, target, line in sorted(found) if (name, target) not in EXCEPTIONS]
     assert not wrong, "pass it as an argument, return it, or give the object a method:\n" + "\n".join(wrong)
     assert {(name, target) for name, target, _ in found} >= EXCEPTIONS, "an exception that nothing needs any more"

@@ -11,6 +11,7 @@ import pytest
 
 from tasks.__main__ import find_tasks
 from tasks.cli.import_path import prefer_own_root
+from tests.helpers.syntax_trees import syntax_tree
 from tests.suite import test_compare
 from tests.tasks.alignment import test_compare as alignment
 from tests.tasks.separation import test_compare as separation
@@ -43,7 +44,7 @@ def walk(tree: ast.AST, later: bool):
 
 def imported(path: Path, module_level: bool) -> set[str]:
     names = set()
-    for node in walk(ast.parse(path.read_text()), later=not module_level):
+    for node in walk(syntax_tree(path), later=not module_level):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -11,6 +11,7 @@ import datamodules
 import tasks
 from datamodules.common.base import SuiteDataModule
 from datamodules.common.lazy_names import public_path
+from tests.helpers.syntax_trees import syntax_tree
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("tasks", "datamodules", "models", "losses")
@@ -24,7 +25,7 @@ def modules() -> dict[str, ast.Module]:
     trees = {}
     for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        trees[name] = ast.parse(path.read_text(encoding="utf-8"))
+        trees[name] = syntax_tree(path)
     return trees
 
 

@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from datamodules.common.base import replaces_sampler
 from tasks.cli import lightning_internals
+from tests.helpers.syntax_trees import syntax_tree
 
 ROOT = Path(__file__).parents[2]
 FILES = {"tasks/cli/lightning_internals.py", "datamodules/common/base.py"}
@@ -198,7 +199,7 @@ def literals(module: str) -> str:
     """All texts in the source of a module, placeholders of f-strings as {}."""
     path = importlib.util.find_spec(module).origin
     texts = []
-    for node in ast.walk(ast.parse(Path(path).read_text("utf-8"))):
+    for node in ast.walk(syntax_tree(Path(path))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.append(node.value)
         elif isinstance(node, ast.JoinedStr):
@@ -324,7 +325,7 @@ def test_private_parts_of_other_objects_stand_in_one_file():
     wrong = []
     for path in (path for top in ("tasks", "datamodules", "models", "losses") for path in (ROOT / top).rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))) if name not in FILES else ():
+        for node in ast.walk(syntax_tree(path)) if name not in FILES else ():
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
                 own = ast.unparse(node.value) in ("self", "cls", "super()")
                 if not own and node.attr not in TUPLES | PLAIN:
@@ -342,7 +343,7 @@ def test_no_class_overrides_or_reads_private_parts_of_its_base_elsewhere():
     wrong = set()
     for path in (ROOT / "tasks").rglob("*.py"):
         name = path.relative_to(ROOT).as_posix()
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = syntax_tree(path)
         used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         used |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         if name in FILES or path.name == "__main__.py" or not any(re.match("_[a-z]", part) for part in used):

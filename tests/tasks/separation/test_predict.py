@@ -230,8 +230,8 @@ def test_memory_does_not_grow_with_the_song(tmp_path):
         tracemalloc.stop()
         return peak, held
 
-    peak(10)
-    (short, short_held), (long, long_held) = peak(20), peak(100)
+    peak(20)
+    (short, short_held), (long, long_held) = peak(40), peak(160)
     assert long < 1.1 * short
     assert long_held == short_held
 

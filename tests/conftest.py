@@ -29,12 +29,15 @@ def cache(tmp_path_factory):
     """Keep what tests render away from the user's cache; test processes share one, so that each set is rendered once."""
     import torch  # after OMP_NUM_THREADS is set
 
+    from tests.helpers.demo_pieces import share_pieces
+
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     folder.mkdir(exist_ok=True)
     before = os.environ.get("QUINTET_CACHE")
     os.environ.update(QUINTET_CACHE=str(folder), WANDB_MODE="offline", WANDB_SILENT="true")
     torch.set_num_threads(1)
+    share_pieces(folder.parent)
     sys.meta_path.insert(0, CompileInTurn(folder.with_name("numba.lock")))
     yield folder
     os.environ.pop("QUINTET_CACHE") if before is None else os.environ.update(QUINTET_CACHE=before)

@@ -17,6 +17,7 @@ BLOCK, HEADER, RECORD = 32768, 7, 7
 def import_wandb() -> ModuleType:
     """Import wandb or skip the test; pydantic would search all modules for each frame of the call stack, for 5 CPU s."""
     with mock.patch("inspect.getmodule", _module_of):
+        pytest.importorskip("wandb.sdk.launch")  # imported by wandb.init
         return pytest.importorskip("wandb")
 
 

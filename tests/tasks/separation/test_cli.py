@@ -147,13 +147,6 @@ def test_compare_shows_the_run_beside_the_paper(place, tmp_path):
     assert list(tmp_path.glob("*.md"))
 
 
-def test_export_gives_a_program(place, monkeypatch):
-    monkeypatch.setattr("tasks.separation.module.SECONDS", 1.0)  # recurrent layers are unrolled: a node a frame
-    done = separation("export", "--ckpt_path", run_of(place))
-    assert done.code == 0, done.err
-    assert {"model.safetensors", "model.pt2", "config.yaml"} <= {path.name for path in (run_of(place) / "export").iterdir()}
-
-
 def refused(*words):
     done = separation(*words)
     assert done.code == 2, done.err

@@ -85,14 +85,13 @@ def within(
     lows and highs (n,) are non-decreasing, each row has at least one column, the last row reaches the last column.
     """
     n, m = lengths(costs)
-    accumulate = three_neighbours if set(steps.moves) == set(NEIGHBOURS) else any_steps
-    ends, trace = accumulate(costs, lows, highs, steps, open_start)
+    if set(steps.moves) != set(NEIGHBOURS):
+        return priced(costs, lows, highs, steps, corner(n, m, 0, open_start), corner(n, m, -1, open_end))
+    ends, trace = three_neighbours(costs, lows, highs, steps, open_start)
     last = int(ends.argmin()) if open_end else n - 1
     if not np.isfinite(ends[last]):
-        moves = ", ".join(map(str, steps.moves))
-        raise NoPath(f"no path through {n} performance and {m} score frames with steps {moves}: it needs others")
-    rows, columns = trace(last)[:2]
-    return Path(rows, columns, float(ends[last]), (n, m))
+        raise _no_path(n, m, steps)
+    return Path(*trace(last), float(ends[last]), (n, m))
 
 
 def lengths(costs: Costs) -> tuple[int, int]:
@@ -141,55 +140,63 @@ def three_neighbours(costs: Costs, lows: np.ndarray, highs: np.ndarray, steps: S
     return ends, trace
 
 
-class Jumps(NamedTuple):
-    """Columns that a path may leave after any row, columns where it may continue in the next row, and the cost."""
+class Ends(NamedTuple):
+    """Prices of beginning, or of ending, at a border of the cost matrix; infinite where a path may not."""
 
-    sources: np.ndarray  # (p,) int64
-    targets: np.ndarray  # (q,) int64
-    weight: float  # on the local cost of the target
-    penalty: float
+    rows: np.ndarray  # (n,) in the first column, or in the last
+    columns: np.ndarray  # (m,) in the first row, or in the last
 
 
-NO_JUMPS = Jumps(np.empty(0, np.int64), np.empty(0, np.int64), 1.0, 0.0)
+def corner(n: int, m: int, end: int, open_rows: bool = False) -> Ends:
+    """Ends at the first (0) or last (-1) corner; with `open_rows` at any row, for nothing."""
+    rows, columns = np.full(n, 0.0 if open_rows else np.inf), np.full(m, np.inf)
+    rows[end] = columns[end] = 0.0
+    return Ends(rows, columns)
 
 
-def any_steps(
-    costs: Costs,
-    lows: np.ndarray,
-    highs: np.ndarray,
-    steps: Steps,
-    open_start: bool,
-    finals: np.ndarray | None = None,
-    jumps: Jumps = NO_JUMPS,
-):
-    """`three_neighbours` for any steps and jumps; costs in the cheapest of the columns `finals`, by default the last.
+def priced(costs: Costs, lows: np.ndarray, highs: np.ndarray, steps: Steps, start: Ends, end: Ends) -> Path:
+    """`within` with priced ends on both axes; columns of rows before the first cell and of the last row need not be reached.
 
-    The traced path has a third array, 1 for cells reached by a jump.
+    Raises as `dtw` does.
     """
+    n, m = lengths(costs)
+    last_column, last_row, trace = any_steps(costs, lows, highs, steps, start)
+    by_row, by_column = last_column + end.rows, last_row + end.columns
+    row, column = int(by_row.argmin()), m - 1
+    if by_column.min() < by_row[row]:
+        row, column = n - 1, int(by_column.argmin())
+    total = min(by_row.min(), by_column.min())
+    if not np.isfinite(total):
+        raise _no_path(n, m, steps)
+    return Path(*trace(row, column), float(total), (n, m))
+
+
+def any_steps(costs: Costs, lows: np.ndarray, highs: np.ndarray, steps: Steps, start: Ends):
+    """Accumulated costs by any steps: of rows in the last column (n,), of the last row (m,), and a function tracing a path."""
     n, m = costs.shape
-    downs, rights, weights, level = _ordered(steps)
+    ordered = _ordered(steps)
+    downs, rights = ordered[:2]
     sizes = highs - lows
     offsets = np.cumsum(sizes) - sizes
     codes = np.empty(sizes.sum(), np.uint8)
     rows = np.full((downs.max() + 1, rights.max() + m), np.inf)
-    finals = np.array([m - 1]) if finals is None else finals
-    ends, ends_at = np.empty(n), np.zeros(n, np.int64)
-    left_at, left_from = np.empty(n), np.zeros(n, np.int64)
+    ends = np.full(n, np.inf)
     for first, left, block in _blocks(costs, lows, highs):
-        outputs = (finals, ends, ends_at), (*jumps, left_at, left_from)
-        steps_in_order = (downs, rights, weights, level)
-        bad = kernel(any_rows)(block, first, left, lows, highs, steps_in_order, open_start, rows, codes, offsets, *outputs)
-        _check(bad, 1)
+        _check(kernel(any_rows)(block, first, left, lows, highs, ordered, tuple(start), rows, codes, offsets, ends), 1)
+    last_row = np.full(m, np.inf)
+    last_row[lows[-1] : highs[-1]] = rows[(n - 1) % len(rows), rights.max() :][lows[-1] : highs[-1]]
 
-    def trace(last: int) -> tuple[np.ndarray, np.ndarray]:
-        parts, row, column = [], last, int(ends_at[last])
-        while row >= 0:
-            cells = np.empty((3, n + m), np.int32)
-            count, row, column = kernel(trace_any)(codes, offsets, lows, downs, rights, left_from, row, column, *cells)
-            parts.append(cells[:, :count])
-        return tuple(np.concatenate(parts, 1)[:, ::-1].copy())
+    def trace(row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
+        cells = np.empty((2, n + m), np.int32)
+        count = kernel(trace_any)(codes, offsets, lows, downs, rights, row, column, *cells)
+        return tuple(cells[:, :count][:, ::-1].copy())
 
-    return ends, trace
+    return ends, last_row, trace
+
+
+def _no_path(n: int, m: int, steps: Steps) -> NoPath:
+    moves = ", ".join(map(str, steps.moves))
+    return NoPath(f"no path through {n} performance and {m} score frames with steps {moves}: it needs others")
 
 
 def _weights(steps: Steps) -> np.ndarray:

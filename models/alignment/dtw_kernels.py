@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-START, JUMP = 255, 254  # direction codes beside the steps
+START = 255  # direction code beside the steps
 START_OF_FOUR = 3  # start in two-bit codes: 0 diagonal, 1 next row, 2 or 3 next column
 CLOSE = np.float32(2.0**-8)
 PAD = 4  # columns before the first one in the accumulated costs of `four_rows`
@@ -166,18 +166,17 @@ def trace_four(codes, offsets, lows, row, column, rows, columns):
             column -= code != 1
 
 
-def any_rows(block, first, left, lows, highs, steps, open_start, rows, codes, offsets, ends, jumps):
+def any_rows(block, first, left, lows, highs, steps, start, rows, codes, offsets, ends):
     """Accumulate the costs of a block of rows from `first` by any steps; see `four_rows`.
 
     steps: (downs, rights, weights, level), arrays (s,); steps from number `level` stay within a row.
+    start: prices of beginning in the first column (n,) and in the first row (m,).
     rows (k, pad + m): accumulated costs, row i in i % k, infinite in the pad. codes: one byte per cell, row i from offsets[i].
-    ends: final columns (e,), then outputs (n,): cheapest value of each row in them, and its column.
-    jumps: source columns (p,), target columns (q,), weight, penalty, then outputs (n,): cheapest value of each row in the
-    sources, and its column.
+    ends (n,): output, values in the last column.
     Returns the first row whose costs are not finite, or -1.
     """
     downs, rights, weights, level = steps
-    pad = rows.shape[1] - highs[-1]
+    pad = rows.shape[1] - len(start[1])
     for i in range(first, first + block.shape[0]):
         low, high = lows[i], highs[i]
         costs, values = block[i - first, low - left : high - left], rows[i % len(rows)]
@@ -194,15 +193,22 @@ def any_rows(block, first, left, lows, highs, steps, open_start, rows, codes, of
             if downs[s] <= i:
                 begin = pad + low - rights[s]
                 relax(rows[(i - downs[s]) % len(rows), begin : begin + high - low], costs, weights[s], np.uint8(s), target, code)
-        if i:
-            land(i, costs, low, jumps, target, code)
-        if low == 0 and (open_start or i == 0) and costs[0] <= target[0]:
-            target[0], code[0] = costs[0], START
+        if i == 0:
+            for j in range(len(costs)):
+                begin_at(j, start[1][low + j] + costs[j], target, code)
+        if low == 0:
+            begin_at(0, start[0][i] + costs[0], target, code)
         if level < len(downs):
             sweep(values[: pad + high], costs, rights[level:], weights[level:], level, target, code)
-        note(values[pad:], ends[0], i, ends[1], ends[2])
-        note(values[pad:], jumps[0], i, jumps[4], jumps[5])
+        if high == len(start[1]):
+            ends[i] = values[len(values) - 1]
     return -1
+
+
+def begin_at(j, value, target, code):
+    """Let a path begin in a cell if no other leads there more cheaply."""
+    if value <= target[j] and value < np.inf:
+        target[j], code[j] = value, START
 
 
 def relax(source, costs, weight, step, target, code):
@@ -212,17 +218,6 @@ def relax(source, costs, weight, step, target, code):
         better = value < target[j]
         target[j] = value if better else target[j]
         code[j] = step if better else code[j]
-
-
-def land(i, costs, low, jumps, target, code):
-    """Apply the jump from row i - 1 to every cell of row i that it makes cheaper."""
-    _, columns, weight, penalty, values, _ = jumps
-    for column in columns:
-        j = column - low
-        if 0 <= j < len(costs):
-            value = values[i - 1] + penalty + weight * costs[j]
-            if value < target[j]:
-                target[j], code[j] = value, JUMP
 
 
 def sweep(values, costs, rights, weights, number, target, code):
@@ -244,32 +239,16 @@ def sweep(values, costs, rights, weights, number, target, code):
                 target[j], code[j] = value, number + s
 
 
-def note(values, columns, i, cheapest_values, cheapest_columns):
-    """Store the cheapest of `columns` in row i, and its value."""
-    cheapest_values[i] = np.inf
-    for column in columns:
-        if values[column] < cheapest_values[i]:
-            cheapest_values[i], cheapest_columns[i] = values[column], column
-
-
-def trace_any(codes, offsets, lows, downs, rights, left_from, row, column, rows, columns, jumped):
-    """Trace the path backwards from (row, column) by the codes of `any_rows`, as far as the arrays reach.
-
-    left_from (n,): source column of a jump after each row. jumped: output, 1 for cells reached by a jump.
-    Returns the number of cells and the next cell, in row -1 if the path is complete.
-    """
-    for count in range(len(rows)):
+def trace_any(codes, offsets, lows, downs, rights, row, column, rows, columns):
+    """Trace the path backwards from (row, column) by the codes of `any_rows`; returns its length."""
+    count = 0
+    while True:
         rows[count], columns[count] = row, column
+        count += 1
         code = codes[offsets[row] + column - lows[row]]
-        jumped[count] = code == JUMP
         if code == START:
-            return count + 1, -1, -1
-        if code == JUMP:
-            row -= 1
-            column = left_from[row]
-        else:
-            row, column = row - downs[code], column - rights[code]
-    return len(rows), row, column
+            return count
+        row, column = row - downs[code], column - rights[code]
 
 
 def frontier(costs, before, diagonal, values, codes):
@@ -282,4 +261,4 @@ def frontier(costs, before, diagonal, values, codes):
         values[k], codes[k] = cheapest(costs[k], before[k - 1], before[k], values[k - 1], (diagonal, 1.0, 1.0))
 
 
-HELPERS = {"four_rows": (skew, advance, cheapest, begun), "any_rows": (relax, land, sweep, note), "frontier": (cheapest,)}
+HELPERS = {"four_rows": (skew, advance, cheapest, begun), "any_rows": (relax, begin_at, sweep), "frontier": (cheapest,)}

@@ -1,138 +1,178 @@
-"""Jump-DTW (Fremerey, Müller and Clausen 2010): cost blocks -> path that may repeat or skip parts of the score."""
+"""Jump paths: distances of a recording's frames to a score's -> position in the score, with jumps and music outside the score.
+
+Jumps between bars as in Jump-DTW (Fremerey, Müller and Clausen 2010). Each frame of the recording counts once, so that costs at
+different tempi can be compared.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from models.alignment import dtw
-from models.alignment.costs import Costs, window
-from models.alignment.dtw import STEPS, NoPath, Path, Steps
-from models.alignment.dtw_kernels import JUMP
+from models.alignment.costs import Costs
+from models.alignment.dtw import NoPath
+from models.alignment.dtw_kernels import kernel
+
+BEFORE, AFTER = -1, -2  # columns of frames outside the score, before the music and after a part of it
+MOVES = (0.25, 0.0, 0.1, 0.4, 0.9)
+"""Penalty of advancing by 0, 1, ... score frames per frame of the recording, relative to the typical distance."""
+CELLS = 1 << 22  # cells per block
 
 
-class Jump(NamedTuple):
-    """Jump from the score frame `source` in performance frame row - 1 to the score frame `target` in frame `row`."""
+class Prices(NamedTuple):
+    """Costs of leaving the order of the score, relative to the typical distance of unrelated frames.
 
-    row: int
-    source: int
-    target: int
+    All but `outside` are in frames: an entry of 2 must be explained better by as much as two frames cost.
+    """
+
+    outside: float | np.ndarray = 0.75  # per frame of the recording outside the score; one price, or one per frame (n,)
+    enter: float = 20.0  # begin inside the score after music outside it
+    cut: float = 5.0  # begin inside the score at the start of the recording, or leave it before its end
+    jump: float = 20.0  # from the end of a bar to the start of any bar, or from music outside the score back to any frame
 
 
 class JumpPath(NamedTuple):
-    """Warping path in performance order, split at jumps into segments that never go back in the score."""
+    """Position in the score for each frame of the recording."""
 
-    rows: np.ndarray  # (steps,) int32, performance frames, non-decreasing
-    columns: np.ndarray  # (steps,) int32, score frames
-    cost: float  # weights and penalties included
-    shape: tuple[int, int]  # performance frames n, score frames m
-    jumps: tuple[Jump, ...]
-    starts: tuple[int, ...]  # index of the first cell of each segment: 0 and the cells reached by a jump
+    columns: np.ndarray  # (n,) int32 score frames; negative: outside the score
+    starts: np.ndarray  # (n,) bool: first frame of a passage, entered from outside or by a jump
+    cost: float  # mean per frame, relative to the typical distance
+    inside: float  # mean distance of the frames inside the score, relative to the typical distance; NaN if there is none
 
     @property
-    def segments(self) -> list[Path]:
-        """Segments as paths; their cost is NaN, since only the total is known."""
-        bounds = zip(self.starts, [*self.starts[1:], len(self.rows)], strict=True)
-        return [Path(self.rows[a:b], self.columns[a:b], float("nan"), self.shape) for a, b in bounds]
+    def passages(self) -> list[np.ndarray]:
+        """Frames (k,) of each passage, in order."""
+        inside = np.flatnonzero(self.columns >= 0)
+        heads = np.flatnonzero(self.starts[inside])
+        return [part for part in np.split(inside, heads) if len(part)]
 
 
-def jump_dtw(
-    costs: Costs,
-    steps: Steps = STEPS["unit"],
-    sources: Sequence[int] = (),
-    targets: Sequence[int] = (),
-    penalty: float = 0.0,
-    ends: Sequence[int] | None = None,
-    open_start: bool = False,
-    open_end: bool = False,
-) -> JumpPath:
-    """`dtw` with additional jumps from any source in one row to any target in the next, forwards or backwards.
+def jump_path(costs: Costs, bars: Sequence[int] = (), prices: Prices | None = None, level: float | None = None) -> JumpPath:
+    """Cheapest path that visits each row of costs (n, m) once, in a column or outside the score.
 
     Args:
-        costs: (n, m)
-        steps: up to 254 moves
-        sources: score frames in which blocks end
-        targets: score frames in which blocks begin
-        penalty: cost added per jump; the target's local cost is weighted as for a diagonal step, by 1 if the steps have none
-        ends: score frames in which the piece may end (fine of a da capo), by default the last
-        open_start: the path may begin in any row of column 0; it then tends to skip what precedes a jump back to column 0
-        open_end: the path may end in any row
+        costs: distances (n, m); infinite ones are forbidden
+        bars: columns in which bars begin; jumps lead from the frame before a bar to the start of any bar
+        prices: of jumps and ends; an infinite price forbids them
+        level: typical distance of unrelated frames, by default the median of 64 rows
 
-    Uses one byte of memory per cell. Raises ValueError as `dtw` does, and for score frames out of range.
+    Uses one byte of memory per cell. Raises ValueError if n or m is 0 and for bars out of range.
     """
-    n, m = dtw.lengths(costs)
-    sources, targets = _columns(sources, m, "sources"), _columns(targets, m, "targets")
-    finals = _columns([m - 1] if ends is None else ends, m, "ends")
-    if not len(finals):
-        raise ValueError("a path needs at least one end")
-    if len(steps.moves) > JUMP:
-        raise ValueError(f"at most {JUMP} steps are supported with jumps, got {len(steps.moves)}")
-    if not penalty >= 0:
-        raise ValueError(f"the penalty of a jump must be 0 or more, got {penalty}")
-    weight = steps.weights[steps.moves.index((1, 1))] if (1, 1) in steps.moves else 1.0
-    jumps = dtw.Jumps(sources, targets, float(weight), float(penalty))
-    values, trace = dtw.any_steps(costs, *dtw.whole(n, m), steps, open_start, finals, jumps)
-    last = int(values.argmin()) if open_end else n - 1
-    if not np.isfinite(values[last]):
-        raise NoPath(f"no path through {n} performance and {m} score frames with these steps and jumps")
-    rows, columns, jumped = trace(last)
-    heads = np.flatnonzero(jumped)
-    taken = tuple(Jump(int(rows[k]), int(columns[k - 1]), int(columns[k])) for k in heads)
-    return JumpPath(rows, columns, float(values[last]), (n, m), taken, (0, *map(int, heads)))
+    n, m = costs.shape
+    if not (n and m):
+        raise ValueError(f"nothing to align: {n} performance frames and {m} score frames")
+    bars = np.unique(np.asarray(bars, np.int64))
+    if len(bars) and not (bars[0] >= 0 and bars[-1] < m):
+        raise ValueError(f"bars must begin in score frames 0 to {m - 1}, got {bars[0]} to {bars[-1]}")
+    level, prices = typical(costs) if level is None else level, prices or Prices()
+    scale = np.float32(level if level > 0 else 1.0)
+    state = _state(n, m, prices)
+    inner, size = bars[bars > 0], max(1, CELLS // m)
+    targets = inner - 1, np.union1d(inner, [0]), np.float32(prices.jump)
+    for first in range(0, n, size):
+        block = np.ascontiguousarray(costs.block(first, min(first + size, n)) / scale, np.float32)
+        kernel(jump_rows)(block, first, np.array(MOVES, np.float32), *state, targets)
+    final = state.values[(n - 1) % 2] + state.ends[2]
+    choices = {int(final.argmin()): float(final.min()), BEFORE: float(state.totals[0]), AFTER: float(state.totals[1])}
+    last = min(choices, key=choices.__getitem__)
+    total = choices[last]
+    if not np.isfinite(total):
+        raise NoPath(f"no path through {n} performance and {m} score frames")
+    columns, starts = np.full(n, BEFORE, np.int32), np.zeros(n, bool)
+    kernel(trace_jumps)(state.codes, state.sources, last, columns, starts)
+    return JumpPath(columns, starts, total / n, _mean(costs, columns) / float(scale))
 
 
-def _columns(columns: Sequence[int], m: int, name: str) -> np.ndarray:
-    indices = np.unique(np.asarray(columns, np.int64))
-    if len(indices) and not (indices[0] >= 0 and indices[-1] < m):
-        raise ValueError(f"{name} of jumps must be score frames 0 to {m - 1}, got {indices[0]} to {indices[-1]}")
-    return indices
+class _State(NamedTuple):
+    """Arrays of `jump_rows`."""
+
+    ends: np.ndarray  # (3, m): prices of the first row, of entering and of leaving
+    outside: np.ndarray  # (n,): price of each row outside the score
+    totals: np.ndarray  # (2,): accumulated costs outside the score, before and after parts of it
+    values: np.ndarray  # (2, m): accumulated costs of the last two rows
+    codes: np.ndarray  # (n, m) uint8
+    sources: np.ndarray  # (2, n): columns left by a jump and to the outside after the row before; negative: none
 
 
-# Frames outside the score
-
-SHARE = 0.7
-"""Cost of a performance frame outside the score, relative to the typical distance of unrelated frames."""
-CLOSED = 10.0
-"""The same for recordings that begin and end with the score: more than any path through it saves."""
+def _state(n: int, m: int, prices: Prices) -> _State:
+    ends = np.stack([np.full(m, price, np.float32) for price in (prices.cut, prices.enter, prices.cut)])
+    ends[:2, 0] = ends[2, -1] = 0
+    outside = np.broadcast_to(np.asarray(prices.outside, np.float32), n).copy()
+    codes, sources = np.empty((n, m), np.uint8), np.full((2, n), AFTER, np.int64)
+    return _State(ends, outside, np.array([outside[0], np.inf], np.float32), np.empty((2, m), np.float32), codes, sources)
 
 
 def typical(costs: Costs) -> float:
     """Typical distance of unrelated frames: the median of 64 rows."""
     rows = np.unique(np.linspace(0, costs.shape[0] - 1, 64).astype(int))
-    return float(np.median([costs.block(row, row + 1)[0] for row in rows.tolist()]))
+    values = np.concatenate([costs.block(row, row + 1)[0] for row in rows.tolist()])
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else 1.0
 
 
-def surrounded(costs: Costs, open_ends: bool) -> tuple["Surrounded", float]:
-    """Costs with columns for frames outside the score, and the typical distance of unrelated frames."""
-    level = typical(costs)
-    return Surrounded(costs, (SHARE if open_ends else CLOSED) * level), level
+def _mean(costs: Costs, columns: np.ndarray) -> float:
+    """Mean distance of the rows inside the score; NaN if there is none."""
+    rows, size, total = np.flatnonzero(columns >= 0), max(1, CELLS // costs.shape[1]), 0.0
+    for first in range(0, len(columns), size):
+        inside = rows[(rows >= first) & (rows < first + size)]
+        if len(inside):
+            block = costs.block(first, min(first + size, len(columns)))
+            total += float(block[inside - first, columns[inside]].sum(dtype=np.float64))
+    return total / len(rows) if len(rows) else float("nan")
 
 
-class Surrounded:
-    """Costs (n, m + 2): a column before and one after the score, for performance frames outside it.
-
-    Each such frame costs `price`: with jumps in the score, frames skipped for free would skip the whole performance.
-    Needs steps of one row within a column.
-    """
-
-    def __init__(self, costs: Costs, price: float) -> None:
-        self.costs, self.price = costs, np.float32(price)
-        self.shape = costs.shape[0], costs.shape[1] + 2
-
-    def block(self, first: int, last: int) -> np.ndarray:
-        """See `Costs`."""
-        return self.window(first, last, 0, self.shape[1])
-
-    def window(self, first: int, last: int, left: int, right: int) -> np.ndarray:
-        """See `Costs`."""
-        inner = window(self.costs, first, last, max(left - 1, 0), min(right - 1, self.costs.shape[1]))
-        margins = (int(left == 0), int(right == self.shape[1]))
-        return np.pad(inner, ((0, 0), margins), constant_values=self.price)
+# Kernels, compiled by `kernel`
 
 
-def inner(path: Path, shape: tuple[int, int]) -> Path | None:
-    """Part of a path through surrounded costs inside the score of `shape`, in its own columns; None if empty."""
-    inside = (path.columns > 0) & (path.columns <= shape[1])
-    if not inside.any():
-        return None
-    return Path(path.rows[inside], path.columns[inside] - 1, float("nan"), shape)
+def jump_rows(block, first, moves, ends, outside, totals, values, codes, sources, targets):
+    """Accumulate a block of rows (rows, m) from row `first`; see `_State`. targets: columns left and entered by jumps, price."""
+    left, entered, price = targets
+    for i in range(first, first + block.shape[0]):
+        costs, row, before = block[i - first], values[i % 2], values[(i + 1) % 2]
+        if i == 0:
+            for j in range(len(row)):
+                row[j], codes[0, j] = ends[0, j] + costs[j], 253
+            continue
+        for j in range(len(row)):
+            row[j], codes[i, j] = totals[0] + ends[1, j], 252
+            if totals[1] + price < row[j]:
+                row[j], codes[i, j] = totals[1] + price, 254
+        for move in range(min(len(moves), len(row))):
+            for j in range(move, len(row)):
+                value = before[j - move] + moves[move]
+                better = value < row[j]
+                row[j] = value if better else row[j]
+                codes[i, j] = move if better else codes[i, j]
+        cheapest = np.float32(np.inf)
+        for j in left:
+            if before[j] < cheapest:
+                cheapest, sources[0, i] = before[j], j
+        for j in entered:
+            if cheapest + price < row[j]:
+                row[j], codes[i, j] = cheapest + price, 255
+        leaving = totals[1]
+        for j in range(len(row)):
+            if before[j] + ends[2, j] < leaving:
+                leaving, sources[1, i] = before[j] + ends[2, j], j
+        totals[0], totals[1] = totals[0] + outside[i], leaving + outside[i]
+        for j in range(len(row)):
+            row[j] += costs[j]
+
+
+def trace_jumps(codes, sources, column, columns, starts):
+    """Trace the path backwards from `column` of the last row; outputs: column of each row, and the first rows of passages."""
+    for i in range(len(columns) - 1, -1, -1):
+        columns[i] = column
+        if column < 0:
+            column = sources[1, i] if column == -2 else -1
+            continue
+        code = codes[i, column]
+        starts[i] = code >= 252
+        if code == 252:
+            column = -1
+        elif code == 254:
+            column = -2
+        elif code == 255:
+            column = sources[0, i]
+        else:
+            column -= code

@@ -6,8 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.alignment.score import Score
-from models.alignment.costs import Costs
-from models.alignment.dtw import Path as DTWPath
 
 
 class ScoreSegment(NamedTuple):
@@ -102,11 +100,3 @@ def _path_times(aligned: Aligned, segment: ScoreSegment, score_s: np.ndarray) ->
     times = np.interp(score_s, columns * aligned.frame_s, rows * aligned.frame_s)
     within = (segment.score_start <= score_s[:, :1]) & (score_s[:, :1] < segment.score_end)
     return np.where(within, times, np.nan)
-
-
-class WarpingPath(NamedTuple):
-    """Warping path in monotonic parts, with its cost matrix and mean cost."""
-
-    parts: list[DTWPath]
-    costs: Costs
-    cost: float  # mean along the path

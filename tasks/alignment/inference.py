@@ -5,7 +5,7 @@
 | step                         | called with              | result                                                  |
 | ---------------------------- | ------------------------ | ------------------------------------------------------- |
 | `Audio2Frames(aligner)`      | audio, sample_rate       | embeddings (frames, d), hop `aligner.net.frame_s`       |
-| `Audio2WarpingPath(aligner)` | audio, sample_rate, plan | `WarpingPath`: path, its distances and cost             |
+| `Audio2WarpingPath(aligner)` | audio, sample_rate, plan | list of `PassageMap`: maps of passages, confidence, cost  |
 | `File2Alignment(aligner)`    | path, path of the score  | `Aligned`: `.notes_s` (notes, 2), onset and offset in s |
 
 Audio is (samples,) or (channels, samples). Options are the aligner's (`aligner.inference`), or the argument `inference`.
@@ -23,13 +23,10 @@ from datamodules.alignment.score import Score
 from datamodules.audio.level import raised
 from datamodules.audio.reading import decode, mono
 from datamodules.common.errors import DataError
-from models.alignment.costs import Costs, FeatureCosts, window
-from models.alignment.dtw import STEPS, NoPath, dtw
-from models.alignment.dtw import Path as DTWPath
-from models.alignment.jumps import inner, jump_dtw, surrounded
-from models.alignment.multiscale import multiscale
+from models.alignment.dtw import STEPS, NoPath
+from models.alignment.passages import PassageAligner, PassageMap, RenderedNotes
 from models.alignment.similarity import Side, Similarity
-from tasks.alignment.aligned import Aligned, WarpingPath
+from tasks.alignment.aligned import Aligned
 from tasks.alignment.options import AlignmentOptions
 from tasks.alignment.search import AlignmentPlan, AlignmentSearch, synthesized
 from tasks.alignment.times import timed
@@ -68,47 +65,27 @@ class Audio2WarpingPath:
 
     def __init__(self, aligner: nn.Module, inference: AlignmentOptions | None = None) -> None:
         self.net, self.options = aligner.net, inference or aligner.inference
+        self.align = PassageAligner(self.net.frame_s, STEPS[self.options.steps], self.options.open_ends)
 
-    def __call__(self, audio: ArrayLike, sample_rate: int, plan: AlignmentPlan) -> WarpingPath:
-        """Align audio (samples,) or (channels, samples) at `sample_rate` Hz.
+    def __call__(self, audio: ArrayLike, sample_rate: int, plan: AlignmentPlan) -> list[PassageMap]:
+        """Align audio (samples,) or (channels, samples) at `sample_rate` Hz: one map per passage, in the recording's order.
 
         Raises:
             DataError: no path from end to end.
         """
-        rate = self.net.sample_rate
-        sound = synthesized(plan.score, plan.stretch, rate, plan.semitones)
+        rate, of_score = self.net.sample_rate, Audio2Frames(self.net, "score")
+
+        def render(played: RenderedNotes, seconds: float) -> np.ndarray:
+            return of_score(synthesized(plan, played, seconds, rate), rate)
+
         performance = Audio2Frames(self.net)(audio, sample_rate, plan.cents)
-        costs = self.net.costs(performance, Audio2Frames(self.net, "score")(sound, rate))
         try:
-            parts = self._parts(costs, plan)
+            parts = self.align(performance, plan.found, plan.score.notes, render, self.net.costs, plan.limits)
         except NoPath as error:
-            raise DataError(f"no warping path found ({error}): try --model.inference.steps unit") from None
+            raise DataError(f"no path found ({error}): loosen --model.inference.steps, max_deviation or anchors") from None
         if not parts:
             raise DataError("no matching passage found: the score may belong to another piece")
-        cells = [costs_along(costs, part) for part in parts]
-        return WarpingPath(parts, costs, float(np.concatenate(cells).mean()))
-
-    def _parts(self, costs: Costs, plan: AlignmentPlan) -> list[DTWPath]:
-        options, steps, frame_s = self.options, STEPS[self.options.steps], self.net.frame_s
-        if not plan.jumps and isinstance(costs, FeatureCosts) and costs.shape[0] * costs.shape[1] > options.exact_cells:
-            return [
-                multiscale(costs.x, costs.y, self.net.metric, steps, open_start=options.open_ends, open_end=options.open_ends)
-            ]
-        if not plan.jumps and (1, 0) not in steps.moves:
-            return [dtw(costs, steps, self._band(plan), subsequence=options.open_ends)]
-        around, level = surrounded(costs, options.open_ends)
-        if not plan.jumps:
-            parts = [dtw(around, steps, self._band(plan))]
-        else:
-            last = costs.shape[1] - 1
-            frames = [[round(time * plan.stretch / frame_s) for time in side] for side in zip(*plan.jumps, strict=True)]
-            sources, targets = ([min(frame + shift, last) for frame in side] for shift, side in zip((0, 1), frames, strict=True))
-            parts = jump_dtw(around, steps, sources, targets, options.jump_s / frame_s * level).segments
-        return [part for outer in parts if (part := inner(outer, costs.shape))]
-
-    def _band(self, plan: AlignmentPlan) -> float | None:
-        """Largest deviation of the path from a straight line, score frames."""
-        return self.options.max_deviation and self.options.max_deviation * plan.stretch / self.net.frame_s
+        return parts
 
 
 class File2Alignment:
@@ -150,19 +127,9 @@ class File2Alignment:
         audio, quiet = raised(mono(audio, sample_rate, self.net.sample_rate))
         try:
             plan = self.search(audio, ways)
-            warping = self.warp(audio, self.net.sample_rate, plan)
+            passages = self.warp(audio, self.net.sample_rate, plan)
         except (DataError, ValueError) as error:
             raise DataError(f"{path} cannot be aligned with {ways[0][1].path}: {error}") from error
-        aligned = timed(path, audio, plan, warping, self.net, self.options)
+        aligned = timed(path, audio, plan, passages, self.net, self.options)
         sources = [f"{remark}."] if remark else []
         return aligned._replace(remarks=[*sources, *([quiet] if quiet else []), *aligned.remarks])
-
-
-def costs_along(costs: Costs, path: DTWPath) -> np.ndarray:
-    """Costs of a path's cells (cells,), computed in blocks of rows."""
-    values = np.zeros(len(path.rows), np.float32)
-    for first in range(0, len(path.rows), 1024):
-        rows, columns = path.rows[first : first + 1024], path.columns[first : first + 1024]
-        block = window(costs, rows[0], rows[-1] + 1, columns.min(), columns.max() + 1)
-        values[first : first + 1024] = block[rows - rows[0], columns - columns.min()]
-    return values

@@ -1,6 +1,5 @@
 """Output tables of an alignment: aligned recording -> rows of notes, beats and bars, and labels for an audio editor."""
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,10 +7,9 @@ import numpy as np
 
 from datamodules.alignment.score import Origin, Score
 from tasks.alignment.aligned import Aligned, PlayedEvents, bars_played, beats_played, notes_played
+from tasks.alignment.remarks import SAME_S, measure_of
 
 NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-SAME_S = 1e-6
-"""Tolerance for equal times in the score, s."""
 
 Row = dict[str, Any]
 
@@ -72,8 +70,7 @@ def bar_rows(aligned: Aligned) -> list[Row]:
 
 def _measure(score: Score, score_s: float) -> Row:
     """Printed number of the measure at a time in the score, and the count of its playings; empty for MIDI and ABC."""
-    index = bisect_right(score.measures, score_s + SAME_S, key=lambda measure: measure.start) - 1
-    _, number, playing = score.measures[index] if index >= 0 else (0.0, "", "")
+    number, playing = measure_of(score, score_s)
     return {"measure": number, "pass": playing}
 
 

@@ -1,15 +1,14 @@
 """Times of a score's events: warping path -> notes, beats and bars in recording time with confidences; onset refinement."""
 
-from itertools import pairwise
-
 import numpy as np
 
-from models.alignment.dtw import Path
+from datamodules.alignment.score import Score
+from models.alignment.passages import PassageMap
 from models.alignment.similarity import Similarity
-from models.alignment.time_map import TimeMap, confidence
-from tasks.alignment.aligned import Aligned, ScoreSegment, WarpingPath
+from tasks.alignment.aligned import Aligned, ScoreSegment
 from tasks.alignment.options import AlignmentOptions
 from tasks.alignment.pictures import pooled
+from tasks.alignment.remarks import remarks
 from tasks.alignment.search import AlignmentPlan
 
 # Onset refinement
@@ -66,69 +65,82 @@ def _energy(audio: np.ndarray, starts: np.ndarray, probe: np.ndarray) -> np.ndar
 
 SHORTEST_S = 0.02
 """Shortest duration of a note, s."""
-DOUBTFUL = 0.1
-"""Median confidence below which the user is warned."""
 
 
 class ScoreToRecording:
-    """Map from score time to recording time (s) in the first matching segment; NaN for omitted passages."""
+    """Map from score time to recording time (s) in the first matching passage; NaN for omitted ones."""
 
-    def __init__(self, parts: list[Path], plan: AlignmentPlan, frame_s: float) -> None:
-        self.maps = [TimeMap.from_path(part, frame_s) for part in parts]
-        self.segments, self.stretch = segments_of(parts, plan, frame_s), plan.stretch
+    def __init__(self, passages: list[PassageMap], score: Score) -> None:
+        self.passages, end = passages, float(score.notes.offset.max()) + 1.0
+        following = [passage.start for passage in passages[1:]] + [passages[-1].end]
+        self.segments = [
+            ScoreSegment(max(0.0, passage.score_start), min(end, passage.score_end), passage.start, min(passage.end, after))
+            for passage, after in zip(passages, following, strict=True)
+        ]
 
     def __call__(self, score_s: np.ndarray, anchors: np.ndarray | None = None) -> np.ndarray:
         """Map times of any shape.
 
         Args:
             score_s: times in the score, s
-            anchors: times that choose the segment instead, such as the onset of a note for its offset
+            anchors: times that choose the passage instead, such as the onset of a note for its offset
         """
         score_s = np.asarray(score_s, np.float64)
         anchors = score_s if anchors is None else anchors
         times = np.full(score_s.shape, np.nan)
-        for time_map, segment in zip(self.maps, self.segments, strict=True):
-            inside = np.isnan(times) & (segment.score_start <= anchors) & (anchors < segment.score_end)
-            times[inside] = time_map(score_s[inside] * self.stretch)
+        for passage in self.passages:
+            inside = np.isnan(times) & (passage.score_start <= anchors) & (anchors < passage.score_end)
+            times[inside] = passage.time_map(score_s[inside])
         return np.maximum(times, 0.0)
+
+    def confidence(self, score_s: np.ndarray) -> np.ndarray:
+        """Confidence of times (k,) in the score; of the surest passage if several play them, 0 if none does."""
+        values = np.zeros(len(score_s))
+        for passage in self.passages:
+            inside = (passage.score_start <= score_s) & (score_s < passage.score_end)
+            own = np.interp(score_s[inside], passage.time_map.score_s, passage.confidence)
+            values[inside] = np.maximum(values[inside], own)
+        return values
 
 
 def timed(
-    path: str, audio: np.ndarray, plan: AlignmentPlan, warping: WarpingPath, net: Similarity, options: AlignmentOptions
+    path: str, audio: np.ndarray, plan: AlignmentPlan, passages: list[PassageMap], net: Similarity, options: AlignmentOptions
 ) -> Aligned:
-    """Alignment of a recording (samples,) at the network's rate from its plan and warping path."""
-    frame_s, score, clock = net.frame_s, plan.score, ScoreToRecording(warping.parts, plan, net.frame_s)
-    by_frame = np.max([confidence(warping.costs, part) for part in warping.parts], axis=0)
-
-    def confidence_at(score_s: np.ndarray) -> np.ndarray:
-        return by_frame[np.clip(np.round(score_s * plan.stretch / frame_s).astype(int), 0, len(by_frame) - 1)]
-
+    """Alignment of a recording (samples,) at the network's rate from its plan and passages."""
+    score, found, clock = plan.score, plan.found, ScoreToRecording(passages, plan.score)
     notes_s = _notes(audio, net.sample_rate, plan, clock, options)
-    return Aligned(
+    aligned = Aligned(
         path=path,
         score=score,
         time_map=clock,
         notes_s=notes_s,
         beats_s=clock(score.beats),
         bars_s=clock(score.bars),
-        note_confidence=confidence_at(score.notes.onset),
-        beat_confidence=confidence_at(score.beats),
-        bar_confidence=confidence_at(score.bars),
+        note_confidence=clock.confidence(score.notes.onset),
+        beat_confidence=clock.confidence(score.beats),
+        bar_confidence=clock.confidence(score.bars),
         segments=clock.segments,
-        rows=np.concatenate([part.rows for part in warping.parts]),
-        columns=np.concatenate([part.columns for part in warping.parts]) / plan.stretch,
-        frame_s=frame_s,
-        distance=pooled(warping.costs),
-        extent=(warping.costs.shape[0] * frame_s, warping.costs.shape[1] * frame_s / plan.stretch),
+        rows=np.concatenate([passage.rows for passage in passages]),
+        columns=np.concatenate([passage.score_s for passage in passages]) / net.frame_s,
+        frame_s=net.frame_s,
+        distance=pooled(found.distances),
+        extent=(found.distances.shape[0] * found.frame_s, found.distances.shape[1] * found.frame_s / found.stretch),
         audio=audio,
         sample_rate=net.sample_rate,
-        transposition=plan.semitones,
+        transposition=found.semitones if found.related else 0,
         tuning_cents=plan.cents,
         unfolding=plan.way,
-        cost=warping.cost,
-        span=(float(np.nanmin(notes_s[:, 0])), float(np.nanmax(notes_s[:, 1]))),
-        remarks=remarks(plan, clock.segments, by_frame),
+        cost=float(np.concatenate([passage.costs for passage in passages]).mean()),
+        span=_span(notes_s),
+        remarks=[],
     )
+    return aligned._replace(remarks=remarks(aligned, found.related))
+
+
+def _span(notes_s: np.ndarray) -> tuple[float, float]:
+    """Start of the first played note and end of the last, s; NaN if none is played."""
+    played = notes_s[np.isfinite(notes_s).all(1)]
+    return (float(played[:, 0].min()), float(played[:, 1].max())) if len(played) else (float("nan"), float("nan"))
 
 
 def _notes(audio: np.ndarray, rate: int, plan: AlignmentPlan, clock: ScoreToRecording, options: AlignmentOptions) -> np.ndarray:
@@ -136,37 +148,6 @@ def _notes(audio: np.ndarray, rate: int, plan: AlignmentPlan, clock: ScoreToReco
     notes, duration = plan.score.notes, len(audio) / rate
     onsets = np.minimum(clock(notes.onset), duration)
     if options.refine:
-        onsets = refined(audio, rate, onsets, notes.pitch + plan.semitones, plan.cents)
+        onsets = refined(audio, rate, onsets, notes.pitch + plan.found.semitones, plan.cents)
     offsets = np.minimum(clock(notes.offset, notes.onset), duration)
     return np.stack([onsets, np.maximum(offsets, onsets + SHORTEST_S)], 1)
-
-
-def segments_of(parts: list[Path], plan: AlignmentPlan, frame_s: float) -> list[ScoreSegment]:
-    """Segments of the score between jumps; the first starts at 0, the last ends after the last note."""
-    end, bars = float(plan.score.notes.offset.max()) + 1.0, np.append(0.0, plan.score.bars)
-    segments = []
-    for index, part in enumerate(parts):
-        first, last = part.columns[0] * frame_s / plan.stretch, (part.columns[-1] + 1) * frame_s / plan.stretch
-        start = 0.0 if index == 0 else float(bars[np.abs(bars - first).argmin()])
-        stop = end if index == len(parts) - 1 else float(bars[np.abs(bars - last).argmin()])
-        following = parts[index + 1].rows[0] if index < len(parts) - 1 else part.rows[-1] + 1
-        segments.append(ScoreSegment(start, stop, float(part.rows[0] * frame_s), float(following * frame_s)))
-    return segments
-
-
-def remarks(plan: AlignmentPlan, segments: list[ScoreSegment], by_frame: np.ndarray) -> list[str]:
-    """Messages for the user: transposition, tuning, jumps and low confidence."""
-    messages = []
-    if plan.semitones:
-        direction = "above" if plan.semitones > 0 else "below"
-        count = abs(plan.semitones)
-        messages.append(f"the recording is {count} semitone{'s' * (count > 1)} {direction} the score.")
-    if abs(plan.cents) > 20:
-        messages.append(f"the recording is tuned {plan.cents:+.0f} cents from 440 Hz.")
-    for before, after in pairwise(segments):
-        action = "omits" if after.score_start > before.score_end else "repeats"
-        span = sorted((before.score_end, after.score_start))
-        messages.append(f"at {after.start:.1f} s the recording {action} {span[0]:.1f} to {span[1]:.1f} s of the score.")
-    if (median := np.median(by_frame)) < DOUBTFUL:
-        messages.append(f"low confidence (median {median:.2f}): the score may belong to another piece")
-    return messages

@@ -1,0 +1,303 @@
+"""Exact alignment of passages: recording and a rendering of the score in the time of its outline -> maps between their times.
+
+The passages found by `models.alignment.search` are rendered as they were played, one after the other at the recording's tempo.
+What is left to align is nearly a straight line, so that exact DTW in a corridor takes memory linear in the duration.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from models.alignment.costs import Costs, window
+from models.alignment.dtw import Ends, NoPath, Path, Steps, corner, priced
+from models.alignment.jumps import typical
+from models.alignment.outline import RELEASE_S, NoteEvents
+from models.alignment.search import Found, Limits, Passage
+from models.alignment.time_map import TimeMap, confidence, matched
+
+RADIUS_S = 2.0
+"""Half the width of the corridor around the outline's path, s."""
+MARGIN_S = 1.0
+"""Duration before and after an open end in which the path may begin or end, s."""
+LEAD_S = 3.0
+"""Duration rendered before a passage, for notes that sound into it, s."""
+OUTSIDE, OMITTED = 0.7, 0.1
+"""Price of a frame of the recording and of the score beyond an open end, relative to the typical distance of unrelated frames."""
+
+CLOSEST_S = 1e-9  # of knots
+
+
+class PassageMap(NamedTuple):
+    """Passage of the score in the recording."""
+
+    score_start: float  # s in the score
+    score_end: float  # s in the score, not included
+    start: float  # s in the recording
+    end: float  # s in the recording
+    time_map: TimeMap  # score s -> recording s
+    rows: np.ndarray  # (cells,) frames of the recording along the path
+    score_s: np.ndarray  # (cells,) s in the score along the path
+    confidence: np.ndarray  # (knots,) at the knots of the map
+    costs: np.ndarray  # (cells,) distances along the path
+
+
+class Rendering(NamedTuple):
+    """Passages that follow one another, in the recording's time."""
+
+    passages: list[Passage]
+    maps: list[TimeMap]  # score s -> rendered s
+    edges: list[float]  # rendered s at which passages begin, and the end of the last one
+
+    def score_s(self, rendered_s: np.ndarray) -> np.ndarray:
+        """Score times of rendered times (k,)."""
+        index = self.index(rendered_s)
+        result = np.empty(len(rendered_s))
+        for k, time_map in enumerate(self.maps):
+            result[index == k] = time_map.inverse(rendered_s[index == k])
+        return result
+
+    def index(self, rendered_s: np.ndarray) -> np.ndarray:
+        """Passage of each rendered time (k,)."""
+        return np.searchsorted(self.edges[1:-1], rendered_s, side="right")
+
+
+def renderings(passages: Sequence[Passage]) -> list[Rendering]:
+    """Passages grouped into those that follow one another in the recording."""
+    starts = [index for index, passage in enumerate(passages) if not passage.joined]
+    groups = [list(passages[a:b]) for a, b in zip(starts, [*starts[1:], len(passages)], strict=True)]
+    return [_rendering(group) for group in groups]
+
+
+def _rendering(passages: list[Passage]) -> Rendering:
+    edges = [passages[0].recording_s[0]]
+    for before, after in pairwise(passages):
+        edges.append(0.5 * (before.recording_s[-1] + after.recording_s[0]))
+    edges.append(passages[-1].recording_s[-1])
+    maps = []
+    for index, passage in enumerate(passages):
+        knots = np.stack([passage.score_s, passage.recording_s])
+        if passage.joined:
+            knots = _from(knots, passage.first, edges[index])
+        if index + 1 < len(passages):
+            knots = -_from(-knots[:, ::-1], -passage.last, -edges[index + 1])[:, ::-1]
+        maps.append(TimeMap(*knots))
+    return Rendering(passages, maps, edges)
+
+
+def _from(knots: np.ndarray, first: float, edge: float) -> np.ndarray:
+    """Knots (2, k) that begin at a score time and a recording time."""
+    return np.concatenate([[[first], [edge]], knots[:, (knots > [[first], [edge]]).all(0)]], 1)
+
+
+class RenderedNotes(NamedTuple):
+    """Notes of a rendering: indices of the score's notes (k,), and their times from the start of the audio, s."""
+
+    index: np.ndarray
+    onset: np.ndarray
+    offset: np.ndarray
+
+
+def rendered_notes(rendering: Rendering, notes: NoteEvents, begin_s: float) -> RenderedNotes:
+    """Notes of a rendering whose audio begins at `begin_s` in its time."""
+    parts = []
+    for index, (passage, time_map) in enumerate(zip(rendering.passages, rendering.maps, strict=True)):
+        onset, offset = time_map(notes.onset), time_map(notes.offset)
+        inside = (notes.onset < passage.last) | (index + 1 == len(rendering.passages))
+        inside &= (notes.onset >= passage.first) if index else (onset >= begin_s)
+        offset = np.minimum(offset, rendering.edges[index + 1]) if index + 1 < len(rendering.passages) else offset
+        kept = np.flatnonzero(inside & (onset < rendering.edges[-1] + MARGIN_S + LEAD_S))
+        parts.append((kept, onset[kept] - begin_s, np.maximum(offset[kept], onset[kept] + 1e-3) - begin_s))
+    return RenderedNotes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+class PassageAligner:
+    """Align passages frame by frame.
+
+    Args:
+        frame_s: hop of the features, s
+        steps: DTW steps
+        open_ends: a path may begin and end inside recording and score
+    """
+
+    def __init__(self, frame_s: float, steps: Steps, open_ends: bool = True) -> None:
+        self.frame_s, self.steps, self.open_ends = frame_s, steps, open_ends
+
+    def __call__(
+        self,
+        performance: np.ndarray,
+        found: Found,
+        notes: NoteEvents,
+        render: Callable[[RenderedNotes, float], np.ndarray],
+        costs: Callable[[np.ndarray, np.ndarray], Costs],
+        limits: Limits,
+    ) -> list[PassageMap]:
+        """Align the passages that were found with the features (frames, d) of a whole recording.
+
+        Args:
+            performance: features of the recording
+            found: result of the search
+            notes: notes of the score
+            render: notes and duration (s) -> features (frames, d) of their synthesis
+            costs: features of recording and score -> distances
+            limits: of the alignment
+
+        Raises:
+            NoPath: the steps or limits allow no path.
+        """
+        results = []
+        for rendering in renderings(found.passages):
+            extent = self._window(rendering, len(performance), notes)
+            lead = math.ceil(LEAD_S / self.frame_s)
+            played = rendered_notes(rendering, notes, extent.begin_s - lead * self.frame_s)
+            count = max(2, math.ceil((extent.end_s - extent.begin_s) / self.frame_s))
+            score = render(played, (lead + count) * self.frame_s)[lead : lead + count]
+            block = costs(performance[extent.first : extent.last], score)
+            rendered_s = extent.begin_s + self.frame_s * np.arange(len(score))
+            path = self._path(block, rendering, extent, rendered_s, limits, len(performance) * self.frame_s, notes)
+            results += self._maps(rendering, block, path, rendered_s, extent)
+        return results
+
+    def _window(self, rendering: Rendering, frames: int, notes: NoteEvents) -> "Window":
+        """Rows and rendered time of a rendering with its margins."""
+        start, end = rendering.edges[0], rendering.edges[-1]
+        whole = rendering.passages[0].first == -np.inf, rendering.passages[-1].last == np.inf
+        first = max(0, round((start - MARGIN_S) / self.frame_s))
+        last = min(frames, round((end + MARGIN_S) / self.frame_s) + 1)
+        if not self.open_ends:
+            first, last = 0, frames
+        cut = first == 0, last == frames
+        begin_s, end_s = start - MARGIN_S * cut[0], end + MARGIN_S * cut[1]
+        if whole[0]:
+            begin_s = float(rendering.maps[0](0.0))
+        if whole[1]:
+            end_s = float(rendering.maps[-1](notes.offset.max())) + RELEASE_S
+        if self.open_ends:
+            begin_s, end_s = max(begin_s, first * self.frame_s - RADIUS_S), min(end_s, last * self.frame_s + RADIUS_S)
+        return Window(first, last, begin_s, end_s, whole)
+
+    def _path(
+        self,
+        block: Costs,
+        rendering: Rendering,
+        extent: "Window",
+        rendered_s: np.ndarray,
+        limits: Limits,
+        duration: float,
+        notes: NoteEvents,
+    ) -> Path:
+        n, m = block.shape
+        row_s = self.frame_s * np.arange(extent.first, extent.last)
+        score_s = rendering.score_s(rendered_s)
+        radius = RADIUS_S
+        while True:
+            lows, highs = corridor(row_s, rendered_s, radius)
+            if not self.open_ends:
+                lows[0], highs[-1] = 0, m
+            lows, highs = limited(lows, highs, row_s, score_s, limits, duration, float(notes.offset.max()))
+            try:
+                return priced(block, lows, highs, self.steps, *self._ends(block, extent, rendering, rendered_s))
+            except NoPath:
+                if radius > self.frame_s * (n + m):
+                    raise
+                radius *= 4  # steps that bound the tempo may not fit through the corridor
+
+    def _ends(self, block: Costs, extent: "Window", rendering: Rendering, rendered_s: np.ndarray) -> tuple[Ends, Ends]:
+        n, m = block.shape
+        if not self.open_ends:
+            return corner(n, m, 0), corner(n, m, -1)
+        level = typical(block)
+        rows, columns = OUTSIDE * level * np.arange(n), OMITTED * level * np.arange(m)
+        ends = []
+        for whole, edge in zip(extent.whole, (rendering.edges[0], rendering.edges[-1]), strict=True):
+            near = columns if whole else OMITTED * level * np.abs(rendered_s - edge) / self.frame_s
+            ends.append((rows, near) if not ends else (rows[::-1], columns[::-1] if whole else near))
+        return Ends(*ends[0]), Ends(*ends[1])
+
+    def _maps(self, rendering: Rendering, block: Costs, path: Path, rendered_s: np.ndarray, extent: "Window") -> list[PassageMap]:
+        """Parts of a path, one per passage."""
+        columns, rows = matched(path)
+        sure = confidence(block, path)
+        values = costs_along(block, path)
+        at, cells = rendering.index(rendered_s[columns]), rendering.index(rendered_s[path.columns])
+        row_s, results = self.frame_s * (rows + extent.first), []
+        for index, (passage, time_map) in enumerate(zip(rendering.passages, rendering.maps, strict=True)):
+            own, part = at == index, cells == index
+            if own.sum() < 2:
+                continue
+            knots = np.maximum.accumulate(time_map.inverse(rendered_s[columns[own]])) + CLOSEST_S * np.arange(own.sum())
+            cut = not (passage.joined or extent.whole[0]), not (index + 1 < len(rendering.passages) or extent.whole[1])
+            passage_map = PassageMap(
+                score_start=float(knots[0]) if cut[0] and not index else passage.first,
+                score_end=float(knots[-1]) + self.frame_s if cut[1] else passage.last,
+                start=float(row_s[own][0]),
+                end=float(row_s[own][-1] + self.frame_s),
+                time_map=TimeMap(knots, row_s[own]),
+                rows=(path.rows[part] + extent.first).astype(np.int32),
+                score_s=time_map.inverse(rendered_s[path.columns[part]]),
+                confidence=sure[columns[own]],
+                costs=values[part],
+            )
+            results.append(passage_map)
+        return results
+
+
+class Window(NamedTuple):
+    """Rows of a recording and rendered times that are aligned."""
+
+    first: int
+    last: int
+    begin_s: float
+    end_s: float
+    whole: tuple[bool, bool]  # the score's own beginning and end are in it
+
+
+def corridor(row_s: np.ndarray, column_s: np.ndarray, radius_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Columns lows[i] .. highs[i] - 1 within a radius of each row, at least one."""
+    lows = np.searchsorted(column_s, row_s - radius_s).clip(max=len(column_s) - 1)
+    highs = np.searchsorted(column_s, row_s + radius_s, "right")
+    return lows, np.maximum(highs, lows + 1)
+
+
+def limited(
+    lows: np.ndarray,
+    highs: np.ndarray,
+    row_s: np.ndarray,
+    score_s: np.ndarray,
+    limits: Limits,
+    duration: float,
+    score_duration: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Corridor narrowed by limits. Raises NoPath if nothing is left of a row."""
+    lows, highs = lows.copy(), highs.copy()
+    if limits.max_deviation is not None:
+        line = row_s * (score_duration / duration)
+        for i, (low, high) in enumerate(zip(lows.tolist(), highs.tolist(), strict=True)):
+            near = np.flatnonzero(np.abs(score_s[low:high] - line[i]) <= limits.max_deviation)
+            if not len(near):
+                raise NoPath(f"nothing of the score is within {limits.max_deviation:g} s of a straight line at {row_s[i]:.1f} s")
+            lows[i], highs[i] = low + near[0], low + near[-1] + 1
+    for time, places in limits.anchors:
+        row = int(np.abs(row_s - time).argmin())
+        if not row_s[0] <= time <= row_s[-1] + 1e-9:
+            continue
+        away = np.abs(score_s[lows[row] : highs[row], None] - np.array(places)).min(1)
+        column = int(lows[row] + away.argmin())
+        lows[row], highs[row] = max(lows[row], column - 1), min(highs[row], column + 2)
+    lows = np.maximum.accumulate(lows)
+    highs = np.minimum.accumulate(highs[::-1])[::-1]
+    if (lows >= highs).any():
+        raise NoPath("the limits contradict one another")
+    return lows, highs
+
+
+def costs_along(costs: Costs, path: Path) -> np.ndarray:
+    """Costs of a path's cells (cells,), computed in blocks of rows."""
+    values = np.zeros(len(path.rows), np.float32)
+    for first in range(0, len(path.rows), 1024):
+        rows, columns = path.rows[first : first + 1024], path.columns[first : first + 1024]
+        block = window(costs, rows[0], rows[-1] + 1, columns.min(), columns.max() + 1)
+        values[first : first + 1024] = block[rows - rows[0], columns - columns.min()]
+    return values

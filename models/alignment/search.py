@@ -1,0 +1,274 @@
+"""Search of a score in a recording: outlines -> tempo, key, timbre, unfolding of the repeats, and the passages played."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from models.alignment.costs import Costs, FeatureCosts, window
+from models.alignment.dtw_kernels import kernel
+from models.alignment.jumps import MOVES, JumpPath, Prices, jump_path
+from models.alignment.outline import TIMBRES, NoteEvents, Outline, pooled, unit
+
+TEMPI = tuple(2.0 ** (exponent / 2) for exponent in range(-5, 8))
+"""Tempi tried: duration of one second of the score in the recording, s."""
+PART_S, PARTS = 12.0, 6
+"""Duration and largest number of parts of the recording that are searched for in the score; they overlap by half if it is short."""
+CLEARLY = 0.97
+"""Largest cost of another key, timbre or unfolding relative to the first one."""
+PART_FRAMES, MOST_FRAMES = 3000, 60_000
+"""Frames of a score that are searched without further averaging, and the most that are searched."""
+CELLS = 3e8
+"""Frame pairs of outlines, a byte each."""
+UNRELATED = 0.08
+"""Agreement below which a score is said to belong to another piece."""
+LEAST_S = 0.75
+"""Duration below which a passage of a path is a coincidence, s."""
+SMOOTHING_S, KNOT_S = 1.0, 0.5
+SLOWEST = 1e-3  # score frames per frame of the recording in a map
+
+
+class ScoreEvents(Protocol):
+    """Notes, and the times of bars (bars,), of a score in s."""
+
+    notes: NoteEvents
+    bars: np.ndarray
+
+
+class Passage(NamedTuple):
+    """Part of the score played without a jump, with a piecewise linear map; both arrays (knots,) increase."""
+
+    recording_s: np.ndarray
+    score_s: np.ndarray
+    first: float  # s in the score; minus infinity from its beginning
+    last: float  # s in the score, not included; infinity to its end
+    joined: bool  # the passage begins where the one before ends in the recording
+
+
+class Found(NamedTuple):
+    """A score as it was found in a recording."""
+
+    way: int  # index of the unfolding
+    semitones: int  # transposition of the recording above the score
+    timbre: str  # of TIMBRES
+    stretch: float  # mean duration of one second of the score in the recording, s
+    passages: tuple[Passage, ...]  # in the recording's order
+    agreement: float  # by how much the score explains the recording better than nothing, at most 0.75
+    distances: Costs  # of the outlines of recording and score
+    frame_s: float  # of the outlines
+
+    @property
+    def related(self) -> bool:
+        """False if the score seems to belong to another piece; the passages are then the whole score."""
+        return self.agreement >= UNRELATED
+
+
+class Limits(NamedTuple):
+    """What the user knows of the alignment.
+
+    max_deviation: largest deviation from the straight line between the corners, s of the score
+    anchors: times (recording s, (score s, ...)) at which the recording is at one of the times of the score
+    """
+
+    max_deviation: float | None = None
+    anchors: tuple[tuple[float, tuple[float, ...]], ...] = ()
+
+
+class ScoreSearch:
+    """Search scores in recordings by their outlines.
+
+    Args:
+        transposition: largest transposition of the recording in semitones up or down
+        open_ends: the recording may hold other sound, and any part of the score
+        jumps: find omitted and repeated bars
+        jump_s: duration that must be explained better for a jump to be accepted, s
+    """
+
+    def __init__(self, transposition: int = 12, open_ends: bool = True, jumps: bool = True, jump_s: float = 2.0) -> None:
+        self.transposition, self.open_ends, self.jumps, self.jump_s = transposition, open_ends, jumps, jump_s
+        self.outline = Outline()
+
+    def __call__(
+        self, audio: np.ndarray, scores: Sequence[ScoreEvents], cents: float = 0.0, limits: Sequence[Limits] | None = None
+    ) -> Found:
+        """Search a recording (samples,) at the outline's rate in the unfoldings of a score, the likeliest first.
+
+        Args:
+            audio: recording
+            scores: unfoldings
+            cents: tuning of the recording above 440 Hz
+            limits: of each unfolding
+        """
+        recording = self.outline.of_audio(audio, cents)
+        stretch, semitones, timbre = self.tempo_and_key(recording, scores[0].notes)
+        recording = self.outline.transposed(recording, semitones)
+        limits = limits or [Limits()] * len(scores)
+        ways = {way: self._way(recording, score, stretch, timbre, limits[way]) for way, score in enumerate(scores)}
+        way = cheapest({way: path.cost for way, (path, *_) in ways.items()})
+        path, distances, stretch, frame_s = ways[way]
+        agreement = Prices().outside - path.cost
+        if self.open_ends and (agreement < UNRELATED or not path.passages):
+            path, distances, stretch, frame_s = self._path(recording, scores[way], stretch, timbre, limits[way], True)
+        passages = passages_of(path, scores[way], frame_s, stretch)
+        return Found(way, semitones, timbre, stretch, passages, agreement, distances, frame_s)
+
+    def tempo_and_key(self, recording: np.ndarray, notes: NoteEvents) -> tuple[float, int, str]:
+        """Tempo, transposition and timbre that explain parts of the recording best, each part anywhere in the score."""
+        seconds = float(notes.offset.max())
+        pool = 2 if seconds < 2 * self.outline.frame_s * PART_FRAMES else 4
+        parts = self._parts(pooled(recording, pool), pool)
+        shortest = 0.3 * max(map(len, parts)) * pool * self.outline.frame_s
+        frames = {tempo: tempo * seconds / (pool * self.outline.frame_s) for tempo in TEMPI}
+        tempi = [tempo for tempo in TEMPI if tempo * seconds >= shortest and frames[tempo] <= MOST_FRAMES] or [1.0]
+        keys = range(-self.transposition, self.transposition + 1)
+        costs = {(t, key): cost for t in tempi for key, cost in self._by_key(parts, notes, t, keys, pool).items()}
+        by_key = {key: min(costs[tempo, key] for tempo in tempi) for key in sorted(keys, key=abs)}
+        key = cheapest(by_key)
+        stretch = min(tempi, key=lambda tempo: costs[tempo, key])
+        timbre = cheapest({name: self._by_key(parts, notes, stretch, [key], pool, name)[key] for name in TIMBRES})
+        return stretch, key, timbre
+
+    def _parts(self, recording: np.ndarray, pool: int) -> list[np.ndarray]:
+        """Parts (frames, bins) of an averaged outline, evenly spaced over what sounds."""
+        sounding = np.flatnonzero(recording.any(1))
+        first, last = (sounding[0], sounding[-1] + 1) if len(sounding) else (0, len(recording))
+        size = max(1, round(PART_S / (pool * self.outline.frame_s)))
+        count = int(np.clip(2 * (last - first) // size - 1, 1, PARTS))
+        starts = np.linspace(first, max(first, last - size), count).astype(int)
+        return [recording[start : min(start + size, last)] for start in starts]
+
+    def _by_key(
+        self, parts: list[np.ndarray], notes: NoteEvents, stretch: float, keys: Sequence[int], pool: int, timbre: str = "struck"
+    ) -> dict[int, float]:
+        """Mean cost of all parts by transposition."""
+        score = unit(self.outline.of_notes(notes, stretch, timbre, pool)).T
+        moves, total = np.array(MOVES, np.float32), sum(map(len, parts))
+
+        def cost(part: np.ndarray, key: int) -> float:
+            return kernel(best_anywhere)(1 - unit(self.outline.transposed(part, key)) @ score, moves)
+
+        return {key: sum(cost(part, key) for part in parts) / total for key in keys}
+
+    def _way(
+        self, recording: np.ndarray, score: ScoreEvents, stretch: float, timbre: str, limits: Limits
+    ) -> tuple[JumpPath, Costs, float, float]:
+        """Path through one unfolding, with its distances, the mean tempo along it and the duration of a frame, s."""
+        path, distances, stretch, frame_s = self._path(recording, score, stretch, timbre, limits, not self.open_ends)
+        advanced = sum(int(path.columns[part[-1]] - path.columns[part[0]]) for part in path.passages)
+        slope = sum(len(part) - 1 for part in path.passages) / max(advanced, 1)
+        if self.open_ends and advanced and not 0.8 < slope < 1.25:
+            stretch = float(np.clip(stretch * slope, TEMPI[0] / 2, 2 * TEMPI[-1]))
+            return self._path(recording, score, stretch, timbre, limits, False)
+        return path, distances, stretch, frame_s
+
+    def _path(
+        self, recording: np.ndarray, score: ScoreEvents, stretch: float, timbre: str, limits: Limits, closed: bool
+    ) -> tuple[JumpPath, Costs, float, float]:
+        if closed:
+            stretch = len(recording) * self.outline.frame_s / max(float(score.notes.offset.max()), self.outline.frame_s)
+        frames = len(recording), stretch * float(score.notes.offset.max()) / self.outline.frame_s
+        pool = 1
+        while frames[0] * frames[1] > CELLS * pool**2:
+            pool *= 2
+        frame_s = pool * self.outline.frame_s
+        outlines = unit(pooled(recording, pool)), unit(self.outline.of_notes(score.notes, stretch, timbre, pool))
+        distances = FeatureCosts(*outlines, "cosine")
+        limited = Limited(distances, limits, stretch / frame_s, 1 / frame_s)
+        bars = np.unique(np.round(np.asarray(score.bars) * stretch / frame_s).astype(int))
+        path = jump_path(limited, bars[(bars > 0) & (bars < distances.shape[1])], self._prices(frame_s, limited, closed))
+        return path, distances, stretch, frame_s
+
+    def _prices(self, frame_s: float, limited: "Limited", closed: bool) -> Prices:
+        jump = self.jump_s / frame_s if self.jumps else np.inf
+        if closed:
+            return Prices(np.inf, np.inf, np.inf, jump if not self.open_ends else np.inf)
+        outside = np.full(limited.shape[0], Prices().outside)
+        outside[list(limited.anchored)] = np.inf
+        return Prices(outside, self.jump_s / frame_s, 0.25 * self.jump_s / frame_s, jump)
+
+
+class Limited:
+    """Costs that are infinite where limits forbid a path.
+
+    Args:
+        costs: distances (n, m)
+        limits: limits
+        per_score_s: columns per second of the score
+        per_s: rows per second of the recording
+    """
+
+    def __init__(self, costs: Costs, limits: Limits, per_score_s: float, per_s: float) -> None:
+        self.costs, (n, m) = costs, costs.shape
+        self.shape = n, m
+        self.band = None if limits.max_deviation is None else max(1.0, limits.max_deviation * per_score_s)
+        self.anchored = {
+            min(int(time * per_s), n - 1): [min(int(score_s * per_score_s), m - 1) for score_s in places]
+            for time, places in limits.anchors
+        }
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """See `Costs`."""
+        return self.window(first, last, 0, self.shape[1])
+
+    def window(self, first: int, last: int, left: int, right: int) -> np.ndarray:
+        """See `Costs`."""
+        block = window(self.costs, first, last, left, right)
+        if self.band is None and not self.anchored:
+            return block
+        forbidden, columns = np.zeros(block.shape, bool), np.arange(left, right)
+        if self.band is not None:
+            n, m = self.shape
+            line = np.arange(first, last) * ((m - 1) / max(n - 1, 1))
+            forbidden |= np.abs(columns - line[:, None]) > self.band
+        for row, places in self.anchored.items():
+            if first <= row < last:
+                forbidden[row - first] |= np.abs(columns - np.array(places)[:, None]).min(0) > 1
+        return np.where(forbidden, np.float32(np.inf), block)
+
+
+def cheapest(costs: dict) -> object:
+    """Choice of least cost; the first one unless another costs less than `CLEARLY` times as much."""
+    first, best = next(iter(costs)), min(costs, key=lambda choice: costs[choice])
+    return best if costs[best] < CLEARLY * costs[first] else first
+
+
+def passages_of(path: JumpPath, score: ScoreEvents, frame_s: float, stretch: float) -> tuple[Passage, ...]:
+    """Passages of a path through outlines, without coincidences; those that a jump enters or leaves end between bars."""
+    parts = [part for part in path.passages if (len(part) - 1) * frame_s >= min(LEAST_S, 0.5 * len(path.columns) * frame_s)]
+    bars, onsets, passages = np.append(0.0, score.bars), score.notes.onset, []
+    for index, part in enumerate(parts):
+        recording_s, score_s = smoothed(part, path.columns[part], frame_s, stretch)
+        before, after = parts[index - 1][-1] if index else -9, parts[index + 1][0] if index + 1 < len(parts) else -9
+        joined = part[0] - before == 1, after - part[-1] == 1
+        first, last = path.columns[part[0]] * frame_s / stretch, (path.columns[part[-1]] + 1) * frame_s / stretch
+        first = float(bars[np.abs(bars - first).argmin()]) if joined[0] else first if first > onsets.min() else -np.inf
+        last = float(bars[np.abs(bars - last).argmin()]) if joined[1] else last if last <= onsets.max() else np.inf
+        if first < last:
+            passages.append(Passage(recording_s, score_s, first, last, joined[0]))
+    return tuple(passages)
+
+
+def smoothed(rows: np.ndarray, columns: np.ndarray, frame_s: float, stretch: float) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth increasing map of a passage's frames (k,) of outlines: recording s and score s, both (knots,)."""
+    reach = min(round(SMOOTHING_S / frame_s), len(rows) - 1)
+    padded = np.pad(columns.astype(float), reach, mode="reflect", reflect_type="odd")  # keeps both ends
+    score = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")
+    count = max(2, round(len(rows) * frame_s / KNOT_S))
+    knots = np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))
+    rising = np.maximum.accumulate(score[knots]) + SLOWEST * (rows[knots] - rows[0])
+    return (rows[knots] + 0.5) * frame_s, (rising + 0.5) * frame_s / stretch
+
+
+def best_anywhere(costs, moves):
+    """Cost of the cheapest path through all rows of costs (n, m) that begins and ends in any column; see `MOVES`."""
+    values, row = costs[0].copy(), np.empty_like(costs[0])
+    for i in range(1, len(costs)):
+        for j in range(len(row)):
+            row[j] = values[j] + moves[0]
+        for move in range(1, min(len(moves), len(row))):
+            for j in range(move, len(row)):
+                row[j] = min(row[j], values[j - move] + moves[move])
+        for j in range(len(row)):
+            row[j] += costs[i, j]
+        values, row = row, values
+    return values.min()

@@ -27,7 +27,8 @@ class Prices(NamedTuple):
 
     outside: float | np.ndarray = 0.75  # per frame of the recording outside the score; one price, or one per frame (n,)
     enter: float = 20.0  # begin inside the score after music outside it
-    cut: float = 5.0  # begin inside the score at the start of the recording, or leave it before its end
+    cut: float = 2.0  # begin inside the score at the start of the recording
+    leave: float = 5.0  # leave the score before its end
     jump: float = 20.0  # from the end of a bar to the start of any bar, or from music outside the score back to any frame
 
 
@@ -95,7 +96,7 @@ class _State(NamedTuple):
 
 
 def _state(n: int, m: int, prices: Prices) -> _State:
-    ends = np.stack([np.full(m, price, np.float32) for price in (prices.cut, prices.enter, prices.cut)])
+    ends = np.stack([np.full(m, price, np.float32) for price in (prices.cut, prices.enter, prices.leave)])
     ends[:2, 0] = ends[2, -1] = 0
     outside = np.broadcast_to(np.asarray(prices.outside, np.float32), n).copy()
     codes, sources = np.empty((n, m), np.uint8), np.full((2, n), AFTER, np.int64)

@@ -13,7 +13,7 @@ from models.alignment.outline import TIMBRES, NoteEvents, Outline, pooled, unit
 TEMPI = tuple(2.0 ** (exponent / 2) for exponent in range(-5, 8))
 """Tempi tried: duration of one second of the score in the recording, s."""
 PART_S, PARTS = 12.0, 6
-"""Duration and largest number of parts of the recording that are searched for in the score; they overlap by half if it is short."""
+"""Duration and largest number of the parts of a recording that are searched; those of a short one overlap by half."""
 CLEARLY = 0.97
 """Largest cost of another key, timbre or unfolding relative to the first one."""
 PART_FRAMES, MOST_FRAMES = 3000, 60_000
@@ -22,6 +22,8 @@ CELLS = 3e8
 """Frame pairs of outlines, a byte each."""
 UNRELATED = 0.08
 """Agreement below which a score is said to belong to another piece."""
+INDISTINCT, SURE = 1.3, 0.4
+"""Distinctness below which it is too, unless the agreement is `SURE`."""
 LEAST_S = 0.75
 """Duration below which a passage of a path is a coincidence, s."""
 SMOOTHING_S, KNOT_S = 1.0, 0.5
@@ -54,13 +56,14 @@ class Found(NamedTuple):
     stretch: float  # mean duration of one second of the score in the recording, s
     passages: tuple[Passage, ...]  # in the recording's order
     agreement: float  # by how much the score explains the recording better than nothing, at most 0.75
+    distinctness: float  # cost of the best other key (an octave aside) relative to the right one: a wrong score fits many keys
     distances: Costs  # of the outlines of recording and score
     frame_s: float  # of the outlines
 
     @property
     def related(self) -> bool:
         """False if the score seems to belong to another piece; the passages are then the whole score."""
-        return self.agreement >= UNRELATED
+        return self.agreement >= UNRELATED and (self.distinctness >= INDISTINCT or self.agreement >= SURE)
 
 
 class Limits(NamedTuple):
@@ -100,20 +103,28 @@ class ScoreSearch:
             limits: of each unfolding
         """
         recording = self.outline.of_audio(audio, cents)
-        stretch, semitones, timbre = self.tempo_and_key(recording, scores[0].notes)
+        stretch, semitones, timbre, distinctness = self.tempo_and_key(recording, scores[0].notes)
         recording = self.outline.transposed(recording, semitones)
         limits = limits or [Limits()] * len(scores)
         ways = {way: self._way(recording, score, stretch, timbre, limits[way]) for way, score in enumerate(scores)}
         way = cheapest({way: path.cost for way, (path, *_) in ways.items()})
         path, distances, stretch, frame_s = ways[way]
-        agreement = Prices().outside - path.cost
-        if self.open_ends and (agreement < UNRELATED or not path.passages):
-            path, distances, stretch, frame_s = self._path(recording, scores[way], stretch, timbre, limits[way], True)
         passages = passages_of(path, scores[way], frame_s, stretch)
-        return Found(way, semitones, timbre, stretch, passages, agreement, distances, frame_s)
+        agreement = Prices().outside - path.cost
+        found = Found(way, semitones, timbre, stretch, passages, agreement, distinctness, distances, frame_s)
+        if self.open_ends and not (found.related and passages):  # no passage can be trusted: the whole score, as a guess
+            path, distances, stretch, frame_s = self._path(recording, scores[way], stretch, timbre, limits[way], True)
+            passages = passages_of(path, scores[way], frame_s, stretch)
+            return found._replace(
+                passages=passages, distances=distances, stretch=stretch, frame_s=frame_s, agreement=min(agreement, 0.0)
+            )
+        return found
 
-    def tempo_and_key(self, recording: np.ndarray, notes: NoteEvents) -> tuple[float, int, str]:
-        """Tempo, transposition and timbre that explain parts of the recording best, each part anywhere in the score."""
+    def tempo_and_key(self, recording: np.ndarray, notes: NoteEvents) -> tuple[float, int, str, float]:
+        """Tempo, transposition and timbre that explain parts of the recording best, each part anywhere in the score.
+
+        Returns them and the distinctness of the key.
+        """
         seconds = float(notes.offset.max())
         pool = 2 if seconds < 2 * self.outline.frame_s * PART_FRAMES else 4
         parts = self._parts(pooled(recording, pool), pool)
@@ -126,7 +137,9 @@ class ScoreSearch:
         key = cheapest(by_key)
         stretch = min(tempi, key=lambda tempo: costs[tempo, key])
         timbre = cheapest({name: self._by_key(parts, notes, stretch, [key], pool, name)[key] for name in TIMBRES})
-        return stretch, key, timbre
+        others = [key + shift for shift in range(-11, 12) if shift]
+        by_key = self._by_key(parts, notes, stretch, [key, *others], pool, timbre)
+        return stretch, key, timbre, min(by_key[other] for other in others) / max(by_key[key], 1e-9)
 
     def _parts(self, recording: np.ndarray, pool: int) -> list[np.ndarray]:
         """Parts (frames, bins) of an averaged outline, evenly spaced over what sounds."""
@@ -181,10 +194,11 @@ class ScoreSearch:
     def _prices(self, frame_s: float, limited: "Limited", closed: bool) -> Prices:
         jump = self.jump_s / frame_s if self.jumps else np.inf
         if closed:
-            return Prices(np.inf, np.inf, np.inf, jump if not self.open_ends else np.inf)
+            return Prices(np.inf, np.inf, np.inf, np.inf, jump if not self.open_ends else np.inf)
         outside = np.full(limited.shape[0], Prices().outside)
         outside[list(limited.anchored)] = np.inf
-        return Prices(outside, self.jump_s / frame_s, 0.25 * self.jump_s / frame_s, jump)
+        enter, cut, leave = (share * self.jump_s / frame_s for share in (1.0, 0.1, 0.25))
+        return Prices(outside, enter, cut, leave, jump)
 
 
 class Limited:

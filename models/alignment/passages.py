@@ -149,7 +149,7 @@ class PassageAligner:
         """
         results = []
         for rendering in renderings(found.passages):
-            extent = self._window(rendering, len(performance), notes)
+            extent = self._extent(rendering, len(performance), notes)
             lead = math.ceil(LEAD_S / self.frame_s)
             played = rendered_notes(rendering, notes, extent.begin_s - lead * self.frame_s)
             count = max(2, math.ceil((extent.end_s - extent.begin_s) / self.frame_s))
@@ -160,7 +160,7 @@ class PassageAligner:
             results += self._maps(rendering, block, path, rendered_s, extent)
         return results
 
-    def _window(self, rendering: Rendering, frames: int, notes: NoteEvents) -> "Window":
+    def _extent(self, rendering: Rendering, frames: int, notes: NoteEvents) -> "Extent":
         """Rows and rendered time of a rendering with its margins."""
         start, end = rendering.edges[0], rendering.edges[-1]
         whole = rendering.passages[0].first == -np.inf, rendering.passages[-1].last == np.inf
@@ -176,13 +176,13 @@ class PassageAligner:
             end_s = float(rendering.maps[-1](notes.offset.max())) + RELEASE_S
         if self.open_ends:
             begin_s, end_s = max(begin_s, first * self.frame_s - RADIUS_S), min(end_s, last * self.frame_s + RADIUS_S)
-        return Window(first, last, begin_s, end_s, whole)
+        return Extent(first, last, begin_s, end_s, whole)
 
     def _path(
         self,
         block: Costs,
         rendering: Rendering,
-        extent: "Window",
+        extent: "Extent",
         rendered_s: np.ndarray,
         limits: Limits,
         duration: float,
@@ -204,7 +204,7 @@ class PassageAligner:
                     raise
                 radius *= 4  # steps that bound the tempo may not fit through the corridor
 
-    def _ends(self, block: Costs, extent: "Window", rendering: Rendering, rendered_s: np.ndarray) -> tuple[Ends, Ends]:
+    def _ends(self, block: Costs, extent: "Extent", rendering: Rendering, rendered_s: np.ndarray) -> tuple[Ends, Ends]:
         n, m = block.shape
         if not self.open_ends:
             return corner(n, m, 0), corner(n, m, -1)
@@ -216,7 +216,7 @@ class PassageAligner:
             ends.append((rows, near) if not ends else (rows[::-1], columns[::-1] if whole else near))
         return Ends(*ends[0]), Ends(*ends[1])
 
-    def _maps(self, rendering: Rendering, block: Costs, path: Path, rendered_s: np.ndarray, extent: "Window") -> list[PassageMap]:
+    def _maps(self, rendering: Rendering, block: Costs, path: Path, rendered_s: np.ndarray, extent: "Extent") -> list[PassageMap]:
         """Parts of a path, one per passage."""
         columns, rows = matched(path)
         sure = confidence(block, path)
@@ -244,7 +244,7 @@ class PassageAligner:
         return results
 
 
-class Window(NamedTuple):
+class Extent(NamedTuple):
     """Rows of a recording and rendered times that are aligned."""
 
     first: int

@@ -24,6 +24,8 @@ UNRELATED = 0.08
 """Agreement below which a score is said to belong to another piece."""
 INDISTINCT, SURE = 1.3, 0.4
 """Distinctness below which it is too, unless the agreement is `SURE`."""
+SILENCE = 0.1
+"""Price of a silent frame outside the score: it should not be placed in a rest instead."""
 LEAST_S = 0.75
 """Duration below which a passage of a path is a coincidence, s."""
 SMOOTHING_S, KNOT_S = 1.0, 0.5
@@ -186,16 +188,16 @@ class ScoreSearch:
         frame_s = pool * self.outline.frame_s
         outlines = unit(pooled(recording, pool)), unit(self.outline.of_notes(score.notes, stretch, timbre, pool))
         distances = FeatureCosts(*outlines, "cosine")
-        limited = Limited(distances, limits, stretch / frame_s, 1 / frame_s)
+        limited, silent = Limited(distances, limits, stretch / frame_s, 1 / frame_s), ~outlines[0].any(1)
         bars = np.unique(np.round(np.asarray(score.bars) * stretch / frame_s).astype(int))
-        path = jump_path(limited, bars[(bars > 0) & (bars < distances.shape[1])], self._prices(frame_s, limited, closed))
+        path = jump_path(limited, bars[(bars > 0) & (bars < distances.shape[1])], self._prices(frame_s, limited, silent, closed))
         return path, distances, stretch, frame_s
 
-    def _prices(self, frame_s: float, limited: "Limited", closed: bool) -> Prices:
+    def _prices(self, frame_s: float, limited: "Limited", silent: np.ndarray, closed: bool) -> Prices:
         jump = self.jump_s / frame_s if self.jumps else np.inf
         if closed:
             return Prices(np.inf, np.inf, np.inf, np.inf, jump if not self.open_ends else np.inf)
-        outside = np.full(limited.shape[0], Prices().outside)
+        outside = np.where(silent, SILENCE, Prices().outside)
         outside[list(limited.anchored)] = np.inf
         enter, cut, leave = (share * self.jump_s / frame_s for share in (1.0, 0.1, 0.25))
         return Prices(outside, enter, cut, leave, jump)

@@ -14,9 +14,12 @@ from datamodules.audio.midi_file import DRUMS
 from datamodules.common import checksum
 from datamodules.common.cache import cache_root, probe, write_atomically
 from datamodules.common.errors import DataError
+from datamodules.common.workers import in_processes
 
 EMBEDDED = "embedded"
 RELEASE_S = 2.0
+CHUNK_S, LEAD_S = 120.0, 5.0
+"""Duration of the chunks of a long synthesis, and of what is rendered before each, s."""
 VERSION = 1
 """Version of the renderer; part of cache keys."""
 
@@ -76,6 +79,31 @@ def synthesize(notes: Notes, rate: int, font: str = EMBEDDED, cents: float = 0.0
 
         result = soxr.resample(result, rate * stretch, rate)
     return result.astype(np.float32)
+
+
+def synthesize_long(notes: Notes, rate: int) -> np.ndarray:
+    """`synthesize` with the embedded SoundFont as int16, in chunks, several at once: no other memory grows with it."""
+    duration = float(notes.offset.max()) + RELEASE_S
+    if duration <= 2 * CHUNK_S:
+        return reading.to_int16(synthesize(notes, rate))
+    starts = CHUNK_S * np.arange(int(duration / CHUNK_S) + 1)
+    result = np.zeros(round(duration * rate) + 1, np.int16)
+    chunks = in_processes(_chunk, [(notes, rate, float(start)) for start in starts])
+    for start, chunk in zip(starts, chunks, strict=True):
+        target = result[round(start * rate) :][: len(chunk)]
+        target[:] = chunk[: len(target)]
+    return result
+
+
+def _chunk(notes: Notes, rate: int, start: float) -> np.ndarray:
+    """`CHUNK_S` of a synthesis from `start` s; notes that begin up to `LEAD_S` before sound into it."""
+    begin = max(0.0, start - LEAD_S)
+    inside = (notes.offset > begin) & (notes.onset < start + CHUNK_S)
+    if not inside.any():
+        return np.zeros(round(CHUNK_S * rate), np.int16)
+    part = Notes(*(column[inside] for column in notes))
+    part = part._replace(onset=np.maximum(part.onset - begin, 0.0), offset=part.offset - begin)
+    return reading.to_int16(synthesize(part, rate)[round((start - begin) * rate) :][: round(CHUNK_S * rate)])
 
 
 def _rendered(sound: Sound, rate: int, folder: Path) -> np.ndarray:

@@ -303,6 +303,6 @@ def resampler(source_rate: int, rate: int, channels: int, path: str | Path) -> C
 def _resample(audio: np.ndarray, source_rate: int, rate: int) -> np.ndarray:
     import soxr
 
-    if not len(audio):
-        return audio
+    if not len(audio) or source_rate == rate:
+        return np.ascontiguousarray(audio)
     return soxr.resample(np.ascontiguousarray(audio), source_rate, rate, quality=RESAMPLER)

@@ -86,7 +86,8 @@ def render_mono(midi: bytes, rate: int, seconds: float | None = None, font: Path
     """Render a MIDI file to mono (samples,) float32 in [-1, 1) at `rate` Hz."""
     import soxr
 
-    mono = soxr.resample(render(midi, seconds, font).mean(1), RATE, rate)
+    left, right = render(midi, seconds, font).T
+    mono = soxr.resample((left + right) * np.float32(0.5), RATE, rate)
     return np.clip(mono, -1.0, 1.0 - 2.0**-15)
 
 

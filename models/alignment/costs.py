@@ -7,6 +7,7 @@ import numpy as np
 from models.alignment.dtw_kernels import finish_distances, kernel
 
 MetricName = Literal["euclidean", "sqeuclidean", "cosine"]
+BLOCK = 1 << 14  # frames embedded at once
 METRICS: tuple[MetricName, ...] = ("euclidean", "sqeuclidean", "cosine")
 
 
@@ -104,9 +105,13 @@ class Metric:
         """Features (frames, d) -> (frames, d, or d + 1 for cosine) float32."""
         if self.name != "cosine":
             return np.ascontiguousarray(frames - self.mean, dtype=np.float32)
-        length = np.sqrt(np.einsum("fd,fd->f", frames, frames, dtype=np.float64))[:, None]
-        silent = length == 0  # a dimension of its own
-        return np.hstack([frames / np.where(silent, 1, length), silent]).astype(np.float32)
+        result = np.empty((len(frames), frames.shape[1] + 1), np.float32)
+        for first in range(0, len(frames), BLOCK):
+            part, target = frames[first : first + BLOCK], result[first : first + BLOCK]
+            length = np.sqrt(np.einsum("fd,fd->f", part, part, dtype=np.float64))[:, None]
+            silent = length == 0  # a dimension of its own
+            target[:, :-1], target[:, -1:] = part / np.where(silent, 1, length), silent
+        return result
 
     def between(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Distances (n, m) float32 of embedded frames (n, d) and (m, d)."""

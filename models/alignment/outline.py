@@ -17,6 +17,7 @@ POOLED = 4
 """Constant-Q frames per frame of the outline."""
 AROUND = 24
 """Bins (an octave) whose mean is subtracted from each bin, which leaves the partials of any instrument."""
+BLOCK = 4096  # frames whose peaks are found at once, a multiple of POOLED
 PARTIALS = 10
 WIDTH = 0.7  # of a partial, bins
 RELEASE_S = 0.3  # length of a score's outline after its last note
@@ -63,16 +64,16 @@ class Outline:
     @torch.no_grad()
     def of_audio(self, audio: np.ndarray, cents: float = 0.0) -> np.ndarray:
         """Outline of audio (samples,) at `rate`, tuned `cents` above 440 Hz."""
-        found = peaks(self.front(torch.from_numpy(audio)[None], cents=cents)[0, 0])
-        size = min(POOLED, len(found))
-        return F.avg_pool1d(found.T[None], size, ceil_mode=True)[0].T.contiguous().numpy()
+        features = self.front(torch.from_numpy(audio)[None], cents=cents)[0, 0]
+        return np.concatenate([pooled(peaks(part).numpy(), POOLED) for part in features.split(BLOCK, 1)])
 
     def of_notes(self, notes: NoteEvents, stretch: float, timbre: str, pool: int = 1) -> np.ndarray:
         """Outline of notes played slower by the factor `stretch`; `pool` frames are averaged."""
         amplitude = self._envelopes(notes, stretch, TIMBRES[timbre], pool)
         spectrum = self._templates(TIMBRES[timbre].slope).T @ amplitude
         loud = np.quantile(spectrum.max(0), 0.95)
-        return peaks(torch.from_numpy(np.log1p(CONTRAST / max(loud, 1e-9) * spectrum).astype(np.float32))).numpy()
+        features = torch.from_numpy(np.log1p(CONTRAST / max(loud, 1e-9) * spectrum).astype(np.float32))
+        return np.concatenate([peaks(part).numpy() for part in features.split(BLOCK, 1)])
 
     def transposed(self, outline: np.ndarray, semitones: int) -> np.ndarray:
         """Outline transposed down by `semitones`; bins that leave the range are dropped."""

@@ -154,8 +154,9 @@ class PassageAligner:
             played = rendered_notes(rendering, notes, extent.begin_s - lead * self.frame_s)
             count = max(2, math.ceil((extent.end_s - extent.begin_s) / self.frame_s))
             score = render(played, (lead + count) * self.frame_s)[lead : lead + count]
-            block = costs(performance[extent.first : extent.last], score)
-            rendered_s = extent.begin_s + self.frame_s * np.arange(len(score))
+            block, count = costs(performance[extent.first : extent.last], score), len(score)
+            del score  # `block` keeps its own copy
+            rendered_s = extent.begin_s + self.frame_s * np.arange(count)
             path = self._path(block, rendering, extent, rendered_s, limits, len(performance) * self.frame_s, notes)
             results += self._maps(rendering, block, path, rendered_s, extent)
         return results

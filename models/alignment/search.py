@@ -18,7 +18,7 @@ CLEARLY = 0.97
 """Largest cost of another key, timbre or unfolding relative to the first one."""
 PART_FRAMES, MOST_FRAMES = 3000, 60_000
 """Frames of a score that are searched without further averaging, and the most that are searched."""
-CELLS = 3e8
+CELLS = 1.5e8
 """Frame pairs of outlines, a byte each."""
 UNRELATED = 0.08
 """Agreement below which a score is said to belong to another piece."""

@@ -84,6 +84,31 @@ class Similarity(nn.Module):
         return torch.cat(pieces)
 
 
+    @torch.no_grad()
+    def recording_frames(self, audio: Tensor, side: Side, cents: float = 0.0) -> np.ndarray:
+        """Embeddings (frames, d) float32 of audio (samples,) int16 or float, as of `features` and `frames`.
+
+        A long recording is analysed in blocks, so that only audio and embeddings grow with it.
+        """
+        front, audio = self.front, audio.to(self.device)[None]
+        if type(front).forward is not Front.forward:
+            return self.frames(front(audio, cents=cents)[0], side).cpu().numpy()
+        front.check(audio, cents)
+        level, count = front.leveller(audio, cents), front.n_frames(audio.shape[-1])
+        before, after = self.context // 2, self.context - 1 - self.context // 2
+        result = np.empty((0, 0), np.float32)
+        for first in range(0, count, FRAMES_AT_ONCE):
+            last = min(first + FRAMES_AT_ONCE, count)
+            start, stop = max(0, first - before), min(count, last + after)
+            features = front.span(audio, start, stop, cents, level)
+            padded = F.pad(features[0], (start - first + before, last + after - stop), mode="replicate")
+            block = self.embed(padded[None], side)[0].float().cpu().numpy()
+            if not len(result):
+                result = np.empty((count, block.shape[1]), np.float32)
+            result[first:last] = block
+        return result
+
+
 class Handcrafted(Similarity):
     """Handcrafted features without a network, compared by a metric.
 

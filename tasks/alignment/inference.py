@@ -51,8 +51,7 @@ class Audio2Frames:
             ValueError: no samples, another shape, or integers other than int16.
         """
         audio = mono(audio, sample_rate, self.net.sample_rate)
-        features = self.net.features(torch.from_numpy(audio).to(self.net.device), cents)
-        return self.net.frames(features, self.side).cpu().numpy()
+        return self.net.recording_frames(torch.from_numpy(audio), self.side, cents)
 
 
 class Audio2WarpingPath:
@@ -73,10 +72,10 @@ class Audio2WarpingPath:
         Raises:
             DataError: no path from end to end.
         """
-        rate, of_score = self.net.sample_rate, Audio2Frames(self.net, "score")
 
         def render(played: RenderedNotes, seconds: float) -> np.ndarray:
-            return of_score(synthesized(plan, played, seconds, rate), rate)
+            sound = torch.from_numpy(synthesized(plan, played, seconds, self.net.sample_rate))
+            return self.net.recording_frames(sound, "score")
 
         performance = Audio2Frames(self.net)(audio, sample_rate, plan.cents)
         try:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.alignment.score import Score
-from datamodules.alignment.sounds import synthesize
+from datamodules.alignment.sounds import synthesize_long
 from datamodules.audio.level import is_silent
 from datamodules.audio.reading import mono
 from datamodules.common.errors import DataError
@@ -65,7 +65,7 @@ class AlignmentSearch:
 
 
 def synthesized(plan: AlignmentPlan, played: RenderedNotes, seconds: float, rate: int) -> np.ndarray:
-    """Synthesize the notes of a plan's passages in the recording's key: (samples,) of `seconds` at `rate` Hz."""
+    """Synthesize the notes of a plan's passages in the recording's key: (samples,) int16 of `seconds` at `rate` Hz."""
     notes = plan.score.notes
     pitch, velocity, program = (column[played.index] for column in (notes.pitch, notes.velocity, notes.program))
     pitch = np.where(program < 0, pitch, np.clip(pitch + plan.found.semitones, 0, 127)).astype(np.int16)
@@ -73,5 +73,5 @@ def synthesized(plan: AlignmentPlan, played: RenderedNotes, seconds: float, rate
     program = program if other is None else np.where(program < 0, program, other)
     order = np.lexsort((pitch, played.onset))
     columns = (played.onset, played.offset, pitch, velocity, program)
-    sound = synthesize(type(notes)(*(column[order] for column in columns)), rate)
+    sound = synthesize_long(type(notes)(*(column[order] for column in columns)), rate)
     return np.pad(sound, (0, max(0, round(seconds * rate) - len(sound))))[: round(seconds * rate)]

@@ -1,7 +1,7 @@
 """Base class of feature front ends: waveform -> frames at a common hop (channels, bins, frames)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,7 +14,12 @@ from models.blocks.precision import ExactBuffers, full_precision
 SILENCE = 1e-4  # -80 dB re full scale: quieter recordings are not amplified further
 LOUD = 0.1  # RMS of the loud parts of a levelled recording: -20 dB re full scale
 LOUD_SHARE = 0.95  # quantile over hops: neither rests nor a few clicks change it
+HOPS = 1 << 16  # whose power is computed at once
 LEVELS = ("loud", "peak", "none")
+
+
+Level = Callable[[Tensor], Tensor]
+"""Scale pieces (batch, samples) of recordings, int16 or float, to float."""
 
 
 class Front(ExactBuffers):
@@ -68,40 +73,44 @@ class Front(ExactBuffers):
 
         Raises ValueError for a recording that is empty, not finite or not (batch, samples), and for cents out of range.
         """
-        audio = self.checked(audio, cents)
+        self.check(audio, cents)
         with full_precision(audio):
-            audio = self.levelled(audio, cents)
+            level = self.leveller(audio, cents)
             spans = self.spans(self.n_frames(audio.shape[-1]))
-            return torch.cat([self.span(audio, first, last, cents) for first, last in spans], -1)
+            return torch.cat([self.span(audio, first, last, cents, level) for first, last in spans], -1)
 
-    def checked(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        """Audio as float32. Raises ValueError for a wrong shape, samples that are not finite or cents out of range."""
+    def check(self, audio: Tensor, cents: float = 0.0) -> None:
+        """Raise ValueError for a wrong shape, samples that are not finite or cents out of range."""
         name = type(self).__name__
         if audio.ndim != 2 or not audio.numel():
             raise ValueError(f"{name}: audio of shape {tuple(audio.shape)}, expected (batch, samples) with at least one sample")
         if not -100.0 <= cents <= 100.0:
             raise ValueError(f"{name}: cents is {cents}, expected -100 to 100: move whole semitones by transposing")
-        audio = as_float(audio).float()
         if not bool(audio.isfinite().all()):
             raise ValueError(f"{name}: audio holds samples that are not finite")
-        return audio
+
+    def leveller(self, audio: Tensor, cents: float = 0.0) -> Level:
+        """Function that scales pieces of a recording as set by `normalise`, without a copy of the whole."""
+        if self.normalise == "none":
+            return as_float
+        if self.normalise == "peak":
+            peak = as_float(audio).abs().amax(1, keepdim=True).clamp(min=SILENCE)
+            return lambda piece: as_float(piece) / peak
+        gain = (LOUD / loudness(audio, self.hop).clamp(min=SILENCE))[:, None]
+        return lambda piece: as_float(piece) * gain
 
     def levelled(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        """Audio scaled as set by `normalise`."""
-        if self.normalise == "none":
-            return audio
-        if self.normalise == "peak":
-            return audio / audio.abs().amax(1, keepdim=True).clamp(min=SILENCE)
-        return audio * (LOUD / loudness(audio, self.hop).clamp(min=SILENCE))[:, None]
+        """Whole recordings, scaled as set by `normalise`."""
+        return self.leveller(audio, cents)(audio)
 
     def spans(self, frames: int) -> Iterator[tuple[int, int]]:
         """First and end frame of each block."""
         for first in range(0, frames, self.block):
             yield first, min(first + self.block, frames)
 
-    def span(self, audio: Tensor, first: int, last: int, cents: float = 0.0) -> Tensor:
-        """Features of the frames first to last - 1 of levelled audio."""
-        return self.analyse(self.piece(audio, first, last), cents)
+    def span(self, audio: Tensor, first: int, last: int, cents: float = 0.0, level: Level = as_float) -> Tensor:
+        """Features of the frames first to last - 1 of a recording; `level` is applied to the piece, or has been before."""
+        return self.analyse(level(self.piece(audio, first, last)).float(), cents)
 
     def piece(self, audio: Tensor, first: int, last: int) -> Tensor:
         """Samples that the frames first to last - 1 need; silence beyond the recording."""
@@ -125,7 +134,9 @@ class Front(ExactBuffers):
 
 def loudness(audio: Tensor, hop: int) -> Tensor:
     """RMS of the loud parts of recordings (batch, samples) -> (batch,): the 95th percentile over pieces of `hop`."""
-    power = audio.square().unfold(1, min(hop, audio.shape[1]), hop).mean(-1).sort(1).values
+    size = min(hop, audio.shape[1])
+    parts = audio[:, : audio.shape[1] // size * size].split(HOPS * size, 1)  # hours would need a copy
+    power = torch.cat([as_float(part).square().unfold(1, size, size).mean(-1) for part in parts], 1).sort(1).values
     # `quantile` is not supported by torch.export.
     position = LOUD_SHARE * (power.shape[1] - 1)
     below, share = int(position), position - int(position)

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.alignment.front.cqt import constant_q
-from models.alignment.front.front import SILENCE, Front, ratio
+from models.alignment.front.front import SILENCE, Front, Level, ratio
 from models.alignment.keras_weights import FETCH, salience_weights
 from models.alignment.salience import HARMONICS, REACH, DeepSalience
+from models.blocks.features import as_float
 from models.extractors.extractor import fill
 from models.extractors.onnx import ONNXSession
 
@@ -48,14 +49,14 @@ class HCQT(Front):
         """Frequencies of the bins of the first harmonic: (360,) Hz."""
         return C1 * 2 ** (np.arange(BINS) / PER_OCTAVE)
 
-    def levelled(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        """Audio whose largest magnitude is 1."""
+    def leveller(self, audio: Tensor, cents: float = 0.0) -> Level:
+        """Scale to a largest magnitude of 1."""
         spans = self.spans(self.n_frames(audio.shape[-1]))
-        peaks = [self.magnitude(self.piece(audio, first, last), cents).amax((1, 2)) for first, last in spans]
+        peaks = [self.magnitude(as_float(self.piece(audio, first, last)), cents).amax((1, 2)) for first, last in spans]
         peak = peaks[0]
         for other in peaks[1:]:
             peak = peak.maximum(other)
-        return audio / peak.clamp(min=SILENCE)[:, None]
+        return lambda piece: as_float(piece) / peak.clamp(min=SILENCE)[:, None]
 
     def magnitude(self, piece: Tensor, cents: float) -> Tensor:
         """Magnitudes (batch, distinct bins, frames) of a piece."""
@@ -105,25 +106,25 @@ class Salience(Front):
 
     def salience(self, audio: Tensor, cents: float = 0.0) -> Tensor:
         """Salience (batch, 360, frames) in fifths of a semitone, one frame per 256 samples."""
-        audio = self.levelled(self.checked(audio, cents), cents)
-        return self._fine(audio, 0, 1 + audio.shape[-1] // FINE, cents)
+        self.check(audio, cents)
+        return self._fine(audio, 0, 1 + audio.shape[-1] // FINE, cents, self.leveller(audio, cents))
 
-    def levelled(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        return self.hcqt.levelled(audio, cents)
+    def leveller(self, audio: Tensor, cents: float = 0.0) -> Level:
+        return self.hcqt.leveller(audio, cents)
 
-    def span(self, audio: Tensor, first: int, last: int, cents: float = 0.0) -> Tensor:
+    def span(self, audio: Tensor, first: int, last: int, cents: float = 0.0, level: Level = as_float) -> Tensor:
         step = self.hop // FINE
         margin = step // 2
         start, stop = max(0, step * first - margin), min(1 + audio.shape[-1] // FINE, step * (last - 1) + margin + 1)
-        fine = F.pad(self._fine(audio, start, stop, cents), (0, 0, 2, 0))  # bin 0 is the middle of its semitone
+        fine = F.pad(self._fine(audio, start, stop, cents, level), (0, 0, 2, 0))  # bin 0 is the middle of its semitone
         rows = F.max_pool2d(fine, (5, 1), (5, 1))
         left = start - (step * first - margin)
         return F.max_pool1d(F.pad(rows, (left, step)), 2 * margin + 1, step)[:, None, :, : last - first]
 
-    def _fine(self, audio: Tensor, start: int, stop: int, cents: float) -> Tensor:
-        """Salience (batch, 360, stop - start) of levelled audio, zero-padded beyond the recording's ends."""
+    def _fine(self, audio: Tensor, start: int, stop: int, cents: float, level: Level) -> Tensor:
+        """Salience (batch, 360, stop - start), zero-padded beyond the recording's ends."""
         left, right = max(0, start - REACH), min(1 + audio.shape[-1] // FINE, stop + REACH)
-        return self.net.salience(self.hcqt.span(audio, left, right, cents))[..., start - left : stop - left]
+        return self.net.salience(self.hcqt.span(audio, left, right, cents, level))[..., start - left : stop - left]
 
 
 # Basic Pitch
@@ -171,7 +172,8 @@ class BasicPitch(Front):
         return {**self.__dict__, "session": None}
 
     def forward(self, audio: Tensor, cents: float = 0.0) -> Tensor:
-        audio = self.levelled(self.checked(audio, cents))
+        self.check(audio, cents)
+        audio = self.levelled(audio).float()
         features = np.stack([self._at(recording, cents) for recording in audio.cpu().numpy()])
         return torch.from_numpy(features).to(audio.device)
 

@@ -1,134 +1,205 @@
-"""Jump-DTW against a loop over cells, and on performances with repeats, cuts and a da capo."""
-
-from itertools import pairwise
+"""Jump paths against a loop over cells, and on recordings with repeats, cuts, a da capo and other music."""
 
 import numpy as np
 import pytest
 
-from models.alignment.dtw import STEPS, FeatureCosts, MatrixCosts, NoPath, Steps, dtw
-from models.alignment.jumps import Jump, jump_dtw
+from models.alignment.dtw import FeatureCosts, MatrixCosts, NoPath
+from models.alignment.jumps import AFTER, BEFORE, MOVES, Prices, jump_path, typical
 
-SETS = [*STEPS.values(), Steps(((0, 2), (1, 1), (2, 0), (0, 1)), (1.0, 1.5, 0.7, 2.0))]
+INFINITE = np.inf
 
 
-def plain(costs, steps, sources, targets, penalty, ends, open_start, open_end):
-    """The optimum by a loop over cells."""
+def price_rows(prices, n):
+    """Price of each row outside the score (n,)."""
+    return np.broadcast_to(np.asarray(prices.outside, float), n)
+
+
+def optimum(costs, bars, prices):
+    """Cost of the cheapest path by a loop over cells, with costs relative to the typical distance."""
     n, m = costs.shape
-    weight = dict(zip(*steps, strict=True)).get((1, 1), 1.0)
-    total = np.full((n, m), np.inf)
-    for i in range(n):
+    first = np.r_[0.0, np.full(m - 1, prices.cut)]
+    enter, leave = np.r_[0.0, np.full(m - 1, prices.enter)], np.r_[np.full(m - 1, prices.leave), 0.0]
+    outside, inner = price_rows(prices, n), [bar for bar in bars if bar > 0]
+    values, before, after = first + costs[0], outside[0], INFINITE
+    for i in range(1, n):
+        jump = min([values[bar - 1] for bar in inner], default=INFINITE) + prices.jump
+        row = np.empty(m)
         for j in range(m):
-            ways = [costs[i, j]] if j == 0 and (i == 0 or open_start) else []
-            ways += [total[i - a, j - b] + w * costs[i, j] for (a, b), w in zip(*steps, strict=True) if i >= a and j >= b]
-            if i and j in targets:
-                ways += [total[i - 1, source] + penalty + weight * costs[i, j] for source in sources]
-            total[i, j] = min(ways, default=np.inf)
-    return (total if open_end else total[-1:])[:, ends].min()
+            ways = [before + enter[j], after + prices.jump]
+            ways += [values[j - move] + MOVES[move] for move in range(min(len(MOVES), j + 1))]
+            ways += [jump] if j in (0, *inner) else []
+            row[j] = min(ways) + costs[i, j]
+        before, after, values = before + outside[i], min(after, (values + leave).min()) + outside[i], row
+    return min(before, after, (values + leave).min()) / n
 
 
-def assert_sums_to_its_cost(path, costs, steps, penalty):
-    weights = dict(zip(*steps, strict=True))
-    cells = list(zip(path.rows.tolist(), path.columns.tolist(), strict=True))
-    total = costs[cells[0]] + penalty * len(path.jumps)
-    for k, ((i, j), (a, b)) in enumerate(pairwise(cells), 1):
-        if k in path.starts:
-            assert Jump(a, j, b) == path.jumps[path.starts.index(k) - 1] and a == i + 1
-        total += (weights.get((1, 1), 1.0) if k in path.starts else weights[a - i, b - j]) * costs[a, b]
-    assert path.cost == pytest.approx(total, rel=1e-5)
+def cost_of(path, costs, prices):
+    """Cost of a path, from its columns and starts alone."""
+    (n, m), outside, total, previous = costs.shape, price_rows(prices, len(costs)), 0.0, BEFORE
+    for i, column in enumerate(path.columns.tolist()):
+        if column < 0:
+            total += outside[i] + (prices.leave if 0 <= previous < m - 1 else 0.0)
+        else:
+            total += costs[i, column]
+            if path.starts[i]:
+                start = (prices.cut if i == 0 else prices.enter) if previous == BEFORE else prices.jump
+                total += 0.0 if previous == BEFORE and column == 0 else start
+            else:
+                total += MOVES[column - previous]
+        previous = column
+    return (total + (prices.leave if 0 <= previous < m - 1 else 0.0)) / n
 
 
-@pytest.mark.parametrize("steps", SETS)
-def test_optimum_equals_a_loop_over_cells(steps):
-    random = np.random.default_rng(0)
-    jumped = 0
-    for _ in range(100):
-        n, m = random.integers(1, 14, 2)
-        costs = random.random((n, m)) if random.random() < 0.7 else np.round(random.random((n, m)))
-        sources, targets = (random.integers(0, m, random.integers(0, 6)).tolist() for _ in range(2))
-        penalty, ends = float(random.choice([0.0, 0.1, 1.0])), [m - 1, *random.integers(m // 2, m, random.integers(2)).tolist()]
-        opened = {name: bool(random.random() < 0.3) for name in ("open_start", "open_end")}
-        optimum = plain(costs, steps, sources, targets, penalty, ends, **opened)
-        if not np.isfinite(optimum):
-            with pytest.raises(NoPath):
-                jump_dtw(MatrixCosts(costs), steps, sources, targets, penalty, ends, **opened)
+def random_prices(random, n):
+    """Prices among which some are infinite, for one row in three also those of single rows outside the score."""
+    outside = random.choice([0.3, 0.75, INFINITE])
+    if random.random() < 0.3:
+        outside = random.choice([0.2, 0.8, INFINITE], n)
+    choices = ([0.1, 1.0, INFINITE], [0.1, 1.0, INFINITE], [0.0, 0.5, INFINITE], [0.1, 1.0, INFINITE])
+    return Prices(outside, *(float(random.choice(values)) for values in choices))
+
+
+def random_costs(random):
+    """Distances (n, m), some of them infinite."""
+    costs = random.random(random.integers(1, 15, 2))
+    return np.where(random.random(costs.shape) < random.choice([0.0, 0.2]), INFINITE, costs)
+
+
+def test_optimum_and_path_equal_a_loop_over_cells():
+    random, refused, jumped, left = np.random.default_rng(0), 0, 0, 0
+    for _ in range(250):
+        costs = random_costs(random)
+        (n, m), level = costs.shape, float(random.choice([0.5, 2.0]))
+        bars = np.unique(random.integers(0, m, random.integers(0, 4))).tolist()
+        prices = random_prices(random, n)
+        expected = optimum(costs / level, bars, prices)
+        if not np.isfinite(expected):
+            refused += 1
+            with pytest.raises(NoPath, match=f"{n} performance and {m} score frames"):
+                jump_path(MatrixCosts(costs), bars, prices, level)
             continue
-        path = jump_dtw(MatrixCosts(costs), steps, sources, targets, penalty, ends, **opened)
-        assert path.cost == pytest.approx(optimum, rel=1e-5, abs=1e-9)
-        assert_sums_to_its_cost(path, costs, steps, penalty)
-        assert path.columns[0] == 0 and path.columns[-1] in ends
-        assert all(jump.source in sources and jump.target in targets for jump in path.jumps)
-        assert all((np.diff(part.columns) >= 0).all() and (np.diff(part.rows) >= 0).all() for part in path.segments)
-        assert sum(len(part.rows) for part in path.segments) == len(path.rows)
-        jumped += len(path.jumps)
-    assert jumped > 10
+        path = jump_path(MatrixCosts(costs), bars, prices, level)
+        assert path.cost == pytest.approx(expected, abs=1e-5)
+        assert cost_of(path, costs / level, prices) == pytest.approx(expected, abs=1e-5)
+        inside = path.columns >= 0
+        mean = costs[np.flatnonzero(inside), path.columns[inside]].mean() / level if inside.any() else np.nan
+        assert path.inside == pytest.approx(mean, rel=1e-5, nan_ok=True)
+        heads = [part[0] for part in path.passages]
+        assert heads == np.flatnonzero(path.starts).tolist() and sum(map(len, path.passages)) == inside.sum()
+        jumped += sum(head > 0 and inside[head - 1] for head in heads)
+        left += AFTER in path.columns
+        for head in heads:
+            if head and inside[head - 1]:  # from the end of a bar to the start of one
+                assert path.columns[head - 1] + 1 in bars and path.columns[head] in (0, *bars)
+    assert refused > 5 and jumped > 20 and left > 20
 
 
-@pytest.mark.parametrize("steps", SETS[:3])
-@pytest.mark.parametrize("penalty", [0.0, np.inf])
-def test_without_a_place_to_jump_or_at_an_infinite_penalty_it_is_dtw(steps, penalty):
-    costs = MatrixCosts(np.random.default_rng(1).random((30, 40)))
-    everywhere = range(40) if penalty else ()
-    path, other = jump_dtw(costs, steps, everywhere, everywhere, penalty), dtw(costs, steps)
-    assert path.jumps == () and path.starts == (0,) and path.cost == pytest.approx(other.cost)
-    np.testing.assert_array_equal(path.rows, other.rows)
-    np.testing.assert_array_equal(path.columns, other.columns)
+def test_blocks_of_rows_do_not_change_the_path(monkeypatch):
+    costs = MatrixCosts(np.random.default_rng(1).random((40, 30)))
+    whole = jump_path(costs, (10, 20))
+    monkeypatch.setattr("models.alignment.jumps.CELLS", 90)
+    blocks = jump_path(costs, (10, 20))
+    assert blocks.columns.tolist() == whole.columns.tolist()
+    assert (blocks.cost, blocks.inside) == pytest.approx((whole.cost, whole.inside), rel=1e-6)
 
 
-def played(order, seed=0):
-    """A score of four blocks of 50 frames, and a performance of them in another order."""
-    random = np.random.default_rng(seed)
-    score = np.repeat(random.random((40, 12)) ** 3, 5, axis=0) + 0.05 * random.random((200, 12))
-    frames = np.concatenate([np.repeat(np.arange(50 * block, 50 * (block + 1)), random.integers(1, 3)) for block in order])
-    return score[frames] + 0.05 * random.random((len(frames), 12)), score, frames
+def test_costs_are_relative_to_the_typical_distance():
+    costs = np.random.default_rng(2).random((30, 20))
+    path, scaled = (jump_path(MatrixCosts(factor * costs), (5, 10)) for factor in (1.0, 50.0))
+    assert path.columns.tolist() == scaled.columns.tolist() and path.cost == pytest.approx(scaled.cost, rel=1e-5)
+    assert typical(MatrixCosts(costs)) == pytest.approx(np.median(costs))
+    assert typical(MatrixCosts(np.full((3, 3), INFINITE))) == 1.0
+    assert jump_path(MatrixCosts(np.zeros((4, 4)))).cost == 0.0  # silence of both
+
+
+# Recordings of a score in four sections
+
+SECTION, LAST = 100, 399
+SCORE = np.repeat(np.pad(np.random.default_rng(3).random((80, 24)) ** 6, ((0, 0), (0, 1))), 5, axis=0)
+BARS = range(0, 400, 25)
+
+
+def frames_of(sections, stretch=1):
+    """Score frames of a recording that plays sections of the score, each frame `stretch` times."""
+    return np.concatenate([np.repeat(np.arange(SECTION * k, SECTION * (k + 1)), stretch) for k in sections])
+
+
+def distances(frames):
+    """Distances of a recording that plays these frames of the score; a sound of its own where they are negative."""
+    played = np.where(frames[:, None] < 0, np.eye(25)[-1], SCORE[frames])
+    return FeatureCosts(played + 0.05 * np.random.default_rng(4).random(played.shape), SCORE, "cosine")
 
 
 @pytest.mark.parametrize(
-    ("order", "ends", "jumps"),
+    ("sections", "passages"),
     [
-        ((0, 1, 2, 3), None, []),
-        ((0, 0, 1, 2, 3), None, [(49, 0)]),
-        ((0, 1, 0, 1, 2, 3), None, [(99, 0)]),
-        ((0, 1, 3), None, [(99, 150)]),
-        ((0, 1, 2, 2, 2, 3), None, [(149, 100), (149, 100)]),
-        ((0, 1, 2, 3, 0, 1), [99, 199], [(199, 0)]),  # da capo al fine
-        ((0, 1, 0, 2, 3), None, [(99, 0), (49, 100)]),  # first and second ending
+        ((0, 1, 2, 3), [(0, LAST)]),
+        ((0, 0, 1, 2, 3), [(0, 99), (0, LAST)]),
+        ((0, 1, 0, 1, 2, 3), [(0, 199), (0, LAST)]),
+        ((0, 1, 3), [(0, 199), (300, LAST)]),
+        ((0, 1, 2, 2, 2, 3), [(0, 299), (200, 299), (200, LAST)]),
+        ((0, 1, 2, 3, 0, 1), [(0, LAST), (0, 199)]),  # da capo al fine, from the end of the score
+        ((0, 1, 0, 2, 3), [(0, 199), (0, 99), (200, LAST)]),  # first and second ending
+        ((2,), [(200, 299)]),  # an excerpt
+        ((2, 3, 2), [(200, LAST), (200, 299)]),  # an excerpt with a repeat
     ],
 )
-@pytest.mark.parametrize("steps", [STEPS["unit"], STEPS["synctoolbox"]])
-def test_repeats_cuts_and_da_capo_are_found(order, ends, jumps, steps):
-    x, y, frames = played(order)
-    bounds = {"sources": range(49, 200, 50), "targets": range(0, 200, 50)}
-    path = jump_dtw(FeatureCosts(x, y), steps, **bounds, penalty=2.0, ends=ends)
-    assert [(jump.source, jump.target) for jump in path.jumps] == jumps
-    assert np.abs(frames[path.rows] - path.columns).max() < 5
-    assert len(path.segments) == len(jumps) + 1
-    starts = [part.rows[0] for part in path.segments[1:]]
-    assert starts == [jump.row for jump in path.jumps]
+@pytest.mark.parametrize("stretch", [1, 2])
+def test_repeats_cuts_and_a_da_capo(sections, passages, stretch):
+    frames = frames_of(sections, stretch)
+    path = jump_path(distances(frames), BARS)
+    ends = [(path.columns[part[0]], path.columns[part[-1]]) for part in path.passages]
+    assert len(ends) == len(passages)
+    np.testing.assert_allclose(ends, passages, rtol=0, atol=1)  # a jump from the end of the score costs a frame
+    inside = path.columns >= 0
+    assert np.abs(path.columns - frames)[inside].max() <= 4  # a note has five equal frames
+    assert (~inside).sum() == sum(last == LAST for _, last in passages[:-1])
 
 
-def test_ends_may_be_open_too():
-    x, y, frames = played((0, 1, 2, 2, 3))
-    noise = 2 * np.random.default_rng(2).random((2, 60, 12))
-    around = np.concatenate([noise[0], x, noise[1]])
-    settings = {"sources": range(49, 200, 50), "targets": range(0, 200, 50), "penalty": 2.0}
-    path = jump_dtw(FeatureCosts(around, y), STEPS["unit"], **settings, open_start=True, open_end=True)
-    assert [(jump.source, jump.target) for jump in path.jumps] == [(149, 100)]
-    assert abs(path.rows[0] - 60) < 10 and abs(path.rows[-1] - 59 - len(frames)) < 10
+def test_music_outside_the_score():
+    frames = np.concatenate([np.full(60, -1), frames_of([0, 1]), np.full(40, -1), frames_of([1, 2, 3]), np.full(30, -1)])
+    path = jump_path(distances(frames), BARS)
+    assert ((path.columns < 0) != (frames < 0)).sum() <= 6
+    assert path.columns[0] == BEFORE and path.columns[-1] == AFTER
+    assert len(path.passages) == 2 and path.inside < 0.2
 
 
-def test_what_there_is_not_is_refused():
-    costs = MatrixCosts(np.ones((5, 6)))
-    with pytest.raises(ValueError, match="sources of jumps must be score frames 0 to 5, got 2 to 6"):
-        jump_dtw(costs, sources=[2, 6], targets=[0])
-    with pytest.raises(ValueError, match="penalty of a jump must be 0 or more, got -1"):
-        jump_dtw(costs, sources=[2], targets=[0], penalty=-1)
-    with pytest.raises(ValueError, match="ends of jumps must be"):
-        jump_dtw(costs, ends=[-1])
-    with pytest.raises(NoPath, match="5 performance and 40 score frames"):
-        jump_dtw(MatrixCosts(np.ones((5, 40))), STEPS["constrained"])
-    with pytest.raises(ValueError, match="at least one end"):
-        jump_dtw(costs, ends=[])
-    bad = np.ones((5, 6))
-    bad[3, 3] = np.nan
-    with pytest.raises(ValueError, match="frame 3 contain NaN"):
-        jump_dtw(MatrixCosts(bad), sources=[2], targets=[0])
+@pytest.mark.parametrize("other", [0, 60])
+def test_entry_in_the_middle_of_a_bar(other):
+    frames = np.concatenate([np.full(other, -1), np.arange(88, 260)])  # with and without other music before
+    path = jump_path(distances(frames), BARS)
+    (part,) = path.passages
+    assert (part[0], path.columns[part[0]]) == pytest.approx((other, 88), abs=5)
+    assert (part[-1], path.columns[part[-1]]) == (len(frames) - 1, 259)
+
+
+def test_infinite_prices_forbid_jumps_and_ends():
+    costs = distances(frames_of([0, 1, 1, 3]))
+    path = jump_path(costs, BARS, Prices(outside=INFINITE, jump=INFINITE))
+    assert len(path.passages) == 1 and (np.diff(path.columns) >= 0).all()
+    path = jump_path(costs, BARS, Prices(*5 * [INFINITE]))
+    assert (path.columns[0], path.columns[-1], path.starts.sum()) == (0, LAST, 1)
+
+
+def test_a_row_that_must_not_be_outside_is_inside():
+    frames = np.concatenate([np.full(30, -1), frames_of([0, 1])])
+    prices = np.full(len(frames), 0.75)
+    prices[4] = INFINITE
+    free, path = (jump_path(distances(frames), BARS, Prices(outside)) for outside in (0.75, prices))
+    assert free.columns[4] == BEFORE and path.columns[4] >= 0
+    assert np.array_equal(path.columns[60:], free.columns[60:])
+
+
+def test_what_cannot_be_aligned_is_refused():
+    with pytest.raises(ValueError, match="0 performance frames and 6 score frames"):
+        jump_path(MatrixCosts(np.ones((0, 6))))
+    with pytest.raises(ValueError, match="5 performance frames and 0 score frames"):
+        jump_path(MatrixCosts(np.ones((5, 0))))
+    for bars in ([2, 6], [-1, 2]):
+        with pytest.raises(ValueError, match=f"bars must begin in score frames 0 to 5, got {bars[0]} to {bars[1]}"):
+            jump_path(MatrixCosts(np.ones((5, 6))), bars)
+    closed = Prices(*5 * [INFINITE])
+    with pytest.raises(NoPath, match="no path through 5 performance and 40 score frames"):
+        jump_path(MatrixCosts(np.ones((5, 40))), (), closed)  # at most four frames per frame
+    with pytest.raises(NoPath, match="no path through 5 performance and 6 score frames"):
+        jump_path(MatrixCosts(np.full((5, 6), INFINITE)), (), Prices(INFINITE))

@@ -5,7 +5,6 @@ import pytest
 
 from models.alignment.costs import Binary, FeatureCosts, MatrixCosts
 from models.alignment.dtw import dtw
-from models.alignment.multiscale import multiscale
 from models.alignment.oltw import follow
 
 
@@ -53,8 +52,6 @@ def test_binary_costs():
 def test_features_that_cannot_be_aligned_are_refused(x, y, words):
     with pytest.raises(ValueError, match=words):
         FeatureCosts(x, y)
-    with pytest.raises(ValueError, match=words):
-        multiscale(x, y)
     with pytest.raises(ValueError, match=words):
         follow(x, y)
 

@@ -150,6 +150,71 @@ def test_a_corridor_of_any_form_is_infinite_costs_outside(steps):
                 engine.within(MatrixCosts(costs), lows, highs, steps)
 
 
+def random_ends(random, n, m):
+    """Prices of ends on both axes: none, some infinite, or infinite but for a corner."""
+    prices = [random.choice([0.0, 0.3, 2.0, np.inf], size) for size in (n, m)]
+    return engine.Ends(
+        *(np.full(size, np.inf) if random.random() < 0.3 else price for size, price in zip((n, m), prices, strict=True))
+    )
+
+
+def priced_optimum(costs, steps, start, end, allowed):
+    """The optimum with priced ends by a loop over cells; `allowed` (n, m) are the cells of the corridor."""
+    n, m = costs.shape
+    total = np.full((n, m), np.inf)
+    for i, j in np.argwhere(allowed):
+        begin = min(start.rows[i] if j == 0 else np.inf, start.columns[j] if i == 0 else np.inf)
+        ways = [total[i - a, j - b] + weight * costs[i, j] for (a, b), weight in zip(*steps, strict=True) if i >= a and j >= b]
+        total[i, j] = min([begin + costs[i, j], *ways])
+    return min((total[:, -1] + end.rows).min(), (total[-1] + end.columns).min())
+
+
+def priced_cost(path, costs, steps, start, end):
+    """Cost of a path with priced ends, from its cells alone."""
+    cells, weights = list(zip(path.rows.tolist(), path.columns.tolist(), strict=True)), dict(zip(*steps, strict=True))
+    (i, j), (a, b), (n, m) = cells[0], cells[-1], costs.shape
+    total = costs[i, j] + min(start.rows[i] if j == 0 else np.inf, start.columns[j] if i == 0 else np.inf)
+    total += min(end.rows[a] if b == m - 1 else np.inf, end.columns[b] if a == n - 1 else np.inf)
+    return total + sum(weights[c - a, d - b] * costs[c, d] for (a, b), (c, d) in pairwise(cells))
+
+
+@pytest.mark.parametrize("steps", [*STEPS.values(), WEIGHTED, ODD], ids=[*STEPS, "weighted", "odd"])
+def test_priced_ends_on_both_axes(steps):
+    random, refused, inside = np.random.default_rng(9), 0, 0
+    for _ in range(30):
+        costs = matrix(random, most=14)
+        n, m = costs.shape
+        lows, highs = engine.whole(n, m)
+        if random.random() < 0.6:  # a corridor that need not touch the corners
+            lows = np.sort(random.integers(0, m, n))
+            highs = np.maximum(np.sort(random.integers(1, m + 1, n)), lows + 1)
+        allowed = (np.arange(m) >= lows[:, None]) & (np.arange(m) < highs[:, None])
+        ends = random_ends(random, n, m), random_ends(random, n, m)
+        expected = priced_optimum(costs, steps, *ends, allowed)
+        if not np.isfinite(expected):
+            refused += 1
+            with pytest.raises(NoPath, match=f"no path through {n} performance and {m} score frames"):
+                engine.priced(MatrixCosts(costs), lows, highs, steps, *ends)
+            continue
+        path = engine.priced(MatrixCosts(costs), lows, highs, steps, *ends)
+        assert path.cost == pytest.approx(expected, rel=1e-5, abs=1e-9)
+        assert priced_cost(path, costs, steps, *ends) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+        assert allowed[path.rows, path.columns].all() and path.shape == (n, m)
+        inside += path.columns[0] > 0 or path.columns[-1] < m - 1
+    assert refused and inside
+
+
+def test_a_path_may_leave_out_the_ends_of_both_sides():
+    ends = engine.Ends(0.1 * np.arange(12), 0.1 * np.arange(12))
+    for shift, expected in ((2, (0, 2)), (-2, (2, 0))):  # the recording begins inside the score, and the other way round
+        moved = np.roll(np.eye(12) == 0, shift, 1).astype(float)
+        path = engine.priced(
+            MatrixCosts(moved), *engine.whole(12, 12), UNIT, ends, engine.Ends(ends.rows[::-1], ends.columns[::-1])
+        )
+        assert (path.rows[0], path.columns[0]) == expected and len(path.rows) == 10
+        assert path.cost == pytest.approx(0.4)
+
+
 @pytest.mark.parametrize("steps", [UNIT, STEPS["synctoolbox"], STEPS["constrained"]])
 def test_ties_go_to_the_diagonal(steps):
     path = dtw(MatrixCosts(np.zeros((30, 30))), steps)
@@ -164,12 +229,12 @@ def test_the_kernel_of_three_neighbours_takes_the_same_path_as_that_of_any_steps
     for _ in range(20):
         costs, opened = MatrixCosts(matrix(random)), bool(random.integers(2))
         n, m = costs.shape
-        (ends, trace), (others, other) = (
-            run(costs, *engine.whole(n, m), UNIT, opened) for run in (engine.three_neighbours, engine.any_steps)
-        )
-        np.testing.assert_array_equal(ends, others)
-        for mine, same in zip(trace(n - 1), other(n - 1), strict=False):
-            np.testing.assert_array_equal(mine, same)
+        corridor = engine.whole(n, m)
+        ends, trace = engine.three_neighbours(costs, *corridor, UNIT, opened)
+        last_column, last_row, trace_any = engine.any_steps(costs, *corridor, UNIT, engine.corner(n, m, 0, opened))
+        np.testing.assert_array_equal(ends, last_column)
+        assert last_row[-1] == last_column[-1]
+        np.testing.assert_array_equal(trace(n - 1), trace_any(n - 1, m - 1))
 
 
 def test_255_steps_and_no_more():

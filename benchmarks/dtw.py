@@ -1,4 +1,4 @@
-"""Exact DTW vs. librosa: time, peak memory and cost; other steps, jumps and multiscale; one thread."""
+"""Exact DTW vs. librosa: time, peak memory and cost; other steps, and jump paths; one thread."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from types import ModuleType
 from benchmarks.memory import memory_mb
 from benchmarks.paired import HEADER, Paired
 
-DIMENSIONS, FRAMES, LONG, HOUR = 12, 10_000, 26_000, 155_000  # 26 000 frames of 23 ms are ten minutes
+DIMENSIONS, FRAMES, LONG = 12, 10_000, 26_000  # 26 000 frames of 23 ms are ten minutes
 WARM_UP = 400
 ROUNDS = 3
 
@@ -25,12 +25,8 @@ def run() -> None:
     exact = [_process("ours", LONG, "unit") for _ in range(ROUNDS)]
     _print_alone(f"unit steps, {LONG} x {LONG}", exact)
     _print_alone(f"128-d, {LONG} x {LONG}", [_process("ours", LONG, "unit", 128)])
-    coarse = [_process("multiscale", LONG, "unit") for _ in range(ROUNDS)]
-    print(_paired(exact, coarse).row(f"peer: exact; multiscale {LONG} x {LONG}"))
-    print(f"  cost above the optimum by {coarse[0]['cost'] / exact[0]['cost'] - 1:.1e}; {coarse[0]['peak_mb']:.0f} MB")
-    _print_alone(f"multiscale, an hour, {HOUR} x {HOUR}", [_process("multiscale", HOUR, "unit")])
     pairs = [(_process("ours", FRAMES, "unit"), _process("jumps", FRAMES, "unit")) for _ in range(ROUNDS)]
-    print(_paired(*zip(*pairs, strict=True)).row(f"peer: unit steps; with jumps {FRAMES} x {FRAMES}"))
+    print(_paired(*zip(*pairs, strict=True)).row(f"peer: unit steps; jump path {FRAMES} x {FRAMES}"))
 
 
 def _against_librosa(steps: str) -> None:
@@ -63,7 +59,7 @@ def _process(way: str, frames: int, steps: str, dimensions: int = DIMENSIONS) ->
 def measure(way: str, frames: int, steps: str, dimensions: int) -> None:
     """Print CPU time, cost and peak memory of this process as JSON, without compilation."""
     _bare("models.alignment")
-    work = {"librosa": _librosa, "ours": _ours, "multiscale": _multiscale, "jumps": _jumps}[way]
+    work = {"librosa": _librosa, "ours": _ours, "jumps": _jumps}[way]
     work(*_features(WARM_UP, dimensions), steps)()
     timed = work(*_features(frames, dimensions), steps)
     start = time.process_time()
@@ -107,18 +103,8 @@ def _ours(x, y, steps: str) -> Callable[[], float]:
     return lambda: dtw(FeatureCosts(x, y), STEPS[steps]).cost
 
 
-def _multiscale(x, y, steps: str) -> Callable[[], float]:
-    from models.alignment.dtw import STEPS
-    from models.alignment.multiscale import multiscale
+def _jumps(x, y, steps: str) -> Callable[[], float]:  # the path has steps of its own
+    from models.alignment.dtw import FeatureCosts
+    from models.alignment.jumps import jump_path
 
-    if len(x) == WARM_UP:  # the compiled code is the same for all sizes
-        return lambda: multiscale(x, y, steps=STEPS[steps], exact=16).cost
-    return lambda: multiscale(x, y, steps=STEPS[steps]).cost
-
-
-def _jumps(x, y, steps: str) -> Callable[[], float]:
-    from models.alignment.dtw import STEPS, FeatureCosts
-    from models.alignment.jumps import jump_dtw
-
-    blocks = range(0, len(y), 10 + len(y) // 20)
-    return lambda: jump_dtw(FeatureCosts(x, y), STEPS[steps], blocks, blocks, penalty=5.0).cost
+    return lambda: jump_path(FeatureCosts(x, y), range(0, len(y), 10 + len(y) // 20)).cost

@@ -27,6 +27,8 @@ LEAD_S = 3.0
 OUTSIDE, OMITTED = 0.7, 0.1
 """Price of a frame of the recording and of the score beyond an open end, relative to the typical distance of unrelated frames."""
 
+ANCHOR_S = 0.2
+"""Largest distance of a path from an anchor, s of the recording."""
 CLOSEST_S = 1e-9  # of knots
 
 
@@ -159,6 +161,7 @@ class PassageAligner:
             rendered_s = extent.begin_s + self.frame_s * np.arange(count)
             path = self._path(block, rendering, extent, rendered_s, limits, len(performance) * self.frame_s, notes)
             results += self._maps(rendering, block, path, rendered_s, extent)
+        check_anchors(results, limits, self.frame_s, found.stretch)
         return results
 
     def _extent(self, rendering: Rendering, frames: int, notes: NoteEvents) -> "Extent":
@@ -292,6 +295,15 @@ def limited(
     if (lows >= highs).any():
         raise NoPath("the limits contradict one another")
     return lows, highs
+
+
+def check_anchors(maps: Sequence[PassageMap], limits: Limits, frame_s: float, stretch: float) -> None:
+    """Raise NoPath if no passage meets an anchor, such as one in a passage too short to be trusted."""
+    for time, places in limits.anchors:
+        near = [part.score_s[np.abs(part.rows * frame_s - time) <= frame_s] for part in maps]
+        away = np.abs(np.concatenate([*near, []])[:, None] - np.array(places))
+        if not (away <= ANCHOR_S / stretch).any():
+            raise NoPath(f"no passage of the score meets the anchor at {time:g} s")
 
 
 def costs_along(costs: Costs, path: Path) -> np.ndarray:

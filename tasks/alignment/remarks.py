@@ -11,6 +11,8 @@ from tasks.alignment.aligned import Aligned
 
 SAME_S = 1e-6
 """Tolerance for equal times in the score, s."""
+NEAR_S = 0.1
+"""Distance from the beginning of a passage to a note that counts as its first, s of the score."""
 LEAST_S = 2.0
 """Shortest part of the recording without music of the score that is named, s."""
 RANGE_DB = 45.0
@@ -51,7 +53,7 @@ def jumps(aligned: Aligned) -> list[str]:
 def left_out_of_score(aligned: Aligned) -> list[str]:
     """Bars before the first passage and after the last that the recording does not hold."""
     score, onsets = aligned.score, aligned.score.notes.onset
-    first = min(segment.score_start for segment in aligned.segments)
+    first = _onset_near(onsets, min(segment.score_start for segment in aligned.segments))
     last = max(segment.score_end for segment in aligned.segments)
     parts = []
     if (onsets < first - SAME_S).any():
@@ -61,8 +63,15 @@ def left_out_of_score(aligned: Aligned) -> list[str]:
     parts = [part for part in parts if part]
     if not parts:
         return []
-    begin, end = (bar_name(score, time) for time in (aligned.segments[0].score_start, aligned.segments[-1].score_end - SAME_S))
+    begin, end = _onset_near(onsets, aligned.segments[0].score_start), aligned.segments[-1].score_end - SAME_S
+    begin, end = bar_name(score, begin), bar_name(score, end)
     return [f"the recording begins in bar {begin} and ends in bar {end}; {' and '.join(parts)} of the score are not in it."]
+
+
+def _onset_near(onsets: np.ndarray, start: float) -> float:
+    """First onset within `NEAR_S` after a time in the score, else the time: an excerpt may be cut just before a bar."""
+    near = onsets[(onsets >= start) & (onsets <= start + NEAR_S)]
+    return float(near.min()) if len(near) else start
 
 
 def left_out_of_recording(aligned: Aligned) -> list[str]:

@@ -131,16 +131,24 @@ def timed(
         tuning_cents=plan.cents,
         unfolding=plan.way,
         cost=float(np.concatenate([passage.costs for passage in passages]).mean()),
-        span=_span(notes_s),
+        span=_span(notes_s, passages[-1], score, len(audio) / net.sample_rate),
         remarks=[],
     )
     return aligned._replace(remarks=remarks(aligned, found.related))
 
 
-def _span(notes_s: np.ndarray) -> tuple[float, float]:
-    """Start of the first played note and end of the last, s; NaN if none is played."""
+def _span(notes_s: np.ndarray, last: PassageMap, score: Score, duration: float) -> tuple[float, float]:
+    """Start of the first played note and end of the last, s; NaN if none is played.
+
+    `notes_s` are times of the first playing, so that the end of the last passage, which may repeat another, is its own.
+    """
     played = notes_s[np.isfinite(notes_s).all(1)]
-    return (float(played[:, 0].min()), float(played[:, 1].max())) if len(played) else (float("nan"), float("nan"))
+    if not len(played):
+        return float("nan"), float("nan")
+    notes = score.notes
+    inside = (last.score_start <= notes.onset) & (notes.onset < last.score_end)
+    end = float(np.max(last.time_map(notes.offset[inside]), initial=0.0))
+    return float(played[:, 0].min()), max(float(played[:, 1].max()), min(end, duration))
 
 
 def _notes(audio: np.ndarray, rate: int, plan: AlignmentPlan, clock: ScoreToRecording, options: AlignmentOptions) -> np.ndarray:

@@ -271,7 +271,8 @@ def smoothed(rows: np.ndarray, columns: np.ndarray, frame_s: float, stretch: flo
     score = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")
     count = max(2, round(len(rows) * frame_s / KNOT_S))
     knots = np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))
-    rising = np.maximum.accumulate(score[knots]) + SLOWEST * (rows[knots] - rows[0])
+    least = SLOWEST * (rows[knots] - rows[0])
+    rising = np.maximum.accumulate(score[knots] - least) + least
     return (rows[knots] + 0.5) * frame_s, (rising + 0.5) * frame_s / stretch
 
 

@@ -30,6 +30,7 @@ OUTSIDE, OMITTED = 0.7, 0.1
 ANCHOR_S = 0.2
 """Largest distance of a path from an anchor, s of the recording."""
 CLOSEST_S = 1e-9  # of knots
+BLOCK = 128  # cells of a path whose costs are computed at once, in a square block
 
 
 class PassageMap(NamedTuple):
@@ -282,7 +283,9 @@ def limited(
             near = np.flatnonzero(np.abs(score_s[low:high] - line[i]) <= limits.max_deviation)
             if not len(near):
                 raise NoPath(f"nothing of the score is within {limits.max_deviation:g} s of a straight line at {row_s[i]:.1f} s")
-            lows[i], highs[i] = low + near[0], low + near[-1] + 1
+            runs = np.split(near, np.flatnonzero(np.diff(near) > 1) + 1)  # a jump back in the corridor may part what is near
+            run = min(runs, key=lambda run: np.abs(run - (high - low) / 2).min())
+            lows[i], highs[i] = low + run[0], low + run[-1] + 1
     for time, places in limits.anchors:
         row = int(np.abs(row_s - time).argmin())
         if not row_s[0] <= time <= row_s[-1] + 1e-9:
@@ -309,8 +312,8 @@ def check_anchors(maps: Sequence[PassageMap], limits: Limits, frame_s: float, st
 def costs_along(costs: Costs, path: Path) -> np.ndarray:
     """Costs of a path's cells (cells,), computed in blocks of rows."""
     values = np.zeros(len(path.rows), np.float32)
-    for first in range(0, len(path.rows), 1024):
-        rows, columns = path.rows[first : first + 1024], path.columns[first : first + 1024]
+    for first in range(0, len(path.rows), BLOCK):
+        rows, columns = path.rows[first : first + BLOCK], path.columns[first : first + BLOCK]
         block = window(costs, rows[0], rows[-1] + 1, columns.min(), columns.max() + 1)
-        values[first : first + 1024] = block[rows - rows[0], columns - columns.min()]
+        values[first : first + BLOCK] = block[rows - rows[0], columns - columns.min()]
     return values

@@ -63,9 +63,10 @@ def left_out_of_score(aligned: Aligned) -> list[str]:
     parts = [part for part in parts if part]
     if not parts:
         return []
-    begin, end = _onset_near(onsets, aligned.segments[0].score_start), aligned.segments[-1].score_end - SAME_S
+    begin, end = _onset_near(onsets, aligned.segments[0].score_start), aligned.segments[-1].score_end - 2 * SAME_S
     begin, end = bar_name(score, begin), bar_name(score, end)
-    return [f"the recording begins in bar {begin} and ends in bar {end}; {' and '.join(parts)} of the score are not in it."]
+    verb = "is" if len(parts) == 1 and parts[0].startswith("bar ") else "are"
+    return [f"the recording begins in bar {begin} and ends in bar {end}; {' and '.join(parts)} of the score {verb} not in it."]
 
 
 def _onset_near(onsets: np.ndarray, start: float) -> float:
@@ -121,12 +122,10 @@ def bars_between(score: Score, start: float, end: float, whole: bool = True) -> 
     whole: omit a bar that ends after `end`
     """
     starts = np.array([measure.start for measure in score.measures]) if score.measures else score.bars
-    inside = starts[(starts >= start - SAME_S) & (starts < end - SAME_S)]
-    if not whole and len(inside) == 0:
-        return ""
-    if len(inside) and end < starts[-1] and whole:
-        following = np.append(inside[1:], starts[np.searchsorted(starts, inside[-1], side="right")])
-        inside = inside[following <= end + SAME_S]
+    inside = (starts >= start - SAME_S) & (starts < end - SAME_S)
+    if whole:
+        inside &= np.append(starts[1:], score.notes.offset.max())[: len(starts)] <= end + SAME_S
+    inside = starts[inside]
     if not len(inside):
         return ""
     names = [bar_name(score, float(time)) for time in (inside[0], inside[-1])]

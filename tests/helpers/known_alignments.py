@@ -65,6 +65,17 @@ def aligned(path="songs/waltz.wav", **changes):
     return made._replace(**changes)
 
 
+def played_through(score, **changes):
+    """As `aligned`, but of another score."""
+    ones = {f"{name}_confidence": np.ones(len(events)) for name, events in _events(score).items()}
+    times = {f"{name}s_s": through(events) for name, events in _events(score).items()}
+    return aligned(score=score, **ones | times | {"notes_s": through(np.stack(score.notes[:2], 1))} | changes)
+
+
+def _events(score):
+    return {"note": score.notes.onset, "beat": score.beats, "bar": score.bars}
+
+
 def without_second_bar(**changes):
     """As `aligned`, but the recording leaves out what lies from 2.5 s to 4 s in the score."""
     whole = aligned()

@@ -9,7 +9,7 @@ from datamodules.alignment.reading import read_score, unfoldings
 from datamodules.alignment.score import Origin, Score, notes_of
 from datamodules.generation.reading import read_piece
 from tasks.alignment.output_tables import bar_rows, note_rows
-from tests.helpers.known_alignments import aligned, path_along, through
+from tests.helpers.known_alignments import played_through
 from tests.helpers.score_layouts import attributes, musicxml, note, waltz, write_text
 
 CASES = Path(__file__).parents[2] / "cases" / "alignment"
@@ -134,25 +134,14 @@ def test_dal_segno_al_coda_in_every_form(tmp_path, marks, at_head):
     assert [name.split("-")[0] for name in score.ids[::3]] == DAL_SEGNO_AL_CODA
 
 
-def laid(score: Score):
-    """A recording that plays a score through."""
-    rows, columns = path_along((through, 0.0, 6.0))
-    return aligned(
-        score=score, rows=rows, columns=columns, time_map=through, beats_s=through(score.beats), bars_s=through(score.bars),
-        notes_s=np.stack([through(score.notes.onset), through(score.notes.offset)], 1),
-        note_confidence=np.ones(len(score.notes.onset)), beat_confidence=np.ones(len(score.beats)),
-        bar_confidence=np.ones(len(score.bars)),
-    )  # fmt: skip
-
-
 def test_a_note_is_found_in_its_part_by_its_syllable():
-    rows = note_rows(laid(read_score(CASES / "lied.musicxml")))
+    rows = note_rows(played_through(read_score(CASES / "lied.musicxml")))
     voice = [row for row in rows if row["part"] == "Voice"]
     assert [(row["pitch"], row["lyric"]) for row in voice] == list(zip(FIRST, ("Ah", "du", "lie", "ber"), strict=True))
     others = {(row["part"], row["staff"], row["voice"], row["lyric"]) for row in rows if row not in voice}
     assert others == {("Piano", "1", "1", "")}
     assert [row["id"] for row in rows] == [str(place) for place in range(1, 9)]
-    rows = bar_rows(laid(read_score(CASES / "volta.musicxml")))
+    rows = bar_rows(played_through(read_score(CASES / "volta.musicxml")))
     assert [row["bar"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert [(row["measure"], row["pass"]) for row in rows] == [("1", 1), ("2", 1), ("1", 2), ("2", 2), ("1", 3), ("3", 1)]
 
@@ -196,7 +185,7 @@ def test_midi_names_tracks_and_sings(tmp_path):
 
 def test_a_score_made_by_hand_has_empty_cells():
     score = Score(notes_of([0.0, 1.0], [1.0, 2.0], [60, 62]), np.arange(3.0), np.array([0.0]), "x.mid")
-    assert [(row["id"], row["part"], row["lyric"]) for row in note_rows(laid(score))] == [("1", "", ""), ("2", "", "")]
+    assert [(row["id"], row["part"], row["lyric"]) for row in note_rows(played_through(score))] == [("1", "", ""), ("2", "", "")]
 
 
 @pytest.mark.parametrize(

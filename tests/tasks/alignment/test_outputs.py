@@ -1,11 +1,13 @@
 """What an aligned recording becomes: every time in tables, MIDI and sound is the one that it was played at."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from datamodules.alignment.reading import read_score
 from datamodules.alignment.score import notes_of
 from datamodules.common.errors import DataError
 from tasks.alignment.aligned import bars_played, beats_played, notes_played
@@ -19,6 +21,7 @@ from tests.helpers.known_alignments import (
     a_score,
     aligned,
     first,
+    played_through,
     second,
     through,
     twice,
@@ -150,6 +153,23 @@ def test_tables_on_disk_say_what_the_rows_say(tmp_path):
         with (tmp_path / f"{name}.csv").open(newline="") as file:
             read = list(csv.DictReader(file))
         assert read == [{key: str(value) for key, value in row.items()} for row in rows(twice())]
+
+
+CASES = Path(__file__).parents[2] / "cases" / "alignment"
+VOLTA = [("1", 1), ("2", 1), ("1", 2), ("2", 2), ("1", 3), ("3", 1)]
+"""Printed number and pass of the played measures; measures 1 and 2 are played three times, with an ending for the third."""
+
+
+@pytest.mark.parametrize(("score", "measures", "notes"), [("volta", VOLTA, (4, 1, 4, 1, 4, 1)), ("lied", [("1", 1)], (8,))])
+def test_tables_name_measures_as_printed_with_their_pass(score, measures, notes, tmp_path):
+    write_files(tmp_path, played_through(read_score(CASES / f"{score}.musicxml")), TABLES_ALONE)
+    columns = {"bars": [1] * len(measures), "beats": [4] * len(measures), "notes": notes}  # events of each measure
+    for name, counts in columns.items():
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        expected = [measure for measure, count in zip(measures, counts, strict=True) for _ in range(count)]
+        assert [(row["measure"], int(row["pass"])) for row in rows] == expected
+    assert [row["bar"] for row in rows] == [str(k + 1) for k, count in enumerate(notes) for _ in range(count)]
 
 
 def onset_near(audio, time, rate=RATE):

@@ -1,6 +1,7 @@
 """Recordings as users have them: other keys, tunings and tempi, applause, repeats left out, odd files, silence."""
 
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import soxr
 from datamodules.alignment.degrade import Curve
 from datamodules.alignment.match import read_match, truth_from_match
 from datamodules.alignment.reading import read_score
-from datamodules.alignment.score import Score, notes_of
+from datamodules.alignment.score import PlayedMeasure, Score, notes_of
 from datamodules.alignment.sounds import synthesize
 from datamodules.alignment.warped import write_midi
 from datamodules.common.errors import DataError
@@ -20,27 +21,15 @@ from models.alignment import Handcrafted
 from models.alignment.front import LogCQTFlux
 from tasks.alignment.inference import File2Alignment
 from tasks.alignment.options import AlignmentOptions
+from tasks.alignment.remarks import ANOTHER
+from tests.helpers.random_scores import BEAT_S, random_score
 
 RATE = 22_050
-BEAT = 0.5
+BEAT = BEAT_S
 BARS = 12
 
 
-def chorale() -> Score:
-    """Twelve bars of four beats: chords of a progression that never comes back, a melody in eighths above."""
-    random = np.random.default_rng(5)
-    rows, pitch = [], 72
-    for beat in range(4 * BARS):
-        root = 48 + int(random.choice((0, 2, 4, 5, 7, 9, 11)))
-        rows += [(beat * BEAT, (beat + 1) * BEAT, root + step) for step in (0, 4, 7)]
-        for half in (0.0, 0.5):
-            pitch = int(np.clip(pitch + random.choice((-4, -2, -1, 1, 2, 3, 5)), 64, 84))
-            rows.append(((beat + half) * BEAT, (beat + half + 0.5) * BEAT, pitch))
-    beats = np.arange(4 * BARS) * BEAT
-    return Score(notes_of(*np.array(rows).T), beats, beats[::4], "chorale.mid")
-
-
-SCORE = chorale()
+SCORE = random_score(BARS)
 CURVE = Curve(3, BARS * 4 * BEAT)
 
 
@@ -91,6 +80,9 @@ def test_applause_belongs_to_nothing(recording, align):
     found = align().align("x.wav", np.concatenate([applause, recording, applause]), RATE, [("", SCORE)])
     assert median_error(found, late=seconds) < 0.05
     assert found.span[0] == pytest.approx(seconds, abs=0.2)
+    first, second = found.remarks
+    assert first == f"0.0 to {found.segments[0].start:.1f} s of the recording are not in the score."
+    assert second == f"{found.span[1]:.1f} to {found.duration_s:.1f} s of the recording are not in the score."
 
 
 def test_a_score_twice_as_slow_is_followed(recording, align):
@@ -130,7 +122,7 @@ def test_a_repeat_that_is_not_written_is_followed(recording, align):
     found = align().align("x.wav", twice, RATE, [("", SCORE)])
     assert len(found.segments) == 2 and found.segments[1].score_start == pytest.approx(8 * BEAT)
     assert found.segments[1].start == pytest.approx(last / RATE, abs=0.2)
-    assert any("repeats" in remark for remark in found.remarks)
+    assert found.remarks == [f"at {found.segments[1].start:.1f} s the recording repeats bars 3 to 6."]
     assert len(align(AlignmentOptions(repeats="written")).align("x.wav", twice, RATE, [("", SCORE)]).segments) == 1
 
 
@@ -139,6 +131,8 @@ def test_the_way_that_was_played_is_chosen(recording, align):
     found = align().align("x.wav", recording, RATE, ways)
     assert found.unfolding == "no repeats" and len(found.segments) == 1
     assert median_error(found) < 0.05
+    written = align(AlignmentOptions(repeats="written")).align("x.wav", recording, RATE, ways)
+    assert written.score is ways[0][1] and len(written.segments) == 1
 
 
 def test_one_note(align):
@@ -195,19 +189,166 @@ def test_other_settings_reach_the_path(recording, align):
         assert median_error(align(AlignmentOptions(**how)).align("x.wav", recording, RATE, [("", SCORE)])) < 0.05, how
 
 
-
-
 def test_refined_onsets_lie_near_the_truth(recording, align):
     found = align(AlignmentOptions(refine=True)).align("x.wav", recording, RATE, [("", SCORE)])
     assert np.median(np.abs(found.notes_s[:, 0] - CURVE(SCORE.notes.onset))) < 0.02
 
 
-@pytest.mark.parametrize(
-    "how", [{"steps": "jumps"}, {"transposition": 30}, {"jump_s": 0.0}, {"max_deviation": 0.0}]
-)
+@pytest.mark.parametrize("how", [{"steps": "jumps"}, {"transposition": 30}, {"jump_s": 0.0}, {"max_deviation": 0.0}])
 def test_impossible_settings_are_refused(how):
     with pytest.raises(ValueError, match="inference"):
         AlignmentOptions(**how)
+
+
+# Parts of scores and recordings
+
+
+def numbered(score: Score, numbers) -> Score:
+    """Score with printed numbers of its bars, and ids of its notes."""
+    passes = [numbers[: index + 1].count(number) for index, number in enumerate(numbers)]
+    columns = zip(score.bars.tolist(), map(str, numbers), passes, strict=True)
+    ids = tuple(f"n{index}" for index in range(len(score.notes.onset)))
+    return score._replace(measures=tuple(PlayedMeasure(*row) for row in columns), ids=ids)
+
+
+PRINTED = numbered(SCORE, range(1, BARS + 1))
+
+
+def sample(bar: int) -> int:
+    """Sample of the recording at which a bar begins, counted from 1."""
+    return round(float(CURVE(SCORE.bars[bar - 1])) * RATE)
+
+
+def part_of(recording, first: int, last: int) -> np.ndarray:
+    """Recording from the beginning of a bar to that of another."""
+    return recording[sample(first) : sample(last)]
+
+
+FIRST, LAST = 4, 9
+"""First bar of the excerpt, and the bar after it."""
+
+
+@pytest.mark.parametrize(("program", "semitones"), [(1, 0), (48, 0), (1, -2)])
+def test_an_excerpt_is_located_and_not_doubted(program, semitones, recording, align, monkeypatch):
+    synthesized = []
+
+    def counted(notes, rate):
+        synthesized.append(len(notes.onset))
+        return synthesize(notes, rate)
+
+    monkeypatch.setattr("tasks.alignment.search.synthesize", counted)
+    audio = part_of(recording if program == 1 else played(program=program), FIRST, LAST)
+    found = align().align("x.wav", audio, RATE, [("", of(PRINTED, pitch=SCORE.notes.pitch - semitones))])
+    (segment,) = found.segments
+    assert (segment.score_start, segment.score_end) == pytest.approx((6.0, 16.0), abs=0.25)
+    inside = (SCORE.notes.onset >= 6.0) & (SCORE.notes.onset < 15.7)
+    late = found.notes_s[inside, 0] - (CURVE(SCORE.notes.onset[inside]) - sample(FIRST) / RATE)
+    assert np.nanmedian(np.abs(late)) < 0.05 and np.isnan(found.notes_s[~inside, 0]).mean() > 0.95
+    parts = "the recording begins in bar 4 and ends in bar 8; bars 1 to 3 and bars 9 to 12 of the score are not in it."
+    assert found.remarks == [*["the recording is 2 semitones below the score."] * (semitones == -2), parts]
+    assert len(synthesized) == 1 and synthesized[0] < len(SCORE.notes.onset)  # one rendering, of the excerpt
+
+
+@pytest.mark.parametrize(("first", "last", "semitones"), [(1, BARS, 0), (FIRST, LAST, 3)])
+def test_a_wrong_score_is_doubted_and_nothing_else_is_said(first, last, semitones, recording, align):
+    other = random_score(BARS, seed=6)
+    other = of(other, pitch=other.notes.pitch + semitones)
+    found = align().align("x.wav", part_of(recording, first, last), RATE, [("", other)])
+    assert found.remarks == [ANOTHER] and found.transposition == 0
+    assert len(found.segments) == 1 and np.isfinite(found.notes_s).all()  # a guess
+
+
+def test_a_score_an_octave_too_high_is_found(recording, align):
+    found = align().align("x.wav", recording, RATE, [("", of(SCORE, pitch=SCORE.notes.pitch + 12))])
+    assert found.transposition == -12 and median_error(found) < 0.05
+    assert found.remarks == ["the recording is 12 semitones below the score."]
+
+
+def test_a_count_in_is_said_in_seconds(recording, align):
+    random, clicks, size = np.random.default_rng(0), np.zeros(round(2.4 * RATE), np.float32), RATE // 20
+    for start in range(0, len(clicks), round(0.6 * RATE)):
+        clicks[start : start + size] = 0.5 * np.exp(-np.linspace(0, 6, size)) * random.normal(size=size)
+    found = align().align("x.wav", np.concatenate([clicks, recording]), RATE, [("", SCORE)])
+    assert found.remarks == ["0.0 to 2.4 s of the recording are not in the score."]
+    assert median_error(found, late=2.4) < 0.05
+
+
+REPEATED = numbered(repeated(8 * BEAT, 24 * BEAT), [1, 2, 3, 4, 5, 6, 3, 4, 5, 6, *range(7, BARS + 1)])
+
+
+def test_omitted_bars_are_named_by_number_and_pass(recording, align):
+    audio = np.concatenate([part_of(recording, 1, 7), part_of(recording, 3, 5), recording[sample(8) :]])
+    found = align(AlignmentOptions(transposition=0)).align("x.wav", audio, RATE, [("", REPEATED)])
+    first, second = found.segments
+    assert (first.score_end, second.score_start) == pytest.approx((16.0, 22.0))
+    assert found.remarks == [f"at {second.start:.1f} s the recording omits bars 5 (pass 2) to 7."]
+
+
+def test_music_that_is_played_twice_ends_with_the_second_playing(recording, align):
+    part = part_of(recording, 1, 6)
+    found = align(AlignmentOptions(transposition=0)).align("x.wav", np.concatenate([recording, part]), RATE, [("", PRINTED)])
+    assert len(found.segments) == 2 and found.span[1] == pytest.approx((len(recording) + len(part)) / RATE, abs=0.1)
+    assert found.remarks == [f"at {found.segments[1].start:.1f} s the recording repeats bars 1 to 12."]
+
+
+def test_closed_ends_take_the_whole_score(recording, align):
+    how = AlignmentOptions(open_ends=False, transposition=0)
+    (segment,) = align(how).align("x.wav", part_of(recording, FIRST, LAST), RATE, [("", SCORE)]).segments
+    assert (segment.score_start, segment.start) == (0.0, 0.0)
+    assert segment.score_end > SCORE.notes.offset.max() and segment.end > (sample(LAST) - sample(FIRST)) / RATE - 0.1
+
+
+@pytest.mark.parametrize("bar", ["bar 5 pass 1", "bar 5 pass 2", "note n{}"])
+def test_an_anchor_chooses_the_pass(bar, recording, align):
+    second = "1" not in bar  # the excerpt is played in both passes
+    time = (sample(5) - sample(3)) / RATE
+    anchor = f"{bar.format(int(np.searchsorted(REPEATED.notes.onset, 16.0)))} = {time:.2f}"
+    how = AlignmentOptions(anchors=[anchor], transposition=0)
+    found = align(how).align("x.wav", part_of(recording, 3, 7), RATE, [("", REPEATED)])
+    (segment,) = found.segments
+    assert segment.score_start == pytest.approx(12.0 if second else 4.0, abs=0.1)
+    assert float(found.time_map(np.array(16.0 if second else 8.0))) == pytest.approx(time, abs=0.05)
+
+
+def test_an_anchor_holds_against_the_music(recording, align):
+    time = sample(4) / RATE + 1.0
+    how = AlignmentOptions(anchors=[f"bar 4 = {time:.2f}"], transposition=0)
+    found = align(how).align("x.wav", recording, RATE, [("", PRINTED)])
+    assert float(found.time_map(np.array(6.0))) == pytest.approx(time, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("anchors", "words"),
+    [
+        (["bar 99 = 3"], "anchor 'bar 99 = 3': chorale.mid has no such bar."),
+        (["bar 5 pass 2 = 3"], "anchor 'bar 5 pass 2 = 3': chorale.mid has no such bar and pass."),
+        (["note n9999 = 3"], "anchor 'note n9999 = 3': chorale.mid has no such note."),
+        (["bar 4 = 900"], "no path found (no passage of the score meets the anchor at 900 s): loosen"),
+        (["bar 5 = 5", "bar 7 = 4"], "no path found (no path through 113 performance and 117 score frames): loosen"),
+    ],
+)
+def test_an_anchor_that_cannot_be_kept_is_refused(anchors, words, recording, align):
+    how = AlignmentOptions(anchors=anchors, transposition=0)
+    with pytest.raises(DataError, match=re.escape(f"x.wav cannot be aligned with chorale.mid: {words}")):
+        align(how).align("x.wav", part_of(recording, FIRST, LAST), RATE, [("", PRINTED)])
+
+
+@pytest.mark.parametrize(("limit", "cells"), [(4.0, 3e8), (4.0, 2e4)], ids=["short", "long"])
+def test_max_deviation_holds_where_a_repeat_is_left_out(limit, cells, recording, align, monkeypatch):
+    monkeypatch.setattr("models.alignment.search.CELLS", cells)  # outlines of a long recording are averaged
+    how = AlignmentOptions(max_deviation=limit, transposition=0)
+    found = align(how).align("x.wav", recording, RATE, [("", REPEATED)])
+    line = found.rows * found.frame_s * float(REPEATED.notes.offset.max()) / found.duration_s
+    assert np.abs(found.columns * found.frame_s - line).max() < limit + found.frame_s
+    assert len(found.segments) == 2
+
+
+def test_a_max_deviation_that_allows_no_path_is_refused(recording, align):
+    how = AlignmentOptions(max_deviation=2.0, transposition=0)
+    with pytest.raises(
+        DataError, match=r"no path found \(nothing of the score is within 2 s of a straight line at .* s\): loosen"
+    ):
+        align(how).align("x.wav", recording, RATE, [("", REPEATED)])
 
 
 @pytest.mark.realdata

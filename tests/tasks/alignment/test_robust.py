@@ -333,7 +333,7 @@ def test_an_anchor_that_cannot_be_kept_is_refused(anchors, words, recording, ali
         align(how).align("x.wav", part_of(recording, FIRST, LAST), RATE, [("", PRINTED)])
 
 
-@pytest.mark.parametrize(("limit", "cells"), [(4.0, 3e8), (4.0, 2e4)], ids=["short", "long"])
+@pytest.mark.parametrize(("limit", "cells"), [(5.0, 3e8), (5.0, 2e4)], ids=["short", "long"])
 def test_max_deviation_holds_where_a_repeat_is_left_out(limit, cells, recording, align, monkeypatch):
     monkeypatch.setattr("models.alignment.search.CELLS", cells)  # outlines of a long recording are averaged
     how = AlignmentOptions(max_deviation=limit, transposition=0)

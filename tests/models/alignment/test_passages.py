@@ -85,7 +85,7 @@ def passage(part, span, first=None, last=None, joined=False, error=0.0):
     return Passage(recording_s, np.maximum.accumulate(score_s) + 1e-6 * np.arange(len(score_s)), first, last, joined)
 
 
-def found(*passages):
+def search_result(*passages):
     stretch = 1.1
     return Found(0, 0, "struck", stretch, passages, 0.5, 2.0, None, 0.1)
 
@@ -129,7 +129,7 @@ def align(score_s, passages, limits=None, steps=UNIT, notes=NOTES, **options):
         return Counted(FeatureCosts(x, y, "cosine"), result)
 
     aligner = PassageAligner(FRAME_S, steps, **options)
-    result.maps = aligner(features(score_s, count), found(*passages), notes, render, costs, limits or Limits())
+    result.maps = aligner(features(score_s, count), search_result(*passages), notes, render, costs, limits or Limits())
     return result
 
 

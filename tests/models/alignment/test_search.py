@@ -62,18 +62,18 @@ def test_keys_beyond_the_largest_transposition_are_not_tried(recording):
 
 
 def test_a_whole_recording_is_one_passage(recording):
-    found = SEARCH(recording, [SCORE])
-    (passage,) = found.passages
+    result = SEARCH(recording, [SCORE])
+    (passage,) = result.passages
     assert (passage.first, passage.last, passage.joined) == (-np.inf, np.inf, False)
-    assert found.related and (found.way, found.semitones) == (0, 0)
-    assert found.stretch == pytest.approx(1.0, abs=0.1)
+    assert result.related and (result.way, result.semitones) == (0, 0)
+    assert result.stretch == pytest.approx(1.0, abs=0.1)
     assert np.abs(np.interp(SCORE.beats, passage.score_s, passage.recording_s) - SCORE.beats).max() < 0.4
 
 
 def test_an_excerpt_is_one_passage(recording):
-    found = SEARCH(recording[round(3.0 * RATE) : round(9.0 * RATE)], [SCORE])
-    (passage,) = found.passages
-    assert (passage.first, passage.last) == pytest.approx((3.0, 9.0), abs=0.3) and found.related
+    result = SEARCH(recording[round(3.0 * RATE) : round(9.0 * RATE)], [SCORE])
+    (passage,) = result.passages
+    assert (passage.first, passage.last) == pytest.approx((3.0, 9.0), abs=0.3) and result.related
 
 
 def test_the_unfolding_that_was_played_is_chosen(recording):
@@ -83,9 +83,9 @@ def test_the_unfolding_that_was_played_is_chosen(recording):
 
 
 def test_a_wrong_score_is_not_related_and_aligned_as_a_whole(recording):
-    found = SEARCH(recording, [random_score(6, seed=6)])
-    (passage,) = found.passages
-    assert not found.related and (passage.first, passage.last) == (-np.inf, np.inf)
+    result = SEARCH(recording, [random_score(6, seed=6)])
+    (passage,) = result.passages
+    assert not result.related and (passage.first, passage.last) == (-np.inf, np.inf)
     assert passage.recording_s[-1] == pytest.approx(len(recording) / RATE, abs=0.2)
 
 
@@ -103,7 +103,7 @@ def test_a_long_outline_is_averaged(recording, monkeypatch):
     monkeypatch.setattr("models.alignment.search.CELLS", 3000)
     coarse = SEARCH(recording, [SCORE])
     assert coarse.frame_s >= 4 * fine.frame_s and np.prod(coarse.distances.shape) <= 3000
-    times = [np.interp(SCORE.beats, found.passages[0].score_s, found.passages[0].recording_s) for found in (fine, coarse)]
+    times = [np.interp(SCORE.beats, result.passages[0].score_s, result.passages[0].recording_s) for result in (fine, coarse)]
     assert np.abs(times[0] - times[1]).max() < 2 * coarse.frame_s
 
 

@@ -14,7 +14,7 @@ from datamodules.alignment.degrade import Curve
 from datamodules.alignment.match import read_match, truth_from_match
 from datamodules.alignment.reading import read_score
 from datamodules.alignment.score import PlayedMeasure, Score, notes_of
-from datamodules.alignment.sounds import synthesize
+from datamodules.alignment.sounds import synthesize, synthesize_long
 from datamodules.alignment.warped import write_midi
 from datamodules.common.errors import DataError
 from models.alignment import Handcrafted
@@ -234,9 +234,9 @@ def test_an_excerpt_is_located_and_not_doubted(program, semitones, recording, al
 
     def counted(notes, rate):
         synthesized.append(len(notes.onset))
-        return synthesize(notes, rate)
+        return synthesize_long(notes, rate)
 
-    monkeypatch.setattr("tasks.alignment.search.synthesize", counted)
+    monkeypatch.setattr("tasks.alignment.search.synthesize_long", counted)
     audio = part_of(recording if program == 1 else played(program=program), FIRST, LAST)
     found = align().align("x.wav", audio, RATE, [("", of(PRINTED, pitch=SCORE.notes.pitch - semitones))])
     (segment,) = found.segments

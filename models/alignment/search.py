@@ -12,12 +12,14 @@ from models.alignment.outline import TIMBRES, NoteEvents, Outline, pooled, unit
 
 TEMPI = tuple(2.0 ** (exponent / 2) for exponent in range(-5, 8))
 """Tempi tried: duration of one second of the score in the recording, s."""
+OCTAVES = TEMPI[1::2]
+"""Tempi at which keys are tried."""
 PART_S, PARTS = 12.0, 6
 """Duration and largest number of the parts of a recording that are searched; those of a short one overlap by half."""
 CLEARLY = 0.97
 """Largest cost of another key, timbre or unfolding relative to the first one."""
-PART_FRAMES, MOST_FRAMES = 3000, 60_000
-"""Frames of a score that are searched without further averaging, and the most that are searched."""
+PART_FRAMES, MOST_FRAMES = 1200, 60_000
+"""Frames of a score up to which pairs of frames are averaged in this search, of a longer one four; and the most searched."""
 CELLS = 1.5e8
 """Frame pairs of outlines, a byte each."""
 UNRELATED = 0.08
@@ -128,16 +130,16 @@ class ScoreSearch:
         Returns them and the distinctness of the key.
         """
         seconds = float(notes.offset.max())
-        pool = 2 if seconds < 2 * self.outline.frame_s * PART_FRAMES else 4
+        pool = 2 if seconds < self.outline.frame_s * PART_FRAMES else 4
         parts = self._parts(pooled(recording, pool), pool)
         shortest = 0.3 * max(map(len, parts)) * pool * self.outline.frame_s
         frames = {tempo: tempo * seconds / (pool * self.outline.frame_s) for tempo in TEMPI}
         tempi = [tempo for tempo in TEMPI if tempo * seconds >= shortest and frames[tempo] <= MOST_FRAMES] or [1.0]
         keys = range(-self.transposition, self.transposition + 1)
-        costs = {(t, key): cost for t in tempi for key, cost in self._by_key(parts, notes, t, keys, pool).items()}
-        by_key = {key: min(costs[tempo, key] for tempo in tempi) for key in sorted(keys, key=abs)}
-        key = cheapest(by_key)
-        stretch = min(tempi, key=lambda tempo: costs[tempo, key])
+        tables = [self._by_key(parts, notes, tempo, keys, pool) for tempo in tempi if tempo in OCTAVES or len(tempi) == 1]
+        key = cheapest({key: min(table[key] for table in tables) for key in sorted(keys, key=abs)})
+        by_tempo = {tempo: self._by_key(parts, notes, tempo, [key], pool)[key] for tempo in tempi}
+        stretch = min(tempi, key=by_tempo.__getitem__)
         timbre = cheapest({name: self._by_key(parts, notes, stretch, [key], pool, name)[key] for name in TIMBRES})
         others = [key + shift for shift in range(-11, 12) if shift]
         by_key = self._by_key(parts, notes, stretch, [key, *others], pool, timbre)
@@ -171,7 +173,7 @@ class ScoreSearch:
         path, distances, stretch, frame_s = self._path(recording, score, stretch, timbre, limits, not self.open_ends)
         advanced = sum(int(path.columns[part[-1]] - path.columns[part[0]]) for part in path.passages)
         slope = sum(len(part) - 1 for part in path.passages) / max(advanced, 1)
-        if self.open_ends and advanced and not 0.8 < slope < 1.25:
+        if self.open_ends and advanced and not 0.66 < slope < 1.5:
             stretch = float(np.clip(stretch * slope, TEMPI[0] / 2, 2 * TEMPI[-1]))
             return self._path(recording, score, stretch, timbre, limits, False)
         return path, distances, stretch, frame_s

@@ -10,6 +10,7 @@ from models.alignment.dtw import Path
 
 Reduction = Literal["mean", "median", "first"]
 CELLS = 1 << 18  # cost cells per block
+FRAMES = 1 << 13  # score frames per block
 TREND_S = 5.0  # score time over which the tempo beyond an end is estimated
 
 
@@ -91,13 +92,14 @@ def confidence(costs: Costs, path: Path, apart: int = 8, reach: int = 43, span: 
     columns, rows = matched(path)
     reached = np.arange(columns[0], columns[-1] + 1)
     at = np.rint(np.interp(reached, columns, rows)).astype(np.int64)
-    shifts = np.arange(-reach, reach + 1)
-    local = _smoothed(_around(costs, reached[0], at, shifts), span)
-    own, others = local[:, reach], local[:, np.abs(shifts) >= apart]
-    best = np.where(np.isnan(others), np.inf, others).min(1, initial=np.inf)
-    sure = np.isfinite(best) & (best > np.maximum(own, 0))
-    result = np.zeros(path.shape[1], np.float32)
-    result[reached] = np.where(sure, 1 - own / np.where(sure, best, 1), 0).clip(0, 1)
+    shifts, half, result = np.arange(-reach, reach + 1), span // 2, np.zeros(path.shape[1], np.float32)
+    for begin in range(0, len(reached), FRAMES):
+        first, last = max(0, begin - half), begin + FRAMES + half
+        local = _smoothed(_around(costs, reached[first], at[first:last], shifts), span)[begin - first :][:FRAMES]
+        own, others = local[:, reach], local[:, np.abs(shifts) >= apart]
+        best = np.where(np.isnan(others), np.inf, others).min(1, initial=np.inf)
+        sure = np.isfinite(best) & (best > np.maximum(own, 0))
+        result[reached[begin : begin + FRAMES]] = np.where(sure, 1 - own / np.where(sure, best, 1), 0).clip(0, 1)
     return result
 
 

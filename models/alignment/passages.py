@@ -22,6 +22,8 @@ RADIUS_S = 2.0
 """Half the width of the corridor around the outline's path, s."""
 MARGIN_S = 1.0
 """Duration before and after an open end in which the path may begin or end, s."""
+CUT_S = 2.0
+"""Distance from the ends of the recording within which a passage is taken to be cut there, s: its outline may miss soft notes."""
 LEAD_S = 3.0
 """Duration rendered before a passage, for notes that sound into it, s."""
 OUTSIDE, OMITTED = 0.7, 0.1
@@ -169,12 +171,11 @@ class PassageAligner:
         """Rows and rendered time of a rendering with its margins."""
         start, end = rendering.edges[0], rendering.edges[-1]
         whole = rendering.passages[0].first == -np.inf, rendering.passages[-1].last == np.inf
-        first = max(0, round((start - MARGIN_S) / self.frame_s))
-        last = min(frames, round((end + MARGIN_S) / self.frame_s) + 1)
-        if not self.open_ends:
-            first, last = 0, frames
-        cut = first == 0, last == frames
-        begin_s, end_s = start - MARGIN_S * cut[0], end + MARGIN_S * cut[1]
+        duration = frames * self.frame_s
+        cut = start <= CUT_S or not self.open_ends, end >= duration - CUT_S or not self.open_ends
+        first = 0 if cut[0] else round((start - MARGIN_S) / self.frame_s)
+        last = frames if cut[1] else round((end + MARGIN_S) / self.frame_s) + 1
+        begin_s, end_s = -MARGIN_S if cut[0] else start, duration + MARGIN_S if cut[1] else end
         if whole[0]:
             begin_s = float(rendering.maps[0](0.0))
         if whole[1]:

@@ -1,6 +1,7 @@
 """Search of a score in a recording: outlines -> tempo, key, timbre, unfolding of the repeats, and the passages played."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +31,8 @@ SILENCE = 0.1
 """Price of a silent frame outside the score: it should not be placed in a rest instead."""
 LEAST_S = 0.75
 """Duration below which a passage of a path is a coincidence, s."""
+JOINED_S = 0.5
+"""Longest gap between passages that follow one another, s."""
 SMOOTHING_S, KNOT_S = 1.0, 0.5
 SLOWEST = 1e-3  # score frames per frame of the recording in a map
 
@@ -251,18 +254,29 @@ def cheapest(costs: dict) -> object:
 
 
 def passages_of(path: JumpPath, score: ScoreEvents, frame_s: float, stretch: float) -> tuple[Passage, ...]:
-    """Passages of a path through outlines, without coincidences; those that a jump enters or leaves end between bars."""
+    """Passages of a path through outlines, without coincidences; those that a jump enters or leaves end between bars.
+
+    Passages with a short gap between them follow one another.
+    """
     parts = [part for part in path.passages if (len(part) - 1) * frame_s >= min(LEAST_S, 0.5 * len(path.columns) * frame_s)]
-    bars, onsets, passages = np.append(0.0, score.bars), score.notes.onset, []
+    bars, onsets, passages = np.array([0.0, *score.bars, score.notes.offset.max()]), score.notes.onset, []
+    gaps = [(after[0] - before[-1] - 1) * frame_s for before, after in pairwise(parts)]
+    joins = [False, *(gap <= JOINED_S for gap in gaps), False]
+
+    def edge(column: int) -> float:
+        """Score time of a column, that of the nearest bar if it is near."""
+        time = column * frame_s / stretch
+        nearest = float(bars[np.abs(bars - time).argmin()])
+        return nearest if abs(nearest - time) <= 2 * frame_s / stretch else time
+
     for index, part in enumerate(parts):
         recording_s, score_s = smoothed(part, path.columns[part], frame_s, stretch)
-        before, after = parts[index - 1][-1] if index else -9, parts[index + 1][0] if index + 1 < len(parts) else -9
-        joined = part[0] - before == 1, after - part[-1] == 1
-        first, last = path.columns[part[0]] * frame_s / stretch, (path.columns[part[-1]] + 1) * frame_s / stretch
-        first = float(bars[np.abs(bars - first).argmin()]) if joined[0] else first if first > onsets.min() else -np.inf
-        last = float(bars[np.abs(bars - last).argmin()]) if joined[1] else last if last <= onsets.max() else np.inf
+        columns = path.columns[part[0]], path.columns[part[-1]] + 1
+        first, last = (column * frame_s / stretch for column in columns)
+        first = edge(columns[0]) if joins[index] else first if first > onsets.min() else -np.inf
+        last = edge(columns[1]) if joins[index + 1] else last if last <= onsets.max() else np.inf
         if first < last:
-            passages.append(Passage(recording_s, score_s, first, last, joined[0]))
+            passages.append(Passage(recording_s, score_s, first, last, joins[index] and bool(passages)))
     return tuple(passages)
 
 

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from datamodules.alignment.crops import PairBatch
 from datamodules.alignment.data import WholeBatch
 from datamodules.alignment.user_pairs import ScoredBatch
+from datamodules.common.errors import DataError
 from datamodules.common.input_spec import AlignmentSpec
 from datamodules.common.workers import mix
 from losses import ContrastiveLoss, SoftCrossEntropy
@@ -147,9 +148,12 @@ class AlignmentModule(SuiteModule):
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
     def setup(self, stage: str) -> None:
-        """Connect the data; prepare inference in `predict`."""
+        """Connect the data; prepare inference in `predict`. Raises DataError for anchors of several recordings."""
         super().setup(stage)
         if stage == "predict":
+            count = len(self.trainer.datamodule.items()) if self.inference.anchors else 1
+            if count > 1:
+                raise DataError(f"--model.inference.anchors: they are times of one recording, but --data.inputs holds {count}")
             self.aligner = File2Alignment(self)
 
     def forward(self, audio: Tensor) -> Tensor:

@@ -55,13 +55,28 @@ class AlignmentSearch:
             raise DataError("it is silent: expected a recording of the score's music.")
         ways = ways if self.options.repeats == "find" else ways[:1]
         cents = tuning_cents(audio, rate) if self.options.tuning else 0.0
-        limits = [Limits(self.options.max_deviation, anchor_times(self.options.anchors, score)) for _, score in ways]
+        ways, limits = self._anchored(ways)
         try:
             found = self.search(audio, [score for _, score in ways], cents, limits)
         except NoPath as error:
             raise DataError(f"no path found ({error}): loosen --model.inference.max_deviation or the anchors") from None
         name, score = ways[found.way]
         return AlignmentPlan(score, name if len(ways) > 1 else "", cents, found, limits[found.way])
+
+
+    def _anchored(self, ways: list[tuple[str, Score]]) -> tuple[list[tuple[str, Score]], list[Limits]]:
+        """Unfoldings that have all anchors, and their limits. Raises DataError if there is none."""
+        limits: list[Limits] = []
+        anchored, problem = [], None
+        for way in ways:
+            try:
+                limits.append(Limits(self.options.max_deviation, anchor_times(self.options.anchors, way[1])))
+                anchored.append(way)
+            except DataError as error:
+                problem = problem or error
+        if problem and not anchored:
+            raise problem
+        return anchored, limits
 
 
 def synthesized(plan: AlignmentPlan, played: RenderedNotes, seconds: float, rate: int) -> np.ndarray:

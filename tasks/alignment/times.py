@@ -134,7 +134,10 @@ def timed(
         span=_span(notes_s, passages[-1], score, len(audio) / net.sample_rate),
         remarks=[],
     )
-    return aligned._replace(remarks=remarks(aligned, found.related))
+    messages = remarks(aligned, found.related)
+    if not found.related and (options.max_deviation is not None or options.anchors):
+        messages.append("--model.inference.max_deviation and anchors may forbid its path.")
+    return aligned._replace(remarks=messages)
 
 
 def _span(notes_s: np.ndarray, last: PassageMap, score: Score, duration: float) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Renamed parts of the suite: checkpoints, settings and options of earlier versions -> current names.
 
-Five tables, applied to checkpoints, YAML and command lines. Names and order of parameters are kept otherwise, because optimizer
+Six tables, applied to checkpoints, YAML and command lines. Names and order of parameters are kept otherwise, because optimizer
 states are matched by position.
 """
 
@@ -64,6 +64,8 @@ CLASS_PATHS: dict[str, str] = {
 """Earlier class path -> current class path."""
 ARGUMENTS: dict[str, dict[str, str]] = {}
 """Current class path -> earlier name of an argument -> current name."""
+DROPPED: dict[str, tuple[str, ...]] = {"tasks.alignment.module.AlignmentModule": ("inference.exact_cells",)}
+"""Class path of a module -> settings that checkpoints and configs may still hold, and nothing reads."""
 STATE_KEYS: dict[str, list[tuple[str, str]]] = {
     "generation": [(r"^net\.storeys\.", "net.layers."), (r"^net\.head\.heard\.", "net.head.embeddings.")],
 }
@@ -102,6 +104,10 @@ def renamed_arguments(arguments: Mapping[str, Any], class_path: str) -> dict[str
     """Rename arguments of one class; a value under the current name overrides one under the earlier name."""
     names = ARGUMENTS.get(class_path, {})
     kept = {key: value for key, value in arguments.items() if key not in names}
+    for name in DROPPED.get(class_path, ()):
+        section, _, entry = name.partition(".")
+        if isinstance(kept.get(section), Mapping):
+            kept[section] = {key: value for key, value in kept[section].items() if key != entry}
     return {names[key]: value for key, value in arguments.items() if key in names} | kept
 
 

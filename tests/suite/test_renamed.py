@@ -85,3 +85,13 @@ def test_weights_within_the_states_of_callbacks():
     today = renamed.renamed_checkpoint(content, "generation", "tasks.generation.module.GenerationModule")
     names = ["net.layers.0.weight", "net.head.embeddings.0.weight", "net.out.weight"]
     assert list(today["state_dict"]) == list(today["callbacks"]["OptimizerSwitch"]["best_weights"]) == names
+
+
+def test_settings_that_nothing_reads_are_dropped():
+    """The number of cells above which DTW once was inexact."""
+    module = "tasks.alignment.module.AlignmentModule"
+    settings = {"steps": "unit", "inference": {"jump_s": 3.0, "exact_cells": 1.5e9}}
+    kept = {"steps": "unit", "inference": {"jump_s": 3.0}}
+    assert renamed.renamed_config({"model": settings}, module) == {"model": kept}
+    checkpoint = renamed.renamed_checkpoint({"hyper_parameters": settings}, "alignment", module)
+    assert checkpoint["hyper_parameters"] == kept

@@ -160,7 +160,7 @@ FRAME_S = 0.1
 def passages(columns, starts, bars=(0.0, 4.0, 8.0, 12.0), onsets=(0.0, 15.9), stretch=1.0):
     """Passages of a path of frames of 0.1 s through a score of four bars of 4 s."""
     heads = np.isin(np.arange(len(columns)), starts)
-    score = SimpleNamespace(bars=np.array(bars), notes=SimpleNamespace(onset=np.array(onsets)))
+    score = SimpleNamespace(bars=np.array(bars), notes=SimpleNamespace(onset=np.array(onsets), offset=np.array(onsets) + 0.5))
     return passages_of(JumpPath(np.asarray(columns), heads, 0.0, 0.0), score, FRAME_S, stretch)
 
 
@@ -190,7 +190,7 @@ def test_coincidences_are_no_passages():
     brief = int(LEAST_S / FRAME_S) - 2
     columns = np.concatenate([np.arange(80), np.arange(20, 20 + brief), np.arange(80, 160)])
     first, second = passages(columns, [0, 80, 80 + brief])
-    assert not second.joined and first.last == pytest.approx(8.0) and second.first == pytest.approx(8.0)
+    assert second.joined and first.last == pytest.approx(8.0) and second.first == pytest.approx(8.0)
     (short,) = passages(np.arange(brief), [0])  # all there is
     assert short.first == -np.inf
 

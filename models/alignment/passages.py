@@ -22,6 +22,8 @@ RADIUS_S = 2.0
 """Half the width of the corridor around the outline's path, s."""
 MARGIN_S = 1.0
 """Duration before and after an open end in which the path may begin or end, s."""
+EDGE_S = 0.1
+"""Tolerance of the ends of a recording for notes that begin or end there, s."""
 CUT_S = 2.0
 """Distance from the ends of the recording within which a passage is taken to be cut there, s: its outline may miss soft notes."""
 LEAD_S = 3.0
@@ -152,6 +154,9 @@ class PassageAligner:
         Raises:
             NoPath: the steps or limits allow no path.
         """
+        if self.open_ends and not found.related:  # the whole score, as a guess
+            closed = PassageAligner(self.frame_s, self.steps, open_ends=False)
+            return closed(performance, found, notes, render, costs, limits)
         results = []
         for rendering in renderings(found.passages):
             extent = self._extent(rendering, len(performance), notes)
@@ -163,7 +168,7 @@ class PassageAligner:
             del score  # `block` keeps its own copy
             rendered_s = extent.begin_s + self.frame_s * np.arange(count)
             path = self._path(block, rendering, extent, rendered_s, limits, len(performance) * self.frame_s, notes)
-            results += self._maps(rendering, block, path, rendered_s, extent)
+            results += self._maps(rendering, block, path, rendered_s, extent, notes)
         check_anchors(results, limits, self.frame_s, found.stretch)
         return results
 
@@ -222,25 +227,32 @@ class PassageAligner:
             ends.append((rows, near) if not ends else (rows[::-1], columns[::-1] if whole else near))
         return Ends(*ends[0]), Ends(*ends[1])
 
-    def _maps(self, rendering: Rendering, block: Costs, path: Path, rendered_s: np.ndarray, extent: "Extent") -> list[PassageMap]:
+    def _maps(
+        self, rendering: Rendering, block: Costs, path: Path, rendered_s: np.ndarray, extent: "Extent", notes: NoteEvents
+    ) -> list[PassageMap]:
         """Parts of a path, one per passage."""
         columns, rows = matched(path)
         sure = confidence(block, path)
         values = costs_along(block, path)
         at, cells = rendering.index(rendered_s[columns]), rendering.index(rendered_s[path.columns])
         row_s, results = self.frame_s * (rows + extent.first), []
+        last, onsets = len(rendering.passages) - 1, notes.onset
         for index, (passage, time_map) in enumerate(zip(rendering.passages, rendering.maps, strict=True)):
             own, part = at == index, cells == index
             if own.sum() < 2:
                 continue
             knots = np.maximum.accumulate(time_map.inverse(rendered_s[columns[own]])) + CLOSEST_S * np.arange(own.sum())
-            cut = not (passage.joined or extent.whole[0]), not (index + 1 < len(rendering.passages) or extent.whole[1])
+            to_recording = TimeMap(knots, row_s[own])
+            edges = row_s[own][[0, -1]] + [-EDGE_S, EDGE_S]
+            reach = to_recording.inverse(edges)
+            # The outline of an excerpt may have reached the score's own end where the path does not.
+            cut = not extent.whole[0] or reach[0] > onsets.min(), not extent.whole[1] or reach[1] < onsets.max()
             passage_map = PassageMap(
-                score_start=float(knots[0]) if cut[0] and not index else passage.first,
-                score_end=float(knots[-1]) + self.frame_s if cut[1] else passage.last,
+                score_start=float(reach[0]) if self.open_ends and cut[0] and not index else passage.first,
+                score_end=float(reach[1]) if self.open_ends and cut[1] and index == last else passage.last,
                 start=float(row_s[own][0]),
                 end=float(row_s[own][-1] + self.frame_s),
-                time_map=TimeMap(knots, row_s[own]),
+                time_map=to_recording,
                 rows=(path.rows[part] + extent.first).astype(np.int32),
                 score_s=time_map.inverse(rendered_s[path.columns[part]]),
                 confidence=sure[columns[own]],

@@ -34,13 +34,15 @@ LEAST_S = 0.75
 JOINED_S = 0.5
 """Longest gap between passages that follow one another, s."""
 SMOOTHING_S, KNOT_S = 1.0, 0.5
-SLOWEST = 1e-3  # score frames per frame of the recording in a map
+SLOWEST = 1e-4  # beats per frame of the recording in a map
+SAME_S = 1e-6  # tolerance for equal times in the score
 
 
 class ScoreEvents(Protocol):
-    """Notes, and the times of bars (bars,), of a score in s."""
+    """Notes, and the times of beats (beats,) and bars (bars,), of a score in s."""
 
     notes: NoteEvents
+    beats: np.ndarray
     bars: np.ndarray
 
 
@@ -270,7 +272,7 @@ def passages_of(path: JumpPath, score: ScoreEvents, frame_s: float, stretch: flo
         return nearest if abs(nearest - time) <= 2 * frame_s / stretch else time
 
     for index, part in enumerate(parts):
-        recording_s, score_s = smoothed(part, path.columns[part], frame_s, stretch)
+        recording_s, score_s = smoothed(part, path.columns[part], frame_s, stretch, np.asarray(score.beats, float))
         columns = path.columns[part[0]], path.columns[part[-1]] + 1
         first, last = (column * frame_s / stretch for column in columns)
         first = edge(columns[0]) if joins[index] else first if first > onsets.min() else -np.inf
@@ -280,16 +282,42 @@ def passages_of(path: JumpPath, score: ScoreEvents, frame_s: float, stretch: flo
     return tuple(passages)
 
 
-def smoothed(rows: np.ndarray, columns: np.ndarray, frame_s: float, stretch: float) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth increasing map of a passage's frames (k,) of outlines: recording s and score s, both (knots,)."""
+def smoothed(
+    rows: np.ndarray, columns: np.ndarray, frame_s: float, stretch: float, beats: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth increasing map of a passage's frames (k,) of outlines: recording s and score s, both (knots,).
+
+    Positions are smoothed in beats, so that tempo changes of the score, which need not be the performance's, stay sharp.
+
+    Args:
+        rows: frames of the recording
+        columns: frames of the score
+        frame_s: duration of a frame, s
+        stretch: duration of one second of the score in its outline, s
+        beats: (beats,) s in the score
+    """
+    beats = beats[np.append(np.diff(beats) > SAME_S, True)] if len(beats) else beats
+    beats = beats if len(beats) > 1 else np.arange(2.0)
+    position = _extrapolated((columns + 0.5) * frame_s / stretch, beats, np.arange(float(len(beats))))
     reach = min(round(SMOOTHING_S / frame_s), len(rows) - 1)
-    padded = np.pad(columns.astype(float), reach, mode="reflect", reflect_type="odd")  # keeps both ends
-    score = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")
+    padded = np.pad(position, reach, mode="reflect", reflect_type="odd")  # keeps both ends
+    position = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")
     count = max(2, round(len(rows) * frame_s / KNOT_S))
     knots = np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))
     least = SLOWEST * (rows[knots] - rows[0])
-    rising = np.maximum.accumulate(score[knots] - least) + least
-    return (rows[knots] + 0.5) * frame_s, (rising + 0.5) * frame_s / stretch
+    rising = np.maximum.accumulate(position[knots] - least) + least
+    inside = np.arange(np.ceil(rising[0]), rising[-1])
+    both = np.union1d(rising, inside[(inside >= 0) & (inside < len(beats))])
+    both = both[np.append(np.diff(both) > SLOWEST / 2, True)]
+    recording_s = np.interp(both, rising, (rows[knots] + 0.5) * frame_s)
+    return recording_s, _extrapolated(both, np.arange(float(len(beats))), beats)
+
+
+def _extrapolated(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+    """Linear interpolation, and extrapolation by the first and last two points."""
+    inside = np.interp(x, xs, ys)
+    below, above = ((ys[k + 1] - ys[k]) / (xs[k + 1] - xs[k]) for k in (0, len(xs) - 2))
+    return inside + below * np.minimum(x - xs[0], 0) + above * np.maximum(x - xs[-1], 0)
 
 
 def best_anywhere(costs, moves):

@@ -28,8 +28,9 @@ CUT_S = 2.0
 """Distance from the ends of the recording within which a passage is taken to be cut there, s: its outline may miss soft notes."""
 LEAD_S = 3.0
 """Duration rendered before a passage, for notes that sound into it, s."""
-OUTSIDE, OMITTED = 0.7, 0.1
-"""Price of a frame of the recording and of the score beyond an open end, relative to the typical distance of unrelated frames."""
+OUTSIDE, OMITTED_END, OMITTED = 0.7, 0.3, 0.1
+"""Prices of a frame relative to the typical distance of unrelated frames: of the recording beyond an open end, of the score
+if its outline reached the score's own end, and of the score around a cut."""
 
 ANCHOR_S = 0.2
 """Largest distance of a path from an anchor, s of the recording."""
@@ -220,7 +221,7 @@ class PassageAligner:
         if not self.open_ends:
             return corner(n, m, 0), corner(n, m, -1)
         level = typical(block)
-        rows, columns = OUTSIDE * level * np.arange(n), OMITTED * level * np.arange(m)
+        rows, columns = OUTSIDE * level * np.arange(n), OMITTED_END * level * np.arange(m)
         ends = []
         for whole, edge in zip(extent.whole, (rendering.edges[0], rendering.edges[-1]), strict=True):
             near = columns if whole else OMITTED * level * np.abs(rendered_s - edge) / self.frame_s

@@ -7,26 +7,18 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from models.alignment.costs import Costs, FeatureCosts, window
-from models.alignment.dtw_kernels import kernel
-from models.alignment.jumps import MOVES, JumpPath, Prices, jump_path
-from models.alignment.outline import TIMBRES, NoteEvents, Outline, pooled, unit
+from models.alignment.jumps import JumpPath, Prices, jump_path
+from models.alignment.key_search import TEMPI, KeySearch, cheapest
+from models.alignment.outline import NoteEvents, Outline, pooled, unit
 
-TEMPI = tuple(2.0 ** (exponent / 2) for exponent in range(-5, 8))
-"""Tempi tried: duration of one second of the score in the recording, s."""
-OCTAVES = TEMPI[1::2]
-"""Tempi at which keys are tried."""
-PART_S, PARTS = 12.0, 6
-"""Duration and largest number of the parts of a recording that are searched; those of a short one overlap by half."""
-CLEARLY = 0.97
-"""Largest cost of another key, timbre or unfolding relative to the first one."""
-PART_FRAMES, MOST_FRAMES = 1200, 60_000
-"""Frames of a score up to which pairs of frames are averaged in this search, of a longer one four; and the most searched."""
 CELLS = 1.5e8
 """Frame pairs of outlines, a byte each."""
-UNRELATED = 0.08
-"""Agreement below which a score is said to belong to another piece."""
-INDISTINCT, SURE = 1.3, 0.4
-"""Distinctness below which it is too, unless the agreement is `SURE`."""
+UNRELATED, SURE = 0.15, 0.6
+"""Agreement below which a score is said to belong to another piece, and above which it is not."""
+INDISTINCT = 1.3
+"""Distinctness below which it is too, if the agreement is between them."""
+SHORT_S = 8.0
+"""Duration of the passages below which their agreement counts for less, s, unless the recording is shorter still."""
 SILENCE = 0.1
 """Price of a silent frame outside the score: it should not be placed in a rest instead."""
 LEAST_S = 0.75
@@ -64,7 +56,7 @@ class Found(NamedTuple):
     timbre: str  # of TIMBRES
     stretch: float  # mean duration of one second of the score in the recording, s
     passages: tuple[Passage, ...]  # in the recording's order
-    agreement: float  # by how much the score explains the recording better than nothing, at most 0.75
+    agreement: float  # by how much the score explains its passages better than nothing, at most 0.75
     distinctness: float  # cost of the best other key (an octave aside) relative to the right one: a wrong score fits many keys
     distances: Costs  # of the outlines of recording and score
     frame_s: float  # of the outlines
@@ -97,8 +89,9 @@ class ScoreSearch:
     """
 
     def __init__(self, transposition: int = 12, open_ends: bool = True, jumps: bool = True, jump_s: float = 2.0) -> None:
-        self.transposition, self.open_ends, self.jumps, self.jump_s = transposition, open_ends, jumps, jump_s
+        self.open_ends, self.jumps, self.jump_s = open_ends, jumps, jump_s
         self.outline = Outline()
+        self.key_search = KeySearch(self.outline, transposition)
 
     def __call__(
         self, audio: np.ndarray, scores: Sequence[ScoreEvents], cents: float = 0.0, limits: Sequence[Limits] | None = None
@@ -112,14 +105,14 @@ class ScoreSearch:
             limits: of each unfolding
         """
         recording = self.outline.of_audio(audio, cents)
-        stretch, semitones, timbre, distinctness = self.tempo_and_key(recording, scores[0].notes)
+        stretch, semitones, timbre, distinctness = self.key_search(recording, scores[0].notes)
         recording = self.outline.transposed(recording, semitones)
         limits = limits or [Limits()] * len(scores)
         ways = {way: self._way(recording, score, stretch, timbre, limits[way]) for way, score in enumerate(scores)}
         way = cheapest({way: path.cost for way, (path, *_) in ways.items()})
         path, distances, stretch, frame_s = ways[way]
         passages = passages_of(path, scores[way], frame_s, stretch)
-        agreement = Prices().outside - path.cost
+        agreement = self._agreement(path, frame_s)
         found = Found(way, semitones, timbre, stretch, passages, agreement, distinctness, distances, frame_s)
         if self.open_ends and not (found.related and passages):  # no passage can be trusted: the whole score, as a guess
             path, distances, stretch, frame_s = self._path(recording, scores[way], stretch, timbre, limits[way], True)
@@ -129,47 +122,13 @@ class ScoreSearch:
             )
         return found
 
-    def tempo_and_key(self, recording: np.ndarray, notes: NoteEvents) -> tuple[float, int, str, float]:
-        """Tempo, transposition and timbre that explain parts of the recording best, each part anywhere in the score.
-
-        Returns them and the distinctness of the key.
-        """
-        seconds = float(notes.offset.max())
-        pool = 2 if seconds < self.outline.frame_s * PART_FRAMES else 4
-        parts = self._parts(pooled(recording, pool), pool)
-        shortest = 0.3 * max(map(len, parts)) * pool * self.outline.frame_s
-        frames = {tempo: tempo * seconds / (pool * self.outline.frame_s) for tempo in TEMPI}
-        tempi = [tempo for tempo in TEMPI if tempo * seconds >= shortest and frames[tempo] <= MOST_FRAMES] or [1.0]
-        keys = range(-self.transposition, self.transposition + 1)
-        tables = [self._by_key(parts, notes, tempo, keys, pool) for tempo in tempi if tempo in OCTAVES or len(tempi) == 1]
-        key = cheapest({key: min(table[key] for table in tables) for key in sorted(keys, key=abs)})
-        by_tempo = {tempo: self._by_key(parts, notes, tempo, [key], pool)[key] for tempo in tempi}
-        stretch = min(tempi, key=by_tempo.__getitem__)
-        timbre = cheapest({name: self._by_key(parts, notes, stretch, [key], pool, name)[key] for name in TIMBRES})
-        others = [key + shift for shift in range(-11, 12) if shift]
-        by_key = self._by_key(parts, notes, stretch, [key, *others], pool, timbre)
-        return stretch, key, timbre, min(by_key[other] for other in others) / max(by_key[key], 1e-9)
-
-    def _parts(self, recording: np.ndarray, pool: int) -> list[np.ndarray]:
-        """Parts (frames, bins) of an averaged outline, evenly spaced over what sounds."""
-        sounding = np.flatnonzero(recording.any(1))
-        first, last = (sounding[0], sounding[-1] + 1) if len(sounding) else (0, len(recording))
-        size = max(1, round(PART_S / (pool * self.outline.frame_s)))
-        count = int(np.clip(2 * (last - first) // size - 1, 1, PARTS))
-        starts = np.linspace(first, max(first, last - size), count).astype(int)
-        return [recording[start : min(start + size, last)] for start in starts]
-
-    def _by_key(
-        self, parts: list[np.ndarray], notes: NoteEvents, stretch: float, keys: Sequence[int], pool: int, timbre: str = "struck"
-    ) -> dict[int, float]:
-        """Mean cost of all parts by transposition."""
-        score = unit(self.outline.of_notes(notes, stretch, timbre, pool)).T
-        moves, total = np.array(MOVES, np.float32), sum(map(len, parts))
-
-        def cost(part: np.ndarray, key: int) -> float:
-            return kernel(best_anywhere)(1 - unit(self.outline.transposed(part, key)) @ score, moves)
-
-        return {key: sum(cost(part, key) for part in parts) / total for key in keys}
+    def _agreement(self, path: JumpPath, frame_s: float) -> float:
+        """Difference of the price outside the score and the cost inside; less for short passages, 0 for none."""
+        inside = np.count_nonzero(path.columns >= 0)
+        if not inside:
+            return 0.0
+        enough = min(SHORT_S / frame_s, 0.5 * len(path.columns))
+        return (Prices().outside - path.inside) * min(1.0, inside / enough)
 
     def _way(
         self, recording: np.ndarray, score: ScoreEvents, stretch: float, timbre: str, limits: Limits
@@ -249,12 +208,6 @@ class Limited:
         return np.where(forbidden, np.float32(np.inf), block)
 
 
-def cheapest(costs: dict) -> object:
-    """Choice of least cost; the first one unless another costs less than `CLEARLY` times as much."""
-    first, best = next(iter(costs)), min(costs, key=lambda choice: costs[choice])
-    return best if costs[best] < CLEARLY * costs[first] else first
-
-
 def passages_of(path: JumpPath, score: ScoreEvents, frame_s: float, stretch: float) -> tuple[Passage, ...]:
     """Passages of a path through outlines, without coincidences; those that a jump enters or leaves end between bars.
 
@@ -318,18 +271,3 @@ def _extrapolated(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
     inside = np.interp(x, xs, ys)
     below, above = ((ys[k + 1] - ys[k]) / (xs[k + 1] - xs[k]) for k in (0, len(xs) - 2))
     return inside + below * np.minimum(x - xs[0], 0) + above * np.maximum(x - xs[-1], 0)
-
-
-def best_anywhere(costs, moves):
-    """Cost of the cheapest path through all rows of costs (n, m) that begins and ends in any column; see `MOVES`."""
-    values, row = costs[0].copy(), np.empty_like(costs[0])
-    for i in range(1, len(costs)):
-        for j in range(len(row)):
-            row[j] = values[j] + moves[0]
-        for move in range(1, min(len(moves), len(row))):
-            for j in range(move, len(row)):
-                row[j] = min(row[j], values[j - move] + moves[move])
-        for j in range(len(row)):
-            row[j] += costs[i, j]
-        values, row = row, values
-    return values.min()

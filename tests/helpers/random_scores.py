@@ -19,3 +19,10 @@ def random_score(bars: int, seed: int = 5) -> Score:
             rows.append(((beat + half) * BEAT_S, (beat + half + 0.5) * BEAT_S, pitch))
     beats = np.arange(4 * bars) * BEAT_S
     return Score(notes_of(*np.array(rows).T), beats, beats[::4], "chorale.mid")
+
+
+def changed(score, semitones=0, stretch=1.0):
+    """A score transposed and slower by the factor `stretch`."""
+    notes = score.notes
+    notes = notes._replace(pitch=notes.pitch + semitones, onset=stretch * notes.onset, offset=stretch * notes.offset)
+    return score._replace(notes=notes, beats=stretch * score.beats, bars=stretch * score.bars)

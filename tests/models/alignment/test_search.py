@@ -8,57 +8,25 @@ import pytest
 from datamodules.alignment.sounds import synthesize
 from models.alignment.costs import MatrixCosts
 from models.alignment.dtw import NoPath
-from models.alignment.jumps import AFTER, BEFORE, MOVES, JumpPath
+from models.alignment.jumps import AFTER, BEFORE, JumpPath
 from models.alignment.search import (
     LEAST_S,
-    TEMPI,
     Limited,
     Limits,
     ScoreSearch,
-    best_anywhere,
-    cheapest,
     passages_of,
     smoothed,
 )
-from tests.helpers.random_scores import random_score
+from tests.helpers.random_scores import changed, random_score
 
 SCORE = random_score(6)
 SEARCH = ScoreSearch()
 RATE = SEARCH.outline.rate
 
 
-def changed(score, semitones=0, stretch=1.0):
-    notes = score.notes
-    notes = notes._replace(pitch=notes.pitch + semitones, onset=stretch * notes.onset, offset=stretch * notes.offset)
-    return score._replace(notes=notes, beats=stretch * score.beats, bars=stretch * score.bars)
-
-
 @pytest.fixture(scope="module")
 def recording():
     return synthesize(SCORE.notes, RATE)
-
-
-@pytest.mark.parametrize(
-    ("semitones", "stretch", "program"), [(0, 1.0, 0), (-12, 1.0, 0), (5, 2.0, 6), (-3, 0.5, 48), (12, 1.4, 71), (1, 4.0, 0)]
-)
-def test_tempo_and_key_are_found(semitones, stretch, program, recording):
-    score = changed(SCORE, -semitones, 1 / stretch)  # the recording is the same, the score another
-    audio = recording if program == 0 else synthesize(SCORE.notes, RATE, program=program)
-    tempo, key, _, distinctness = SEARCH.tempo_and_key(SEARCH.outline.of_audio(audio), score.notes)
-    assert key == semitones and distinctness > 2
-    assert abs(np.log2(tempo / stretch)) <= 0.5  # neighbours on the grid of tempi
-
-
-@pytest.mark.parametrize(("program", "timbres"), [(0, ("struck", "soft")), (71, ("sustained",))])
-def test_timbre_is_found(program, timbres):
-    notes = changed(random_score(2), stretch=4.0).notes  # long ones, which decay or do not
-    assert SEARCH.tempo_and_key(SEARCH.outline.of_audio(synthesize(notes, RATE, program=program)), notes)[2] in timbres
-
-
-def test_keys_beyond_the_largest_transposition_are_not_tried(recording):
-    outline = SEARCH.outline.of_audio(recording)
-    assert abs(ScoreSearch(transposition=2).tempo_and_key(outline, changed(SCORE, -5).notes)[1]) <= 2
-    assert ScoreSearch(transposition=0).tempo_and_key(outline, changed(SCORE, -1).notes)[1] == 0
 
 
 def test_a_whole_recording_is_one_passage(recording):
@@ -134,22 +102,6 @@ def test_without_limits_costs_are_unchanged():
 def test_a_small_deviation_still_allows_a_path():
     costs = Limited(MatrixCosts(np.zeros((10, 40), np.float32)), Limits(1e-3), 1.0, 1.0)
     assert (np.isfinite(costs.block(0, 10)).sum(1) >= 2).all()
-
-
-def test_the_first_choice_is_left_only_for_a_clearly_cheaper_one():
-    assert cheapest({"first": 1.0, "second": 0.98}) == "first"
-    assert cheapest({"first": 1.0, "second": 0.9, "third": 0.8}) == "third"
-
-
-def test_best_path_anywhere_equals_a_loop_over_cells():
-    random = np.random.default_rng(2)
-    for _ in range(30):
-        costs = random.random(random.integers(1, 9, 2)).astype(np.float32)
-        values = costs[0].astype(float)
-        for row in costs[1:]:
-            ways = [[values[j - move] + MOVES[move] for move in range(min(len(MOVES), j + 1))] for j in range(len(row))]
-            values = np.array([min(way) for way in ways]) + row
-        assert best_anywhere(costs.copy(), np.array(MOVES, np.float32)) == pytest.approx(values.min(), abs=1e-5)
 
 
 # Passages
@@ -238,7 +190,3 @@ def test_tempo_changes_of_the_score_stay_sharp():
 def test_a_held_column_still_makes_an_increasing_map():
     recording_s, score_s = smoothed(np.arange(50), np.full(50, 12), FRAME_S, 1.0, np.zeros(0))
     assert (np.diff(score_s) > 0).all() and np.ptp(score_s) < 0.01 and np.ptp(recording_s) == pytest.approx(4.9)
-
-
-def test_tempi_increase():
-    assert list(TEMPI) == sorted(TEMPI) and 1.0 in TEMPI

@@ -48,7 +48,7 @@ class PassageMap(NamedTuple):
     time_map: TimeMap  # score s -> recording s
     rows: np.ndarray  # (cells,) frames of the recording along the path
     score_s: np.ndarray  # (cells,) s in the score along the path
-    confidence: np.ndarray  # (knots,) at the knots of the map
+    confidence: np.ndarray  # (knots,) raw, at the knots of the map
     costs: np.ndarray  # (cells,) distances along the path
 
 

@@ -1,4 +1,4 @@
-"""Time maps: warping path -> performance time of each score time (s), and confidence per score frame."""
+"""Time maps: warping path -> performance time of each score time (s), and raw confidence per score frame."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,6 +11,7 @@ from models.alignment.dtw import Path
 Reduction = Literal["mean", "median", "first"]
 CELLS = 1 << 18  # cost cells per block
 FRAMES = 1 << 13  # score frames per block
+FLOOR = 0.01  # of a contrast
 TREND_S = 5.0  # score time over which the tempo beyond an end is estimated
 
 
@@ -80,27 +81,37 @@ def matched(path: Path, reduce: Reduction = "mean") -> tuple[np.ndarray, np.ndar
     return columns, ways[reduce]()
 
 
-def confidence(costs: Costs, path: Path, apart: int = 8, reach: int = 43, span: int = 21) -> np.ndarray:
-    """Confidence of the path at each score frame: (m,) float32 in [0, 1].
+def confidence(costs: Costs, path: Path, apart: int = 3, reach: int = 21, spans: tuple[int, ...] = (3, 43)) -> np.ndarray:
+    """Raw confidence of the path at each score frame: (m,) float32, 0 outside the path, else in [`FLOOR`, 1].
 
-    P is the mean local cost of the path's cells within span // 2 score frames, A the lowest mean cost of the path shifted by
-    s performance frames, apart <= |s| <= reach. Confidence is 1 - P / A, and 0 if A <= P: 1 if only the path costs nothing,
-    near 0 if the music is constant (a held chord, silence) or matches nowhere (wrong notes, an omitted part). It is also 0
-    if the performance has no frame that far away, and for score frames outside the path. Only costs near the path are
-    computed.
+    For a span, P is the mean local cost of the path's cells within span // 2 score frames, A that of the path shifted by s
+    performance frames, apart <= |s| <= reach, both where the shifted path is inside the performance, at least half of the
+    span. The span's contrast is the least 1 - P / A of all shifts, at least 0: 1 if only the path costs nothing, near 0 if the
+    music is constant (a held chord, silence) or matches nowhere (wrong notes, an omitted part), or if there is no shift. The
+    confidence is the geometric mean of the spans' contrasts, each at least `FLOOR`: the shorter span tells how exactly a note
+    is placed, the longer one whether the passage is played at all. `models.alignment.calibration` makes a probability of it.
     """
     columns, rows = matched(path)
     reached = np.arange(columns[0], columns[-1] + 1)
     at = np.rint(np.interp(reached, columns, rows)).astype(np.int64)
-    shifts, half, result = np.arange(-reach, reach + 1), span // 2, np.zeros(path.shape[1], np.float32)
+    shifts, half, result = np.arange(-reach, reach + 1), max(spans) // 2, np.zeros(path.shape[1], np.float32)
+    away = np.abs(shifts) >= apart
     for begin in range(0, len(reached), FRAMES):
         first, last = max(0, begin - half), begin + FRAMES + half
-        local = _smoothed(_around(costs, reached[first], at[first:last], shifts), span)[begin - first :][:FRAMES]
-        own, others = local[:, reach], local[:, np.abs(shifts) >= apart]
-        best = np.where(np.isnan(others), np.inf, others).min(1, initial=np.inf)
-        sure = np.isfinite(best) & (best > np.maximum(own, 0))
-        result[reached[begin : begin + FRAMES]] = np.where(sure, 1 - own / np.where(sure, best, 1), 0).clip(0, 1)
+        local = _around(costs, reached[first], at[first:last], shifts)
+        contrasts = [_contrast(local[:, away], local[:, reach], span)[begin - first :][:FRAMES] for span in spans]
+        levels = [np.log(FLOOR + (1 - FLOOR) * contrast) for contrast in contrasts]
+        result[reached[begin : begin + FRAMES]] = np.exp(np.mean(levels, 0))
     return result
+
+
+def _contrast(others: np.ndarray, own: np.ndarray, span: int) -> np.ndarray:
+    """Least 1 - P / A in [0, 1] of costs of shifted paths (m, shifts), NaN out of range, and of the path (m,)."""
+    inside, size = ~np.isnan(others), _total(np.ones((len(own), 1)), span)
+    shifted, path = (_total(np.where(inside, values, 0), span) for values in (others, own[:, None]))
+    contrast = np.where(shifted > path, 1 - path / np.where(shifted > path, shifted, 1), 0)
+    least = np.where(2 * _total(inside, span) >= size, contrast, np.inf).min(1, initial=np.inf)
+    return np.where(np.isfinite(least), least, 0).clip(0, 1)
 
 
 def _around(costs: Costs, first: int, at: np.ndarray, shifts: np.ndarray) -> np.ndarray:
@@ -120,17 +131,11 @@ def _around(costs: Costs, first: int, at: np.ndarray, shifts: np.ndarray) -> np.
     return result
 
 
-def _smoothed(local: np.ndarray, span: int) -> np.ndarray:
-    """Moving mean of (m, shifts) over the score frames within span // 2; NaN if one of them is NaN."""
-    frames, half = np.arange(len(local)), span // 2
-    first, last = (frames - half).clip(0), (frames + half + 1).clip(max=len(local))
-
-    def total(values: np.ndarray) -> np.ndarray:
-        sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, 0, dtype=np.float64)])
-        return sums[last] - sums[first]
-
-    lacking = np.isnan(local)
-    return np.where(total(lacking) > 0, np.nan, total(np.where(lacking, 0, local)) / (last - first)[:, None])
+def _total(values: np.ndarray, span: int) -> np.ndarray:
+    """Moving sums of (m, shifts) over the score frames within span // 2."""
+    frames, half = np.arange(len(values)), span // 2
+    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, 0, dtype=np.float64)])
+    return sums[(frames + half + 1).clip(max=len(values))] - sums[(frames - half).clip(0)]
 
 
 def _slope(score: np.ndarray, performance: np.ndarray, end: int) -> float:

@@ -5,7 +5,7 @@ import pytest
 
 from models.alignment.dtw import FeatureCosts, MatrixCosts, Path, dtw
 from models.alignment.oltw import first_crossings
-from models.alignment.time_map import TimeMap, confidence, matched
+from models.alignment.time_map import FLOOR, TimeMap, confidence, matched
 
 PATH = Path(np.array([0, 1, 2, 2, 3, 7, 9]), np.array([0, 0, 0, 1, 2, 2, 4]), 0.0, (10, 5))
 
@@ -81,51 +81,60 @@ def test_what_is_no_map_is_refused():
         TimeMap.from_path(back, 0.5)
 
 
-def plain_confidence(costs, path, apart, reach, span):
+def plain_confidence(costs, path, apart, reach, spans):
     """The definition, score frame by score frame."""
     columns, rows = matched(path)
     n, m = costs.shape
-    found = np.zeros(m)
+    result = np.zeros(m)
     at = {j: round(float(np.interp(j, columns, rows))) for j in range(columns[0], columns[-1] + 1)}
     for j in at:
-        near = [k for k in range(j - span // 2, j + span // 2 + 1) if k in at]
-        away = [s for s in range(-reach, reach + 1) if abs(s) >= apart and all(0 <= at[k] + s < n for k in near)]
-        own = np.mean([costs[at[k], k] for k in near])
-        best = min((np.mean([costs[at[k] + s, k] for k in near]) for s in away), default=0)
-        found[j] = np.clip(1 - own / best, 0, 1) if best > own else 0
-    return found
+        contrasts = []
+        for span in spans:
+            near = [k for k in range(j - span // 2, j + span // 2 + 1) if k in at]
+            least = []
+            for s in (s for s in range(-reach, reach + 1) if abs(s) >= apart):
+                inside = [k for k in near if 0 <= at[k] + s < n]
+                if 2 * len(inside) >= len(near):
+                    least.append(1 - sum(costs[at[k], k] for k in inside) / sum(costs[at[k] + s, k] for k in inside))
+            contrasts.append(np.clip(min(least, default=0), 0, 1))
+        result[j] = np.prod([FLOOR + (1 - FLOOR) * contrast for contrast in contrasts]) ** (1 / len(spans))
+    return result
 
 
 @pytest.mark.parametrize("cells", [1, 200, 1 << 18])
 def test_confidence_is_its_definition_in_blocks_of_any_size(cells, monkeypatch):
     monkeypatch.setattr("models.alignment.time_map.CELLS", cells)
+    monkeypatch.setattr("models.alignment.time_map.FRAMES", min(cells, 1 << 13))
     random = np.random.default_rng(2)
     for n, m in ((60, 50), (20, 70), (90, 15), (3, 4), (1, 1)):
         costs = random.random((n, m)).astype(np.float32)
         costs[np.arange(n), np.linspace(0, m - 1, n).astype(int)] *= 0.2
         path = dtw(MatrixCosts(costs))
-        expected = plain_confidence(costs, path, 3, 9, 7)
-        np.testing.assert_allclose(confidence(MatrixCosts(costs), path, 3, 9, 7), expected, atol=1e-5)
+        expected = plain_confidence(costs, path, 3, 9, (3, 7))
+        np.testing.assert_allclose(confidence(MatrixCosts(costs), path, 3, 9, (3, 7)), expected, atol=1e-5)
 
 
 def notes(frames, random):
-    return np.repeat(random.random((frames // 8, 12)) ** 3, 8, axis=0)
+    """Notes of 8 frames that decay."""
+    return np.repeat(random.random((frames // 8, 12)) ** 3, 8, axis=0) * np.tile(np.linspace(1, 0.3, 8), frames // 8)[:, None]
 
 
 def test_confidence_is_low_where_the_performance_is_not_the_score():
     random = np.random.default_rng(3)
     y = notes(800, random)
-    x = np.repeat(y, 2, axis=0) + 0.1 * random.random((1600, 12))
+    x = np.repeat(y, 2, axis=0) + 0.05 * random.random((1600, 12))
     x[600:800] = notes(200, random)  # something else is played: score frames 300 to 400
     y[600:680] = y[600]  # a chord is held
     x[1200:1360] = y[600] + 0.1 * random.random((160, 12))
     costs = FeatureCosts(x, y)
     sure = confidence(costs, dtw(costs))
-    assert sure.shape == (800,) and sure.min() >= 0 and sure.max() <= 1
-    fine = np.concatenate([sure[20:280], sure[420:580], sure[700:780]])
+    assert sure.shape == (800,) and sure.min() >= FLOOR and sure.max() <= 1
+    onsets = np.arange(0, 800, 8)
+    fine = sure[onsets[((onsets >= 24) & (onsets < 280)) | ((onsets >= 440) & (onsets < 580)) | (onsets >= 700)]]
     assert np.quantile(fine, 0.1) > 0.3 and np.median(fine) > 0.4
     assert np.quantile(sure[320:380], 0.9) < 0.2
     assert sure[625:655].max() < 0.1
+    assert np.median(sure[onsets[60:70] + 4]) < 0.85 * np.median(fine)  # inside a note less tells where the path is
 
 
 def test_confidence_of_what_a_path_leaves_out_is_none():
@@ -134,4 +143,16 @@ def test_confidence_of_what_a_path_leaves_out_is_none():
     costs = FeatureCosts(y, y)
     part = Path(np.arange(40, 120), np.arange(40, 120), 0.0, (160, 160))
     sure = confidence(costs, part)
-    assert not sure[:40].any() and not sure[120:].any() and sure[40:120].min() > 0.9
+    assert not sure[:40].any() and not sure[120:].any() and sure[48:112:8].min() > 0.9
+
+
+def test_confidence_does_not_fall_at_the_ends_of_a_recording():
+    """Shifted paths leave the recording there: those that stay inside are compared."""
+    random = np.random.default_rng(5)
+    y = notes(480, random)
+    x = y + 0.05 * random.random(y.shape)
+    costs = FeatureCosts(x, y)
+    sure = confidence(costs, dtw(costs))
+    onsets = np.arange(8, 480, 8)
+    inner = np.median(sure[onsets])
+    assert inner > 0.5 and sure[onsets[:4]].min() > 0.6 * inner and sure[onsets[-4:]].min() > 0.6 * inner

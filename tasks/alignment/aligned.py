@@ -26,9 +26,9 @@ class Aligned(NamedTuple):
     notes_s: np.ndarray  # (notes, 2) onset and offset in the recording, s
     beats_s: np.ndarray  # (beats,) s
     bars_s: np.ndarray  # (bars,) s
-    note_confidence: np.ndarray  # (notes,) in [0, 1]
-    beat_confidence: np.ndarray  # (beats,) in [0, 1]
-    bar_confidence: np.ndarray  # (bars,) in [0, 1]
+    note_confidence: np.ndarray  # (notes,) probability that a note's onset is within 50 ms of its true time, 0 if omitted
+    beat_confidence: np.ndarray  # (beats,)
+    bar_confidence: np.ndarray  # (bars,)
     segments: list[ScoreSegment]  # in the recording's order; a single one without repeated or skipped passages
     rows: np.ndarray  # (cells,) frames of the recording along the path, non-decreasing
     columns: np.ndarray  # (cells,) frames of the score along the path, non-decreasing within a segment

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from datamodules.alignment.data import AlignmentDataModule, WholeBatch
 from datamodules.common.input_spec import AlignmentSpec
+from datamodules.common.workers import mix
+from models.alignment.costs import Costs
 from models.alignment.dtw import STEPS, Binary, Path, Steps, dtw
 from models.alignment.similarity import Similarity
 from models.alignment.time_map import TimeMap
@@ -43,6 +45,23 @@ def update_scores(scores: AlignmentScores, time_map: TimeMap, index: int, truth:
     """Add the errors of a recording to a metric."""
     errors = time_errors(truth, time_map.score_s, time_map.performance_s)
     scores.update(index, truth, time_map(truth[:, 0]), errors)
+
+
+PAIRS = 64
+"""Matching pairs, and other pairs, of each validation recording for the threshold."""
+
+
+def sample_distances(costs: Costs, truth: np.ndarray, frame_s: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Distances (2 * PAIRS,) of matching frames, then of other frames, and labels 0 and 1."""
+    random = np.random.default_rng(mix(seed))
+    rows, columns = costs.shape
+    score, performance = (np.round(truth / frame_s).astype(int)).T
+    events = random.integers(len(truth), size=PAIRS)
+    performance, score = np.clip(performance[events], 0, rows - 1), np.clip(score[events], 0, columns - 1)
+    offsets = random.integers(4, max(5, columns - 4), size=PAIRS)
+    others = (score + offsets) % columns
+    distances = [costs.block(i, i + 1)[0, j] for to in (score, others) for i, j in zip(performance, to, strict=True)]
+    return torch.from_numpy(np.array(distances)), torch.cat([torch.zeros(PAIRS), torch.ones(PAIRS)])
 
 
 Follower = Callable[[np.ndarray, np.ndarray], TimeMap]

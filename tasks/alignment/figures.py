@@ -40,7 +40,7 @@ def path_picture(
         path: (cells, 2) s in the recording, s in the score
         title: name of the file
         bars: (bars,) starts of bars 1, 2, ..., s in the score
-        confidence: (events, 2) s in the recording, confidence in [0, 1]
+        confidence: (events, 2) s in the recording, probability of an error below 50 ms
         truth: (events, 2) s in the score, true s in the recording
 
     Raises:

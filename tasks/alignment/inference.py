@@ -23,6 +23,7 @@ from datamodules.alignment.score import Score
 from datamodules.audio.level import raised
 from datamodules.audio.reading import decode, mono
 from datamodules.common.errors import DataError
+from models.alignment.calibration import Calibration
 from models.alignment.dtw import STEPS, NoPath
 from models.alignment.passages import PassageAligner, PassageMap, RenderedNotes
 from models.alignment.similarity import Side, Similarity
@@ -55,15 +56,16 @@ class Audio2Frames:
 
 
 class Audio2WarpingPath:
-    """Recording and plan of its score -> warping path.
+    """Recording and plan of its score -> warping path with calibrated confidences.
 
     Args:
-        aligner: LightningModule of the task
+        aligner: LightningModule of the task; without a calibration the default one is used
         inference: options (default: those of the aligner)
     """
 
     def __init__(self, aligner: nn.Module, inference: AlignmentOptions | None = None) -> None:
         self.net, self.options = aligner.net, inference or aligner.inference
+        self.calibration = Calibration(*map(float, getattr(aligner, "calibration", Calibration())))
         self.align = PassageAligner(self.net.frame_s, STEPS[self.options.steps], self.options.open_ends)
 
     def __call__(self, audio: ArrayLike, sample_rate: int, plan: AlignmentPlan) -> list[PassageMap]:
@@ -84,7 +86,7 @@ class Audio2WarpingPath:
             raise DataError(f"no path found ({error}): loosen --model.inference.steps, max_deviation or anchors") from None
         if not parts:
             raise DataError("no matching passage found: the score may belong to another piece")
-        return parts
+        return [part._replace(confidence=self.calibration(part.confidence, plan.found.related)) for part in parts]
 
 
 class File2Alignment:

@@ -15,12 +15,13 @@ from datamodules.alignment.data import WholeBatch
 from datamodules.alignment.user_pairs import ScoredBatch
 from datamodules.common.errors import DataError
 from datamodules.common.input_spec import AlignmentSpec
-from datamodules.common.workers import mix
 from losses import ContrastiveLoss, SoftCrossEntropy
+from models.alignment.calibration import Calibration
 from models.alignment.dtw import STEPS
 from models.alignment.similarity import Similarity
 from tasks.alignment import evaluate
 from tasks.alignment.aligned import Aligned
+from tasks.alignment.calibration import PlacedEvents, add_degraded
 from tasks.alignment.inference import File2Alignment
 from tasks.alignment.metrics import AlignmentRows, AlignmentScores, PairDistances, summary
 from tasks.alignment.options import AlignmentOptions
@@ -93,10 +94,6 @@ class SalienceObjective(nn.Module):
         return self.loss(net.salience(batch.performance), net.targets(batch.pitches))
 
 
-PAIRS = 64
-"""Matching pairs, and other pairs, of each validation recording for the threshold."""
-
-
 class AlignmentModule(SuiteModule):
     """Train a network on pairs of frames, and align recordings with scores.
 
@@ -126,9 +123,11 @@ class AlignmentModule(SuiteModule):
         self.steps, self.reduce = STEPS[steps], reduce
         self.inference = inference or AlignmentOptions()
         self.scores = nn.ModuleDict({mode: AlignmentScores() for mode in self.net.modes})
-        self.pairs = PairDistances()
+        self.pairs, self.events = PairDistances(), PlacedEvents()
         # Distance above which frames differ, measured on the validation split; part of the checkpoint.
         self.register_buffer("threshold", torch.tensor(self.net.threshold or 0.5))
+        # Scale and offset of confidences (`models.alignment.calibration`), measured there too.
+        self.register_buffer("calibration", torch.tensor(Calibration()))
 
     @property
     def learns(self) -> bool:
@@ -140,8 +139,8 @@ class AlignmentModule(SuiteModule):
         return evaluate.input_spec(self.net)
 
     def epoch_metrics(self) -> tuple[Metric, ...]:
-        """Scores of each mode, and distances of pairs."""
-        return *self.scores.values(), self.pairs
+        """Scores of each mode, distances of pairs, and confidences of events."""
+        return *self.scores.values(), self.pairs, self.events
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Trainable parameters of the network."""
@@ -169,13 +168,16 @@ class AlignmentModule(SuiteModule):
         return loss
 
     def validation_step(self, batch: WholeBatch) -> None:
-        """Align a recording with its score in the network's first mode; collect distances for the threshold."""
+        """Align a recording with its score in the network's first mode; collect distances and confidences of `fit`."""
         costs, truth = evaluate.costs_of(self.net, batch), batch.truth.cpu().numpy()
         mode = self.net.modes[0]
         alignment = evaluate.align_frames(costs, self.net.frame_s, self.steps, self.reduce, self._threshold(mode))
         evaluate.update_scores(self.scores[mode], alignment.time_map, batch.index, truth)
         if self.net.threshold is None and "binary" in self.net.modes:
-            self.pairs.update(*sample_distances(costs, truth, self.net.frame_s, batch.index))
+            self.pairs.update(*evaluate.sample_distances(costs, truth, self.net.frame_s, batch.index))
+        if self.learns_from_validation:
+            self.events.update(batch, costs, alignment, self.net.frame_s)
+            add_degraded(self.events, self.net, batch, self.steps, self.reduce, self._threshold(mode))
 
     def test_step(self, batch: WholeBatch) -> None:
         """Align a recording with its score in every mode."""
@@ -188,11 +190,12 @@ class AlignmentModule(SuiteModule):
         return float(self.threshold) if mode == "binary" else None
 
     def on_validation_epoch_end(self) -> None:
-        """Log the exact scores, equal on every rank, and store the threshold."""
+        """Log the exact scores, equal on every rank; in `fit` store the threshold and the calibration of confidences."""
         self._log_scores("val", self.net.modes[:1])
         if self.learns_from_validation:
             mode = self.net.modes[0]
             self.validated = {f"{mode}_{key}": value for key, value in summary(self.rows[mode]).items()}
+            self.calibration.copy_(torch.tensor(self.events.calibration()))
         if self.net.threshold is None and "binary" in self.net.modes:
             threshold, error = self.pairs.threshold()
             self.log("val/pair_error", error, rank_zero_only=False)
@@ -215,6 +218,11 @@ class AlignmentModule(SuiteModule):
         audio, rate = batch.audio.cpu().numpy(), self.net.sample_rate
         return self.aligner.align(batch.path, audio, rate, batch.ways, batch.remark)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load the state; earlier checkpoints have no `calibration`."""
+        state_dict.setdefault(f"{prefix}calibration", torch.tensor(Calibration()))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the scores of the last validation, and remove the front end's weights file from the settings."""
         super().on_save_checkpoint(checkpoint)
@@ -229,19 +237,6 @@ class AlignmentModule(SuiteModule):
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler of the network; None without trainable parameters."""
         return super().configure_optimizers() if self.learns else None
-
-
-def sample_distances(costs, truth: np.ndarray, frame_s: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Distances (2 * PAIRS,) of matching frames, then of other frames, and labels 0 and 1."""
-    random = np.random.default_rng(mix(seed))
-    rows, columns = costs.shape
-    score, performance = (np.round(truth / frame_s).astype(int)).T
-    events = random.integers(len(truth), size=PAIRS)
-    performance, score = np.clip(performance[events], 0, rows - 1), np.clip(score[events], 0, columns - 1)
-    offsets = random.integers(4, max(5, columns - 4), size=PAIRS)
-    others = (score + offsets) % columns
-    distances = [costs.block(i, i + 1)[0, j] for to in (score, others) for i, j in zip(performance, to, strict=True)]
-    return torch.from_numpy(np.array(distances)), torch.cat([torch.zeros(PAIRS), torch.ones(PAIRS)])
 
 
 def without_files(settings: Any) -> Any:

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tasks
+from datamodules import MAPS
+from tasks.alignment.calibration import calibrated
 from tests.helpers import forkserver
 from tests.helpers.commands import command
 from tests.helpers.short_sets import write_short_maps
@@ -28,3 +31,6 @@ def test_two_processes_train_and_score_as_one(tmp_path):
     two, one = (json.loads((run.parent / name / "metrics.json").read_text())["metrics"] for name in ("tiny", "alone"))
     assert one["n_recordings"] == 2
     assert two == pytest.approx(one, abs=1e-4)
+    aligner, data = tasks.load(run), MAPS(str(root))
+    data.connect(aligner.input_spec())
+    assert aligner.calibration.tolist() == pytest.approx(calibrated(aligner.net, data), abs=1e-3)

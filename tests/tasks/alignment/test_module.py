@@ -13,9 +13,9 @@ from datamodules.alignment.sets import MAPS
 from losses import ContrastiveLoss, SoftCrossEntropy
 from models.alignment import MLP, SCNN, FrameNet, Handcrafted, SalienceMap
 from models.alignment.front import Chroma, Front, Salience
-from tasks.alignment.evaluate import input_spec
+from tasks.alignment.evaluate import PAIRS, input_spec, sample_distances
 from tasks.alignment.metrics import equal_error
-from tasks.alignment.module import PAIRS, AlignmentModule, PairObjective, SalienceObjective, sample_distances, without_files
+from tasks.alignment.module import AlignmentModule, PairObjective, SalienceObjective, without_files
 from tests.helpers.short_sets import write_short_maps
 from tests.tasks.tagging.test_module_guarantees import Spied, alone
 

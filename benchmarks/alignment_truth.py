@@ -49,9 +49,29 @@ class Claim(NamedTuple):
     beat: np.ndarray  # (notes,) place in the true score, beats
     true_s: np.ndarray  # (notes,) time at which they were played in the excerpt, s
     time_s: np.ndarray  # (notes,) claimed time, s
+    confidence: np.ndarray  # (notes,)
     bars_s: np.ndarray  # (bars, 2) true start and end of the bars claimed, s
     bars: str  # bars of the claimed score
     same: bool  # the claimed score holds the notes that were played
+
+
+class ClaimedEvents(NamedTuple):
+    """Onsets that are claimed as played."""
+
+    time_s: np.ndarray  # (events,) claimed time in the excerpt, s
+    confidence: np.ndarray  # (events,)
+    error: np.ndarray  # (events,) s: distance from the true time; inf: the passage was not played
+
+
+def claimed_events(aligned: Aligned, excerpt: Excerpt) -> ClaimedEvents:
+    """Onsets of all segments; notes of one onset count once."""
+    parts = []
+    for index in range(len(aligned.segments)):
+        if claim := _claim(aligned, excerpt, index):
+            _, once = np.unique(np.round(claim.beat * GRID), return_index=True)
+            error = np.abs(claim.time_s - claim.true_s) if claim.same else np.full(len(claim.time_s), np.inf)
+            parts.append((claim.time_s[once], claim.confidence[once], error[once]))
+    return ClaimedEvents(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def judge(aligned: Aligned, excerpt: Excerpt) -> Verdict:
@@ -113,7 +133,7 @@ def _claim(aligned: Aligned, excerpt: Excerpt, index: int) -> Claim | None:
     true_s = np.where((true_s < 0) & (true_time(score.notes.offset[notes.index]) > 0), 0.0, true_s)
     edges = np.append(score.bars, max(score.notes.offset.max(), score.bars[-1]))
     bars_s = true_time(np.stack([edges[:-1], edges[1:]], 1)[bars.index])
-    return Claim(beat - shift, true_s, notes.time[:, 0], bars_s, bar_names(score, onset), same)
+    return Claim(beat - shift, true_s, notes.time[:, 0], notes.confidence, bars_s, bar_names(score, onset), same)
 
 
 def _inside(aligned: Aligned, excerpt: Excerpt, index: int) -> np.ndarray:

@@ -60,6 +60,7 @@ class Outline:
         self.rate = self.front.sample_rate
         self.frame_s = POOLED * self.front.frame_s
         self.per_semitone = self.front.settings["per_octave"] // 12
+        self._by_slope: dict[float, np.ndarray] = {}
 
     @torch.no_grad()
     def of_audio(self, audio: np.ndarray, cents: float = 0.0) -> np.ndarray:
@@ -99,6 +100,11 @@ class Outline:
 
     def _templates(self, slope: float) -> np.ndarray:
         """Spectrum of each pitch (128, bins) float32."""
+        if slope not in self._by_slope:
+            self._by_slope[slope] = self._template(slope)
+        return self._by_slope[slope]
+
+    def _template(self, slope: float) -> np.ndarray:
         harmonics = np.arange(1, PARTIALS + 1)
         hertz = 440.0 * 2.0 ** ((np.arange(128) - 69) / 12)
         places = 12 * self.per_semitone * np.log2(hertz[:, None] * harmonics / self.front.hertz[0])  # bins

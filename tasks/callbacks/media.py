@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from datamodules.audio.level import downmix
 from tasks.cli.lightning_internals import logged_steps
 from tasks.reporting.tables import write_csv
-from tasks.writers.output_files import whole
+from tasks.writers.output_files import save_png, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +76,7 @@ def _to_wandb(logger: WandbLogger, name: str, figure: Any, audio: Any, table: An
         from PIL import Image
 
         drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=figure.dpi)  # without dpi `savefig` uses the original resolution of the figure
+        save_png(figure, drawn)
         logger.log_image(name, [Image.open(drawn)], step=step, caption=[caption])
     if audio is not None:
         logger.log_audio(f"{name}_audio", [audio[0]], step=step, sample_rate=[audio[1]], caption=[caption])
@@ -100,7 +100,7 @@ def _to_folder(folder: Path, name: str, figure: Any, audio: Any, table: Any) -> 
     try:
         if figure is not None:
             with whole(path.with_name(f"{path.name}.png")) as temporary:
-                figure.savefig(temporary, dpi=figure.dpi, format="png")
+                save_png(figure, temporary)
         if audio is not None:
             import soundfile
 

@@ -18,7 +18,7 @@ from tasks.separation.song_stems import StemBlock
 from tasks.separation.stem_files import STEPS, StemFiles
 from tasks.writers.base import PredictionFiles, PredictionWriter, of_all
 from tasks.writers.journal import JournalEntry
-from tasks.writers.output_files import counted, write_json
+from tasks.writers.output_files import counted, save_png, write_json
 
 REST = "rest"
 LISTED = 10  # songs in the summary
@@ -224,7 +224,7 @@ class StemWriter(PredictionWriter):
         about = {"mel_hertz": columns.hertz, "hop_s": hop_s, "end_s": duration_s}
         picture = stem_grid(levels, names=["mixture", *self.outputs.names], title=title, **about)
         content = io.BytesIO()
-        picture.savefig(content, format="png")
+        save_png(picture, content)
         return content.getvalue()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -81,10 +81,17 @@ def names_file(text: str | Path) -> bool:
     return os.path.isfile(text)  # noqa: PTH113
 
 
+def save_png(figure: "Figure", target: Any) -> None:
+    """Write a figure as PNG to a path or binary file: the bytes of `savefig`, drawn once instead of twice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).print_png(target)
+
+
 def write_figure(path: Path, figure: "Figure") -> Path:
     """Write a matplotlib figure as PNG; returns its path."""
     with whole(Path(path)) as temporary:
-        figure.savefig(temporary, format="png")
+        save_png(figure, temporary)
     return path
 
 

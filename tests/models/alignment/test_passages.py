@@ -181,6 +181,14 @@ def test_notes_beyond_the_audio_are_left_out():
 
 # Alignment
 
+
+def confidence_at_ends(passage_map):
+    """Least of the median raw confidences of the first and the last second, relative to that of the passage."""
+    times, sure = passage_map.time_map.performance_s, passage_map.confidence
+    ends = times < times[0] + 1, times > times[-1] - 1
+    return min(np.median(sure[end]) for end in ends) / np.median(sure)
+
+
 EXACT_S = 1.5 * FRAME_S
 
 
@@ -213,6 +221,7 @@ def test_an_excerpt_that_fills_the_recording(cut):
     (passage_map,) = align(score_s, [passage(cut, span, error=0.5)]).maps
     first = NOTE_S * np.ceil(cut[0] / NOTE_S)  # whole note
     assert error_s(passage_map, (first, cut[1]), float(tempo(first) - tempo(np.array(cut[0])))) < EXACT_S
+    assert confidence_at_ends(passage_map) > 0.7
     assert (passage_map.score_start, passage_map.score_end) == pytest.approx(cut, abs=NOTE_S / 2)
     assert passage_map.rows[0] == 0 and passage_map.rows[-1] == len(score_s) - 1
 
@@ -226,6 +235,7 @@ def test_a_jump(parts):
     for passage_map, part, span in zip(result.maps, parts, spans, strict=True):
         assert error_s(passage_map, part, span[0]) < EXACT_S
         assert (passage_map.start, passage_map.end) == pytest.approx(span, abs=3 * FRAME_S)
+        assert confidence_at_ends(passage_map) > 0.7
     assert (result.maps[0].score_end, result.maps[1].score_start) == (parts[0][1], parts[1][0])
 
 

@@ -6,7 +6,6 @@ What is left to align is nearly a straight line, so that exact DTW in a corridor
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,19 +14,16 @@ from models.alignment.costs import Costs, window
 from models.alignment.dtw import Ends, NoPath, Path, Steps, corner, priced
 from models.alignment.jumps import typical
 from models.alignment.outline import RELEASE_S, NoteEvents
-from models.alignment.search import Found, Limits, Passage
+from models.alignment.renderings import LEAD_S, MARGIN_S, RenderedNotes, Rendering, rendered_notes, renderings
+from models.alignment.search import Found, Limits
 from models.alignment.time_map import TimeMap, confidence, matched
 
 RADIUS_S = 2.0
 """Half the width of the corridor around the outline's path, s."""
-MARGIN_S = 1.0
-"""Duration before and after an open end in which the path may begin or end, s."""
 EDGE_S = 0.1
 """Tolerance of the ends of a recording for notes that begin or end there, s."""
 CUT_S = 2.0
 """Distance from the ends of the recording within which a passage is taken to be cut there, s: its outline may miss soft notes."""
-LEAD_S = 3.0
-"""Duration rendered before a passage, for notes that sound into it, s."""
 OUTSIDE, OMITTED_END, OMITTED = 0.7, 0.3, 0.1
 """Prices of a frame relative to the typical distance of unrelated frames: of the recording beyond an open end, of the score
 if its outline reached the score's own end, and of the score around a cut."""
@@ -50,75 +46,6 @@ class PassageMap(NamedTuple):
     score_s: np.ndarray  # (cells,) s in the score along the path
     confidence: np.ndarray  # (knots,) raw, at the knots of the map
     costs: np.ndarray  # (cells,) distances along the path
-
-
-class Rendering(NamedTuple):
-    """Passages that follow one another, in the recording's time."""
-
-    passages: list[Passage]
-    maps: list[TimeMap]  # score s -> rendered s
-    edges: list[float]  # rendered s at which passages begin, and the end of the last one
-
-    def score_s(self, rendered_s: np.ndarray) -> np.ndarray:
-        """Score times of rendered times (k,)."""
-        index = self.index(rendered_s)
-        result = np.empty(len(rendered_s))
-        for k, time_map in enumerate(self.maps):
-            result[index == k] = time_map.inverse(rendered_s[index == k])
-        return result
-
-    def index(self, rendered_s: np.ndarray) -> np.ndarray:
-        """Passage of each rendered time (k,)."""
-        return np.searchsorted(self.edges[1:-1], rendered_s, side="right")
-
-
-def renderings(passages: Sequence[Passage]) -> list[Rendering]:
-    """Passages grouped into those that follow one another in the recording."""
-    starts = [index for index, passage in enumerate(passages) if not passage.joined]
-    groups = [list(passages[a:b]) for a, b in zip(starts, [*starts[1:], len(passages)], strict=True)]
-    return [_rendering(group) for group in groups]
-
-
-def _rendering(passages: list[Passage]) -> Rendering:
-    edges = [passages[0].recording_s[0]]
-    for before, after in pairwise(passages):
-        edges.append(0.5 * (before.recording_s[-1] + after.recording_s[0]))
-    edges.append(passages[-1].recording_s[-1])
-    maps = []
-    for index, passage in enumerate(passages):
-        knots = np.stack([passage.score_s, passage.recording_s])
-        if passage.joined:
-            knots = _from(knots, passage.first, edges[index])
-        if index + 1 < len(passages):
-            knots = -_from(-knots[:, ::-1], -passage.last, -edges[index + 1])[:, ::-1]
-        maps.append(TimeMap(*knots))
-    return Rendering(passages, maps, edges)
-
-
-def _from(knots: np.ndarray, first: float, edge: float) -> np.ndarray:
-    """Knots (2, k) that begin at a score time and a recording time."""
-    return np.concatenate([[[first], [edge]], knots[:, (knots > [[first], [edge]]).all(0)]], 1)
-
-
-class RenderedNotes(NamedTuple):
-    """Notes of a rendering: indices of the score's notes (k,), and their times from the start of the audio, s."""
-
-    index: np.ndarray
-    onset: np.ndarray
-    offset: np.ndarray
-
-
-def rendered_notes(rendering: Rendering, notes: NoteEvents, begin_s: float) -> RenderedNotes:
-    """Notes of a rendering whose audio begins at `begin_s` in its time."""
-    parts = []
-    for index, (passage, time_map) in enumerate(zip(rendering.passages, rendering.maps, strict=True)):
-        onset, offset = time_map(notes.onset), time_map(notes.offset)
-        inside = (notes.onset < passage.last) | (index + 1 == len(rendering.passages))
-        inside &= (notes.onset >= passage.first) if index else (onset >= begin_s)
-        offset = np.minimum(offset, rendering.edges[index + 1]) if index + 1 < len(rendering.passages) else offset
-        kept = np.flatnonzero(inside & (onset < rendering.edges[-1] + MARGIN_S + LEAD_S))
-        parts.append((kept, onset[kept] - begin_s, np.maximum(offset[kept], onset[kept] + 1e-3) - begin_s))
-    return RenderedNotes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 class PassageAligner:
@@ -165,11 +92,12 @@ class PassageAligner:
             played = rendered_notes(rendering, notes, extent.begin_s - lead * self.frame_s)
             count = max(2, math.ceil((extent.end_s - extent.begin_s) / self.frame_s))
             score = render(played, (lead + count) * self.frame_s)[lead : lead + count]
-            block, count = costs(performance[extent.first : extent.last], score), len(score)
-            del score  # `block` keeps its own copy
-            rendered_s = extent.begin_s + self.frame_s * np.arange(count)
-            path = self._path(block, rendering, extent, rendered_s, limits, len(performance) * self.frame_s, notes)
-            results += self._maps(rendering, block, path, rendered_s, extent, notes)
+            distances = costs(performance[extent.first : extent.last], score)
+            del score  # the distances keep their own copy
+            rendered_s = extent.begin_s + self.frame_s * np.arange(distances.shape[1])
+            block = _Block(rendering, extent, distances, rendered_s)
+            path = self._path(block, limits, len(performance) * self.frame_s, notes)
+            results += self._maps(block, path, notes)
         check_anchors(results, limits, self.frame_s, found.stretch)
         return results
 
@@ -190,51 +118,40 @@ class PassageAligner:
             begin_s, end_s = max(begin_s, first * self.frame_s - RADIUS_S), min(end_s, last * self.frame_s + RADIUS_S)
         return Extent(first, last, begin_s, end_s, whole)
 
-    def _path(
-        self,
-        block: Costs,
-        rendering: Rendering,
-        extent: "Extent",
-        rendered_s: np.ndarray,
-        limits: Limits,
-        duration: float,
-        notes: NoteEvents,
-    ) -> Path:
-        n, m = block.shape
-        row_s = self.frame_s * np.arange(extent.first, extent.last)
-        score_s = rendering.score_s(rendered_s)
+    def _path(self, block: "_Block", limits: Limits, duration: float, notes: NoteEvents) -> Path:
+        """Cheapest path in the corridor, which is widened until there is one."""
+        n, m = block.costs.shape
+        row_s = self.frame_s * np.arange(block.extent.first, block.extent.last)
+        score_s, score_duration = block.rendering.score_s(block.rendered_s), float(notes.offset.max())
         radius = RADIUS_S
         while True:
-            lows, highs = corridor(row_s, rendered_s, radius)
+            lows, highs = corridor(row_s, block.rendered_s, radius)
             if not self.open_ends:
                 lows[0], highs[-1] = 0, m
-            lows, highs = limited(lows, highs, row_s, score_s, limits, duration, float(notes.offset.max()))
+            lows, highs = limited(lows, highs, row_s, score_s, limits, duration, score_duration)
             try:
-                return priced(block, lows, highs, self.steps, *self._ends(block, extent, rendering, rendered_s))
+                return priced(block.costs, lows, highs, self.steps, *self._ends(block))
             except NoPath:
                 if radius > self.frame_s * (n + m):
                     raise
                 radius *= 4  # steps that bound the tempo may not fit through the corridor
 
-    def _ends(self, block: Costs, extent: "Extent", rendering: Rendering, rendered_s: np.ndarray) -> tuple[Ends, Ends]:
-        n, m = block.shape
+    def _ends(self, block: "_Block") -> tuple[Ends, Ends]:
+        """Prices of the beginning and of the end."""
+        n, m = block.costs.shape
         if not self.open_ends:
             return corner(n, m, 0), corner(n, m, -1)
-        level = typical(block)
+        level, edges = typical(block.costs), block.rendering.edges
         rows, columns = OUTSIDE * level * np.arange(n), OMITTED_END * level * np.arange(m)
-        ends = []
-        for whole, edge in zip(extent.whole, (rendering.edges[0], rendering.edges[-1]), strict=True):
-            near = columns if whole else OMITTED * level * np.abs(rendered_s - edge) / self.frame_s
-            ends.append((rows, near) if not ends else (rows[::-1], columns[::-1] if whole else near))
-        return Ends(*ends[0]), Ends(*ends[1])
+        start, end = (OMITTED * level * np.abs(block.rendered_s - edge) / self.frame_s for edge in (edges[0], edges[-1]))
+        whole = block.extent.whole
+        return Ends(rows, columns if whole[0] else start), Ends(rows[::-1], columns[::-1] if whole[1] else end)
 
-    def _maps(
-        self, rendering: Rendering, block: Costs, path: Path, rendered_s: np.ndarray, extent: "Extent", notes: NoteEvents
-    ) -> list[PassageMap]:
+    def _maps(self, block: "_Block", path: Path, notes: NoteEvents) -> list[PassageMap]:
         """Parts of a path, one per passage."""
+        rendering, extent, costs, rendered_s = block
         columns, rows = matched(path)
-        sure = confidence(block, path)
-        values = costs_along(block, path)
+        sure, values = confidence(costs, path), costs_along(costs, path)
         at, cells = rendering.index(rendered_s[columns]), rendering.index(rendered_s[path.columns])
         row_s, results = self.frame_s * (rows + extent.first), []
         last, onsets = len(rendering.passages) - 1, notes.onset
@@ -271,6 +188,15 @@ class Extent(NamedTuple):
     begin_s: float
     end_s: float
     whole: tuple[bool, bool]  # the score's own beginning and end are in it
+
+
+class _Block(NamedTuple):
+    """Rendering with its distances to a part of the recording."""
+
+    rendering: Rendering
+    extent: Extent
+    costs: Costs
+    rendered_s: np.ndarray  # (columns,) s
 
 
 def corridor(row_s: np.ndarray, column_s: np.ndarray, radius_s: float) -> tuple[np.ndarray, np.ndarray]:

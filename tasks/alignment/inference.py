@@ -25,7 +25,8 @@ from datamodules.audio.reading import decode, mono
 from datamodules.common.errors import DataError
 from models.alignment.calibration import Calibration
 from models.alignment.dtw import STEPS, NoPath
-from models.alignment.passages import PassageAligner, PassageMap, RenderedNotes
+from models.alignment.passages import PassageAligner, PassageMap
+from models.alignment.renderings import RenderedNotes
 from models.alignment.similarity import Side, Similarity
 from tasks.alignment.aligned import Aligned
 from tasks.alignment.options import AlignmentOptions

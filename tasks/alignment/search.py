@@ -11,7 +11,7 @@ from datamodules.audio.reading import mono
 from datamodules.common.errors import DataError
 from models.alignment.dtw import NoPath
 from models.alignment.outline import tuning_cents
-from models.alignment.passages import RenderedNotes
+from models.alignment.renderings import RenderedNotes
 from models.alignment.search import Found, Limits, ScoreSearch
 from tasks.alignment.anchors import anchor_times
 from tasks.alignment.options import AlignmentOptions

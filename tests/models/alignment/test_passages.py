@@ -6,17 +6,8 @@ import pytest
 from datamodules.alignment.score import notes_of
 from models.alignment.costs import FeatureCosts, window
 from models.alignment.dtw import STEPS, NoPath, priced
-from models.alignment.passages import (
-    LEAD_S,
-    MARGIN_S,
-    RADIUS_S,
-    PassageAligner,
-    check_anchors,
-    corridor,
-    limited,
-    rendered_notes,
-    renderings,
-)
+from models.alignment.passages import RADIUS_S, PassageAligner, check_anchors, corridor, limited
+from models.alignment.renderings import LEAD_S, MARGIN_S, rendered_notes, renderings
 from models.alignment.search import Found, Limits, Passage
 
 FRAME_S, NOTE_S = 0.05, 0.4

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.alignment_doubts import DOUBT, wrong
+from benchmarks.alignment_engine import engine
 from benchmarks.alignment_material import (
     RATE,
     REAL,
     Excerpt,
     data_folder,
     demo_recordings,
-    engine,
     excerpts,
     real,
     vienna,

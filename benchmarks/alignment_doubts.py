@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.alignment_engine import engine
 from benchmarks.alignment_material import (
     RATE,
     Excerpt,
@@ -18,7 +19,6 @@ from benchmarks.alignment_material import (
     Ways,
     data_folder,
     demo_recordings,
-    engine,
     performed,
     real,
     vienna,

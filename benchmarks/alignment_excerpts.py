@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from benchmarks.alignment_engine import engine
 from benchmarks.alignment_material import (
     RATE,
     REAL,
@@ -17,7 +18,6 @@ from benchmarks.alignment_material import (
     Recording,
     data_folder,
     demo_recordings,
-    engine,
     excerpts,
     real,
     vienna,

@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -22,20 +21,17 @@ import numpy as np
 import soundfile
 
 from benchmarks import alignment_long
-from benchmarks.alignment_material import RATE, engine
-from benchmarks.memory import memory_mb
+from benchmarks.alignment_engine import LIMIT_MB
+from benchmarks.alignment_material import RATE
 from datamodules.alignment.degrade import Curve
 from datamodules.alignment.reading import read_score
 from datamodules.alignment.score import Notes, Score, notes_of
 from datamodules.alignment.sounds import synthesize
 from datamodules.alignment.warped import write_midi
-from tasks.alignment.aligned import notes_played
 
 MINUTES, THREADS, SEED = 60, 2, 16
 MOST_MB, MOST_S, STEREO_S = 1500, 60, 15
 """Goals: memory and wall time of the hour, wall time of ten minutes of stereo."""
-LIMIT_MB = 12_000
-"""Memory at which a process is ended, so that the machine stays alive."""
 BEAT_S, BEATS = 0.5, 4
 PLAYED = ((0.0, 0.333), (0.383, 0.667), (0.611, 0.833), (0.867, 1.0))
 """Shares of the score in the recording's order: a skip, a repeat, a skip."""
@@ -82,37 +78,13 @@ def _spans(spans: list) -> str:
 def _process(files: Files) -> dict:
     names = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")]
     environment = os.environ | {"GOMP_SPINCOUNT": "500"} | dict.fromkeys(names, str(THREADS))
-    code = f"from benchmarks.alignment_hour import measure; measure(*{[str(path) for path in files]!r})"
+    code = f"from benchmarks.alignment_engine import measure; measure(*{[str(path) for path in files]!r}, {THREADS})"
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         return {"error": f"failed after {time.perf_counter() - start:.0f} s (limit {LIMIT_MB} MB): {reason}"}
     return json.loads(done.stdout.splitlines()[-1]) | {"wall": time.perf_counter() - start}
-
-
-def measure(recording: str, score: str, truth: str) -> None:
-    """Print as JSON the time, memory and errors of aligning files in this process."""
-    import torch
-
-    resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_MB << 20, LIMIT_MB << 20))
-    torch.set_num_threads(THREADS)
-    start = time.perf_counter()
-    aligned = engine()(recording, score)
-    result = {"call_s": time.perf_counter() - start, "cpu": time.process_time(), "peak_mb": memory_mb()}
-    played = notes_played(aligned)
-    error = errors(np.load(truth), aligned.score.notes.onset[played.index], played.time[:, 0])
-    result |= {"median_ms": 1000 * float(np.median(error)), "within": 100 * float(np.mean(error < 0.05))}
-    print(json.dumps(result | {"segments": [(segment.score_start, segment.score_end) for segment in aligned.segments]}))
-
-
-def errors(truth: np.ndarray, score_s: np.ndarray, time_s: np.ndarray) -> np.ndarray:
-    """Distance (s) of each true event (events, 2) to the nearest claim of the same score time; inf: none."""
-    order = np.lexsort((time_s, score_s))
-    score_s, time_s = score_s[order], time_s[order]
-    first, last = np.searchsorted(score_s, truth[:, 0] - 1e-2), np.searchsorted(score_s, truth[:, 0] + 1e-2)
-    spans = zip(first, last, truth[:, 1], strict=True)
-    return np.array([np.abs(time_s[begin:end] - time).min(initial=np.inf) for begin, end, time in spans])
 
 
 # Files

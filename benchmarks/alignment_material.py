@@ -4,12 +4,10 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
-import tasks
 from datamodules.alignment import asap
 from datamodules.alignment.degrade import Curve, degrade
 from datamodules.alignment.listing import Pair
@@ -21,10 +19,6 @@ from datamodules.alignment.sounds import hear, synthesize
 from datamodules.audio.reading import read_file
 from datamodules.demo import alignment as demo
 from datamodules.demo.music import DemoPiece
-from models.alignment import Handcrafted
-from models.alignment.front import LogCQTFlux
-from tasks.alignment.inference import File2Alignment
-from tasks.alignment.options import AlignmentOptions
 
 RATE = 22_050
 CLEAN, DEGRADED = "Vienna 4x22, clean", "Vienna 4x22, degraded"
@@ -99,14 +93,6 @@ def data_folder() -> Path | None:
     """Folder of real data named by QUINTET_DATA, or None."""
     folder = Path(os.environ.get("QUINTET_DATA", "/nonexistent"))
     return folder if folder.is_dir() else None
-
-
-def engine(options: AlignmentOptions | None = None) -> File2Alignment:
-    """Alignment by the aligner of the run folder in QUINTET_RUN, or by log-CQT and flux, which need no training."""
-    if "QUINTET_RUN" in os.environ:
-        return File2Alignment(tasks.load(os.environ["QUINTET_RUN"]), options)
-    net = Handcrafted(LogCQTFlux(), "cosine").eval()
-    return File2Alignment(SimpleNamespace(net=net, inference=AlignmentOptions()), options)
 
 
 # Synthesized performances of a score

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.alignment_engine import engine
 from benchmarks.alignment_excerpts import aligned_to
-from benchmarks.alignment_material import RATE, Recording, demo_score, engine, performed, whole, written
+from benchmarks.alignment_material import RATE, Recording, demo_score, performed, whole, written
 from datamodules.alignment.reading import unfoldings
 from datamodules.alignment.score import Score, notes_of
 from datamodules.demo import alignment as demo

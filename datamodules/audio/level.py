@@ -40,7 +40,8 @@ def robust_level(audio: np.ndarray) -> float:
     position = PERCENTILE / 100 * (len(audio) - 1)
     below = int(position)
     above = min(below + 1, len(audio) - 1)
-    magnitude = np.partition(np.abs(audio), (below, above))
+    magnitude = np.abs(audio)
+    magnitude.partition((below, above))  # in place: hours need no second copy
     return float(magnitude[below] + (position - below) * (magnitude[above] - magnitude[below]))
 
 

@@ -89,4 +89,5 @@ def synthesized(plan: AlignmentPlan, played: RenderedNotes, seconds: float, rate
     order = np.lexsort((pitch, played.onset))
     columns = (played.onset, played.offset, pitch, velocity, program)
     sound = synthesize_long(type(notes)(*(column[order] for column in columns)), rate)
-    return np.pad(sound, (0, max(0, round(seconds * rate) - len(sound))))[: round(seconds * rate)]
+    samples = round(seconds * rate)
+    return sound[:samples] if len(sound) >= samples else np.pad(sound, (0, samples - len(sound)))

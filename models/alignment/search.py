@@ -13,7 +13,7 @@ from models.alignment.outline import NoteEvents, Outline, pooled, unit
 
 CELLS = 1.5e8
 """Frame pairs of outlines, a byte each."""
-UNRELATED, SURE = 0.15, 0.6
+UNRELATED, SURE = 0.05, 0.6
 """Agreement below which a score is said to belong to another piece, and above which it is not."""
 INDISTINCT = 1.3
 """Distinctness below which it is too, if the agreement is between them."""

@@ -11,7 +11,7 @@ from tasks.alignment.aligned import Aligned
 
 SAME_S = 1e-6
 """Tolerance for equal times in the score, s."""
-NEAR_S = 0.1
+NEAR_S = 0.25
 """Distance from the beginning of a passage to a note that counts as its first, s of the score."""
 LEAST_S = 2.0
 """Shortest part of the recording without music of the score that is named, s."""
@@ -63,7 +63,7 @@ def left_out_of_score(aligned: Aligned) -> list[str]:
     parts = [part for part in parts if part]
     if not parts:
         return []
-    begin, end = _onset_near(onsets, aligned.segments[0].score_start), aligned.segments[-1].score_end - 2 * SAME_S
+    begin, end = _bar_near(score, aligned.segments[0].score_start), aligned.segments[-1].score_end - 2 * SAME_S
     begin, end = bar_name(score, begin), bar_name(score, end)
     verb = "is" if len(parts) == 1 and parts[0].startswith("bar ") else "are"
     return [f"the recording begins in bar {begin} and ends in bar {end}; {' and '.join(parts)} of the score {verb} not in it."]
@@ -73,6 +73,12 @@ def _onset_near(onsets: np.ndarray, start: float) -> float:
     """First onset within `NEAR_S` after a time in the score, else the time: an excerpt may be cut just before a bar."""
     near = onsets[(onsets >= start) & (onsets <= start + NEAR_S)]
     return float(near.min()) if len(near) else start
+
+
+def _bar_near(score: Score, start: float) -> float:
+    """Start of a bar within `NEAR_S` after a time in the score, else the first onset after it, or the time."""
+    near = score.bars[(score.bars >= start) & (score.bars <= start + NEAR_S)]
+    return float(near[0]) if len(near) else _onset_near(score.notes.onset, start)
 
 
 def left_out_of_recording(aligned: Aligned) -> list[str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.alignment.costs import Costs
-from models.alignment.dtw import NoPath
+from models.alignment.dtw import NoPath, lengths
 from models.alignment.dtw_kernels import kernel
 
 BEFORE, AFTER = -1, -2  # columns of frames outside the score, before the music and after a part of it
@@ -59,9 +59,7 @@ def jump_path(costs: Costs, bars: Sequence[int] = (), prices: Prices | None = No
 
     Uses one byte of memory per cell. Raises ValueError if n or m is 0 and for bars out of range.
     """
-    n, m = costs.shape
-    if not (n and m):
-        raise ValueError(f"nothing to align: {n} performance frames and {m} score frames")
+    n, m = lengths(costs)
     bars = np.unique(np.asarray(bars, np.int64))
     if len(bars) and not (bars[0] >= 0 and bars[-1] < m):
         raise ValueError(f"bars must begin in score frames 0 to {m - 1}, got {bars[0]} to {bars[-1]}")

@@ -27,7 +27,7 @@ PART_FRAMES, MOST_FRAMES = 1200, 60_000
 
 
 class TempoAndKey(NamedTuple):
-    """How a recording plays a score."""
+    """Tempo, transposition and timbre of a recording relative to its score."""
 
     stretch: float  # duration of one second of the score in the recording, s
     semitones: int  # transposition of the recording above the score

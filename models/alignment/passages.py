@@ -15,7 +15,7 @@ from models.alignment.dtw import Ends, NoPath, Path, Steps, corner, priced
 from models.alignment.jumps import typical
 from models.alignment.outline import RELEASE_S, NoteEvents
 from models.alignment.renderings import LEAD_S, MARGIN_S, RenderedNotes, Rendering, rendered_notes, renderings
-from models.alignment.search import Found, Limits
+from models.alignment.search import Limits, SearchResult
 from models.alignment.time_map import TimeMap, confidence, matched
 
 RADIUS_S = 2.0
@@ -63,7 +63,7 @@ class PassageAligner:
     def __call__(
         self,
         performance: np.ndarray,
-        found: Found,
+        result: SearchResult,
         notes: NoteEvents,
         render: Callable[[RenderedNotes, float], np.ndarray],
         costs: Callable[[np.ndarray, np.ndarray], Costs],
@@ -73,7 +73,7 @@ class PassageAligner:
 
         Args:
             performance: features of the recording
-            found: result of the search
+            result: result of the search
             notes: notes of the score
             render: notes and duration (s) -> features (frames, d) of their synthesis
             costs: features of recording and score -> distances
@@ -82,11 +82,11 @@ class PassageAligner:
         Raises:
             NoPath: the steps or limits allow no path.
         """
-        if self.open_ends and not found.related:  # the whole score, as a guess
+        if self.open_ends and not result.related:  # the whole score, as a guess
             closed = PassageAligner(self.frame_s, self.steps, open_ends=False)
-            return closed(performance, found, notes, render, costs, limits)
+            return closed(performance, result, notes, render, costs, limits)
         results = []
-        for rendering in renderings(found.passages):
+        for rendering in renderings(result.passages):
             extent = self._extent(rendering, len(performance), notes)
             lead = math.ceil(LEAD_S / self.frame_s)
             played = rendered_notes(rendering, notes, extent.begin_s - lead * self.frame_s)
@@ -98,7 +98,7 @@ class PassageAligner:
             block = _Block(rendering, extent, distances, rendered_s)
             path = self._path(block, limits, len(performance) * self.frame_s, notes)
             results += self._maps(block, path, notes)
-        check_anchors(results, limits, self.frame_s, found.stretch)
+        check_anchors(results, limits, self.frame_s, result.stretch)
         return results
 
     def _extent(self, rendering: Rendering, frames: int, notes: NoteEvents) -> "Extent":

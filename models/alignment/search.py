@@ -10,6 +10,7 @@ from models.alignment.costs import Costs, FeatureCosts, window
 from models.alignment.jumps import JumpPath, Prices, jump_path
 from models.alignment.key_search import TEMPI, KeySearch, cheapest
 from models.alignment.outline import NoteEvents, Outline, pooled, unit
+from models.alignment.time_map import extended
 
 CELLS = 1.5e8
 """Frame pairs of outlines, a byte each."""
@@ -48,8 +49,8 @@ class Passage(NamedTuple):
     joined: bool  # the passage begins where the one before ends in the recording
 
 
-class Found(NamedTuple):
-    """A score as it was found in a recording."""
+class SearchResult(NamedTuple):
+    """Score in a recording: unfolding, key, tempo and the passages played."""
 
     way: int  # index of the unfolding
     semitones: int  # transposition of the recording above the score
@@ -68,7 +69,7 @@ class Found(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What the user knows of the alignment.
+    """Constraints on an alignment, given by the user.
 
     max_deviation: largest deviation from the straight line between the corners, s of the score
     anchors: times (recording s, (score s, ...)) at which the recording is at one of the times of the score
@@ -95,7 +96,7 @@ class ScoreSearch:
 
     def __call__(
         self, audio: np.ndarray, scores: Sequence[ScoreEvents], cents: float = 0.0, limits: Sequence[Limits] | None = None
-    ) -> Found:
+    ) -> SearchResult:
         """Search a recording (samples,) at the outline's rate in the unfoldings of a score, the likeliest first.
 
         Args:
@@ -113,14 +114,14 @@ class ScoreSearch:
         path, distances, stretch, frame_s = ways[way]
         passages = passages_of(path, scores[way], frame_s, stretch)
         agreement = self._agreement(path, frame_s)
-        found = Found(way, semitones, timbre, stretch, passages, agreement, distinctness, distances, frame_s)
-        if self.open_ends and not (found.related and passages):  # no passage can be trusted: the whole score, as a guess
+        result = SearchResult(way, semitones, timbre, stretch, passages, agreement, distinctness, distances, frame_s)
+        if self.open_ends and not (result.related and passages):  # no passage can be trusted: the whole score, as a guess
             path, distances, stretch, frame_s = self._path(recording, scores[way], stretch, timbre, limits[way], True)
             passages = passages_of(path, scores[way], frame_s, stretch)
-            return found._replace(
+            return result._replace(
                 passages=passages, distances=distances, stretch=stretch, frame_s=frame_s, agreement=min(agreement, 0.0)
             )
-        return found
+        return result
 
     def _agreement(self, path: JumpPath, frame_s: float) -> float:
         """Difference of the price outside the score and the cost inside; less for short passages, 0 for none."""
@@ -268,6 +269,5 @@ def smoothed(
 
 def _extrapolated(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
     """Linear interpolation, and extrapolation by the first and last two points."""
-    inside = np.interp(x, xs, ys)
-    below, above = ((ys[k + 1] - ys[k]) / (xs[k + 1] - xs[k]) for k in (0, len(xs) - 2))
-    return inside + below * np.minimum(x - xs[0], 0) + above * np.maximum(x - xs[-1], 0)
+    slopes = tuple((ys[k + 1] - ys[k]) / (xs[k + 1] - xs[k]) for k in (0, len(xs) - 2))
+    return extended(x, xs, ys, slopes)

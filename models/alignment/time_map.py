@@ -52,13 +52,13 @@ class TimeMap:
 
     def __call__(self, score_s: np.ndarray | float) -> np.ndarray | float:
         """Performance times of score times (s), of any shape."""
-        return _extended(score_s, self.score_s, self.performance_s, self._slopes)
+        return extended(score_s, self.score_s, self.performance_s, self._slopes)
 
     def inverse(self, performance_s: np.ndarray | float) -> np.ndarray | float:
         """Score times of performance times (s); for a level part of the map, the mean of its score times."""
         performance, back = np.unique(self.performance_s, return_inverse=True)
         score = np.bincount(back, self.score_s) / np.bincount(back)
-        return _extended(performance_s, performance, score, tuple(1 / slope for slope in self._slopes))
+        return extended(performance_s, performance, score, tuple(1 / slope for slope in self._slopes))
 
 
 def matched(path: Path, reduce: Reduction = "mean") -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +148,8 @@ def _slope(score: np.ndarray, performance: np.ndarray, end: int) -> float:
     return float(np.clip((performance[far] - performance[end]) / (score[far] - score[end]), 0.25, 4.0))
 
 
-def _extended(x, knots: np.ndarray, values: np.ndarray, slopes: tuple[float, float]) -> np.ndarray | float:
+def extended(x, knots: np.ndarray, values: np.ndarray, slopes: tuple[float, float]) -> np.ndarray | float:
+    """Linear interpolation at x (any shape), and extrapolation by the slopes before the first and after the last knot."""
     x = np.asarray(x, np.float64)
     y = np.interp(x, knots, values)
     y = y + slopes[0] * np.minimum(x - knots[0], 0) + slopes[1] * np.maximum(x - knots[-1], 0)

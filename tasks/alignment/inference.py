@@ -82,12 +82,12 @@ class Audio2WarpingPath:
 
         performance = Audio2Frames(self.net)(audio, sample_rate, plan.cents)
         try:
-            parts = self.align(performance, plan.found, plan.score.notes, render, self.net.costs, plan.limits)
+            parts = self.align(performance, plan.result, plan.score.notes, render, self.net.costs, plan.limits)
         except NoPath as error:
             raise DataError(f"no path found ({error}): loosen --model.inference.steps, max_deviation or anchors") from None
         if not parts:
             raise DataError("no matching passage found: the score may belong to another piece")
-        return [part._replace(confidence=self.calibration(part.confidence, plan.found.related)) for part in parts]
+        return [part._replace(confidence=self.calibration(part.confidence, plan.result.related)) for part in parts]
 
 
 class File2Alignment:

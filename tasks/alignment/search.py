@@ -12,7 +12,7 @@ from datamodules.common.errors import DataError
 from models.alignment.dtw import NoPath
 from models.alignment.outline import tuning_cents
 from models.alignment.renderings import RenderedNotes
-from models.alignment.search import Found, Limits, ScoreSearch
+from models.alignment.search import Limits, ScoreSearch, SearchResult
 from tasks.alignment.anchors import anchor_times
 from tasks.alignment.options import AlignmentOptions
 
@@ -21,12 +21,12 @@ PROGRAMS = {"sustained": 48}
 
 
 class AlignmentPlan(NamedTuple):
-    """Score as it was found in a recording."""
+    """Score, its search result and constraints for the exact alignment."""
 
     score: Score
     way: str  # name of the unfolding; empty if there is only one
     cents: float  # tuning of the recording above 440 Hz
-    found: Found
+    result: SearchResult
     limits: Limits
 
 
@@ -57,11 +57,11 @@ class AlignmentSearch:
         cents = tuning_cents(audio, rate) if self.options.tuning else 0.0
         ways, limits = self._anchored(ways)
         try:
-            found = self.search(audio, [score for _, score in ways], cents, limits)
+            result = self.search(audio, [score for _, score in ways], cents, limits)
         except NoPath as error:
             raise DataError(f"no path found ({error}): loosen --model.inference.max_deviation or the anchors") from None
-        name, score = ways[found.way]
-        return AlignmentPlan(score, name if len(ways) > 1 else "", cents, found, limits[found.way])
+        name, score = ways[result.way]
+        return AlignmentPlan(score, name if len(ways) > 1 else "", cents, result, limits[result.way])
 
 
     def _anchored(self, ways: list[tuple[str, Score]]) -> tuple[list[tuple[str, Score]], list[Limits]]:
@@ -83,8 +83,8 @@ def synthesized(plan: AlignmentPlan, played: RenderedNotes, seconds: float, rate
     """Synthesize the notes of a plan's passages in the recording's key: (samples,) int16 of `seconds` at `rate` Hz."""
     notes = plan.score.notes
     pitch, velocity, program = (column[played.index] for column in (notes.pitch, notes.velocity, notes.program))
-    pitch = np.where(program < 0, pitch, np.clip(pitch + plan.found.semitones, 0, 127)).astype(np.int16)
-    other = PROGRAMS.get(plan.found.timbre)
+    pitch = np.where(program < 0, pitch, np.clip(pitch + plan.result.semitones, 0, 127)).astype(np.int16)
+    other = PROGRAMS.get(plan.result.timbre)
     program = program if other is None else np.where(program < 0, program, other)
     order = np.lexsort((pitch, played.onset))
     columns = (played.onset, played.offset, pitch, velocity, program)

@@ -107,7 +107,7 @@ def timed(
     path: str, audio: np.ndarray, plan: AlignmentPlan, passages: list[PassageMap], net: Similarity, options: AlignmentOptions
 ) -> Aligned:
     """Alignment of a recording (samples,) at the network's rate from its plan and passages."""
-    score, found, clock = plan.score, plan.found, ScoreToRecording(passages, plan.score)
+    score, result, clock = plan.score, plan.result, ScoreToRecording(passages, plan.score)
     notes_s = _notes(audio, net.sample_rate, plan, clock, options)
     aligned = Aligned(
         path=path,
@@ -123,19 +123,19 @@ def timed(
         rows=np.concatenate([passage.rows for passage in passages]),
         columns=np.concatenate([passage.score_s for passage in passages]) / net.frame_s,
         frame_s=net.frame_s,
-        distance=pooled(found.distances),
-        extent=(found.distances.shape[0] * found.frame_s, found.distances.shape[1] * found.frame_s / found.stretch),
+        distance=pooled(result.distances),
+        extent=(result.distances.shape[0] * result.frame_s, result.distances.shape[1] * result.frame_s / result.stretch),
         audio=audio,
         sample_rate=net.sample_rate,
-        transposition=found.semitones if found.related else 0,
+        transposition=result.semitones if result.related else 0,
         tuning_cents=plan.cents,
         unfolding=plan.way,
         cost=float(np.concatenate([passage.costs for passage in passages]).mean()),
         span=_span(notes_s, passages[-1], score, len(audio) / net.sample_rate),
         remarks=[],
     )
-    messages = remarks(aligned, found.related)
-    if not found.related and (options.max_deviation is not None or options.anchors):
+    messages = remarks(aligned, result.related)
+    if not result.related and (options.max_deviation is not None or options.anchors):
         messages.append("--model.inference.max_deviation and anchors may forbid its path.")
     return aligned._replace(remarks=messages)
 
@@ -159,6 +159,6 @@ def _notes(audio: np.ndarray, rate: int, plan: AlignmentPlan, clock: ScoreToReco
     notes, duration = plan.score.notes, len(audio) / rate
     onsets = np.minimum(clock(notes.onset), duration)
     if options.refine:
-        onsets = refined(audio, rate, onsets, notes.pitch + plan.found.semitones, plan.cents)
+        onsets = refined(audio, rate, onsets, notes.pitch + plan.result.semitones, plan.cents)
     offsets = np.minimum(clock(notes.offset, notes.onset), duration)
     return np.stack([onsets, np.maximum(offsets, onsets + SHORTEST_S)], 1)

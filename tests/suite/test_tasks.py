@@ -106,11 +106,11 @@ def test_an_empty_split_is_refused_and_one_that_is_not_needed_is_not_built(tmp_p
 def test_mixed_precision_trains_and_a_checkpoint_is_plain_data(config, tmp_path):
     task = config.split("/")[0]
     short = (*SHORT, "--trainer.max_epochs", "1", "--trainer.limit_test_batches", "1")
-    told = run(fit(config, tmp_path, "--trainer.precision", "bf16-mixed", *short))
+    output = run(fit(config, tmp_path, "--trainer.precision", "bf16-mixed", *short))
     folder = tmp_path / task / "run"
     assert (folder / "metrics.json").is_file()
     assert "nan" not in (folder / "metrics.json").read_text().lower().split('"per_tag"')[0]
-    assert str(folder / "metrics.json") in told
+    assert str(folder / "metrics.json") in output
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert checkpoint["quintet"]["task"] == task
     assert all(torch.isfinite(value).all() for value in checkpoint["state_dict"].values() if value.is_floating_point())

@@ -50,8 +50,8 @@ def test_a_recording_that_is_mostly_something_else():
     applause = (0.05 * length * random.normal(size=len(length))).astype(np.float32)  # 40 s
     score = changed(SCORE, 2)
     mixed = np.concatenate([applause, synthesize(SCORE.notes, RATE), applause])
-    found = SEARCH(OUTLINE.of_audio(mixed), score.notes)
-    assert found.semitones == -2 and 0.7 <= found.stretch <= 1.5 and found.distinctness > 1.3
+    result = SEARCH(OUTLINE.of_audio(mixed), score.notes)
+    assert result.semitones == -2 and 0.7 <= result.stretch <= 1.5 and result.distinctness > 1.3
 
 
 def test_the_first_choice_is_left_only_for_a_clearly_cheaper_one():

@@ -8,7 +8,7 @@ from models.alignment.costs import FeatureCosts, window
 from models.alignment.dtw import STEPS, NoPath, priced
 from models.alignment.passages import RADIUS_S, PassageAligner, check_anchors, corridor, limited
 from models.alignment.renderings import LEAD_S, MARGIN_S, rendered_notes, renderings
-from models.alignment.search import Found, Limits, Passage
+from models.alignment.search import Limits, Passage, SearchResult
 
 FRAME_S, NOTE_S = 0.05, 0.4
 COUNT = 60
@@ -78,7 +78,7 @@ def passage(part, span, first=None, last=None, joined=False, error=0.0):
 
 def search_result(*passages):
     stretch = 1.1
-    return Found(0, 0, "struck", stretch, passages, 0.5, 2.0, None, 0.1)
+    return SearchResult(0, 0, "struck", stretch, passages, 0.5, 2.0, None, 0.1)
 
 
 class Aligned:

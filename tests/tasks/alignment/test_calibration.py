@@ -96,7 +96,7 @@ def test_confidences_of_passages_are_calibrated(related, monkeypatch):
     part = PassageMap(0.0, 1.0, 0.0, 1.0, None, np.zeros(1), np.zeros(1), raw, np.zeros(1))
     module, plan = (
         aligner("Handcrafted"),
-        SimpleNamespace(found=SimpleNamespace(related=related), limits=None, cents=0.0, score=None),
+        SimpleNamespace(result=SimpleNamespace(related=related), limits=None, cents=0.0, score=None),
     )
     module.calibration.copy_(torch.tensor([2.0, 1.0]))
     warp = Audio2WarpingPath(module)
